@@ -1,0 +1,252 @@
+"""The protocol between a search, which decides, and a runner, which executes.
+
+A search hands out `Job`s and is told what became of them (`TrialSource`); a runner executes them somewhere (`Runner`);
+what a job does while it runs is an `Evaluator`, by default `runners.training.train`. Replacing the evaluator replays a
+table or measures overhead, replacing the runner changes the place; neither notices the other.
+
+The life of a job:
+
+    source.ask() -> Job -> evaluator(job) yields EpochResult ... -> source.report(key, epochs) -> CONTINUE | STOP
+                                                                 -> source.tell(key, Outcome)
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from runners.recipe import Recipe
+from search_space.architecture import Architecture
+
+REPORT_EVERY_S = 1.0
+"""Epochs are reported together, at least this often; a decision is awaited at rungs alone."""
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Which images to train on.
+
+    Attributes:
+        name: A registered data set, or ``imagefolder:PATH``.
+        directory: Where data sets are cached; None for `NAS_DATA_DIR`, else the user's cache folder.
+        split_seed: Seed of the train / validation split (and of the test split where the data set has none).
+        image_size: Side to which an image folder is resized; None for the data set's own.
+    """
+
+    name: str
+    directory: str | None = None
+    split_seed: int = 0
+    image_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One evaluation to execute.
+
+    Attributes:
+        key: Unique within the study and fit for a file name, such as ``trial-0012`` or ``finalist-0012-seed-1``.
+        architecture: What to evaluate.
+        data: On which images.
+        recipe: How to train.
+        seed: Seed of initialisation, data order, augmentation and stochastic depth.
+        rungs: Epochs after which the evaluation waits for a decision to go on.
+        task: "train" sees the train and validation splits only; "test" loads `weights` and sees the test split only.
+        checkpoint: File that a running training can be resumed from; None for no checkpoints.
+        weights: File for the final weights (safetensors): written by "train" if given, read by "test".
+        measure_latency: Whether to measure the latency of the model before training it.
+        max_latency_ms: If given, an architecture slower than this is infeasible and not trained.
+        device: "auto", "cpu", "cuda", "cuda:1", ...
+    """
+
+    key: str
+    architecture: Architecture
+    data: DataSpec
+    recipe: Recipe
+    seed: int
+    rungs: tuple[int, ...] = ()
+    task: Literal["train", "test"] = "train"
+    checkpoint: Path | None = None
+    weights: Path | None = None
+    measure_latency: bool = False
+    max_latency_ms: float | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch of training came to.
+
+    Attributes:
+        epoch: 1 for the first.
+        train_loss: Mean training loss, with label smoothing and augmentation.
+        nll: Mean negative log-likelihood on the validation split, in nats; for a "test" job on the test split.
+        accuracy: Share of its images classified correctly, 0 to 1.
+        seconds: Wall time of the epoch, validation included.
+    """
+
+    epoch: int
+    train_loss: float
+    nll: float
+    accuracy: float
+    seconds: float
+
+
+class Cause(enum.StrEnum):
+    """Why an evaluation failed."""
+
+    DIVERGED = "diverged"  # the loss became NaN or infinite
+    OUT_OF_MEMORY = "out_of_memory"
+    TOO_SLOW = "too_slow"  # slower than the limit on latency; nothing was trained
+    DATA = "data"  # the data set could not be read
+    BUG = "bug"  # an exception nobody expected: of this program or of a user's plug-in
+    WORKER_LOST = "worker_lost"  # the process or node died, and so did its retries
+
+
+INFEASIBLE_CAUSES = frozenset({Cause.DIVERGED, Cause.OUT_OF_MEMORY, Cause.TOO_SLOW})
+"""Causes that lie in the architecture: trying it again would end the same way."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Facts that an evaluator found out besides its epochs; all optional.
+
+    Attributes:
+        latency_ms: Median time of a forward pass of one image.
+        peak_memory_mib: Most memory the device held at once.
+        device: Where it ran, in words ("NVIDIA H100 80GB HBM3", "CPU (AMD EPYC), 1 thread").
+        versions: Versions of Python, torch and others that shaped the result.
+    """
+
+    latency_ms: float | None = None
+    peak_memory_mib: float | None = None
+    device: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an evaluation ended.
+
+    Attributes:
+        status: "complete"; "stopped" on a decision of the search; "failed" for `cause`.
+        seconds: Compute spent in this process, set-up and measurements included.
+        cause: Why it failed; None otherwise.
+        message: What a person should know about the failure.
+        measured: Facts besides the epochs.
+    """
+
+    status: Literal["complete", "stopped", "failed"]
+    seconds: float
+    cause: Cause | None = None
+    message: str = ""
+    measured: Measured = field(default_factory=Measured)
+
+
+class EvaluationError(Exception):
+    """Raised by an evaluator to end as a typed failure."""
+
+    def __init__(self, cause: Cause, message: str, measured: Measured | None = None) -> None:
+        super().__init__(message)
+        self.cause = cause
+        self.measured = measured or Measured()
+
+    def __reduce__(self) -> tuple[type, tuple[Cause, str, Measured]]:
+        return type(self), (self.cause, str(self), self.measured)
+
+
+class Evaluator(Protocol):
+    """What a job does: a generator that yields every epoch and returns what else it measured.
+
+    It raises EvaluationError for typed failures. When it is closed early (the search said STOP) it cleans up after
+    itself. It is pickled to workers, so it has to be importable.
+    """
+
+    def __call__(self, job: Job) -> Generator[EpochResult, None, Measured]: ...
+
+
+class Decision(enum.Enum):
+    """What the search says to a report."""
+
+    CONTINUE = "continue"
+    STOP = "stop"
+
+
+class TrialSource(Protocol):
+    """The search as a runner sees it. Not thread-safe: a runner calls it from one thread."""
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to hand out and nothing is running."""
+
+    def ask(self) -> Job | None:
+        """The next job, or None if there is none until another one has been told."""
+
+    def report(self, key: str, epochs: Sequence[EpochResult]) -> Decision:
+        """Take in new epochs of a running job."""
+
+    def tell(self, key: str, outcome: Outcome) -> None:
+        """Take in how a job ended."""
+
+    def idle(self) -> None:
+        """Called now and then, so that a progress display can move on."""
+
+
+class Runner(Protocol):
+    """Executes jobs of a source until it is done."""
+
+    def run(self, source: TrialSource, evaluator: Evaluator) -> None:
+        """Execute until `source.done`.
+
+        Raises:
+            KeyboardInterrupt: On Ctrl-C, after the workers have been stopped; running jobs are not told.
+            RunnerError: If the executor cannot be had.
+        """
+
+
+class Evaluation:
+    """A job under way: advances an evaluator in portions and turns whatever happens into an Outcome.
+
+    Every runner drives its jobs through this, so that failures look the same everywhere.
+    """
+
+    def __init__(self, job: Job, evaluator: Evaluator, clock: Callable[[], float] = time.monotonic) -> None:
+        self.job = job
+        self._clock = clock
+        self._started = clock()
+        self._steps = evaluator(job)
+
+    def advance(self) -> tuple[list[EpochResult], Outcome | None]:
+        """Run to the next rung, or for about `REPORT_EVERY_S`, or to the end.
+
+        Returns:
+            The new epochs, and the outcome if it ended.
+        """
+        epochs: list[EpochResult] = []
+        began = self._clock()
+        try:
+            while True:
+                epochs.append(next(self._steps))
+                if epochs[-1].epoch in self.job.rungs or self._clock() - began >= REPORT_EVERY_S:
+                    return epochs, None
+        except StopIteration as end:
+            measured = end.value if isinstance(end.value, Measured) else Measured()
+            return epochs, Outcome("complete", self._seconds(), measured=measured)
+        except EvaluationError as error:
+            return epochs, Outcome("failed", self._seconds(), error.cause, str(error), error.measured)
+        except Exception as error:
+            from runners.failures import classify
+
+            cause, message = classify(error)
+            return epochs, Outcome("failed", self._seconds(), cause, message)
+
+    def stop(self) -> Outcome:
+        """End early, as the search decided."""
+        self._steps.close()
+        return Outcome("stopped", self._seconds())
+
+    def _seconds(self) -> float:
+        return self._clock() - self._started

@@ -1,0 +1,38 @@
+"""The block space: architectures, their exact cost, search spaces over them, and models built from them.
+
+Nothing is imported until it is used, so that describing an architecture does not load torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from search_space.architecture import Architecture, Branch, Stage
+    from search_space.model import VisionModel, build
+    from search_space.ops import Attention, Cost, Dense, Gating, Permute
+    from search_space.space import SearchSpace, list_spaces, load_space
+
+_HOMES = {
+    "Architecture": "search_space.architecture",
+    "Attention": "search_space.ops",
+    "Branch": "search_space.architecture",
+    "Cost": "search_space.ops",
+    "Dense": "search_space.ops",
+    "Gating": "search_space.ops",
+    "Permute": "search_space.ops",
+    "SearchSpace": "search_space.space",
+    "Stage": "search_space.architecture",
+    "VisionModel": "search_space.model",
+    "build": "search_space.model",
+    "list_spaces": "search_space.space",
+    "load_space": "search_space.space",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'search_space' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,65 @@
+"""The one exception tree of the project: whatever a user can cause ends in one of these.
+
+    NasError                 anything below; the command line prints it as one sentence and exits with 2
+      ArchitectureError      an architecture that cannot exist
+      SpaceError             a search space that is malformed, or that no architecture of it can satisfy
+      ConfigError            a flag, a configuration key or a value that is not allowed
+      DataError              a data set that is missing, unreadable or unusable
+      StorageError           a database that cannot be reached, opened or trusted
+      StudyError             a study that does not exist, or that disagrees with what is asked of it
+      RunnerError            an executor (Ray, a device) that cannot be had
+      ExportError            an export that could not be written or verified
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class NasError(Exception):
+    """Base of every error that a user can cause; its text is one clear sentence."""
+
+
+class ArchitectureError(NasError):
+    """An architecture that breaks a rule of the block space."""
+
+
+class SpaceError(NasError):
+    """A search space that is malformed or empty."""
+
+
+class ConfigError(NasError):
+    """A flag, configuration key or value that is not allowed."""
+
+
+class DataError(NasError):
+    """A data set that is missing, unreadable or unusable."""
+
+
+class StorageError(NasError):
+    """A database that cannot be reached, opened or trusted."""
+
+
+class StudyError(NasError):
+    """A study that does not exist or disagrees with what is asked of it."""
+
+
+class RunnerError(NasError):
+    """An executor that cannot be had or used."""
+
+
+class ExportError(NasError):
+    """An export that could not be written or verified."""
+
+
+def allowed(value: object, choices: Iterable[object]) -> str:
+    """Say what is allowed, and which allowed choice `value` is nearest to.
+
+    Returns:
+        A clause such as ``allowed: gap, class_token; did you mean 'gap'?``.
+    """
+    names = [str(choice) for choice in choices]
+    near = difflib.get_close_matches(str(value), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"allowed: {', '.join(names)}{hint}"

@@ -1,0 +1,34 @@
+"""Spatial gating unit (https://arxiv.org/abs/2105.08050, section 2.1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from search_space.layers.registry import register_layer
+from search_space.ops import Gating, TokenShape
+
+
+@register_layer(Gating)
+class GatingLayer(nn.Module):
+    """(B, N, C) -> (B, N, C)."""
+
+    def __init__(self, op: Gating, shape: TokenShape) -> None:
+        super().__init__()
+        half = op.hidden // 2
+        self.fc1 = nn.Linear(shape.dim, op.hidden)
+        self.norm = nn.LayerNorm(half, eps=op.gate_eps)
+        self.spatial = nn.Linear(shape.tokens, shape.tokens)
+        self.fc2 = nn.Linear(half, shape.dim)
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        """Near-zero spatial weights and bias 1, so that the unit starts as the identity on u (section 2.1)."""
+        self.spatial.weight.normal_(0, 1e-6, generator=generator)
+        self.spatial.bias.fill_(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        u, v = functional.gelu(self.fc1(x)).chunk(2, dim=-1)
+        v = self.spatial(self.norm(v).transpose(1, 2)).transpose(1, 2)
+        return self.fc2(u * v)

@@ -1,0 +1,158 @@
+"""`build`: from an Architecture to an `nn.Module` that classifies images.
+
+B batch, N tokens (class token included), C channels.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from search_space.architecture import Architecture, Stage
+from search_space.layers import LAYERS
+from search_space.layers.common import DropPath, ResidualBranch, TokenBatchNorm, make_norm
+from search_space.ops import TokenShape
+
+
+class Downsample(nn.Module):
+    """A convolution of size = stride = `side` over the grid of tokens: (B, N, C) -> (B, N / side^2, C')."""
+
+    def __init__(self, in_dim: int, dim: int, side: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_dim, dim, side, stride=side)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, c = x.shape
+        grid = round(n**0.5)
+        return self.conv(x.transpose(1, 2).reshape(b, c, grid, grid)).flatten(2).transpose(1, 2)
+
+
+class VisionModel(nn.Module):
+    """The network an Architecture describes: images (B, in_channels, H, W) -> class scores (B, classes).
+
+    Attributes:
+        architecture: What it was built from.
+        stages: One `nn.Sequential` a stage: its downsampling if any, then its blocks.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        first, last = architecture.stages[0].dim, architecture.stages[-1].dim
+        tokens = architecture.grid**2 + architecture.class_token
+        self.stem = nn.Conv2d(architecture.in_channels, first, architecture.patch, stride=architecture.patch)
+        self.class_token = nn.Parameter(torch.empty(1, 1, first)) if architecture.class_token else None
+        self.position = nn.Parameter(torch.empty(1, tokens, first)) if architecture.position == "learned" else None
+        self.stages = nn.ModuleList()
+        rates = iter(_drop_path_rates(architecture))
+        dim = first
+        for stage, shape in architecture.shapes():
+            self.stages.append(_make_stage(stage, shape, dim, [next(rates) for _ in range(stage.depth)]))
+            dim = stage.dim
+        self.norm = make_norm(architecture.final_norm, last, architecture.final_eps)
+        self.head = nn.Linear(last, architecture.classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Tokens after the last block, before the final norm: (B, N, C)."""
+        x = self.stem(images).flatten(2).transpose(1, 2)
+        if self.class_token is not None:
+            x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)
+        if self.position is not None:
+            x = x + self.position
+        for stage in self.stages:
+            x = stage(x)
+        return x
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.features(images)
+        if not self.architecture.norm_after_pooling:
+            x = self.norm(x)
+        x = x[:, 0] if self.architecture.pooling == "class_token" else x.mean(dim=1)
+        if self.architecture.norm_after_pooling:
+            x = self.norm(x)
+        return cast(Tensor, self.head(x))
+
+
+def build(
+    architecture: Architecture, *, generator: torch.Generator | None = None, device: str | torch.device = "cpu"
+) -> VisionModel:
+    """Build and initialise the model of an architecture.
+
+    Linear layers start from a truncated normal of deviation 0.02 (widened for narrow layers, see `initialise`) and
+    biases from 0, as in ViT, FF-only, ViP and ResMLP. Memory for the weights is taken once.
+
+    Args:
+        architecture: What to build.
+        generator: Source of all randomness, on the CPU; the same seed gives the same weights on every device.
+            A fresh one with seed 0 by default. The global generator is never used.
+        device: Where the model shall live.
+    """
+    with torch.device("meta"):
+        model = VisionModel(architecture)
+    model.to_empty(device="cpu")
+    initialise(model, generator or torch.Generator().manual_seed(0))
+    return model.to(device)
+
+
+@torch.no_grad()
+def initialise(model: VisionModel, generator: torch.Generator) -> None:
+    """Set every parameter and buffer of a model on the CPU.
+
+    The published deviation of 0.02 is meant for C of 192 and more. It is half of 1 / sqrt(C) at C = 625, and starves
+    the narrow models of small images, so a linear layer of fan-in F starts from max(0.02, 0.5 / sqrt(F)).
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            deviation = max(0.02, 0.5 * module.in_features**-0.5)
+            nn.init.trunc_normal_(module.weight, std=deviation, a=-2, b=2, generator=generator)
+            if module.bias is not None:
+                module.bias.zero_()
+        elif isinstance(module, nn.Conv2d):  # PyTorch's default: uniform in +- 1 / sqrt(fan-in)
+            bound = (module.in_channels * module.kernel_size[0] * module.kernel_size[1]) ** -0.5
+            module.weight.uniform_(-bound, bound, generator=generator)
+            if module.bias is not None:
+                module.bias.uniform_(-bound, bound, generator=generator)
+        elif isinstance(module, TokenBatchNorm):
+            module.reset_parameters()
+        elif hasattr(module, "weight") and hasattr(module, "bias"):  # LayerNorm, Affine
+            cast(Tensor, module.weight).fill_(1)
+            cast(Tensor, module.bias).zero_()
+        elif isinstance(module, ResidualBranch) and module.gamma is not None:
+            module.gamma.fill_(cast(float, module.layer_scale))
+    if model.class_token is not None:
+        model.class_token.normal_(0, 1e-6, generator=generator)
+    if model.position is not None:
+        nn.init.trunc_normal_(model.position, std=0.02, a=-2, b=2, generator=generator)
+    for module in model.modules():  # ops with a start of their own, after the general rule
+        own = getattr(module, "initialise", None)
+        if own is not None:
+            own(generator)
+
+
+def set_generator(model: nn.Module, generator: torch.Generator | None) -> None:
+    """Let stochastic depth draw from `generator` (on the model's device) instead of the global one."""
+    for module in model.modules():
+        if isinstance(module, DropPath):
+            module.generator = generator
+
+
+def _make_stage(stage: Stage, shape: TokenShape, in_dim: int, rates: list[float]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    if stage.downsample != "none":
+        layers.append(Downsample(in_dim, stage.dim, 2 if stage.downsample == "conv2" else 1))
+    for rate in rates:
+        branches = [
+            ResidualBranch(branch, shape, LAYERS[type(branch.op)](branch.op, shape), rate) for branch in stage.block
+        ]
+        layers.append(nn.Sequential(*branches))
+    return nn.Sequential(*layers)
+
+
+def _drop_path_rates(architecture: Architecture) -> list[float]:
+    """The rate of every block in order."""
+    rate, depth = architecture.drop_path, architecture.depth
+    if architecture.drop_path_schedule == "constant":
+        return [rate] * depth
+    return [rate * index / max(depth - 1, 1) for index in range(depth)]

@@ -1,0 +1,97 @@
+"""What a branch's operation has to say of itself: its rules and its exact cost.
+
+An op is a frozen description. How it is computed stands in `search_space/layers/`, in the file of the same
+name, so that nothing here needs torch.
+
+B batch, N tokens (class token included), C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+from search_space.errors import ArchitectureError
+
+
+class Cost(NamedTuple):
+    """Trainable parameters, and multiply-accumulates (MACs) for one image."""
+
+    params: int
+    macs: int
+
+    def plus(self, other: Cost) -> Cost:
+        """The sum of both."""
+        return Cost(self.params + other.params, self.macs + other.macs)
+
+    def times(self, count: int) -> Cost:
+        """The cost of `count` of them."""
+        return Cost(self.params * count, self.macs * count)
+
+
+class TokenShape(NamedTuple):
+    """The tokens a stage works on: a `grid` x `grid` map of `dim` channels, and perhaps a class token."""
+
+    grid: int
+    dim: int
+    class_token: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """N, the class token included."""
+        return self.grid * self.grid + self.class_token
+
+
+@dataclass(frozen=True)
+class Op:
+    """Base of all operations.
+
+    Class attributes:
+        kind: Its name in YAML.
+        mixes_tokens: Whether information moves between tokens.
+        fixed_input_size: Whether its weights have the number of tokens baked in.
+    """
+
+    kind: ClassVar[str]
+    mixes_tokens: ClassVar[bool] = True
+    fixed_input_size: ClassVar[bool] = True
+
+    def check(self, shape: TokenShape) -> None:
+        """Raise ArchitectureError with the rule that this op breaks at `shape`, if it breaks one."""
+
+    def cost(self, shape: TokenShape) -> Cost:
+        """Exact cost at `shape`, without the norm in front."""
+        raise NotImplementedError
+
+    def settings(self) -> dict[str, Any]:
+        """Its settings by name, as they stand in YAML."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+OPS: dict[str, type[Op]] = {}
+_OpClass = TypeVar("_OpClass", bound=type[Op])
+
+
+def register_op(kind: str) -> Callable[[_OpClass], _OpClass]:
+    """Class decorator that makes an op known by its name in YAML; refuses duplicates."""
+
+    def register(op: _OpClass) -> _OpClass:
+        if kind in OPS:
+            raise ValueError(f"an op named {kind!r} is registered already")
+        op.kind = kind
+        OPS[kind] = op
+        return op
+
+    return register
+
+
+def require(holds: bool, rule: str) -> None:
+    """Raise ArchitectureError(`rule`) unless it holds."""
+    if not holds:
+        raise ArchitectureError(rule)
+
+
+def linear(inputs: int, outputs: int, positions: int, bias: bool = True) -> Cost:
+    """Cost of a linear layer applied at `positions` places."""
+    return Cost(inputs * outputs + (outputs if bias else 0), inputs * outputs * positions)

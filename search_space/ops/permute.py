@@ -1,0 +1,41 @@
+"""Permute-MLP of the Vision Permutator (https://arxiv.org/abs/2106.12368, section 3.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from search_space.ops.base import Cost, Op, TokenShape, linear, register_op, require
+
+
+@register_op("permute")
+@dataclass(frozen=True)
+class Permute(Op):
+    """Mixes along height, width and channels in three branches, each a linear layer of C x C.
+
+    Attributes:
+        segments: G, the number of channel segments; equals the side of the token grid and divides C.
+        weighted: Whether the branches are summed with weights computed from their mean (split attention).
+        bias: Whether the three branch layers have biases.
+    """
+
+    segments: int
+    weighted: bool = True
+    bias: bool = False
+
+    def check(self, shape: TokenShape) -> None:
+        require(not shape.class_token, "permute needs a grid of tokens, so it cannot be used with a class token")
+        require(
+            self.segments == shape.grid,
+            f"permute needs as many segments as the grid has rows; segments is {self.segments}, the grid {shape.grid}",
+        )
+        require(
+            shape.dim % self.segments == 0,
+            f"permute needs C divisible by its segments; C is {shape.dim}, segments is {self.segments}",
+        )
+
+    def cost(self, shape: TokenShape) -> Cost:
+        n, c = shape.tokens, shape.dim
+        cost = linear(c, c, n, self.bias).times(3).plus(linear(c, c, n))
+        if self.weighted:
+            cost = cost.plus(linear(c, c // 4, 1)).plus(linear(c // 4, 3 * c, 1))
+        return cost

@@ -1,0 +1,40 @@
+"""Counts as people write them: ``50k``, ``5M``, ``1.2G``."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from search_space.errors import ConfigError
+
+_FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+_COUNT = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([kKmMgG]?)\s*")
+
+
+def parse_count(text: str | int, what: str = "count") -> int:
+    """Read a positive count such as ``50k``, ``5M``, ``1.2G`` or ``48000``.
+
+    Args:
+        text: What the user wrote.
+        what: Where it came from, for the message (a flag, a file and key).
+
+    Raises:
+        ConfigError: If it is not a positive count.
+    """
+    match = _COUNT.fullmatch(str(text))
+    count = round(float(match[1]) * _FACTORS[match[2].lower()]) if match and len(match[1]) < 20 else 0
+    if count < 1:
+        raise ConfigError(f"{what} is {text!r}; allowed: a positive count such as 50k, 5M or 1.2G")
+    return count
+
+
+def format_count(count: float) -> str:
+    """Write a count with three significant digits: ``48.2k``, ``5.72M``, ``1.25G``."""
+    if not math.isfinite(count):
+        return str(count)
+    for suffix, factor in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if count >= factor * 0.9995:
+            value = count / factor
+            digits = 0 if value >= 99.95 else 1 if value >= 9.995 else 2
+            return f"{value:.{digits}f}{suffix}"
+    return f"{count:.0f}"
