@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from search_space.architecture import Architecture, Branch, Stage
     from search_space.model import VisionModel, build
     from search_space.ops import Attention, Cost, Dense, Gating, Permute
-    from search_space.space import SearchSpace, list_spaces, load_space
+    from search_space.space import Limits, SearchSpace, list_spaces, load_space
 
 _HOMES = {
     "Architecture": "search_space.architecture",
@@ -21,6 +21,7 @@ _HOMES = {
     "Cost": "search_space.ops",
     "Dense": "search_space.ops",
     "Gating": "search_space.ops",
+    "Limits": "search_space.space",
     "Permute": "search_space.ops",
     "SearchSpace": "search_space.space",
     "Stage": "search_space.architecture",
@@ -29,7 +30,22 @@ _HOMES = {
     "list_spaces": "search_space.space",
     "load_space": "search_space.space",
 }
-__all__ = list(_HOMES)
+__all__ = [
+    "Architecture",
+    "Attention",
+    "Branch",
+    "Cost",
+    "Dense",
+    "Gating",
+    "Limits",
+    "Permute",
+    "SearchSpace",
+    "Stage",
+    "VisionModel",
+    "build",
+    "list_spaces",
+    "load_space",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -290,7 +290,8 @@ class Architecture:
             require(stage.dim >= 1, f"{at}dim has to be at least 1; it is {stage.dim}")
             require(len(stage.block) >= 1, f"{at}a block needs at least one branch")
             require(
-                not self.class_token or stage.downsample == "none", f"{at}a class token cannot pass through downsampling"
+                not self.class_token or stage.downsample == "none",
+                f"{at}a class token cannot pass through downsampling",
             )
             require(
                 stage.dim == dim or stage.downsample != "none",

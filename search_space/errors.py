@@ -1,14 +1,14 @@
 """The one exception tree of the project: whatever a user can cause ends in one of these.
 
-    NasError                 anything below; the command line prints it as one sentence and exits with 2
-      ArchitectureError      an architecture that cannot exist
-      SpaceError             a search space that is malformed, or that no architecture of it can satisfy
-      ConfigError            a flag, a configuration key or a value that is not allowed
-      DataError              a data set that is missing, unreadable or unusable
-      StorageError           a database that cannot be reached, opened or trusted
-      StudyError             a study that does not exist, or that disagrees with what is asked of it
-      RunnerError            an executor (Ray, a device) that cannot be had
-      ExportError            an export that could not be written or verified
+NasError                 anything below; the command line prints it as one sentence and exits with 2
+  ArchitectureError      an architecture that cannot exist
+  SpaceError             a search space that is malformed, or that no architecture of it can satisfy
+  ConfigError            a flag, a configuration key or a value that is not allowed
+  DataError              a data set that is missing, unreadable or unusable
+  StorageError           a database that cannot be reached, opened or trusted
+  StudyError             a study that does not exist, or that disagrees with what is asked of it
+  RunnerError            an executor (Ray, a device) that cannot be had
+  ExportError            an export that could not be written or verified
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Source:
         """
         value = self.at(path)
         kinds = kind if isinstance(kind, tuple) else (kind,)
-        if isinstance(value, bool) and bool not in kinds or not isinstance(value, kinds):
+        if (isinstance(value, bool) and bool not in kinds) or not isinstance(value, kinds):
             raise self.fail(path, f"is {_show(value)}; allowed: {describe}")
         return value
 

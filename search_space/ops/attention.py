@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from search_space.ops.base import Cost, Op, TokenShape, linear, register_op, require
+from search_space.ops.base import Cost, Mix, Op, TokenShape, linear, register_mixer, register_op, require
 
 
 @register_op("attention")
@@ -33,3 +33,9 @@ class Attention(Op):
         n, c = shape.tokens, shape.dim
         scores_and_values = Cost(0, 2 * n * n * c)
         return linear(c, 3 * c, n, self.qkv_bias).plus(scores_and_values).plus(linear(c, c, n))
+
+
+@register_mixer("attention", "heads")
+def attention(shape: TokenShape, heads: int) -> Mix:
+    """ViT's token mixer."""
+    return Mix(Attention(heads))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from search_space.errors import ArchitectureError
 
@@ -82,6 +82,43 @@ def register_op(kind: str) -> Callable[[_OpClass], _OpClass]:
         op.kind = kind
         OPS[kind] = op
         return op
+
+    return register
+
+
+class Mix(NamedTuple):
+    """How a token mixer's choice becomes a residual branch.
+
+    Attributes:
+        op: The operation.
+        norm_axis: What the norm in front of it runs over.
+        eps: Epsilon of that norm (and of the other norms of the block) in the published code.
+    """
+
+    op: Op
+    norm_axis: Literal["channel", "token"] = "channel"
+    eps: float = 1e-6
+
+
+class Mixer(NamedTuple):
+    """A token mixer as search spaces name it: the settings of its own, and what they make of a shape."""
+
+    settings: tuple[str, ...]
+    make: Callable[..., Mix]
+
+
+MIXERS: dict[str, Mixer] = {}
+_Make = TypeVar("_Make", bound=Callable[..., Mix])
+
+
+def register_mixer(name: str, *settings: str) -> Callable[[_Make], _Make]:
+    """Decorator: `make(shape, **settings)` is the token mixer `name` of search spaces; refuses duplicates."""
+
+    def register(make: _Make) -> _Make:
+        if name in MIXERS:
+            raise ValueError(f"a token mixer named {name!r} is registered already")
+        MIXERS[name] = Mixer(settings, make)
+        return make
 
     return register
 

@@ -7,10 +7,11 @@ of FF-only (https://arxiv.org/abs/2105.02723) and the single cross-patch linear 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
-from search_space.ops.base import Cost, Op, TokenShape, linear, register_op, require
+from search_space.ops.base import Cost, Mix, Op, TokenShape, linear, register_mixer, register_op, require
 
 
 @register_op("dense")
@@ -47,3 +48,28 @@ class Dense(Op):
         if self.hidden is None:
             return linear(width, width, positions, self.bias)
         return linear(width, self.hidden, positions, self.bias).plus(linear(self.hidden, width, positions, self.bias))
+
+
+@register_mixer("mlp", "token_hidden", "token_norm")
+def mlp(shape: TokenShape, token_hidden: str, token_norm: Literal["channel", "token"]) -> Mix:
+    """MLP-Mixer's token MLP (hidden width C/2) and FF-only's (4N, normalised over the tokens).
+
+    `token_hidden` is a multiple of the channels or the tokens: ``C/2``, ``C``, ``2N``, ``N/2``, ...
+    """
+    return Mix(Dense("token", parse_width(token_hidden, shape)), norm_axis=token_norm)
+
+
+@register_mixer("linear")
+def token_linear(shape: TokenShape) -> Mix:
+    """ResMLP's token mixer: one linear layer across the tokens."""
+    return Mix(Dense("token"))
+
+
+def parse_width(text: str, shape: TokenShape) -> int:
+    """A hidden width in terms of C or N: ``4N``, ``C/2``, ``C``."""
+    match = re.fullmatch(r"(\d*)([CN])(?:/(\d+))?", text)
+    require(match is not None, f"a hidden width is a multiple of C or N, such as C/2 or 4N; it is {text!r}")
+    assert match is not None
+    factor, unit, divisor = int(match[1] or 1), shape.dim if match[2] == "C" else shape.tokens, int(match[3] or 1)
+    require(factor > 0 and divisor > 0, f"a hidden width has to be positive; it is {text!r}")
+    return max(1, factor * unit // divisor)

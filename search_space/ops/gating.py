@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from search_space.ops.base import Cost, Op, TokenShape, linear, register_op, require
+from search_space.ops.base import Cost, Mix, Op, TokenShape, linear, register_mixer, register_op, require
 
 
 @register_op("gating")
@@ -30,3 +30,9 @@ class Gating(Op):
         n, c, half = shape.tokens, shape.dim, self.hidden // 2
         norm = Cost(2 * half, 0)
         return linear(c, self.hidden, n).plus(norm).plus(linear(n, n, half)).plus(linear(half, c, n))
+
+
+@register_mixer("gating", "expansion")
+def gating(shape: TokenShape, expansion: int) -> Mix:
+    """GMLP's block; 6 in the paper, usually without a channel MLP beside it."""
+    return Mix(Gating(expansion * shape.dim))

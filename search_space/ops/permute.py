@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from search_space.ops.base import Cost, Op, TokenShape, linear, register_op, require
+from search_space.ops.base import Cost, Mix, Op, TokenShape, linear, register_mixer, register_op, require
 
 
 @register_op("permute")
@@ -39,3 +39,9 @@ class Permute(Op):
         if self.weighted:
             cost = cost.plus(linear(c, c // 4, 1)).plus(linear(c // 4, 3 * c, 1))
         return cost
+
+
+@register_mixer("permute", "weighted")
+def permute(shape: TokenShape, weighted: bool) -> Mix:
+    """Vision Permutator's token mixer; its norms have an epsilon of 1e-5."""
+    return Mix(Permute(segments=shape.grid, weighted=weighted), eps=1e-5)

@@ -1,0 +1,213 @@
+"""How many architectures a space has, drawing uniformly from them, and the range of their cost.
+
+An architecture of the space is a choice on the axes of the whole network and a chain of stages. What may stand in a
+stage depends on its context alone, with one exception: a stage that is entered without downsampling must not repeat the
+block before it. So chains are counted by a short recursion, and drawn by walking down it with the counts as weights.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from bisect import bisect
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from search_space.errors import SpaceError
+from search_space.ops import Cost, TokenShape
+from search_space.options import Context, Option, can_downsample, downsampled
+
+if TYPE_CHECKING:
+    from search_space.architecture import Architecture, Norm
+    from search_space.space import Limits, SearchSpace
+
+MAX_DRAWS = 5000
+"""Draws before giving up on hitting narrow limits by chance."""
+
+
+class Counter:
+    """Counts of a space, computed once."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+        stage = {axis.name: axis.values for axis in space.stage_axes}
+        self.depths, self.downsamples = stage["depth"], stage["downsample"]
+        self._chains: dict[tuple[object, ...], int] = {}
+        names = [axis.name for axis in space.net_axes]
+        self.nets = [
+            dict(zip(names, values, strict=True)) for values in itertools.product(*(a.values for a in space.net_axes))
+        ]
+        counts = (self.chains(net, space.first_shape(net), self._stages(net), repeat=False) for net in self.nets)
+        self.cumulative = list(itertools.accumulate(counts))
+        if not self.cumulative[-1]:
+            raise SpaceError(f"the space {space.name!r} is empty: its rules leave no architecture")
+
+    def chains(self, net: dict[str, Any], shape: TokenShape, stages: int, repeat: bool) -> int:
+        """Number of ways to choose this stage and all after it.
+
+        Args:
+            net: Choices of the whole network.
+            shape: The tokens of this stage.
+            stages: Stages to choose, this one included.
+            repeat: Whether the block before is among the options here and must not be chosen again.
+        """
+        # Which blocks are possible does not depend on the layer scale, and is the same for layernorm and affine.
+        norm: Norm = "layernorm" if net["norm"] == "affine" else net["norm"]
+        key = (norm, shape, stages, repeat)
+        if key not in self._chains:
+            options = len(self.space.options(Context(shape, norm, None)).all) - repeat
+            after = sum(count for _, _, count in self.entries(net, shape, stages - 1)) if stages > 1 else 1
+            self._chains[key] = max(options, 0) * len(self.depths) * after
+        return self._chains[key]
+
+    def entries(self, net: dict[str, Any], shape: TokenShape, stages: int) -> Iterator[tuple[str, TokenShape, int]]:
+        """Ways to enter the next stage: the downsampling, the tokens after it, and the number of chains."""
+        for downsample in self.downsamples:
+            if downsample == "none":
+                yield "none", shape, self.chains(net, shape, stages, repeat=True)
+            elif can_downsample(shape):
+                yield "conv2", downsampled(shape), self.chains(net, downsampled(shape), stages, repeat=False)
+
+    def draw(self, rng: random.Random) -> dict[str, Any]:
+        """Parameters of an architecture, each with the same probability."""
+        net = self.nets[bisect(self.cumulative, rng.randrange(self.cumulative[-1]))]
+        params, shape, downsample = dict(net), self.space.first_shape(net), "none"
+        previous: Option | None = None
+        for number in range(1, self._stages(net) + 1):
+            if number > 1:
+                entries = list(self.entries(net, shape, self._stages(net) - number + 1))
+                ((downsample, shape, _),) = rng.choices(entries, weights=[count for _, _, count in entries])
+                params[f"stage{number}.downsample"] = downsample
+            options = self.space.options(self.space.context(net, shape)).all
+            option = rng.choice(options)
+            while previous is not None and downsample == "none" and option.block == previous.block:
+                option = rng.choice(options)
+            params[f"stage{number}.depth"] = rng.choice(self.depths)
+            params |= {f"stage{number}.{key}": value for key, value in option.settings.items()}
+            previous = option
+        return params
+
+    @staticmethod
+    def _stages(net: dict[str, Any]) -> int:
+        stages = net["stages"]
+        assert isinstance(stages, int)
+        return stages
+
+
+def _counter(space: SearchSpace) -> Counter:
+    counter = space.__dict__.get("_counter")
+    if counter is None:
+        counter = space.__dict__["_counter"] = Counter(space)
+    return counter
+
+
+def count(space: SearchSpace) -> int:
+    """Exact number of architectures of the space."""
+    return _counter(space).cumulative[-1]
+
+
+def sample(space: SearchSpace, rng: random.Random, limits: Limits) -> Architecture:
+    """Draw uniformly among the architectures within `limits`.
+
+    Rejection keeps the draw uniform. Limits so narrow that MAX_DRAWS in a row miss them are met by shrinking the last
+    draw step by step, which is not uniform but ends.
+
+    Raises:
+        SpaceError: If no architecture is within the limits.
+    """
+    counter = _counter(space)
+    params: dict[str, Any] = {}
+    for _ in range(MAX_DRAWS):
+        params = counter.draw(rng)
+        architecture = space.decode(params)
+        if limits.allow(architecture.cost):
+            return architecture
+    space.check_limits(limits)
+    return space.complete(params, rng, limits)
+
+
+def cost_range(space: SearchSpace) -> tuple[Cost, Cost]:
+    """The least and the most parameters and MACs of any architecture in the space, each for itself."""
+    return least_cost(space), Cost(*(getattr(_extreme(space, measure, True).cost, measure) for measure in Cost._fields))
+
+
+def least_cost(space: SearchSpace) -> Cost:
+    """The least parameters and MACs of any architecture in the space, each for itself."""
+    return Cost(*(getattr(_extreme(space, measure, False).cost, measure) for measure in Cost._fields))
+
+
+def smallest(space: SearchSpace, limits: Limits) -> Architecture:
+    """An architecture of least parameters or of least MACs.
+
+    Raises:
+        SpaceError: If neither is within the limits.
+    """
+    space.check_limits(limits)
+    for measure in Cost._fields:
+        least = _extreme(space, measure, largest=False)
+        if limits.allow(least.cost):
+            return least
+    raise SpaceError(f"found no architecture of the space {space.name!r} with {limits}")
+
+
+def _extreme(space: SearchSpace, measure: str, largest: bool) -> Architecture:
+    """An architecture of greatest or least cost by one measure ("params" or "macs").
+
+    Costs add up over the stages, and a stage constrains its neighbours only by not repeating a block. So in a chain of
+    extreme cost every stage has one of the three cheapest or dearest blocks of its context (with two neighbours at
+    most, the third choice is always free), and it is enough to try those.
+    """
+    key = f"_extreme_{measure}_{largest}"
+    if key not in space.__dict__:
+        pick = max if largest else min
+        candidates = _extreme_candidates(space, measure, largest)
+        space.__dict__[key] = pick(candidates, key=lambda found: getattr(found.cost, measure))
+    found: Architecture = space.__dict__[key]
+    return found
+
+
+def _extreme_candidates(space: SearchSpace, measure: str, largest: bool) -> Iterator[Architecture]:
+    """Architectures among which the extreme one is."""
+    counter = _counter(space)
+    pick = max if largest else min
+    stages, dim = (pick(net[axis] for net in counter.nets) for axis in ("stages", "dim"))
+    depth = pick(counter.depths)  # type: ignore[type-var]
+    seen: set[tuple[object, ...]] = set()
+    for net in counter.nets:
+        # Norms cost the same but for "none"; so do layer scales and rates of stochastic depth.
+        norm = net["norm"] if net["norm"] in ("none", "batchnorm") else "layernorm"
+        like = (net["patch"], net["pooling"], net["position"], norm, net["layer_scale"] is None)
+        if net["stages"] == stages and net["dim"] == dim and like not in seen:
+            seen.add(like)
+            walk = _Walk(space, counter, net, depth, measure, largest)
+            yield from walk.extend(dict(net), space.first_shape(net), 1, None)
+
+
+class _Walk(NamedTuple):
+    """A walk down the stages that takes only blocks of extreme cost."""
+
+    space: SearchSpace
+    counter: Counter
+    net: dict[str, Any]
+    depth: Any
+    measure: Any
+    largest: bool
+
+    def extend(
+        self, params: dict[str, Any], shape: TokenShape, number: int, besides: Option | None
+    ) -> Iterator[Architecture]:
+        stages = self.net["stages"]
+        options = self.space.options(self.space.context(self.net, shape))
+        for option in options.extreme(self.measure, self.largest, count=3):
+            if besides is not None and option.block == besides.block:
+                continue
+            here = {**params, f"stage{number}.depth": self.depth}
+            here |= {f"stage{number}.{key}": value for key, value in option.settings.items()}
+            if number == stages:
+                yield self.space.decode(here)
+                continue
+            for downsample, after, chains in self.counter.entries(self.net, shape, stages - number):
+                if chains:
+                    entered = {**here, f"stage{number + 1}.downsample": downsample}
+                    repeated = option if downsample == "none" else None
+                    yield from self.extend(entered, after, number + 1, repeated)
