@@ -1,0 +1,82 @@
+"""Searching from Python: the same as `nas search`, with the same names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+from nas.config import SearchConfig
+from nas.engine import Search
+from nas.study import make_question, open_folder, open_study
+from results.report import Report, make_report, render
+from runners.base import Evaluator, Runner
+
+
+def search(
+    config: SearchConfig | None = None,
+    *,
+    evaluator: Evaluator | None = None,
+    on_change: Callable[[Search], None] = lambda _: None,
+    on_start: Callable[[Search, bool], None] = lambda search, new: None,
+    **settings: Any,
+) -> Report:
+    """Search for an architecture; continues the study if it exists.
+
+    Example:
+        >>> from nas import search
+        >>> report = search(space="mlp_family", data="digits", budget=20, max_params="50k")  # doctest: +SKIP
+        >>> report.winner.accuracy  # doctest: +SKIP
+
+    Args:
+        config: All settings at once.
+        evaluator: What an evaluation does; by default it trains (`runners.training.train`).
+        on_change: Called with the search whenever something happened.
+        on_start: Called once, with the search and whether the study is new.
+        **settings: Single settings, named as the flags of `nas search`; see `nas.config.SearchConfig`.
+
+    Returns:
+        The end report.
+
+    Raises:
+        NasError: If a setting cannot be used.
+        KeyboardInterrupt: On Ctrl-C; nothing is lost, and the same call goes on later.
+    """
+    if config is not None and settings:
+        raise TypeError("give search() either a config or single settings, not both")
+    config = config or SearchConfig.make(**settings)
+    question = make_question(config)
+    runner = make_runner(config)
+    folder = open_folder(config)
+    folder.make()
+    with folder.locked():
+        study, new = open_study(question)
+        with closing(study.store):
+            running = Search(question, study, folder, on_change)
+            on_start(running, new)
+            if not running.done:
+                if evaluator is None:
+                    from runners.training import train as evaluator
+                try:
+                    runner.run(running, evaluator)
+                finally:
+                    running.interrupted()
+            report = make_report(study)
+    folder.write_report(render(report), report.to_dict())
+    return report
+
+
+def make_runner(config: SearchConfig) -> Runner:
+    """The runner that a configuration asks for."""
+    if config.runner == "inline":
+        from runners.inline import InlineRunner
+
+        return InlineRunner()
+    from runners.ray_tune import RayTuneRunner
+
+    return RayTuneRunner(
+        folder=open_folder(config).path / "ray",
+        address=config.address,
+        cpus_per_trial=config.cpus_per_trial,
+        gpus_per_trial=config.gpus_per_trial,
+    )

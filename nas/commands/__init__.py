@@ -1,0 +1,43 @@
+"""The commands of `nas`, one file each; a command's file is imported when the command is used."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from search_space.errors import allowed
+
+COMMANDS = {
+    "search": "Search for an architecture, or continue a search.",
+    "results": "Show the trials and the report of a study.",
+    "dashboard": "Look at the studies in the Optuna dashboard.",
+    "export": "Export an architecture with its weights, verified.",
+    "spaces": "List, show and check search spaces.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows the names of its commands and imports them one at a time, so that `nas --help` is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            raise click.UsageError(f"there is no command {cmd_name!r}; {allowed(cmd_name, COMMANDS)}", ctx)
+        command: click.Command = importlib.import_module(f"nas.commands.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mlp-nas", prog_name="nas")
+def cli() -> None:
+    """Search for vision architectures in one exact space of ViT, MLP-Mixer, ResMLP, gMLP and their kin.
+
+    Start with: nas search --space mlp_family --budget 200
+    """

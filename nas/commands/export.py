@@ -1,0 +1,34 @@
+"""`nas export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from nas.commands.options import study_options
+
+
+@click.command("export", short_help="Export an architecture with its weights, verified.")
+@click.argument("study", required=False)
+@study_options
+@click.option("--best", is_flag=True, help="The winner of the study.")
+@click.option("--trial", type=click.IntRange(min=0), metavar="N", help="Trial N.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder to make.")
+def command(study: str | None, storage: str | None, out: str, best: bool, trial: int | None, output: Path) -> None:
+    """Export an architecture of STUDY: its YAML, weights, provenance, model card, and a snippet that rebuilds it."""
+    from nas.run_folder import RunFolder
+    from nas.study import existing_study
+    from results.export import export
+
+    if best == (trial is not None):
+        raise click.UsageError("say either --best or --trial N")
+    found = existing_study(study, storage, out)
+    exported = export(found, RunFolder(Path(out), found.name).weights_folder, output, trial=trial)
+    click.echo(
+        f"Exported trial {exported.contender.trial} ({exported.contender.mixers}) to {exported.folder}; loaded back, "
+        f"its outputs agree with the trained model's (largest difference {exported.difference:.1e})."
+    )
+    click.echo(
+        f'Try: cd {exported.folder} && python -c "from load import load; model, mean, std = load(); print(model)"'
+    )

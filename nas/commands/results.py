@@ -1,0 +1,102 @@
+"""`nas results`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+import click
+
+from nas.commands.options import study_options
+
+COLUMNS = (
+    "number",
+    "state",
+    "hash",
+    "mixers",
+    "params",
+    "macs",
+    "nll",
+    "accuracy",
+    "latency_ms",
+    "epochs_trained",
+    "seconds",
+    "seed",
+    "origin",
+    "cause",
+    "device",
+)
+
+
+@click.command("results", short_help="Show the trials and the report of a study.")
+@click.argument("study", required=False)
+@study_options
+@click.option("--json", "as_json", is_flag=True, help="All trials as JSON.")
+@click.option("--csv", "as_csv", is_flag=True, help="All trials as CSV, their choices as columns.")
+@click.option(
+    "--top", type=click.IntRange(min=1), default=20, metavar="N", help="How many trials the table shows [20]."
+)
+def command(study: str | None, storage: str | None, out: str, as_json: bool, as_csv: bool, top: int) -> None:
+    """Show the trials and the report of STUDY (may be left out where there is only one)."""
+    from nas.study import existing_study
+    from results.report import make_report, render
+
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other")
+    found = existing_study(study, storage, out)
+    trials = trial_records(found)
+    if as_json:
+        click.echo(json.dumps(trials, indent=2))
+    elif as_csv:
+        click.echo(to_csv(trials), nl=False)
+    else:
+        click.echo(table(trials, top))
+        click.echo("\n" + render(make_report(found)))
+
+
+def trial_records(study: Any) -> list[dict[str, Any]]:
+    """Every trial of a study as plain data, with the interface's names."""
+    from results.schema import Role
+    from search_space.space import mixers_of
+
+    records = []
+    for row in study.evaluations(Role.TRIAL):
+        own = {name: getattr(row, name) for name in COLUMNS if hasattr(row, name)}
+        own |= {"hash": row.architecture.hash, "params": row.architecture.params, "macs": row.architecture.macs}
+        own |= {"mixers": mixers_of(row.choices), "seconds": round(row.seconds, 3)}
+        records.append({**{name: own[name] for name in COLUMNS}, "choices": row.choices})
+    return records
+
+
+def to_csv(trials: list[dict[str, Any]]) -> str:
+    """The trials as CSV."""
+    choices = list(dict.fromkeys(name for trial in trials for name in trial["choices"]))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*COLUMNS, *choices], lineterminator="\n")
+    writer.writeheader()
+    for trial in trials:
+        writer.writerow({name: value for name, value in {**trial, **trial["choices"]}.items() if name != "choices"})
+    return text.getvalue()
+
+
+def table(trials: list[dict[str, Any]], top: int) -> str:
+    """The trials that got furthest, best first."""
+    from search_space.units import format_count
+
+    order = {"COMPLETE": 0, "RUNNING": 1, "QUEUED": 1, "PRUNED": 2, "FAILED": 3}
+    shown = sorted(trials, key=lambda t: (order[t["state"]], t["nll"] if t["nll"] is not None else float("inf")))[:top]
+    header = f"{'trial':>5}  {'state':<9} {'mixers':<32} {'params':>7} {'MACs':>7} {'epochs':>6} {'val NLL':>8} {'val acc':>8} {'s':>6}"
+    lines = [header]
+    for trial in shown:
+        mixers = trial["mixers"] if len(trial["mixers"]) <= 32 else trial["mixers"][:31] + "…"
+        nll = "-" if trial["nll"] is None else f"{trial['nll']:.4f}"
+        accuracy = "-" if trial["accuracy"] is None else f"{100 * trial['accuracy']:.2f} %"
+        lines.append(
+            f"{trial['number']:>5}  {trial['state']:<9} {mixers:<32} {format_count(trial['params']):>7} "
+            f"{format_count(trial['macs']):>7} {trial['epochs_trained']:>6} {nll:>8} {accuracy:>8} {trial['seconds']:>6.1f}"
+        )
+    if len(trials) > top:
+        lines.append(f"... and {len(trials) - top} more (--top {len(trials)}, --json or --csv show them)")
+    return "\n".join(lines)

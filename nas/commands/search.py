@@ -1,0 +1,115 @@
+"""`nas search`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nas.config import RUNNERS, SearchConfig
+from nas.objectives import OBJECTIVES
+from nas.pruners import PRUNERS
+from nas.samplers import SAMPLERS
+
+
+def _names(choices: Any) -> str:
+    return ", ".join(choices)
+
+
+# A flag that is not given stays None and leaves the config file's value, or the default, as it is. Values are checked
+# in `SearchConfig`, in the same words wherever they come from.
+@click.command("search", short_help="Search for an architecture, or continue a search.")
+@click.option("--space", metavar="NAME|FILE", help="Search space [mlp_family].")
+@click.option(
+    "--data", metavar="NAME", help="Data set: digits, fashion_mnist, cifar10, ..., imagefolder:PATH [digits]."
+)
+@click.option("--budget", type=int, metavar="N", help="Distinct architectures to evaluate, over all runs [200].")
+@click.option(
+    "--objective",
+    multiple=True,
+    metavar="NAME",
+    help=f"Repeatable; the first is the quality: {_names(OBJECTIVES)} [nll].",
+)
+@click.option(
+    "--max-params", metavar="COUNT", help="Limit on parameters, such as 50k; 0 for none [the space's, by image size]."
+)
+@click.option("--max-macs", metavar="COUNT", help="Limit on MACs for one image, such as 5M.")
+@click.option("--max-latency-ms", type=float, metavar="MS", help="Limit on the measured latency of one image.")
+@click.option("--sampler", metavar="NAME", help=f"{_names(SAMPLERS)} [tpe].")
+@click.option("--pruner", metavar="NAME", help=f"{_names(PRUNERS)} [halving].")
+@click.option("--epochs", type=int, metavar="E", help="Epochs of a full training [by data set].")
+@click.option("--batch-size", type=int, metavar="B", help="Images a step [by data set].")
+@click.option("--lr", type=float, metavar="LR", help="Peak learning rate [by data set].")
+@click.option("--seed", type=int, metavar="K", help="Seed of the search and of its trials [0].")
+@click.option("--finalists", type=int, metavar="K", help="How many of the best are retrained at the end [3].")
+@click.option("--seeds", type=int, metavar="S", help="With how many seeds each [2].")
+@click.option("--runner", metavar="NAME", help=f"{_names(RUNNERS)} [ray].")
+@click.option("--address", metavar="ADDRESS", help="Ray cluster to use: auto, HOST:PORT [start Ray on this machine].")
+@click.option("--cpus-per-trial", type=float, metavar="X", help="CPU cores a trial reserves [1].")
+@click.option(
+    "--gpus-per-trial", type=float, metavar="X", help="GPUs a trial reserves, such as 0.25 [1 where there are GPUs]."
+)
+@click.option("--device", metavar="NAME", help="auto, cpu, cuda, ... [auto].")
+@click.option("--data-dir", metavar="DIR", help="Where data sets are cached [$NAS_DATA_DIR, ~/.cache/nas].")
+@click.option("--image-size", type=int, metavar="PIXELS", help="Side to which an image folder is resized [64].")
+@click.option(
+    "--storage", metavar="URL", help="sqlite:///FILE or postgresql+psycopg://... [a SQLite file under --out]."
+)
+@click.option("--study", metavar="NAME", help="Name of the study [SPACE-DATA].")
+@click.option("--out", metavar="DIR", help="Folder for everything the search writes [nas-runs].")
+@click.option(
+    "--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML file with any of these settings; flags win."
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the end report as JSON on stdout; progress goes to stderr."
+)
+def command(config: Path | None, as_json: bool, **flags: Any) -> None:
+    """Search for an architecture, or continue a search.
+
+    The same command again continues where the study stopped. Ctrl-C loses nothing.
+    """
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    settings = SearchConfig() if config is None else SearchConfig().with_file(config)
+    settings = settings.with_settings(**given)
+    run(settings, as_json)
+
+
+def run(config: SearchConfig, as_json: bool) -> None:
+    """Run a search with progress on stderr and the report on stdout."""
+    from nas.api import search
+    from nas.progress import Progress
+    from results.report import render
+
+    again = "nas " + " ".join(map(shlex.quote, sys.argv[1:]))
+    progress = Progress()
+    try:
+        with progress:
+            report = search(config, on_change=progress.update, on_start=progress.begin)
+    except KeyboardInterrupt:
+        click.echo(progress.farewell(again), err=True)
+        raise
+    if as_json:
+        click.echo(json.dumps(report.to_dict(), indent=2))
+        return
+    click.echo(render(report))
+    click.echo("\n" + next_steps(config, progress.was_spent, report.budget))
+
+
+def next_steps(config: SearchConfig, was_spent: bool, budget: int) -> str:
+    """What a person may want to type next."""
+    study = config.study_name
+    where = f" --storage {shlex.quote(config.storage)}" if config.storage else ""
+    where += f" --out {shlex.quote(config.out)}" if config.out != "nas-runs" and not config.storage else ""
+    lines = [
+        "Next:",
+        f"  nas dashboard{where}",
+        f"  nas export {study}{where} --best -o exported/",
+        f"  nas results {study}{where}",
+    ]
+    if was_spent:
+        lines.insert(0, f"The budget of {budget} was spent already; raise it to go on: --budget {2 * budget}\n")
+    return "\n".join(lines)

@@ -1,0 +1,238 @@
+"""Settings of a search: the same names as flags, as keys of a ``--config`` file, and as arguments in Python."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from nas.objectives import Objective, parse_objectives
+from nas.pruners import PRUNERS
+from nas.samplers import SAMPLERS
+from search_space.errors import ConfigError, allowed
+from search_space.space import Limits
+from search_space.units import parse_count
+from search_space.yaml_source import Source, read_yaml_file
+
+RUNNERS = ("ray", "inline")
+_STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """All settings of `nas search`; None means a default that depends on others.
+
+    Attributes:
+        space: Name of a shipped search space, or path of a YAML file.
+        data: Name of a data set, or ``imagefolder:PATH``.
+        data_dir: Where data sets are cached; None for ``NAS_DATA_DIR``, else the user's cache folder.
+        image_size: Side to which an image folder is resized, in pixels.
+        budget: Distinct architectures to evaluate, over all runs of the study.
+        objective: Names of the objectives; the first is the quality.
+        sampler: Which sampler proposes.
+        pruner: Which pruner stops trials early.
+        max_params: Limit on parameters; None for the space's own limit for this size of images, 0 for none.
+        max_macs: Limit on MACs for one image.
+        max_latency_ms: Limit on the measured latency of one image.
+        epochs: Epochs of a full training; None for the data set's recipe. So too for batch_size and lr.
+        seed: Seed of the search, and of the training of all its trials.
+        finalists: How many of the best are retrained at the end; 0 for none.
+        seeds: With how many seeds each.
+        runner: "ray" or "inline".
+        address: Address of a Ray cluster; None to start Ray on this machine.
+        cpus_per_trial: CPU cores a trial reserves; it runs as many threads.
+        gpus_per_trial: GPUs a trial reserves, such as 0.25; None for 1 where there is a GPU, else 0.
+        device: "auto", "cpu", "cuda", ...
+        storage: Database URL; None for a SQLite file in `out`.
+        study: Name of the study; None for SPACE-DATA.
+        out: Folder for everything the search writes.
+    """
+
+    space: str = "mlp_family"
+    data: str = "digits"
+    data_dir: str | None = None
+    image_size: int | None = None
+    budget: int = 200
+    objective: tuple[str, ...] = ("nll",)
+    sampler: str = "tpe"
+    pruner: str = "halving"
+    max_params: int | None = None
+    max_macs: int | None = None
+    max_latency_ms: float | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    seed: int = 0
+    finalists: int = 3
+    seeds: int = 2
+    runner: str = "ray"
+    address: str | None = None
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float | None = None
+    device: str = "auto"
+    storage: str | None = None
+    study: str | None = None
+    out: str = "nas-runs"
+
+    def __post_init__(self) -> None:
+        for name, check in _CHECKS.items():
+            value = getattr(self, name)
+            problem = None if value is None and _optional(name) else check(value)
+            if problem:
+                raise ConfigError(f"{flag(name)} is {value!r}; {problem}")
+        self.objectives  # noqa: B018 (checks them)
+
+    @classmethod
+    def make(cls, **settings: Any) -> SearchConfig:
+        """A configuration from loosely typed settings; see `with_settings`."""
+        return cls().with_settings(**settings)
+
+    def with_settings(self, **settings: Any) -> SearchConfig:
+        """This configuration with loosely typed settings put in: counts such as "50k", one objective as a word.
+
+        Raises:
+            ConfigError: If a name is unknown or a value not allowed.
+        """
+        known = [field.name for field in fields(self)]
+        for name in settings:
+            if name not in known:
+                raise ConfigError(f"there is no setting {name!r}; {allowed(name, known)}")
+        return replace(self, **{name: _convert(name, value) for name, value in settings.items()})
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """The objectives, the quality first."""
+        return parse_objectives(self.objective)
+
+    @property
+    def study_name(self) -> str:
+        """Name of the study."""
+        if self.study is not None:
+            return self.study
+        data = "imagefolder-" + Path(self.data.partition(":")[2]).name if ":" in self.data else self.data
+        return re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{Path(self.space).stem}-{data}")[:100]
+
+    def limits(self, default: Limits) -> Limits:
+        """The limits that can be computed, `default` being the space's own."""
+        max_params = default.max_params if self.max_params is None else (self.max_params or None)
+        return Limits(max_params, self.max_macs)
+
+    def with_file(self, path: Path) -> SearchConfig:
+        """This configuration with the keys of a YAML file put in.
+
+        Raises:
+            ConfigError: If the file cannot be read, or a key or value is not allowed, with the line.
+        """
+        source = read_yaml_file(path, ConfigError)
+        if source.data is None:
+            return self
+        return replace(self, **read_settings(source))
+
+
+def read_settings(source: Source) -> dict[str, Any]:
+    """The settings in a configuration file, converted and checked one by one.
+
+    Raises:
+        ConfigError: If a key or value is not allowed, with the line.
+    """
+    settings: dict[str, Any] = {}
+    for name in source.keys((), [field.name for field in fields(SearchConfig)]):
+        if source.at((name,)) is None:
+            continue
+        settings[name] = source.convert((name,), lambda value, name=name: _convert(name, value))
+        source.convert((name,), lambda _, name=name: SearchConfig(**{name: settings[name]}))
+    return settings
+
+
+def flag(name: str) -> str:
+    """How a setting is written on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def _convert(name: str, value: Any) -> Any:
+    """Loosely typed input in the type of the setting."""
+    if value is None:
+        return None
+    if name in ("max_params", "max_macs"):
+        return 0 if str(value) in ("0", "none") and name == "max_params" else parse_count(value, flag(name))
+    if name == "objective":
+        names = value.split(",") if isinstance(value, str) else value
+        if not isinstance(names, (list, tuple)) or not all(isinstance(item, str) for item in names):
+            raise ConfigError(f"{flag(name)} is {value!r}; allowed: names of objectives")
+        return tuple(part.strip() for item in names for part in item.split(","))
+    if isinstance(value, Path):
+        return str(value)
+    if (
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        and name in ("lr", "max_latency_ms", "cpus_per_trial", "gpus_per_trial")
+    ):
+        return float(value)
+    return value
+
+
+def _optional(name: str) -> bool:
+    return next(field for field in fields(SearchConfig) if field.name == name).default is None
+
+
+def _whole(least: int, most: int = 10**9) -> Callable[[Any], str | None]:
+    def check(value: Any) -> str | None:
+        fine = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+        upper = f" to {most:,}" if most < 10**9 else ""
+        return None if fine else f"allowed: whole numbers from {least}{upper}"
+
+    return check
+
+
+def _number(least: float, include: bool = False) -> Callable[[Any], str | None]:
+    def check(value: Any) -> str | None:
+        fine = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        fine = fine and (value >= least if include else value > least)
+        return None if fine else f"allowed: numbers {'from' if include else 'above'} {least:g}"
+
+    return check
+
+
+def _one_of(*choices: str) -> Callable[[Any], str | None]:
+    return lambda value: None if value in choices else allowed(value, choices)
+
+
+def _text(value: Any) -> str | None:
+    return None if isinstance(value, str) and value else "allowed: a text"
+
+
+def _study(value: Any) -> str | None:
+    if isinstance(value, str) and _STUDY_NAME.fullmatch(value):
+        return None
+    return "allowed: up to 100 letters, digits, '.', '_', '+' and '-', beginning with a letter or digit"
+
+
+_CHECKS: Mapping[str, Callable[[Any], str | None]] = {
+    "space": _text,
+    "data": _text,
+    "data_dir": _text,
+    "image_size": _whole(1, 1024),
+    "budget": _whole(1),
+    "sampler": _one_of(*SAMPLERS),
+    "pruner": _one_of(*PRUNERS),
+    "max_params": _whole(0, 10**13),
+    "max_macs": _whole(1, 10**16),
+    "max_latency_ms": _number(0),
+    "epochs": _whole(1, 100_000),
+    "batch_size": _whole(1, 1_000_000),
+    "lr": _number(0),
+    "seed": _whole(0),
+    "finalists": _whole(0, 1000),
+    "seeds": _whole(1, 1000),
+    "runner": _one_of(*RUNNERS),
+    "address": _text,
+    "cpus_per_trial": _number(0),
+    "gpus_per_trial": _number(0, include=True),
+    "device": _text,
+    "storage": _text,
+    "study": _study,
+    "out": _text,
+}

@@ -1,0 +1,412 @@
+"""The search itself: it decides what to evaluate next, when to stop it, and which architecture wins.
+
+`Search` is a `runners.base.TrialSource`: a runner asks it for jobs and tells it what became of them. A study goes
+through three phases, and each begins where the one before has nothing running any more:
+
+    trials     hand-designed families first, then what the sampler proposes, until the budget is spent
+    finalists  the best ones trained in full again with several seeds, ranked by mean validation NLL
+    test       the winner's models evaluated on the test split
+
+All state that matters is in the database before anything is handed out and as soon as anything is reported. Opening the
+same study again rebuilds the rest, queues what was running, and goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import insort
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+from nas import finalists
+from nas.objectives import Figures
+from nas.proposer import Known, Proposer
+from nas.pruners import make_pruner
+from nas.run_folder import RunFolder
+from nas.study import Question
+from results.schema import Epoch, Evaluation
+from results.store import FINAL_STATES, Ending, EpochRecord, NewEvaluation, Role, State, StudyStore
+from runners.base import INFEASIBLE_CAUSES, Cause, Decision, EpochResult, Job, Outcome
+from search_space.architecture import Architecture
+from search_space.errors import SpaceError
+from search_space.families import family_points
+from search_space.space import mixers_of
+
+MAX_ATTEMPTS = 3
+"""How often an evaluation is started before it counts as lost."""
+MAX_TOO_SLOW = 50
+"""Architectures in a row that may exceed the limit on latency before the search gives up."""
+KEPT_WEIGHTS = 10
+"""Complete trials, the best ones, whose weights are kept for export."""
+
+
+class Trial:
+    """An evaluation as the search remembers it.
+
+    Attributes:
+        architecture: What is evaluated.
+        losses: The first objective after each epoch, turned so that less is better.
+    """
+
+    def __init__(self, row: NewEvaluation | Evaluation, architecture: Architecture) -> None:
+        self.key, self.role, self.number, self.seed = row.key, Role(row.role), row.number, row.seed
+        self.origin, self.choices = row.origin, dict(row.choices)
+        self.architecture = architecture
+        self.state = State.RUNNING
+        self.cause: str | None = None
+        self.attempts = 1
+        self.seconds = 0.0
+        self.latency_ms: float | None = None
+        self.epochs: list[EpochRecord] = []
+        self.losses: dict[int, float] = {}
+
+    @property
+    def figures(self) -> Figures:
+        """What its last epoch came to."""
+        last = self.epochs[-1]
+        cost = self.architecture.cost
+        return Figures(last.nll, last.accuracy, cost.params, cost.macs, self.latency_ms)
+
+    @property
+    def mixers(self) -> str:
+        """The token mixers of its stages."""
+        return mixers_of(self.choices)
+
+
+class Search:
+    """One run of a study; see the module's description.
+
+    Args:
+        question: What is searched for.
+        study: Where everything is stored.
+        folder: Where weights and checkpoints lie.
+        on_change: Called after every change, for a progress display.
+
+    Attributes:
+        trials: All evaluations by key, earlier runs included.
+        exhausted: Whether the space ran out of architectures before the budget was spent.
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        study: StudyStore,
+        folder: RunFolder,
+        on_change: Callable[[Search], None] = lambda _: None,
+    ) -> None:
+        self.question, self.study, self.folder = question, study, folder
+        self.config = question.config
+        self.objectives = self.config.objectives
+        self.pruner = make_pruner(self.config.pruner, question.recipe.epochs)
+        self.started = time.monotonic()
+        self.finished_here = 0
+        self.exhausted = False
+        self.trials: dict[str, Trial] = {}
+        self._pending: dict[str, Trial] = {}
+        self._best: list[tuple[float, str]] = []  # loss and key of the complete trials whose weights are kept
+        self._on_change = on_change
+        self._axes = {axis.name: axis for axis in question.space.axes}
+        self._queue: deque[Trial] = deque()
+        self._planned_finalists: list[Trial] | None = None
+        self._plan: deque[NewEvaluation] = deque()
+        self._seeds = deque(family_points(question.space, question.limits).items())
+        self._load()
+        self._proposer = Proposer(
+            question.space,
+            question.limits,
+            self.config.sampler,
+            [objective.direction for objective in self.objectives],
+            seed=self.config.seed * 1_000_003 + self.spent,  # a continued search must not repeat its proposals
+        )
+        for trial in self.of(Role.TRIAL):
+            self._proposer.enter(trial.architecture)
+            if trial.state in FINAL_STATES:
+                self._proposer.learn(trial.architecture, self._known(trial))
+
+    # What stands where.
+
+    def of(self, role: Role, *states: State) -> list[Trial]:
+        """The evaluations of a role, in these states if any are named."""
+        return [trial for trial in self.trials.values() if trial.role == role and (not states or trial.state in states)]
+
+    @property
+    def spent(self) -> int:
+        """Distinct architectures that count towards the budget: all but those rejected as too slow."""
+        return sum(1 for trial in self.of(Role.TRIAL) if trial.cause != Cause.TOO_SLOW)
+
+    @property
+    def pending(self) -> list[Trial]:
+        """Evaluations that are running or queued."""
+        return list(self._pending.values())
+
+    @property
+    def best(self) -> Trial | None:
+        """The complete trial with the best quality."""
+        return self.trials[self._best[0][1]] if self._best else None
+
+    def loss(self, trial: Trial) -> float:
+        """The first objective of a trial, turned so that less is better."""
+        return self.objectives[0].loss(trial.figures)
+
+    def losses(self, trial: Trial) -> list[float]:
+        """All objectives of a trial, turned so that less is better."""
+        return [objective.loss(trial.figures) for objective in self.objectives]
+
+    @property
+    def phase(self) -> str:
+        """ "trials", "finalists" or "test"."""
+        if any(trial.role == Role.TEST for trial in self.trials.values()):
+            return "test"
+        return "trials" if self._planned_finalists is None else "finalists"
+
+    # TrialSource.
+
+    @property
+    def done(self) -> bool:
+        return not self._pending and not self._more()
+
+    def ask(self) -> Job | None:
+        if self._queue:
+            trial = self._queue.popleft()
+            trial.state = State.RUNNING
+            trial.attempts += 1
+            self.study.set_pending(trial.key, State.RUNNING)
+            return self._job(trial)
+        new = self._next()
+        if new is None:
+            return None
+        self.study.start(new, self._axes)
+        trial = self.trials[new.key] = self._pending[new.key] = Trial(new, new.architecture)
+        self._on_change(self)
+        return self._job(trial)
+
+    def report(self, key: str, epochs: Sequence[EpochResult]) -> Decision:
+        trial = self.trials[key]
+        self._record(trial, epochs)
+        decision = self._decide(trial)
+        self._on_change(self)
+        return decision
+
+    def tell(self, key: str, outcome: Outcome) -> None:
+        trial = self.trials[key]
+        if outcome.cause == Cause.WORKER_LOST and trial.attempts < MAX_ATTEMPTS:
+            trial.state = State.QUEUED
+            self.study.set_pending(key, State.QUEUED, outcome.seconds)
+            self._queue.append(trial)
+            return
+        state = {"complete": State.COMPLETE, "stopped": State.PRUNED, "failed": State.FAILED}[outcome.status]
+        message = outcome.message
+        if state == State.COMPLETE and not trial.epochs:
+            state, message = State.FAILED, "the evaluation ended without an epoch"
+        trial.state, trial.seconds = state, trial.seconds + outcome.seconds
+        trial.cause = (outcome.cause or Cause.BUG) if state == State.FAILED else None
+        trial.latency_ms = outcome.measured.latency_ms
+        self.study.finish(key, self._ending(trial, outcome, message))
+        self.finished_here += 1
+        del self._pending[key]
+        if trial.role == Role.TRIAL:
+            self._proposer.learn(trial.architecture, self._known(trial))
+            self._tidy(trial)
+        self._on_change(self)
+
+    def idle(self) -> None:
+        self._on_change(self)
+
+    def interrupted(self) -> None:
+        """Queue what is running, because the runner was stopped."""
+        for trial in self._pending.values():
+            if trial.state == State.RUNNING:
+                trial.state = State.QUEUED
+                self.study.set_pending(trial.key, State.QUEUED)
+
+    # What comes next.
+
+    def _more(self) -> bool:
+        """Whether there is something to hand out when nothing is pending."""
+        if self.spent < self.config.budget and not self.exhausted:
+            return True
+        self._plan_ahead()
+        return bool(self._plan)
+
+    def _next(self) -> NewEvaluation | None:
+        if self.spent < self.config.budget and not self.exhausted:
+            found = self._next_trial()
+            if found is not None:
+                return found
+            self.exhausted = True
+        self._plan_ahead()
+        return self._plan.popleft() if self._plan else None
+
+    def _next_trial(self) -> NewEvaluation | None:
+        while self._seeds:
+            name, architecture = self._seeds.popleft()
+            if all(trial.architecture != architecture for trial in self.of(Role.TRIAL)):
+                self._proposer.enter(architecture)
+                return self._new(Role.TRIAL, architecture, f"family:{name}")
+        architecture_or_none = self._proposer.propose()
+        if architecture_or_none is None:
+            return None
+        return self._new(Role.TRIAL, architecture_or_none, self.config.sampler)
+
+    def _plan_ahead(self) -> None:
+        """Plan finalists once all trials are over, and the test once all finalists are."""
+        if self._pending or self._plan or not self.config.finalists:
+            return
+        if self._planned_finalists is None:
+            self._planned_finalists = finalists.choose(self)
+            self._plan.extend(finalists.trainings(self, self._planned_finalists))
+        if not self._plan:
+            self._plan.extend(finalists.tests(self, self._planned_finalists))
+        if not self._plan:
+            finalists.record_test(self)
+
+    def _new(self, role: Role, architecture: Architecture, origin: str) -> NewEvaluation:
+        number = len(self.of(Role.TRIAL))
+        choices = self.question.space.encode(architecture)
+        return NewEvaluation(
+            key=f"trial-{number:04d}",
+            role=role,
+            number=number,
+            architecture=architecture,
+            origin=origin,
+            choices=choices,
+            seed=self.config.seed,
+            epochs_planned=self.question.recipe.epochs,
+            attrs={
+                "architecture": architecture.hash,
+                "mixers": mixers_of(choices),
+                "params": architecture.params,
+                "macs": architecture.macs,
+                "origin": origin,
+            },
+        )
+
+    def _job(self, trial: Trial) -> Job:
+        config, task = self.config, "test" if trial.role == Role.TEST else "train"
+        weights_key = trial.key if task == "train" else trial.key.replace("test-", "finalist-", 1)
+        measure = config.max_latency_ms is not None or "latency" in config.objective
+        prune = trial.role == Role.TRIAL and not trial.origin.startswith("family:")
+        return Job(
+            key=trial.key,
+            architecture=trial.architecture,
+            data=self.question.data,
+            recipe=self.question.recipe,
+            seed=trial.seed,
+            rungs=self.pruner.rungs(trial.number) if prune else (),
+            task="test" if task == "test" else "train",
+            checkpoint=self.folder.checkpoint(trial.key) if task == "train" else None,
+            weights=self.folder.weights(weights_key),
+            measure_latency=measure and trial.role == Role.TRIAL,
+            max_latency_ms=config.max_latency_ms if trial.role == Role.TRIAL else None,
+            device=config.device,
+        )
+
+    # What came back.
+
+    def _record(self, trial: Trial, epochs: Iterable[EpochResult]) -> None:
+        """Store new epochs; ones that are known already (a restart without a checkpoint) are dropped."""
+        last = trial.epochs[-1].epoch if trial.epochs else 0
+        records = [EpochRecord(e.epoch, e.train_loss, e.nll, e.accuracy, e.seconds) for e in epochs if e.epoch > last]
+        if not records:
+            return
+        quality: dict[int, float] = {}
+        for record in records:
+            trial.epochs.append(record)
+            trial.losses[record.epoch] = self.loss(trial)
+            quality[record.epoch] = self.objectives[0].value(trial.figures)
+        self.study.add_epochs(trial.key, records, quality if len(self.objectives) == 1 else {})
+
+    def _decide(self, trial: Trial) -> Decision:
+        if trial.role != Role.TRIAL or trial.origin.startswith("family:") or not trial.epochs:
+            return Decision.CONTINUE
+        epoch = trial.epochs[-1].epoch
+        if epoch not in self.pruner.rungs(trial.number):
+            return Decision.CONTINUE
+        others = [other.losses[epoch] for other in self.of(Role.TRIAL) if other is not trial and epoch in other.losses]
+        return Decision.CONTINUE if self.pruner.keep(trial.losses[epoch], others) else Decision.STOP
+
+    def _ending(self, trial: Trial, outcome: Outcome, message: str) -> Ending:
+        attrs: dict[str, object] = {"seconds": round(outcome.seconds, 3)}
+        values: list[float] | None = None
+        if trial.state != State.FAILED and trial.epochs:
+            attrs |= {"val_accuracy": trial.figures.accuracy, "val_nll": trial.figures.nll}
+            attrs |= {"epochs_trained": trial.epochs[-1].epoch}
+            if trial.state == State.COMPLETE:
+                values = [objective.value(trial.figures) for objective in self.objectives]
+            elif len(self.objectives) == 1:  # Optuna's convention: a pruned trial has its last intermediate value
+                values = [self.objectives[0].value(trial.figures)]
+        if trial.cause is not None:
+            attrs["cause"] = trial.cause
+        if outcome.measured.latency_ms is not None:
+            attrs["latency_ms"] = outcome.measured.latency_ms
+        return Ending(
+            state=trial.state,
+            seconds=outcome.seconds,
+            cause=trial.cause,
+            message=message or None,
+            latency_ms=outcome.measured.latency_ms,
+            peak_memory_mib=outcome.measured.peak_memory_mib,
+            device=outcome.measured.device,
+            versions=outcome.measured.versions,
+            values=values,
+            attrs=attrs,
+        )
+
+    def _known(self, trial: Trial) -> Known:
+        """What the sampler learns of a finished trial."""
+        if trial.state == State.FAILED:
+            return Known(infeasible=trial.cause in INFEASIBLE_CAUSES)
+        curve = {
+            epoch: loss if self.objectives[0].direction == "minimize" else -loss for epoch, loss in trial.losses.items()
+        }
+        if trial.state == State.PRUNED:
+            return Known(curve=curve)
+        return Known(values=[objective.value(trial.figures) for objective in self.objectives], curve=curve)
+
+    def _tidy(self, trial: Trial) -> None:
+        """Delete files that nobody will need, and give up where nothing is fast enough."""
+        if trial.state == State.COMPLETE:
+            insort(self._best, (self.loss(trial), trial.key))
+            for _, beaten in self._best[KEPT_WEIGHTS:]:
+                self.folder.discard(beaten)
+            del self._best[KEPT_WEIGHTS:]
+            return
+        self.folder.discard(trial.key)
+        if trial.cause != Cause.TOO_SLOW:
+            return
+        recent = self.of(Role.TRIAL, *FINAL_STATES)[-MAX_TOO_SLOW:]
+        if len(recent) == MAX_TOO_SLOW and all(other.cause == Cause.TOO_SLOW for other in recent):
+            fastest = min(other.latency_ms or float("inf") for other in recent)
+            raise SpaceError(
+                f"none of the last {MAX_TOO_SLOW} architectures is within --max-latency-ms "
+                f"{self.config.max_latency_ms}; the fastest of them took {fastest:.3g} ms"
+            )
+
+    def _load(self) -> None:
+        """Rebuild everything from the database; whatever was running is queued."""
+        curves: dict[str, list[Epoch]] = {}
+        for role in Role:
+            curves |= self.study.curves(role)
+        for row in self.study.evaluations():
+            trial = self.trials[row.key] = Trial(row, Architecture.from_yaml(row.architecture.yaml))
+            trial.state, trial.cause, trial.attempts = State(row.state), row.cause, row.attempts
+            trial.seconds, trial.latency_ms = row.seconds, row.latency_ms
+            for epoch in curves.get(row.key, ()):
+                trial.epochs.append(
+                    EpochRecord(epoch.epoch, epoch.train_loss, epoch.nll, epoch.accuracy, epoch.seconds)
+                )
+                trial.losses[epoch.epoch] = self.loss(trial)
+            if trial.state not in FINAL_STATES:
+                if trial.attempts >= MAX_ATTEMPTS and trial.state == State.RUNNING:
+                    trial.state, trial.cause = State.FAILED, Cause.WORKER_LOST
+                    message = f"its process died {trial.attempts} times"
+                    self.study.finish(row.key, Ending(State.FAILED, 0.0, trial.cause, message))
+                    continue
+                if trial.state == State.RUNNING:
+                    trial.state = State.QUEUED
+                    self.study.set_pending(row.key, State.QUEUED)
+                self._queue.append(trial)
+                self._pending[trial.key] = trial
+            elif trial.role == Role.TRIAL and trial.state == State.COMPLETE:
+                insort(self._best, (self.loss(trial), trial.key))
+        del self._best[KEPT_WEIGHTS:]

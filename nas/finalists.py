@@ -1,0 +1,111 @@
+"""The end of a search: the best trials are trained again with several seeds, and the winner meets the test split.
+
+One training is a noisy measurement, and the best of many is the luckiest as much as the best (the winner's curse). So the
+winner is chosen among `finalists` architectures by their mean validation NLL over fresh seeds, and only its models are
+evaluated on the test split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from statistics import mean, stdev
+from typing import TYPE_CHECKING
+
+from results.pareto import pareto_front
+from results.store import NewEvaluation, Role, State
+
+if TYPE_CHECKING:
+    from nas.engine import Search, Trial
+
+
+def choose(search: Search) -> list[Trial]:
+    """The trials to retrain: the best by quality, those on the Pareto front first where there are several objectives."""
+    complete = sorted(search.of(Role.TRIAL, State.COMPLETE), key=search.loss)
+    if len(search.objectives) > 1:
+        front = set(pareto_front([search.losses(trial) for trial in complete]))
+        complete = sorted(complete, key=lambda trial: complete.index(trial) not in front)
+    return complete[: search.config.finalists]
+
+
+def trainings(search: Search, chosen: Sequence[Trial]) -> Iterator[NewEvaluation]:
+    """The trainings that are still missing; their seeds are not the one the trials were trained with."""
+    for trial in chosen:
+        search.study.put_finalist(trial.number, trial.architecture, search.config.seeds)
+        for index in range(1, search.config.seeds + 1):
+            key = f"finalist-{trial.number:04d}-seed-{index}"
+            if key not in search.trials:
+                yield _again(trial, Role.FINALIST, key, search.config.seed + index, search.question.recipe.epochs)
+
+
+def tests(search: Search, chosen: Sequence[Trial]) -> Iterator[NewEvaluation]:
+    """Rank the finalists, and test the winner's models unless that has been done."""
+    winner = rank(search, chosen)
+    if winner is None:
+        return
+    for run in runs(search, winner.number):
+        key = run.key.replace("finalist-", "test-", 1)
+        if key not in search.trials:
+            yield _again(run, Role.TEST, key, run.seed, search.question.recipe.epochs)
+
+
+def rank(search: Search, chosen: Sequence[Trial]) -> Trial | None:
+    """Store the finalists' means and ranks; returns the winner, None if no finalist could be trained."""
+    means = {trial.number: _mean_nll(search, trial.number) for trial in chosen}
+    ranked = sorted(
+        (trial for trial in chosen if means[trial.number] is not None), key=lambda t: means[t.number] or 0.0
+    )
+    for row in search.study.finalists():  # finalists of an earlier, smaller budget keep their means, not their ranks
+        if row.number not in means and row.rank is not None:
+            search.study.put_finalist(
+                row.number, search.trials[f"trial-{row.number:04d}"].architecture, row.seeds, rank=None
+            )
+    for place, trial in enumerate(ranked, start=1):
+        done = runs(search, trial.number)
+        nlls = [run.figures.nll for run in done]
+        search.study.put_finalist(
+            trial.number,
+            trial.architecture,
+            len(done),
+            rank=place,
+            mean_nll=mean(nlls),
+            sd_nll=stdev(nlls) if len(nlls) > 1 else None,
+            mean_accuracy=mean(run.figures.accuracy for run in done),
+        )
+    return ranked[0] if ranked else None
+
+
+def record_test(search: Search) -> None:
+    """Store the winner's mean test figures."""
+    for row in search.study.finalists():
+        tested = [trial for trial in search.of(Role.TEST, State.COMPLETE) if trial.number == row.number]
+        if row.rank == 1 and tested:
+            search.study.put_finalist(
+                row.number,
+                tested[0].architecture,
+                row.seeds,
+                test_nll=mean(trial.figures.nll for trial in tested),
+                test_accuracy=mean(trial.figures.accuracy for trial in tested),
+            )
+
+
+def runs(search: Search, number: int) -> list[Trial]:
+    """The complete trainings of the finalist that comes from trial `number`."""
+    return [trial for trial in search.of(Role.FINALIST, State.COMPLETE) if trial.number == number]
+
+
+def _mean_nll(search: Search, number: int) -> float | None:
+    done = runs(search, number)
+    return mean(run.figures.nll for run in done) if done else None
+
+
+def _again(trial: Trial, role: Role, key: str, seed: int, epochs: int) -> NewEvaluation:
+    return NewEvaluation(
+        key=key,
+        role=role,
+        number=trial.number,
+        architecture=trial.architecture,
+        origin=trial.origin,
+        choices=trial.choices,
+        seed=seed,
+        epochs_planned=epochs,
+    )

@@ -1,0 +1,151 @@
+"""Opening a study: a new one is created, an existing one is continued if it asks the same question."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nas.config import SearchConfig
+from nas.run_folder import RunFolder, default_storage
+from results.database import shown
+from results.store import Store, StudyStore
+from runners.base import DataSpec
+from runners.data import describe_dataset
+from runners.recipe import Recipe, recipe_for
+from search_space.errors import StudyError
+from search_space.space import Limits, SearchSpace, load_space
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a search asks: it must not change while a study lasts, else its trials could not be compared.
+
+    Attributes:
+        space: The search space, bound to the data's image size.
+        limits: Limits on cost.
+        data: The images.
+        recipe: The training.
+        config: All settings, those that may change included.
+    """
+
+    space: SearchSpace
+    limits: Limits
+    data: DataSpec
+    recipe: Recipe
+    config: SearchConfig
+
+    def identity(self) -> dict[str, Any]:
+        """The question as plain data, to be compared on continuation."""
+        data = asdict(self.data)
+        del data["directory"]  # the same images may lie elsewhere
+        return {
+            "space": self.space.to_dict(),
+            "data": data,
+            "objective": list(self.config.objective),
+            "max_params": self.limits.max_params,
+            "max_macs": self.limits.max_macs,
+            "max_latency_ms": self.config.max_latency_ms,
+            "recipe": asdict(self.recipe),
+            "seed": self.config.seed,
+        }
+
+
+def make_question(config: SearchConfig) -> Question:
+    """Resolve a configuration: find the data set, bind the space to it, check the limits.
+
+    Raises:
+        NasError: If the data set, the space or a limit is not usable.
+    """
+    data = DataSpec(config.data, config.data_dir, image_size=config.image_size)
+    info = describe_dataset(data)
+    space = load_space(config.space, image_size=info.image_size, in_channels=info.in_channels, classes=info.classes)
+    limits = config.limits(space.limits)
+    space.check_limits(limits)
+    overrides = {name: getattr(config, name) for name in ("epochs", "batch_size", "lr")}
+    recipe = recipe_for(config.data, **{name: value for name, value in overrides.items() if value is not None})
+    return Question(space, limits, data, recipe, config)
+
+
+def open_study(question: Question) -> tuple[StudyStore, bool]:
+    """The study to work on, and whether it is new.
+
+    Raises:
+        StorageError: If the database cannot be used.
+        StudyError: If the study exists and asks another question.
+    """
+    config = question.config
+    store = Store(config.storage or default_storage(Path(config.out)))
+    study = store.study(config.study_name)
+    if study is None:
+        study = store.create_study(
+            config.study_name,
+            identity=question.identity(),
+            config=public_settings(config),
+            objectives={objective.name: objective.direction for objective in config.objectives},
+            metric_names=[objective.title for objective in config.objectives],
+        )
+        return study, True
+    differences = list(_differences(study.row.identity, question.identity()))
+    if differences:
+        raise StudyError(
+            f"the study {study.name!r} asks another question than this command: {'; '.join(differences)}. "
+            "Use the settings it was begun with, or a new name with --study"
+        )
+    study.update_config(public_settings(config))
+    return study, False
+
+
+def open_folder(config: SearchConfig) -> RunFolder:
+    """The folder of the study's files."""
+    return RunFolder(Path(config.out), config.study_name)
+
+
+def public_settings(config: SearchConfig) -> dict[str, Any]:
+    """The settings as plain data, without the database's password."""
+    settings = asdict(config)
+    settings["objective"] = list(config.objective)
+    if config.storage:
+        settings["storage"] = shown(config.storage)
+    return settings
+
+
+def existing_study(name: str | None, storage: str | None, out: str = "nas-runs") -> StudyStore:
+    """The study to show or export: the one of this name, or the only one.
+
+    Raises:
+        StudyError: If there is none, or several and no name.
+    """
+    from search_space.errors import allowed
+
+    url = storage or os.environ.get("NAS_STORAGE") or default_storage(Path(out))
+    store = Store(url, create=False)
+    names = [study.name for study in store.studies()]
+    if name is None:
+        if len(names) != 1:
+            found = f"name one of {', '.join(names)}" if names else "it holds none yet"
+            raise StudyError(f"which study of {store}? {found}")
+        name = names[0]
+    study = store.study(name)
+    if study is None:
+        raise StudyError(f"there is no study {name!r} in {store}; {allowed(name, names) if names else 'it holds none'}")
+    return study
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """What differs, key by key, in words."""
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if before == after:
+            continue
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from _differences(before, after, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key} was {_short(before)} and is now {_short(after)}"
+
+
+def _short(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,36 @@
+"""The Optuna dashboard on our database."""
+
+from __future__ import annotations
+
+import optuna
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from socketserver import ThreadingMixIn
+from typing import Any
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """One thread a request: the page asks for several things at once."""
+
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """No line a request."""
+
+
+def serve(url: str, host: str, port: int) -> None:
+    """Serve until Ctrl-C.
+
+    Raises:
+        OSError: If the port cannot be had.
+    """
+    make_dashboard(url, host, port).serve_forever()
+
+
+def make_dashboard(url: str, host: str, port: int) -> WSGIServer:
+    """A server that is bound and ready to serve; port 0 picks a free one."""
+    from optuna_dashboard import wsgi
+
+    storage = optuna.storages.RDBStorage(url, skip_table_creation=True)
+    return make_server(host, port, wsgi(storage), server_class=_Server, handler_class=_Quiet)

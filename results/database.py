@@ -1,0 +1,120 @@
+"""Opening the database: SQLite or PostgreSQL, reached, up to date, and never with a password in a message."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
+
+from search_space.errors import StorageError
+
+BUSY_TIMEOUT_S = 30
+CONNECT_TIMEOUT_S = 10
+HEAD = "0001_initial"
+"""The newest migration."""
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file."""
+    return f"sqlite:///{path}"
+
+
+def shown(url: str) -> str:
+    """The URL with its password hidden."""
+    try:
+        return sa.make_url(url).render_as_string(hide_password=True)
+    except SQLAlchemyError:
+        return "<not a database URL>"
+
+
+def open_engine(url: str, *, create: bool = True) -> sa.Engine:
+    """Connect to a database and bring our tables up to date.
+
+    Args:
+        url: ``sqlite:///FILE`` or ``postgresql+psycopg://USER:PASSWORD@HOST/DATABASE``.
+        create: Whether a missing SQLite file or missing tables may be created; otherwise they are an error.
+
+    Raises:
+        StorageError: If it is not such a URL, the database cannot be reached, or it is not one of ours.
+    """
+    parsed = _parse(url)
+    is_file = parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:")
+    if is_file:
+        path = Path(str(parsed.database))
+        if not create and not path.exists():
+            raise StorageError(f"there is no database at {path}; name another with --storage, or run a search first")
+        if create:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StorageError(f"the folder {path.parent} cannot be made: {error.strerror}") from None
+    engine = sa.create_engine(parsed, connect_args=_connect_args(parsed))
+    if parsed.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _configure_sqlite)
+    try:
+        with engine.begin() as connection:
+            _migrate(connection, shown(url), create)
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise StorageError(f"the database {shown(url)} cannot be used: {_without_password(reason, parsed)}") from None
+    return engine
+
+
+def _parse(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url)
+        backend = parsed.get_backend_name()
+    except SQLAlchemyError:
+        backend = ""
+    if backend not in ("sqlite", "postgresql"):
+        raise StorageError(
+            f"the storage {shown(url)} is not supported; allowed: sqlite:///FILE or "
+            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+        )
+    if backend == "postgresql" and parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    return parsed
+
+
+def _connect_args(url: sa.URL) -> dict[str, Any]:
+    if url.get_backend_name() == "sqlite":
+        return {"timeout": BUSY_TIMEOUT_S}
+    return {"connect_timeout": CONNECT_TIMEOUT_S}
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")  # readers (the dashboard) and the driver do not block each other
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _migrate(connection: sa.Connection, name: str, create: bool) -> None:
+    from results.migrations.env_names import VERSION_TABLE
+
+    inspector = sa.inspect(connection)
+    if inspector.has_table(VERSION_TABLE):
+        current = connection.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+        if current == HEAD:
+            return
+    elif not create:
+        raise StorageError(f"the database {name} holds no searches; name another with --storage, or run a search first")
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise StorageError(f"the database {name} was written by a newer version of this program ({error})") from None
+
+
+def _without_password(text: str, url: sa.URL) -> str:
+    return text.replace(str(url.password), "***") if url.password else text

@@ -1,0 +1,250 @@
+"""Exporting a trained architecture as a folder that stands on its own.
+
+    architecture.yaml   what it is
+    model.safetensors   its weights; the metadata holds the normalisation of its images
+    provenance.json     where it comes from: study, trial, data, recipe, seed, figures, versions
+    load.py             rebuilds the model, ready to be copied into a project
+    README.md           a model card
+
+The bundle is written beside its destination, loaded back through its own `load.py`, compared with the model it was
+made from, and only then put in place.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from results.report import Contender, make_report
+from results.schema import Evaluation, Role, State
+from results.store import StudyStore
+from search_space.architecture import Architecture
+from search_space.errors import ExportError
+from search_space.units import format_count
+
+LOAD_PY = '''"""Rebuilds the exported model. Needs the package mlp-nas (module search_space), torch and safetensors.
+
+    model, mean, std = load()
+    scores = model((images - mean) / std)  # images: (B, {channels}, {size}, {size}), pixels from 0 to 1
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from search_space import Architecture, build
+
+
+def load(folder=Path(__file__).parent):
+    """The model in eval mode, and mean and standard deviation of its images, each (C, 1, 1)."""
+    model = build(Architecture.from_yaml_file(Path(folder) / "architecture.yaml"))
+    with safe_open(Path(folder) / "model.safetensors", framework="pt") as file:
+        model.load_state_dict({{name: file.get_tensor(name) for name in file.keys()}})
+        metadata = file.metadata()
+    mean, std = (torch.tensor(json.loads(metadata[key])).view(-1, 1, 1) for key in ("mean", "std"))
+    return model.eval(), mean, std
+'''
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was exported.
+
+    Attributes:
+        folder: Where it lies.
+        contender: The architecture and its figures.
+        difference: Largest difference between outputs of the bundle and of the model it was made from.
+    """
+
+    folder: Path
+    contender: Contender
+    difference: float
+
+
+def export(study: StudyStore, weights_folder: Path, output: Path, *, trial: int | None = None) -> Exported:
+    """Write and verify a bundle.
+
+    Args:
+        study: The study.
+        weights_folder: Where its weights lie.
+        output: The folder to make; it must not exist yet, or be empty.
+        trial: Number of the trial to export; None for the winner.
+
+    Raises:
+        ExportError: If there is no such trial, it has no weights, the folder is taken, or the bundle does not give the
+            same outputs.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ExportError(f"{output} exists and is not empty; choose another folder with -o")
+    evaluation, contender = _choose(study, trial)
+    weights = weights_folder / f"{evaluation.key}.safetensors"
+    if not weights.is_file():
+        raise ExportError(
+            f"the weights of trial {contender.trial} are not at {weights}; the weights of the best trials and of the "
+            "finalists are kept, under the --out folder of the search"
+        )
+    architecture = Architecture.from_yaml(evaluation.architecture.yaml)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+    except OSError as error:
+        raise ExportError(f"{output.parent} cannot be written to: {error.strerror}") from None
+    try:
+        provenance = _provenance(study, evaluation, contender)
+        (draft / "architecture.yaml").write_text(architecture.to_yaml(), encoding="utf-8")
+        shutil.copyfile(weights, draft / "model.safetensors")
+        (draft / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
+        size, channels = architecture.image_size, architecture.in_channels
+        (draft / "load.py").write_text(LOAD_PY.format(size=size, channels=channels), encoding="utf-8")
+        (draft / "README.md").write_text(_card(architecture, contender, provenance), encoding="utf-8")
+        difference = _verify(draft, architecture, weights)
+        draft.chmod(0o755)
+        if output.exists():
+            output.rmdir()
+        os.replace(draft, output)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return Exported(output, contender, difference)
+
+
+def _choose(study: StudyStore, trial: int | None) -> tuple[Evaluation, Contender]:
+    """The evaluation whose weights are exported, and its figures."""
+    report = make_report(study)
+    rows = study.evaluations()
+    if trial is None:
+        if report.winner is None:
+            raise ExportError(f"the study {study.name!r} has no trial that was trained in full yet")
+        contender = report.winner
+    else:
+        numbers = [row.number for row in rows if row.role == Role.TRIAL and row.state == State.COMPLETE]
+        found = next((row for row in rows if row.role == Role.TRIAL and row.number == trial), None)
+        if found is None:
+            raise ExportError(f"the study {study.name!r} has no trial {trial}; complete ones: {_listed(numbers)}")
+        if found.state != State.COMPLETE:
+            raise ExportError(
+                f"trial {trial} is {found.state} after {found.epochs_trained} of {found.epochs_planned} epochs, so it has "
+                f"no weights worth exporting; complete ones: {_listed(numbers)}"
+            )
+        contender = next(
+            (finalist for finalist in report.finalists if finalist.trial == trial), Contender.of_trial(found)
+        )
+    runs = [
+        row
+        for row in rows
+        if row.number == contender.trial and row.role == Role.FINALIST and row.state == State.COMPLETE
+    ]
+    if runs:
+        return min(runs, key=lambda row: row.nll if row.nll is not None else float("inf")), contender
+    return next(row for row in rows if row.number == contender.trial and row.role == Role.TRIAL), contender
+
+
+def _provenance(study: StudyStore, evaluation: Evaluation, contender: Contender) -> dict[str, Any]:
+    identity = study.row.identity
+    return {
+        "architecture": contender.hash,
+        "study": study.name,
+        "trial": contender.trial,
+        "weights_of": evaluation.key,
+        "proposed_by": evaluation.origin,
+        "space": identity["space"]["name"],
+        "choices": evaluation.choices,
+        "data": {key: value for key, value in identity["data"].items() if key in ("name", "split_seed", "image_size")},
+        "objective": identity["objective"],
+        "limits": {key: identity[key] for key in ("max_params", "max_macs", "max_latency_ms")},
+        "recipe": identity["recipe"],
+        "seed": evaluation.seed,
+        "validation": {"nll": evaluation.nll, "accuracy": evaluation.accuracy},
+        "mean_over_seeds": {
+            key: getattr(contender, key)
+            for key in ("seeds", "mean_nll", "sd_nll", "mean_accuracy", "test_nll", "test_accuracy")
+        },
+        "trained": {
+            "device": evaluation.device,
+            "seconds": evaluation.seconds,
+            "finished_at": evaluation.finished_at.isoformat() if evaluation.finished_at else None,
+            "versions": evaluation.versions,
+        },
+        "exported_by": f"mlp-nas {version('mlp-nas')}",
+    }
+
+
+def _card(architecture: Architecture, contender: Contender, provenance: Mapping[str, Any]) -> str:
+    """The model card."""
+    data, accuracy = provenance["data"]["name"].partition(":")[0], provenance["validation"]["accuracy"]
+    lines = [
+        f"# {contender.mixers} for {data}",
+        "",
+        f"An image classifier with {format_count(architecture.params)} parameters and "
+        f"{format_count(architecture.macs)} MACs an image, found by an architecture search over the space "
+        f"`{provenance['space']}` (trial {contender.trial} of the study `{provenance['study']}`).",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| input | {architecture.in_channels} x {architecture.image_size} x {architecture.image_size}, normalised |",
+        f"| classes | {architecture.classes} |",
+        f"| parameters | {architecture.params:,} |",
+        f"| MACs | {architecture.macs:,} |",
+        f"| validation accuracy of these weights | {100 * accuracy:.2f} % |",
+    ]
+    if contender.seeds and contender.mean_nll is not None:
+        spread = f" (standard deviation {contender.sd_nll:.4f})" if contender.sd_nll is not None else ""
+        lines.append(f"| validation NLL, mean of {contender.seeds} seeds | {contender.mean_nll:.4f}{spread} |")
+    if contender.test_accuracy is not None:
+        lines.append(f"| test accuracy, mean of {contender.seeds} seeds | {100 * contender.test_accuracy:.2f} % |")
+    fixed = "It takes images of this size only." if architecture.fixed_input_size else "It takes other sizes too."
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"{fixed} Everything about its training is in `provenance.json`.",
+            "",
+            "```python",
+            "from load import load",
+            "",
+            "model, mean, std = load()",
+            "scores = model((images - mean) / std)  # pixels from 0 to 1",
+            "```",
+            "",
+        ]
+    )
+
+
+def _verify(folder: Path, architecture: Architecture, weights: Path) -> float:
+    """Load the bundle by its own `load.py` and compare its outputs with those of the model it was made from."""
+    import torch
+    from safetensors.torch import load_file
+
+    from search_space.model import build
+
+    module_spec = importlib.util.spec_from_file_location("exported_load", folder / "load.py")
+    assert module_spec is not None and module_spec.loader is not None
+    module = importlib.util.module_from_spec(module_spec)
+    original = build(architecture).eval()
+    shape = (4, architecture.in_channels, architecture.image_size, architecture.image_size)
+    images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    try:
+        module_spec.loader.exec_module(module)
+        loaded, mean, std = module.load(folder)
+        original.load_state_dict(load_file(weights))
+        with torch.inference_mode():
+            difference = (loaded((images - mean) / std) - original((images - mean) / std)).abs().max().item()
+    except Exception as error:  # noqa: BLE001 (whatever is wrong with the bundle, it is not to be delivered)
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ExportError(f"the export could not be loaded back, so it was not written: {reason}") from error
+    if not difference <= 1e-6:
+        raise ExportError(f"the export's outputs differ by {difference:.3g}, so it was not written")
+    return float(difference)
+
+
+def _listed(numbers: list[int]) -> str:
+    shown = ", ".join(map(str, numbers[:20]))
+    return f"{shown}, ..." if len(numbers) > 20 else shown or "none"

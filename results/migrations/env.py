@@ -1,0 +1,15 @@
+"""Alembic's entry: run the migrations on the connection that `results.database` hands over."""
+
+from alembic import context
+
+from results.migrations.env_names import VERSION_TABLE
+from results.schema import Base
+
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    version_table=VERSION_TABLE,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,129 @@
+"""Our trials as rows of Optuna's own tables, for its dashboard and for `optuna.load_study`.
+
+A trial has to reach Optuna's tables in the same transaction as ours, else a crash between the two leaves them
+contradicting each other. Optuna's storage interface opens transactions of its own (about twenty for one trial with its
+curve), so this one module writes through Optuna's table definitions instead. That is why Optuna's major version is
+pinned; `tests/results/test_optuna_tables.py` reads everything back through Optuna's public interface.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import optuna
+import sqlalchemy as sa
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution, distribution_to_json
+from optuna.storages._rdb import models
+from optuna.trial import TrialState
+from sqlalchemy.orm import Session
+
+from search_space.space import Axis
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def distribution(axis: Axis) -> BaseDistribution:
+    """How Optuna sees an axis: evenly spaced whole numbers are ordered, everything else is categorical."""
+    if axis.step is not None:
+        numbers = [value for value in axis.values if isinstance(value, int)]
+        return IntDistribution(min(numbers), max(numbers), step=axis.step)
+    return CategoricalDistribution(axis.values)
+
+
+def create_study(engine: sa.Engine, name: str, directions: Sequence[str], metric_names: Sequence[str]) -> int:
+    """Create Optuna's tables where missing, and a study in them; an existing one of this name is taken over.
+
+    Returns:
+        Optuna's id of the study.
+    """
+    url = engine.url.render_as_string(hide_password=False)
+    storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {}})
+    try:
+        study = optuna.create_study(study_name=name, storage=storage, directions=list(directions), load_if_exists=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(list(metric_names))
+        return study._study_id
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def insert_trial(
+    session: Session,
+    study_id: int,
+    number: int,
+    choices: Mapping[str, Any],
+    axes: Mapping[str, Axis],
+    user_attrs: Mapping[str, Any],
+) -> int:
+    """Add a RUNNING trial; returns Optuna's id of it."""
+    trial = models.TrialModel(
+        study_id=study_id, number=number, state=TrialState.RUNNING, _datetime_start_utc=_utc_now()
+    )
+    session.add(trial)
+    session.flush()
+    trial_id = int(trial.trial_id)
+    rows = []
+    for name, value in choices.items():
+        kind = distribution(axes[name])
+        rows.append(
+            {
+                "trial_id": trial_id,
+                "param_name": name,
+                "param_value": kind.to_internal_repr(value),
+                "distribution_json": distribution_to_json(kind),
+            }
+        )
+    if rows:
+        session.execute(sa.insert(models.TrialParamModel), rows)
+    set_user_attrs(session, trial_id, user_attrs)
+    return trial_id
+
+
+def set_user_attrs(session: Session, trial_id: int, attrs: Mapping[str, Any]) -> None:
+    """Add user attributes that the trial does not have yet."""
+    rows = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attrs.items()]
+    if rows:
+        session.execute(sa.insert(models.TrialUserAttributeModel), rows)
+
+
+def add_intermediate_values(session: Session, trial_id: int, values: Mapping[int, float]) -> None:
+    """Add the quality after epochs that the trial does not have yet."""
+    model = models.TrialIntermediateValueModel
+    rows = []
+    for step, value in values.items():
+        stored, kind = model.intermediate_value_to_stored_repr(value)
+        rows.append(
+            {
+                "trial_id": trial_id,
+                "step": step,
+                "intermediate_value": stored,
+                "intermediate_value_type": kind,
+            }
+        )
+    if rows:
+        session.execute(sa.insert(model), rows)
+
+
+def set_state(session: Session, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> None:
+    """Change the state of a trial, with its objective values where it is finished and has some."""
+    finished = {"_datetime_complete_utc": _utc_now()} if state.is_finished() else {}
+    session.execute(
+        sa.update(models.TrialModel).where(models.TrialModel.trial_id == trial_id).values(state=state, **finished)
+    )
+    model = models.TrialValueModel
+    rows = []
+    for objective, value in enumerate(values or ()):
+        stored, kind = model.value_to_stored_repr(value)
+        rows.append({"trial_id": trial_id, "objective": objective, "value": stored, "value_type": kind})
+    if rows:
+        session.execute(sa.insert(model), rows)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)

@@ -1,0 +1,171 @@
+"""Our tables. They stand in the same database as Optuna's, under names that begin with ``nas_``.
+
+    nas_studies        a search: its space, its settings, its Optuna study
+    nas_architectures  every distinct architecture, over all studies
+    nas_evaluations    every training or test of an architecture in a study: a trial, a finalist's run, a test
+    nas_epochs         the learning curve of every evaluation
+    nas_finalists      the architectures that were retrained with several seeds, and what that came to
+
+Change a table only together with a new migration in `results/migrations/versions/`.
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+
+class State(enum.StrEnum):
+    """State of an evaluation. QUEUED and RUNNING become one of the other three, which are final."""
+
+    QUEUED = "QUEUED"  # to be run, or to be run again after an interruption
+    RUNNING = "RUNNING"
+    COMPLETE = "COMPLETE"
+    PRUNED = "PRUNED"  # stopped by the pruner; its figures are those of its last epoch
+    FAILED = "FAILED"
+
+
+FINAL_STATES = (State.COMPLETE, State.PRUNED, State.FAILED)
+
+
+class Role(enum.StrEnum):
+    """What an evaluation is for."""
+
+    TRIAL = "trial"
+    FINALIST = "finalist"
+    TEST = "test"
+
+
+class Base(DeclarativeBase):
+    """Base of our tables."""
+
+    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012 (SQLAlchemy reads it from the class)
+
+
+class Study(Base):
+    """A search.
+
+    Attributes:
+        optuna_study_id: The study of the same name in Optuna's tables.
+        identity: What must not change when the study is continued (space, data, objectives, limits, recipe, seed).
+        config: All settings of the last run.
+    """
+
+    __tablename__ = "nas_studies"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    optuna_study_id: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    identity: Mapped[dict[str, Any]]
+    config: Mapped[dict[str, Any]]
+    objectives: Mapped[list[str]]
+
+
+class ArchitectureRow(Base):
+    """A distinct architecture."""
+
+    __tablename__ = "nas_architectures"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    hash: Mapped[str] = mapped_column(String(32), unique=True)
+    yaml: Mapped[str] = mapped_column(Text)
+    params: Mapped[int] = mapped_column(BigInteger)
+    macs: Mapped[int] = mapped_column(BigInteger)
+
+
+class Evaluation(Base):
+    """One training or test of an architecture.
+
+    Attributes:
+        key: Unique in the study and telling: ``trial-0012``, ``finalist-0012-seed-1``, ``test-0012-seed-1``.
+        number: Number of the trial; finalists and tests carry the number of the trial they come from.
+        origin: Who proposed it: ``family:vit`` or the name of a sampler.
+        choices: The architecture's parameters in the space.
+        cause: Typed cause of a failure.
+        nll: Validation NLL in nats after the last epoch (test NLL where the role is "test").
+        accuracy: Accuracy after the last epoch, 0 to 1.
+        seconds: Compute of all attempts.
+        attempts: How often it was started.
+        optuna_trial_id: The trial in Optuna's tables; null unless the role is "trial".
+    """
+
+    __tablename__ = "nas_evaluations"
+    __table_args__ = (
+        UniqueConstraint("study_id", "key", name="uq_nas_evaluations_study_key"),
+        Index("ix_nas_evaluations_study_state", "study_id", "state"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("nas_studies.id"))
+    architecture_id: Mapped[int] = mapped_column(ForeignKey("nas_architectures.id"), index=True)
+    key: Mapped[str] = mapped_column(String(64))
+    role: Mapped[str] = mapped_column(String(16))
+    number: Mapped[int]
+    origin: Mapped[str] = mapped_column(String(64))
+    choices: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(16))
+    cause: Mapped[str | None] = mapped_column(String(32))
+    message: Mapped[str | None] = mapped_column(Text)
+    seed: Mapped[int] = mapped_column(BigInteger)
+    epochs_planned: Mapped[int]
+    epochs_trained: Mapped[int] = mapped_column(default=0)
+    nll: Mapped[float | None]
+    accuracy: Mapped[float | None]
+    latency_ms: Mapped[float | None]
+    peak_memory_mib: Mapped[float | None]
+    seconds: Mapped[float] = mapped_column(default=0.0)
+    attempts: Mapped[int] = mapped_column(default=1)
+    device: Mapped[str] = mapped_column(String(200), default="")
+    versions: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    optuna_trial_id: Mapped[int | None]
+
+    architecture: Mapped[ArchitectureRow] = relationship(lazy="joined")
+
+
+class Epoch(Base):
+    """One epoch of an evaluation."""
+
+    __tablename__ = "nas_epochs"
+
+    evaluation_id: Mapped[int] = mapped_column(ForeignKey("nas_evaluations.id"), primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    train_loss: Mapped[float]
+    nll: Mapped[float]
+    accuracy: Mapped[float]
+    seconds: Mapped[float]
+
+
+class Finalist(Base):
+    """An architecture retrained in full with several seeds.
+
+    Attributes:
+        number: The trial it comes from.
+        seeds: How many seeds its means are over.
+        rank: 1 for the winner; null until all finalists are trained.
+        mean_nll: Mean validation NLL over the seeds; sd_nll its sample standard deviation (null for one seed).
+        test_nll: Mean test NLL over the seeds; for winners alone.
+    """
+
+    __tablename__ = "nas_finalists"
+    __table_args__ = (UniqueConstraint("study_id", "number", name="uq_nas_finalists_study_number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("nas_studies.id"))
+    architecture_id: Mapped[int] = mapped_column(ForeignKey("nas_architectures.id"))
+    number: Mapped[int]
+    seeds: Mapped[int]
+    rank: Mapped[int | None]
+    mean_nll: Mapped[float | None]
+    sd_nll: Mapped[float | None]
+    mean_accuracy: Mapped[float | None]
+    test_nll: Mapped[float | None]
+    test_accuracy: Mapped[float | None]
+
+    architecture: Mapped[ArchitectureRow] = relationship(lazy="joined")
