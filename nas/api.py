@@ -55,15 +55,19 @@ def search(
             running = Search(question, study, folder, on_change)
             on_start(running, new)
             if not running.done:
-                if evaluator is None:
-                    from runners.training import train as evaluator
                 try:
-                    runner.run(running, evaluator)
+                    runner.run(running, evaluator or _training())
                 finally:
                     running.interrupted()
             report = make_report(study)
     folder.write_report(render(report), report.to_dict())
     return report
+
+
+def _training() -> Evaluator:
+    from runners.training import train
+
+    return train
 
 
 def make_runner(config: SearchConfig) -> Runner:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +143,8 @@ def read_settings(source: Source) -> dict[str, Any]:
     for name in source.keys((), [field.name for field in fields(SearchConfig)]):
         if source.at((name,)) is None:
             continue
-        settings[name] = source.convert((name,), lambda value, name=name: _convert(name, value))
-        source.convert((name,), lambda _, name=name: SearchConfig(**{name: settings[name]}))
+        settings[name] = source.convert((name,), partial(_convert, name))
+        source.convert((name,), partial(_check, name, settings[name]))
     return settings
 
 
@@ -172,6 +173,11 @@ def _convert(name: str, value: Any) -> Any:
     ):
         return float(value)
     return value
+
+
+def _check(name: str, value: Any, _: Any) -> None:
+    """Raise ConfigError unless the converted value is allowed."""
+    SearchConfig(**{name: value})
 
 
 def _optional(name: str) -> bool:

@@ -28,7 +28,7 @@ from results.schema import Epoch, Evaluation
 from results.store import FINAL_STATES, Ending, EpochRecord, NewEvaluation, Role, State, StudyStore
 from runners.base import INFEASIBLE_CAUSES, Cause, Decision, EpochResult, Job, Outcome
 from search_space.architecture import Architecture
-from search_space.errors import SpaceError
+from search_space.errors import RunnerError, SpaceError
 from search_space.families import family_points
 from search_space.space import mixers_of
 
@@ -36,6 +36,8 @@ MAX_ATTEMPTS = 3
 """How often an evaluation is started before it counts as lost."""
 MAX_TOO_SLOW = 50
 """Architectures in a row that may exceed the limit on latency before the search gives up."""
+MAX_BROKEN = 5
+"""Evaluations in a row that may fail for reasons outside the architecture before the search gives up."""
 KEPT_WEIGHTS = 10
 """Complete trials, the best ones, whose weights are kept for export."""
 
@@ -101,6 +103,7 @@ class Search:
         self.started = time.monotonic()
         self.finished_here = 0
         self.exhausted = False
+        self._broken_in_row = self._slow_in_row = 0
         self.trials: dict[str, Trial] = {}
         self._pending: dict[str, Trial] = {}
         self._best: list[tuple[float, str]] = []  # loss and key of the complete trials whose weights are kept
@@ -154,7 +157,7 @@ class Search:
 
     @property
     def phase(self) -> str:
-        """ "trials", "finalists" or "test"."""
+        """Which phase the study is in: trials, finalists or test."""
         if any(trial.role == Role.TEST for trial in self.trials.values()):
             return "test"
         return "trials" if self._planned_finalists is None else "finalists"
@@ -207,6 +210,7 @@ class Search:
         if trial.role == Role.TRIAL:
             self._proposer.learn(trial.architecture, self._known(trial))
             self._tidy(trial)
+        self._check_health(trial, message)
         self._on_change(self)
 
     def idle(self) -> None:
@@ -372,14 +376,25 @@ class Search:
             del self._best[KEPT_WEIGHTS:]
             return
         self.folder.discard(trial.key)
-        if trial.cause != Cause.TOO_SLOW:
-            return
-        recent = self.of(Role.TRIAL, *FINAL_STATES)[-MAX_TOO_SLOW:]
-        if len(recent) == MAX_TOO_SLOW and all(other.cause == Cause.TOO_SLOW for other in recent):
-            fastest = min(other.latency_ms or float("inf") for other in recent)
+
+    def _check_health(self, trial: Trial, message: str) -> None:
+        """Give up where going on would only spend the budget on failures.
+
+        Raises:
+            SpaceError: If nothing is within the limit on latency.
+            RunnerError: If evaluations keep failing for reasons that lie in no architecture.
+        """
+        infeasible = trial.state != State.FAILED or trial.cause in INFEASIBLE_CAUSES
+        self._broken_in_row = 0 if infeasible else self._broken_in_row + 1
+        self._slow_in_row = self._slow_in_row + 1 if trial.cause == Cause.TOO_SLOW else 0
+        if trial.cause == Cause.DATA or self._broken_in_row >= MAX_BROKEN:
+            count = "" if self._broken_in_row == 1 else f"{self._broken_in_row} evaluations in a row failed, the last: "
+            raise RunnerError(f"{count}{trial.key} failed ({trial.cause}): {message}")
+        if self._slow_in_row >= MAX_TOO_SLOW:
+            times = [other.latency_ms for other in self.of(Role.TRIAL) if other.latency_ms is not None]
             raise SpaceError(
-                f"none of the last {MAX_TOO_SLOW} architectures is within --max-latency-ms "
-                f"{self.config.max_latency_ms}; the fastest of them took {fastest:.3g} ms"
+                f"{MAX_TOO_SLOW} architectures in a row exceed --max-latency-ms {self.config.max_latency_ms:g}; "
+                f"the fastest so far took {min(times):.3g} ms"
             )
 
     def _load(self) -> None:

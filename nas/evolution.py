@@ -1,7 +1,7 @@
 """Regularised evolution (https://arxiv.org/abs/1802.01548) as an Optuna sampler.
 
 The population is the youngest `population` finished trials: an individual dies of age, not of being beaten, so a lucky
-measurement does not survive. A parent is the best of a random tournament, and a child is a neighbour of it in the space.
+measurement does not survive. A parent is the best of a random tournament, a child is a neighbour of it in the space.
 """
 
 from __future__ import annotations

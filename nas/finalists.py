@@ -1,8 +1,8 @@
 """The end of a search: the best trials are trained again with several seeds, and the winner meets the test split.
 
-One training is a noisy measurement, and the best of many is the luckiest as much as the best (the winner's curse). So the
-winner is chosen among `finalists` architectures by their mean validation NLL over fresh seeds, and only its models are
-evaluated on the test split.
+One training is a noisy measurement, and the best of many is the luckiest as much as the best (the winner's curse). So
+the winner is chosen among `finalists` architectures by their mean validation NLL over fresh seeds, and only its models
+are evaluated on the test split.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def choose(search: Search) -> list[Trial]:
-    """The trials to retrain: the best by quality, those on the Pareto front first where there are several objectives."""
+    """The trials to retrain: the best by quality, with several objectives those on the Pareto front first."""
     complete = sorted(search.of(Role.TRIAL, State.COMPLETE), key=search.loss)
     if len(search.objectives) > 1:
         front = set(pareto_front([search.losses(trial) for trial in complete]))

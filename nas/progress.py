@@ -119,8 +119,8 @@ class Progress:
 def remaining_seconds(search: Search, elapsed: float) -> float | None:
     """An estimate of the time left, from what this run has done so far; None while too little is known.
 
-    Trials are assumed to go on at the rate so far. A finalist takes as long as a complete trial, and as many run side by
-    side as did on average.
+    Trials are assumed to go on at the rate so far. A finalist takes as long as a complete trial, and as many run
+    side by side as did on average.
     """
     finished = [trial for trial in search.trials.values() if trial.state in (State.COMPLETE, State.PRUNED)]
     if search.finished_here < 4 or not finished or elapsed <= 0:

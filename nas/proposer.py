@@ -16,7 +16,7 @@ import optuna
 from optuna.trial import TrialState
 
 from nas.samplers import make_sampler
-from results.optuna_tables import distribution
+from results.optuna_tables import Direction, distribution
 from search_space.architecture import Architecture
 from search_space.space import Limits, SearchSpace
 
@@ -56,7 +56,9 @@ class Proposer:
         seed: Of all random choices.
     """
 
-    def __init__(self, space: SearchSpace, limits: Limits, sampler: str, directions: Sequence[str], seed: int) -> None:
+    def __init__(
+        self, space: SearchSpace, limits: Limits, sampler: str, directions: Sequence[Direction], seed: int
+    ) -> None:
         self._space, self._limits = space, limits
         self._rng = random.Random(seed)
         self._distributions = {axis.name: distribution(axis) for axis in space.axes}

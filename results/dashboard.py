@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import optuna
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from socketserver import ThreadingMixIn
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import optuna
 
 
 class _Server(ThreadingMixIn, WSGIServer):

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -49,8 +48,8 @@ def load(folder=Path(__file__).parent):
     model = build(Architecture.from_yaml_file(Path(folder) / "architecture.yaml"))
     with safe_open(Path(folder) / "model.safetensors", framework="pt") as file:
         model.load_state_dict({{name: file.get_tensor(name) for name in file.keys()}})
-        metadata = file.metadata()
-    mean, std = (torch.tensor(json.loads(metadata[key])).view(-1, 1, 1) for key in ("mean", "std"))
+        normalisation = json.loads(file.metadata()["normalisation"])
+    mean, std = (torch.tensor(normalisation[key]).view(-1, 1, 1) for key in ("mean", "std"))
     return model.eval(), mean, std
 '''
 
@@ -110,7 +109,7 @@ def export(study: StudyStore, weights_folder: Path, output: Path, *, trial: int 
         draft.chmod(0o755)
         if output.exists():
             output.rmdir()
-        os.replace(draft, output)
+        draft.replace(output)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return Exported(output, contender, difference)
@@ -131,8 +130,8 @@ def _choose(study: StudyStore, trial: int | None) -> tuple[Evaluation, Contender
             raise ExportError(f"the study {study.name!r} has no trial {trial}; complete ones: {_listed(numbers)}")
         if found.state != State.COMPLETE:
             raise ExportError(
-                f"trial {trial} is {found.state} after {found.epochs_trained} of {found.epochs_planned} epochs, so it has "
-                f"no weights worth exporting; complete ones: {_listed(numbers)}"
+                f"trial {trial} is {found.state} after {found.epochs_trained} of {found.epochs_planned} epochs, so it "
+                f"has no weights worth exporting; complete ones: {_listed(numbers)}"
             )
         contender = next(
             (finalist for finalist in report.finalists if finalist.trial == trial), Contender.of_trial(found)
@@ -226,7 +225,8 @@ def _verify(folder: Path, architecture: Architecture, weights: Path) -> float:
     from search_space.model import build
 
     module_spec = importlib.util.spec_from_file_location("exported_load", folder / "load.py")
-    assert module_spec is not None and module_spec.loader is not None
+    assert module_spec is not None
+    assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
     original = build(architecture).eval()
     shape = (4, architecture.in_channels, architecture.image_size, architecture.image_size)
@@ -237,7 +237,7 @@ def _verify(folder: Path, architecture: Architecture, weights: Path) -> float:
         original.load_state_dict(load_file(weights))
         with torch.inference_mode():
             difference = (loaded((images - mean) / std) - original((images - mean) / std)).abs().max().item()
-    except Exception as error:  # noqa: BLE001 (whatever is wrong with the bundle, it is not to be delivered)
+    except Exception as error:  # whatever is wrong with the bundle, it is not to be delivered
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ExportError(f"the export could not be loaded back, so it was not written: {reason}") from error
     if not difference <= 1e-6:

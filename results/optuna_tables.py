@@ -12,7 +12,7 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 import sqlalchemy as sa
@@ -22,6 +22,8 @@ from optuna.trial import TrialState
 from sqlalchemy.orm import Session
 
 from search_space.space import Axis
+
+Direction = Literal["minimize", "maximize"]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -34,7 +36,7 @@ def distribution(axis: Axis) -> BaseDistribution:
     return CategoricalDistribution(axis.values)
 
 
-def create_study(engine: sa.Engine, name: str, directions: Sequence[str], metric_names: Sequence[str]) -> int:
+def create_study(engine: sa.Engine, name: str, directions: Sequence[Direction], metric_names: Sequence[str]) -> int:
     """Create Optuna's tables where missing, and a study in them; an existing one of this name is taken over.
 
     Returns:

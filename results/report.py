@@ -161,7 +161,8 @@ def _contender(row: Evaluation, finalist: Finalist | None) -> Contender:
 
 def _quality(row: Evaluation, objective: str) -> float:
     """The first objective, turned so that less is better."""
-    assert row.nll is not None and row.accuracy is not None
+    assert row.nll is not None
+    assert row.accuracy is not None
     return row.nll if objective == "nll" else -row.accuracy
 
 

@@ -1,6 +1,6 @@
 """Writing: every step of a search is one transaction over our tables and Optuna's.
 
-`Store` is a database, `StudyStore` one study in it. Only the driver of a search writes; workers never open the database.
+`Store` is a database, `StudyStore` one study in it. Only the driver of a search writes; workers never open it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
@@ -107,7 +107,7 @@ class Store:
         *,
         identity: Mapping[str, Any],
         config: Mapping[str, Any],
-        objectives: Mapping[str, str],
+        objectives: Mapping[str, Literal["minimize", "maximize"]],
         metric_names: Sequence[str],
     ) -> StudyStore:
         """Create a study in our tables and in Optuna's.

@@ -237,7 +237,7 @@ class Evaluation:
             return epochs, Outcome("complete", self._seconds(), measured=measured)
         except EvaluationError as error:
             return epochs, Outcome("failed", self._seconds(), error.cause, str(error), error.measured)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (whatever an evaluator raises ends its evaluation, not the search)
             from runners.failures import classify
 
             cause, message = classify(error)

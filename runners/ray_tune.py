@@ -1,8 +1,8 @@
 """The runner that executes jobs on a Ray cluster, through Ray Tune.
 
-Tune places trials, packs fractional GPUs, reuses worker processes and grows autoscaling clusters. It does not decide and
-does not remember: a `Searcher` hands out what the source asks to be run, a `TrialScheduler` passes reports on and stops
-what the source wants stopped. Nothing of Tune's own experiment state is ever read back.
+Tune places trials, packs fractional GPUs, reuses worker processes and grows autoscaling clusters. It does not decide
+and does not remember: a `Searcher` hands out what the source asks to be run, a `TrialScheduler` passes reports on and
+stops what the source wants stopped. Nothing of Tune's own experiment state is ever read back.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 # Tune reads these when it is imported or started.
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -58,7 +58,7 @@ class _Packed:
         return self.job.key
 
 
-class EvaluationTrainable(tune.Trainable):  # type: ignore[misc]
+class EvaluationTrainable(tune.Trainable):
     """Advances one evaluation a step; the same process serves many jobs, one after the other."""
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -82,9 +82,10 @@ class EvaluationTrainable(tune.Trainable):  # type: ignore[misc]
 
     def cleanup(self) -> None:
         """Let a stopped or interrupted evaluation write its checkpoint."""
-        if getattr(self, "_evaluation", None) is not None:
-            self._evaluation.stop()
-            self._evaluation = None
+        evaluation: Evaluation | None = getattr(self, "_evaluation", None)
+        if evaluation is not None:
+            evaluation.stop()
+        self._evaluation = None
 
 
 class _Bridge:
@@ -108,7 +109,8 @@ class _Bridge:
                 return {"packed": self.pack(job)}
             return Searcher.FINISHED if self.source.done else None
 
-        return self._guarded(ask, Searcher.FINISHED)
+        finished: dict[str, Any] | str | None = Searcher.FINISHED
+        return self._guarded(ask, finished)
 
     def report(self, trial_id: str, result: dict[str, Any]) -> str:
         epochs: list[EpochResult] = result["epochs"]
@@ -147,15 +149,15 @@ class _Bridge:
         return otherwise
 
 
-class _AskSource(Searcher):  # type: ignore[misc]
+class _AskSource(Searcher):
     """Tune's question for the next trial, and its word of every end."""
 
     def __init__(self, bridge: _Bridge) -> None:
         super().__init__()
         self._bridge = bridge
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        return self._bridge.suggest(trial_id)
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        return cast("dict[str, Any] | None", self._bridge.suggest(trial_id))  # Tune's own type leaves FINISHED out
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._bridge.complete(trial_id, result, error)
@@ -167,11 +169,11 @@ class _AskSource(Searcher):  # type: ignore[misc]
         """Nothing to restore."""
 
 
-class _TellSource(FIFOScheduler):  # type: ignore[misc]
+class _TellSource(FIFOScheduler):
     """Tune's word of every report."""
 
     def __init__(self, bridge: _Bridge) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._bridge = bridge
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
@@ -181,7 +183,7 @@ class _TellSource(FIFOScheduler):  # type: ignore[misc]
         self._bridge.reasons[trial.trial_id] = _reason(trial)
 
 
-class _Idle(tune.Callback):  # type: ignore[misc]
+class _Idle(tune.Callback):
     def __init__(self, bridge: _Bridge) -> None:
         self._bridge = bridge
 
@@ -229,8 +231,11 @@ class RayTuneRunner:
                     trial_dirname_creator=_name,
                 ),
                 run_config=tune.RunConfig(
-                    name="tune", storage_path=str(self.folder.resolve()), verbose=0, callbacks=[_Idle(bridge)],
-                    checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False)
+                    name="tune",
+                    storage_path=str(self.folder.resolve()),
+                    verbose=0,
+                    callbacks=[_Idle(bridge)],
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 ),
             )
             tuner.fit()
@@ -268,10 +273,9 @@ class RayTuneRunner:
         wanted = {"cpu": self.cpus_per_trial, "gpu": gpus}
         if self.address is None:  # a cluster may still grow, this machine cannot
             for kind, amount in wanted.items():
-                if amount > total.get(kind.upper(), 0):
-                    raise RunnerError(
-                        f"--{kind}s-per-trial is {amount:g}, but there are {total.get(kind.upper(), 0):g} {kind.upper()}s"
-                    )
+                there = total.get(kind.upper(), 0)
+                if amount > there:
+                    raise RunnerError(f"--{kind}s-per-trial is {amount:g}, but there are {there:g} {kind.upper()}s")
         return {kind: amount for kind, amount in wanted.items() if amount}
 
 

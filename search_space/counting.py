@@ -31,13 +31,14 @@ class Counter:
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
         stage = {axis.name: axis.values for axis in space.stage_axes}
-        self.depths, self.downsamples = stage["depth"], stage["downsample"]
+        self.depths = space.definition.scale(space.image_size).depth
+        self.downsamples = stage["downsample"]
         self._chains: dict[tuple[object, ...], int] = {}
         names = [axis.name for axis in space.net_axes]
         self.nets = [
             dict(zip(names, values, strict=True)) for values in itertools.product(*(a.values for a in space.net_axes))
         ]
-        counts = (self.chains(net, space.first_shape(net), self._stages(net), repeat=False) for net in self.nets)
+        counts = (self.chains(net, space.first_shape(net), self.stages(net), repeat=False) for net in self.nets)
         self.cumulative = list(itertools.accumulate(counts))
         if not self.cumulative[-1]:
             raise SpaceError(f"the space {space.name!r} is empty: its rules leave no architecture")
@@ -73,9 +74,9 @@ class Counter:
         net = self.nets[bisect(self.cumulative, rng.randrange(self.cumulative[-1]))]
         params, shape, downsample = dict(net), self.space.first_shape(net), "none"
         previous: Option | None = None
-        for number in range(1, self._stages(net) + 1):
+        for number in range(1, self.stages(net) + 1):
             if number > 1:
-                entries = list(self.entries(net, shape, self._stages(net) - number + 1))
+                entries = list(self.entries(net, shape, self.stages(net) - number + 1))
                 ((downsample, shape, _),) = rng.choices(entries, weights=[count for _, _, count in entries])
                 params[f"stage{number}.downsample"] = downsample
             options = self.space.options(self.space.context(net, shape)).all
@@ -88,7 +89,8 @@ class Counter:
         return params
 
     @staticmethod
-    def _stages(net: dict[str, Any]) -> int:
+    def stages(net: dict[str, Any]) -> int:
+        """The number of stages that these choices of the whole network ask for."""
         stages = net["stages"]
         assert isinstance(stages, int)
         return stages
@@ -170,8 +172,9 @@ def _extreme_candidates(space: SearchSpace, measure: str, largest: bool) -> Iter
     """Architectures among which the extreme one is."""
     counter = _counter(space)
     pick = max if largest else min
-    stages, dim = (pick(net[axis] for net in counter.nets) for axis in ("stages", "dim"))
-    depth = pick(counter.depths)  # type: ignore[type-var]
+    stages = pick(counter.stages(net) for net in counter.nets)
+    dim = pick(space.definition.scale(space.image_size).dim)
+    depth = pick(counter.depths)
     seen: set[tuple[object, ...]] = set()
     for net in counter.nets:
         # Norms cost the same but for "none"; so do layer scales and rates of stochastic depth.
@@ -189,7 +192,7 @@ class _Walk(NamedTuple):
     space: SearchSpace
     counter: Counter
     net: dict[str, Any]
-    depth: Any
+    depth: int
     measure: Any
     largest: bool
 

@@ -133,18 +133,13 @@ def scaled(family: Family, space: SearchSpace, limits: Limits) -> Architecture |
     return min(points, key=distance)
 
 
-def family_of(params: Mapping[str, Value]) -> str:
-    """How the mixers of an architecture's parameters are called in tables: ``mlp``, ``mlp+attention``, ..."""
-    count = params["stages"]
-    assert isinstance(count, int)
-    return "+".join(str(params[f"stage{number}.mixer"]) for number in range(1, count + 1))
-
-
 def _points(family: Family, space: SearchSpace) -> Iterator[Architecture]:
     """All members of a family in the space."""
-    heads = space.axis("stage1.heads").values if family.stage["mixer"] == "attention" and "attention" in (
-        space.axis("stage1.mixer").values
-    ) else (None,)
+    heads = (
+        space.axis("stage1.heads").values
+        if family.stage["mixer"] == "attention" and "attention" in (space.axis("stage1.mixer").values)
+        else (None,)
+    )
     stage = {f"stage1.{name}": value for name, value in family.stage.items()}
     for patch in space.axis("patch").values:
         for dim in space.axis("dim").values:

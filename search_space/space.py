@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from search_space import counting, moves
-from search_space.architecture import Architecture, Stage
+from search_space.architecture import Architecture, Downsample, Stage
 from search_space.definition import SpaceDefinition, Value, list_definitions, load_definition, parse_definition
 from search_space.errors import NasError, SpaceError, allowed
 from search_space.ops import Cost, TokenShape
@@ -154,7 +154,7 @@ class SearchSpace:
         shape = self.first_shape(params)
         previous: Option | None = None
         for number in range(1, params["stages"] + 1):
-            downsample = self._choice(params, f"stage{number}.downsample") if number > 1 else "none"
+            downsample: Downsample = self._choice(params, f"stage{number}.downsample") if number > 1 else "none"
             if downsample == "conv2":
                 if not can_downsample(shape):
                     raise SpaceError(f"stage{number}.downsample is conv2, but {_why_no_downsampling(shape)}")
@@ -211,7 +211,7 @@ class SearchSpace:
             option = self.options(self.context(params, shape)).by_block.get(stage.block)
             if option is None:
                 raise SpaceError(f"the block of stage {number} is not one of the space {self.name!r}")
-            here = {"downsample": stage.downsample} if number > 1 else {}
+            here: Params = {"downsample": stage.downsample} if number > 1 else {}
             here |= {"depth": stage.depth, **option.settings}
             params |= {f"stage{number}.{key}": value for key, value in here.items()}
         if self.decode(params) != architecture:
@@ -320,6 +320,11 @@ class SearchSpace:
         if params[name] not in values:
             raise SpaceError(f"{name} is {params[name]!r}; {allowed(params[name], values)}")
         return params[name]
+
+
+def mixers_of(params: Mapping[str, Any]) -> str:
+    """The token mixers of the stages of an architecture, from its parameters: ``mlp``, ``mlp+attention``, ..."""
+    return "+".join(str(params[f"stage{number}.mixer"]) for number in range(1, params["stages"] + 1))
 
 
 def load_space(name_or_path: str | Path, *, image_size: int, in_channels: int = 3, classes: int = 1000) -> SearchSpace:

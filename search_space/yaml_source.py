@@ -96,14 +96,15 @@ def read_yaml(text: str, name: str, error: type[NasError]) -> Source:
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
-                raise error(f"{name}:{event.start_mark.line + 1}: aliases (*{event.anchor}) are not supported")
+                line = event.start_mark.line + 1 if event.start_mark else 1
+                raise error(f"{name}:{line}: aliases (*{event.anchor}) are not supported")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         data = None if root is None else _construct(root, (), lines, name, error)
     except yaml.YAMLError as fault:
         mark = getattr(fault, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
+        place = f":{mark.line + 1}" if mark else ""
         problem = getattr(fault, "problem", None) or getattr(fault, "reason", None) or "cannot be read"
-        raise error(f"{name}{line}: not valid YAML: {problem}") from None
+        raise error(f"{name}{place}: not valid YAML: {problem}") from None
     except (RecursionError, ValueError) as fault:
         raise error(f"{name}: not valid YAML: {type(fault).__name__}") from None
     return Source(data=data, name=name, error=error, _lines=lines)

@@ -87,16 +87,26 @@ def table(trials: list[dict[str, Any]], top: int) -> str:
 
     order = {"COMPLETE": 0, "RUNNING": 1, "QUEUED": 1, "PRUNED": 2, "FAILED": 3}
     shown = sorted(trials, key=lambda t: (order[t["state"]], t["nll"] if t["nll"] is not None else float("inf")))[:top]
-    header = f"{'trial':>5}  {'state':<9} {'mixers':<32} {'params':>7} {'MACs':>7} {'epochs':>6} {'val NLL':>8} {'val acc':>8} {'s':>6}"
-    lines = [header]
+    lines = [_line("trial", "state", "mixers", "params", "MACs", "epochs", "val NLL", "val acc", "s")]
     for trial in shown:
-        mixers = trial["mixers"] if len(trial["mixers"]) <= 32 else trial["mixers"][:31] + "…"
-        nll = "-" if trial["nll"] is None else f"{trial['nll']:.4f}"
-        accuracy = "-" if trial["accuracy"] is None else f"{100 * trial['accuracy']:.2f} %"
         lines.append(
-            f"{trial['number']:>5}  {trial['state']:<9} {mixers:<32} {format_count(trial['params']):>7} "
-            f"{format_count(trial['macs']):>7} {trial['epochs_trained']:>6} {nll:>8} {accuracy:>8} {trial['seconds']:>6.1f}"
+            _line(
+                str(trial["number"]),
+                trial["state"],
+                trial["mixers"] if len(trial["mixers"]) <= 32 else trial["mixers"][:31] + "…",
+                format_count(trial["params"]),
+                format_count(trial["macs"]),
+                str(trial["epochs_trained"]),
+                "-" if trial["nll"] is None else f"{trial['nll']:.4f}",
+                "-" if trial["accuracy"] is None else f"{100 * trial['accuracy']:.2f} %",
+                f"{trial['seconds']:.1f}",
+            )
         )
     if len(trials) > top:
         lines.append(f"... and {len(trials) - top} more (--top {len(trials)}, --json or --csv show them)")
     return "\n".join(lines)
+
+
+def _line(number: str, state: str, mixers: str, *figures: str) -> str:
+    """One line of the table."""
+    return f"{number:>5}  {state:<9} {mixers:<32} " + " ".join(f"{figure:>8}" for figure in figures)

@@ -13,7 +13,7 @@ import click
 @click.option("--data", metavar="NAME", help="Show the space for this data set [digits].")
 @click.option("--image-size", type=click.IntRange(1, 1024), metavar="PIXELS", help="Show it for images of this size.")
 def command(words: tuple[str, ...], data: str | None, image_size: int | None) -> None:
-    """List the search spaces; show the axes, size and cost range of one; or check the file of your own.
+    r"""List the search spaces; show the axes, size and cost range of one; or check the file of your own.
 
     \b
     nas spaces                      the spaces that ship

@@ -5,7 +5,6 @@ from alembic import context
 from results.migrations.env_names import VERSION_TABLE
 from results.schema import Base
 
-
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Base.metadata,

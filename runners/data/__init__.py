@@ -1,0 +1,87 @@
+"""Data sets: their sizes, and their splits as tensors of bytes.
+
+One file a source. To add one, write a `Dataset` and register it below (or, from a plug-in, call `register_dataset`).
+Describing a data set loads neither torch nor an image.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from runners.base import DataSpec
+from runners.data.base import (
+    DATASETS,
+    Augmentation,
+    Dataset,
+    DatasetInfo,
+    Split,
+    Splits,
+    data_directory,
+    find_dataset,
+    register_dataset,
+)
+from runners.data.digits import Digits
+from runners.data.idx import IdxDataset
+from runners.data.imagefolder import ImageFolder
+from runners.data.torchvision_sets import TorchvisionDataset
+
+__all__ = [
+    "DATASETS",
+    "Augmentation",
+    "Dataset",
+    "DatasetInfo",
+    "Split",
+    "Splits",
+    "data_directory",
+    "describe_dataset",
+    "load_splits",
+    "load_test",
+    "register_dataset",
+]
+
+_FASHION_DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+_CLOTHES = Augmentation(shift=2, flip=True)
+
+register_dataset("digits", Digits())
+register_dataset("fashion_mnist", IdxDataset("FashionMNIST", _CLOTHES, _FASHION_DEBIAN))
+# A quarter of it, for studies and benchmarks on a few CPU cores.
+register_dataset("fashion_mnist_10k", IdxDataset("FashionMNIST", _CLOTHES, _FASHION_DEBIAN, 10_000, 4_000))
+register_dataset("mnist", IdxDataset("MNIST", Augmentation(shift=2)))
+register_dataset("cifar10", TorchvisionDataset("CIFAR10", 10, 5_000, Augmentation(shift=4, flip=True)))
+register_dataset("cifar100", TorchvisionDataset("CIFAR100", 100, 5_000, Augmentation(shift=4, flip=True)))
+register_dataset("svhn", TorchvisionDataset("SVHN", 10, 7_325, Augmentation(shift=2)))
+register_dataset("imagefolder", ImageFolder())
+
+
+def describe_dataset(spec: DataSpec) -> DatasetInfo:
+    """Image size, channels and classes, without loading torch or an image.
+
+    Raises:
+        DataError: If there is no such data set, or its folder is unusable.
+    """
+    return find_dataset(spec).describe(spec)
+
+
+def load_splits(spec: DataSpec) -> Splits:
+    """The training and validation images, never the test images.
+
+    Both depend on `spec` alone (`split_seed`), not on the seed of a training.
+
+    Raises:
+        DataError: If there is no such data set, or it cannot be read or downloaded.
+    """
+    from runners.data.statistics import channel_statistics
+
+    dataset = find_dataset(spec)
+    train, validation = dataset.load_development(spec)
+    mean, std = channel_statistics(train.images)
+    return Splits(train, validation, dataset.describe(spec), mean, std, dataset.augmentation)
+
+
+def load_test(spec: DataSpec) -> Split:
+    """The test images.
+
+    Raises:
+        DataError: If there is no such data set, or it cannot be read or downloaded.
+    """
+    return find_dataset(spec).load_test(spec)

@@ -1,0 +1,1 @@
+"""The migrations, append-only, oldest first."""

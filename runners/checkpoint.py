@@ -1,0 +1,103 @@
+"""Checkpoints: a training's state between two epochs, such that going on from it changes nothing.
+
+The file is a magic line, a SHA-256 digest and what `torch.save` wrote. It holds no generator states: every epoch seeds
+its randomness from the job's seed and its own number.
+
+A checkpoint is an aid, never an obligation. One that is damaged, or that belongs to another job, is ignored with a
+warning, and the training starts again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from runners.base import EpochResult, Job
+from runners.files import write_atomically
+
+log = logging.getLogger(__name__)
+
+_MAGIC = b"nas checkpoint 1\n"
+_DIGEST_SIZE = hashlib.sha256().digest_size
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a training resumes from.
+
+    Attributes:
+        curve: The epochs so far; the last one's number is where to go on.
+        model: State dict of the model.
+        optimizer: State dict of the optimizer.
+    """
+
+    curve: tuple[EpochResult, ...]
+    model: Mapping[str, Any]
+    optimizer: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, curve: list[EpochResult], model: nn.Module, optimizer: torch.optim.Optimizer) -> Checkpoint:
+        """The present state (not copied)."""
+        return cls(tuple(curve), model.state_dict(), optimizer.state_dict())
+
+
+def save_checkpoint(path: Path, job: Job, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint; a reader sees the old one or the new one, whole."""
+    buffer = io.BytesIO()
+    content = {
+        "identity": _identity(job),
+        "curve": [astuple(epoch) for epoch in checkpoint.curve],
+        "model": dict(checkpoint.model),
+        "optimizer": dict(checkpoint.optimizer),
+    }
+    torch.save(content, buffer)
+    payload = buffer.getvalue()
+    write_atomically(path, _MAGIC + hashlib.sha256(payload).digest() + payload)
+
+
+def load_checkpoint(path: Path, job: Job, model: nn.Module) -> Checkpoint | None:
+    """The checkpoint of this very job, on the CPU; None, with a warning in the log, if the file holds anything else."""
+    try:
+        content = _read(path)
+        if content["identity"] != _identity(job):
+            raise ValueError("it belongs to another job (architecture, data, recipe or seed differ)")
+        if _shapes(content["model"]) != _shapes(model.state_dict()):
+            raise ValueError("its weights have other names or shapes")
+        curve = tuple(EpochResult(*epoch) for epoch in content["curve"])
+        return Checkpoint(curve, content["model"], content["optimizer"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
+        log.warning("checkpoint %s is ignored, the training starts again: %s", path, error)
+        return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    data = path.read_bytes()
+    payload = data[len(_MAGIC) + _DIGEST_SIZE :]
+    if not data.startswith(_MAGIC):
+        raise ValueError("it is no checkpoint of this program")
+    if hashlib.sha256(payload).digest() != data[len(_MAGIC) : len(_MAGIC) + _DIGEST_SIZE]:
+        raise ValueError("it is damaged (its checksum is wrong)")
+    content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    return content
+
+
+def _shapes(state: Mapping[str, Any]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in state.items()}
+
+
+def _identity(job: Job) -> dict[str, Any]:
+    """What has to be equal for a training to be the same one; where the images are cached does not matter."""
+    data = asdict(job.data)
+    del data["directory"]
+    return {"architecture": job.architecture.hash, "data": data, "recipe": asdict(job.recipe), "seed": job.seed}

@@ -1,0 +1,155 @@
+"""What a data set is to the rest of the program, and the registry of those known by name.
+
+Nothing here loads torch: `nas spaces` and the validation of a configuration ask for sizes only.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from runners.base import DataSpec
+from search_space.errors import DataError, allowed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """The numbers an architecture has to agree with.
+
+    Attributes:
+        image_size: Height and width of an image, in pixels.
+        in_channels: Its channels.
+        classes: Number of classes.
+    """
+
+    image_size: int
+    in_channels: int
+    classes: int
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training images are varied, drawn anew for every image and epoch.
+
+    Attributes:
+        shift: Largest translation along each axis, in pixels; what moves in from outside is black.
+        degrees: Largest rotation either way.
+        scale: Largest zoom in or out, as a share of the size.
+        share: Share of the images that are moved so at all; the rest stay sharp.
+        flip: Whether half of the images are mirrored left to right.
+    """
+
+    shift: float = 0.0
+    degrees: float = 0.0
+    scale: float = 0.0
+    share: float = 1.0
+    flip: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Labelled images in memory (or in a memory map), never changed.
+
+    Attributes:
+        images: (B, C, H, W) uint8, 0 to 255.
+        labels: (B,) int64.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """What a training may see.
+
+    Attributes:
+        train: Images to learn from.
+        validation: Images to choose by, carved from the data set's own training images where it has no others.
+        info: Their sizes.
+        mean: Mean of every channel over `train`, pixels scaled to 0..1.
+        std: Standard deviation likewise.
+        augmentation: How training images are varied.
+    """
+
+    train: Split
+    validation: Split
+    info: DatasetInfo
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augmentation: Augmentation
+
+
+class Dataset(ABC):
+    """A source of images. Its methods load torch, its construction does not.
+
+    Attributes:
+        augmentation: What keeps the classes of these images apart and helps.
+        takes_path: Whether its name is followed by ``:PATH``.
+    """
+
+    augmentation: Augmentation = Augmentation()
+    takes_path: ClassVar[bool] = False
+
+    @abstractmethod
+    def describe(self, spec: DataSpec) -> DatasetInfo:
+        """Sizes, without loading an image."""
+
+    @abstractmethod
+    def load_development(self, spec: DataSpec) -> tuple[Split, Split]:
+        """Training and validation images; does not read a test image.
+
+        Raises:
+            DataError: If they cannot be had.
+        """
+
+    @abstractmethod
+    def load_test(self, spec: DataSpec) -> Split:
+        """Test images.
+
+        Raises:
+            DataError: If they cannot be had.
+        """
+
+
+DATASETS: dict[str, Dataset] = {}
+
+
+def register_dataset(name: str, dataset: Dataset) -> None:
+    """Make a data set known by `name`; refuses duplicates."""
+    if name in DATASETS:
+        raise ValueError(f"a data set named {name!r} is registered already")
+    DATASETS[name] = dataset
+
+
+def find_dataset(spec: DataSpec) -> Dataset:
+    """The data set that `spec` names.
+
+    Raises:
+        DataError: If there is none of that name, or if settings do not fit it.
+    """
+    name, colon, path = spec.name.partition(":")
+    choices = [f"{known}:PATH" if dataset.takes_path else known for known, dataset in DATASETS.items()]
+    dataset = DATASETS.get(name)
+    if dataset is None or (colon and not dataset.takes_path):
+        raise DataError(f"there is no data set named {spec.name!r}; {allowed(spec.name, choices)}")
+    if dataset.takes_path and not path:
+        raise DataError(f"{spec.name!r} lacks a folder; write {name}:PATH")
+    if not dataset.takes_path and spec.image_size is not None:
+        raise DataError(f"{name} has its own image size; image_size ({spec.image_size}) goes with a folder of images")
+    return dataset
+
+
+def data_directory(spec: DataSpec) -> Path:
+    """Where data sets are cached: `spec.directory`, else `NAS_DATA_DIR`, else ``~/.cache/nas``."""
+    chosen = spec.directory or os.environ.get("NAS_DATA_DIR") or "~/.cache/nas"
+    return Path(chosen).expanduser()

@@ -1,0 +1,104 @@
+"""The MNIST family: 28 x 28 grey images in IDX files.
+
+Read directly, so that a copy on the disk needs neither torchvision nor the files of the other split. Looked for, in
+this order: torchvision's place in the data directory, the folder of a Debian package; else torchvision downloads them.
+Format: http://yann.lecun.com/exdb/mnist/ (bottom of the page); a big-endian header, then bytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runners.base import DataSpec
+from runners.data.base import Augmentation, Dataset, DatasetInfo, Split, data_directory
+from search_space.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_UNSIGNED_BYTE = 8
+
+
+@dataclass(frozen=True)
+class IdxDataset(Dataset):
+    """60,000 training images, from which validation is carved, and 10,000 test images.
+
+    Attributes:
+        torchvision_class: Name of the class in `torchvision.datasets`, which is that of the folder too.
+        augmentation: As in `Dataset`.
+        debian: Folder into which a Debian package puts the files, if there is one.
+        train: Training images kept; with `validation` at most 60,000.
+        validation: Validation images.
+    """
+
+    torchvision_class: str
+    augmentation: Augmentation
+    debian: Path | None = None
+    train: int = 50_000
+    validation: int = 10_000
+
+    def describe(self, spec: DataSpec) -> DatasetInfo:
+        return DatasetInfo(image_size=28, in_channels=1, classes=10)
+
+    def load_development(self, spec: DataSpec) -> tuple[Split, Split]:
+        from runners.data.splitting import stratified
+
+        images, labels = self._read(spec, "train")
+        if len(labels) < self.train + self.validation:
+            raise DataError(
+                f"{self.torchvision_class} has {len(labels)} training images here; "
+                f"{self.train} and {self.validation} for validation are needed"
+            )
+        validation, train = stratified(labels, (self.validation, self.train), spec.split_seed)
+        return Split(images[train], labels[train]), Split(images[validation], labels[validation])
+
+    def load_test(self, spec: DataSpec) -> Split:
+        return Split(*self._read(spec, "t10k"))
+
+    def _read(self, spec: DataSpec, part: str) -> tuple[Tensor, Tensor]:
+        root = data_directory(spec)
+        folders = [root / self.torchvision_class / "raw", *([self.debian] if self.debian else [])]
+        names = f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
+        found = _find(folders, names)
+        if found is None:
+            from runners.data.torchvision_sets import download
+
+            download(self.torchvision_class, root, train=part == "train")
+            found = _find(folders, names)
+        if found is None:
+            raise DataError(f"torchvision downloaded {self.torchvision_class}, but {names[0]} is not in {folders[0]}")
+        return read_idx(found[0]).unsqueeze(1), read_idx(found[1]).long()
+
+
+def read_idx(path: Path) -> Tensor:
+    """The array in an IDX file of unsigned bytes, plain or with gzip (``.gz``).
+
+    Raises:
+        DataError: If the file is none, or is cut off.
+    """
+    import torch
+
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    axes = data[3] if len(data) >= 4 else 0
+    start = 4 + 4 * axes
+    shape = [int.from_bytes(data[at : at + 4], "big") for at in range(4, start, 4)]
+    if len(data) < 4 or data[2] != _UNSIGNED_BYTE or len(data) != start + prod(shape):
+        raise DataError(f"{path} is no IDX file of bytes, or is damaged; delete it to have it fetched again")
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8, offset=start).view(shape)
+
+
+def _find(folders: list[Path], names: tuple[str, str]) -> list[Path] | None:
+    """Both files in the first folder that has them, with or without ``.gz``."""
+    for folder in folders:
+        paths = [path for name in names for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
+        if len({path.name.removesuffix(".gz") for path in paths}) == len(names):
+            return [next(path for path in paths if path.name.removesuffix(".gz") == name) for name in names]
+    return None

@@ -1,0 +1,35 @@
+"""Carving one set of labelled images into several, every class in proportion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+
+import torch
+from torch import Tensor
+
+
+def stratified(labels: Tensor, sizes: Sequence[int], seed: int) -> list[Tensor]:
+    """Disjoint random subsets in which every class has its share, to within one image.
+
+    The images of a class are shuffled and spread evenly over the interval from 0 to 1; the subsets are cut from the
+    order of these places. So the sizes hold exactly, and the result depends on `labels`, `sizes` and `seed` alone.
+
+    Args:
+        labels: (B,) int64.
+        sizes: Images of each subset; at most B together.
+        seed: Of the shuffle.
+
+    Returns:
+        Indices of each subset in ascending order; what is left over is in none of them.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(labels), generator=generator)
+    place = torch.empty(len(labels), dtype=torch.float64)
+    for label in labels.unique():
+        members = order[labels[order] == label]
+        # Every class starts at its own random offset, else the first subset would get the first image of all classes.
+        offset = torch.rand((), generator=generator, dtype=torch.float64)
+        place[members] = (torch.arange(len(members), dtype=torch.float64) + offset) / len(members)
+    by_place = place.argsort(stable=True)
+    return [by_place[start:end].sort().values for start, end in pairwise(accumulate(sizes, initial=0))]

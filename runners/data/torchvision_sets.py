@@ -1,0 +1,77 @@
+"""Data sets that torchvision downloads and reads: CIFAR and SVHN, 32 x 32 pixels in colour."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runners.base import DataSpec
+from runners.data.base import Augmentation, Dataset, DatasetInfo, Split, data_directory
+from search_space.errors import DataError
+
+
+@dataclass(frozen=True)
+class TorchvisionDataset(Dataset):
+    """Validation is carved from the training images; the test images are the data set's own.
+
+    Attributes:
+        torchvision_class: Name of the class in `torchvision.datasets`.
+        classes: Number of classes.
+        validation: Validation images (CIFAR: 5,000 of 50,000; SVHN: 7,325 of 73,257).
+        augmentation: As in `Dataset`.
+    """
+
+    torchvision_class: str
+    classes: int
+    validation: int
+    augmentation: Augmentation
+
+    def describe(self, spec: DataSpec) -> DatasetInfo:
+        return DatasetInfo(image_size=32, in_channels=3, classes=self.classes)
+
+    def load_development(self, spec: DataSpec) -> tuple[Split, Split]:
+        from runners.data.splitting import stratified
+
+        whole = self._read(spec, train=True)
+        sizes = self.validation, len(whole) - self.validation
+        validation, train = stratified(whole.labels, sizes, spec.split_seed)
+        return (
+            Split(whole.images[train], whole.labels[train]),
+            Split(whole.images[validation], whole.labels[validation]),
+        )
+
+    def load_test(self, spec: DataSpec) -> Split:
+        return self._read(spec, train=False)
+
+    def _read(self, spec: DataSpec, train: bool) -> Split:
+        import numpy as np
+        import torch
+
+        dataset = download(self.torchvision_class, data_directory(spec), train)
+        images = torch.from_numpy(np.ascontiguousarray(dataset.data))
+        if images.shape[-1] == 3:  # CIFAR keeps (B, H, W, C), SVHN (B, C, H, W)
+            images = images.permute(0, 3, 1, 2).contiguous()
+        labels = dataset.labels if self.torchvision_class == "SVHN" else dataset.targets
+        return Split(images, torch.as_tensor(labels, dtype=torch.int64))
+
+
+def download(torchvision_class: str, root: Path, train: bool) -> Any:
+    """The torchvision data set, from `root` if it is there, else downloaded to it.
+
+    Raises:
+        DataError: If it cannot be had, saying where its files may be put by hand.
+    """
+    from runners.data.torchvision_import import import_torchvision
+
+    cls = getattr(import_torchvision().datasets, torchvision_class)
+    which = {"split": "train" if train else "test"} if torchvision_class == "SVHN" else {"train": train}
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        return cls(root, download=True, **which)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:  # URLError is an OSError
+        raise DataError(
+            f"{torchvision_class} is not in {root} and could not be downloaded there ({error}); "
+            f"put its files where torchvision expects them, or set NAS_DATA_DIR to a folder that has them"
+        ) from error

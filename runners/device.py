@@ -1,0 +1,63 @@
+"""Where to compute, and what to call it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from search_space.errors import RunnerError
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; "auto" takes a GPU if there is one.
+
+    Raises:
+        RunnerError: If there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise RunnerError(f"there is no device named {name!r}; allowed: auto, cpu, cuda, cuda:0, cuda:1, ...") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise RunnerError(f"device {name!r} was asked for, but this torch ({torch.__version__}) sees no GPU")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise RunnerError(f"device {name!r} was asked for, but there are {torch.cuda.device_count()} GPUs here")
+    return device
+
+
+def describe_device(device: torch.device) -> str:
+    """In words, such as "NVIDIA H100 80GB HBM3" or "CPU (AMD EPYC), 1 thread"."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{device.type.upper()} ({_processor()}), {threads} thread{'' if threads == 1 else 's'}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what shapes a result, by name."""
+    found = {"python": platform.python_version(), "torch": str(torch.__version__)}
+    if torch.version.cuda is not None:
+        found["cuda"] = torch.version.cuda
+    return found
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until everything queued on the device is done, before reading a clock."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@cache
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or os.uname().machine

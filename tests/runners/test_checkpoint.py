@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from runners.base import DataSpec, EpochResult, Job
+from runners.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from runners.recipe import Recipe
+
+MakeJob = Callable[..., Job]
+MODEL = torch.nn.Linear(2, 1, bias=False)
+CURVE = (EpochResult(1, 2.5, 2.25, 0.125, 0.5),)
+
+
+@pytest.fixture
+def saved(tmp_path: Path, make_job: MakeJob) -> tuple[Path, Job]:
+    path, job = tmp_path / "folder" / "checkpoint", make_job()
+    save_checkpoint(path, job, Checkpoint(CURVE, {"weight": torch.tensor([[1.0, 2.0]])}, {"state": {}}))
+    return path, job
+
+
+def test_what_was_saved_is_loaded(saved: tuple[Path, Job]) -> None:
+    loaded = load_checkpoint(*saved, MODEL)
+
+    assert loaded is not None
+    assert loaded.curve == CURVE
+    assert loaded.model["weight"].tolist() == [[1.0, 2.0]]
+    assert [path.name for path in saved[0].parent.iterdir()] == ["checkpoint"]  # nothing half-written is left
+
+
+def test_no_checkpoint_is_no_event(tmp_path: Path, make_job: MakeJob, caplog: pytest.LogCaptureFixture) -> None:
+    assert load_checkpoint(tmp_path / "absent", make_job(), MODEL) is None
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("at", [0, 20, 60, -1])
+def test_one_flipped_bit_is_noticed(saved: tuple[Path, Job], caplog: pytest.LogCaptureFixture, at: int) -> None:
+    path, job = saved
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+    assert load_checkpoint(path, job, MODEL) is None
+    assert "is ignored, the training starts again" in caplog.text
+
+
+@pytest.mark.parametrize("length", [0, 5, 30, 200])
+def test_a_truncated_file_is_ignored(saved: tuple[Path, Job], length: int) -> None:
+    path, job = saved
+    path.write_bytes(path.read_bytes()[:length])
+
+    assert load_checkpoint(path, job, MODEL) is None
+
+
+def test_a_foreign_file_is_never_unpickled(saved: tuple[Path, Job]) -> None:
+    path, job = saved
+    path.write_bytes(pickle.dumps({"identity": None}))
+
+    assert load_checkpoint(path, job, MODEL) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 1}, {"recipe": Recipe(epochs=4)}, {"data": DataSpec("digits", split_seed=1)}],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_checkpoint_of_another_job_is_ignored(
+    saved: tuple[Path, Job], change: dict, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, job = saved
+
+    with caplog.at_level(logging.WARNING):
+        assert load_checkpoint(path, replace(job, **change), MODEL) is None
+
+    assert "belongs to another job" in caplog.text
+
+
+def test_key_rungs_and_data_directory_may_change(saved: tuple[Path, Job]) -> None:
+    path, job = saved
+    moved = replace(job, key="trial-0002", rungs=(2,), data=replace(job.data, directory="/elsewhere"))
+
+    assert load_checkpoint(path, moved, MODEL) is not None
+
+
+def test_weights_of_other_shapes_are_ignored(saved: tuple[Path, Job], caplog: pytest.LogCaptureFixture) -> None:
+    assert load_checkpoint(*saved, torch.nn.Linear(3, 1, bias=False)) is None
+    assert "other names or shapes" in caplog.text

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from runners import training
+from runners.base import Cause, EpochResult, Evaluation, EvaluationError, Job, Measured
+from runners.batches import Normaliser
+from runners.data import Split
+from runners.recipe import Recipe
+from runners.training import evaluate, train
+from search_space import Architecture, build
+from search_space.errors import DataError
+
+MakeJob = Callable[..., Job]
+MakeArchitecture = Callable[..., Architecture]
+
+
+def curve(job: Job) -> list[EpochResult]:
+    """Epochs without their times."""
+    return [replace(epoch, seconds=0.0) for epoch in train(job)]
+
+
+def test_training_learns(make_job: MakeJob) -> None:
+    epochs = curve(make_job(recipe=Recipe(epochs=6, lr=1e-2)))
+
+    assert [epoch.epoch for epoch in epochs] == [1, 2, 3, 4, 5, 6]
+    assert epochs[-1].nll < epochs[0].nll < 1.1 * math.log(10)
+    assert epochs[-1].accuracy > 0.5
+    assert epochs[-1].train_loss < epochs[0].train_loss
+
+
+@pytest.mark.parametrize("changes", [{}, {"drop_path": 0.3}, {"norm": "batchnorm"}], ids=str)
+def test_the_seed_alone_decides(make_job: MakeJob, make_architecture: MakeArchitecture, changes: dict) -> None:
+    job = make_job(architecture=make_architecture(**changes), recipe=Recipe(epochs=2))
+    first = curve(job)
+    torch.manual_seed(99)
+
+    assert curve(job) == first
+    assert curve(replace(job, seed=1)) != first
+
+
+def test_the_global_generator_is_left_alone(make_job: MakeJob) -> None:
+    before = torch.random.get_rng_state()
+    curve(make_job())
+
+    assert torch.random.get_rng_state().equal(before)
+
+
+@pytest.mark.parametrize("changes", [{}, {"drop_path": 0.3}, {"norm": "batchnorm"}], ids=str)
+def test_a_resumed_training_equals_an_uninterrupted_one(
+    make_job: MakeJob, make_architecture: MakeArchitecture, tmp_path: Path, changes: dict
+) -> None:
+    settings = {"architecture": make_architecture(**changes), "recipe": Recipe(epochs=4)}
+    whole = curve(make_job(**settings, weights=tmp_path / "whole"))
+    job = make_job(**settings, checkpoint=tmp_path / "checkpoint", weights=tmp_path / "resumed", rungs=(2,))
+    steps = train(job)
+    first = [replace(next(steps), seconds=0.0) for _ in range(2)]
+    steps.close()
+
+    rest = curve(job)
+
+    assert first + rest == whole
+    assert (tmp_path / "resumed").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_what_may_not_have_been_reported_is_yielded_again(make_job: MakeJob, tmp_path: Path) -> None:
+    job = make_job(recipe=Recipe(epochs=5), checkpoint=tmp_path / "checkpoint", rungs=(1, 4))
+    whole = curve(make_job(recipe=Recipe(epochs=5)))
+    steps = train(job)
+    for _ in range(3):
+        next(steps)
+    steps.close()
+
+    assert curve(job) == whole[1:]  # epoch 1 is a rung, so it had been reported
+
+
+def test_the_checkpoint_goes_when_the_training_is_complete(make_job: MakeJob, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint"
+    steps = train(make_job(checkpoint=path, rungs=(1,)))
+    next(steps)
+    next(steps)
+    assert path.exists()
+
+    list(steps)
+
+    assert not path.exists()
+
+
+def test_a_damaged_checkpoint_starts_again(make_job: MakeJob, tmp_path: Path) -> None:
+    job = make_job(checkpoint=tmp_path / "checkpoint")
+    steps = train(job)
+    next(steps)
+    steps.close()
+    job.checkpoint.write_bytes(job.checkpoint.read_bytes()[:-100])
+
+    assert curve(job) == curve(make_job())
+
+
+@pytest.mark.parametrize("recipe", [Recipe(epochs=2, lr=1e30), Recipe(epochs=2, lr=math.inf)], ids=["1e30", "inf"])
+def test_a_loss_that_is_not_finite_diverges(make_job: MakeJob, recipe: Recipe) -> None:
+    with pytest.raises(EvaluationError, match=r"became (nan|inf) in epoch 1") as caught:
+        list(train(make_job(recipe=recipe)))
+
+    assert caught.value.cause is Cause.DIVERGED
+
+
+def test_evaluation_by_hand(make_architecture: MakeArchitecture) -> None:
+    """A head of zero weights gives the softmax of its bias, whatever the image."""
+    model = build(make_architecture(classes=3))
+    with torch.no_grad():
+        model.head.weight.zero_()
+        model.head.bias.copy_(torch.tensor([0.5, 0.25, 0.25]).log())
+    split = Split(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 0, 1, 2]))
+    cpu = torch.device("cpu")
+
+    nll, accuracy = evaluate(model, split, Normaliser((0.0,), (1.0,), cpu), cpu, torch.autocast("cpu", enabled=False))
+
+    assert nll == pytest.approx((2 * math.log(2) + 2 * math.log(4)) / 4)
+    assert accuracy == 0.5
+
+
+def test_validation_has_no_label_smoothing(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the learning rate at 0 the same model is validated, whatever the recipe's smoothing."""
+    plain, smoothed = (
+        curve(make_job(recipe=Recipe(epochs=1, lr=0.0, label_smoothing=smoothing)))[0] for smoothing in (0.0, 0.5)
+    )
+
+    assert plain.nll == smoothed.nll
+    assert plain.train_loss != smoothed.train_loss
+
+
+def test_a_test_job_loads_the_weights_and_sees_the_test_split_only(
+    make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(weights=tmp_path / "weights")
+    validated = curve(job)[-1]
+
+    def untouchable(*args: object) -> None:
+        raise AssertionError("a test job needs no training images")
+
+    monkeypatch.setattr(training, "load_splits", untouchable)
+    training._splits_on.cache_clear()
+    (tested,) = curve(replace(job, task="test"))
+
+    assert (tested.epoch, tested.train_loss) == (3, 0.0)
+    assert tested.nll != validated.nll
+    assert tested.accuracy > 0.2
+
+
+def test_training_never_asks_for_the_test_split(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    def untouchable(*args: object) -> None:
+        raise AssertionError("a training must not see the test split")
+
+    monkeypatch.setattr(training, "load_test", untouchable)
+
+    assert len(curve(make_job())) == 3
+
+
+def test_weights_of_another_architecture_are_refused(
+    make_job: MakeJob, make_architecture: MakeArchitecture, tmp_path: Path
+) -> None:
+    job = make_job(weights=tmp_path / "weights")
+    curve(job)
+    other = replace(job, task="test", architecture=make_architecture(position="learned"))
+
+    with pytest.raises(DataError, match="does not hold weights of this architecture"):
+        curve(other)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no safetensors"])
+def test_missing_or_damaged_weights_are_named(make_job: MakeJob, tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "weights"
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(DataError, match=str(path)):
+        curve(make_job(task="test", weights=path))
+
+
+def test_an_architecture_for_other_images_is_refused(make_job: MakeJob, make_architecture: MakeArchitecture) -> None:
+    with pytest.raises(DataError, match="image_size 16, but the data set 8"):
+        curve(make_job(architecture=make_architecture(image_size=16)))
+
+
+def test_too_slow_is_found_out_before_training(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "load_splits", None)  # would be called by a training
+    training._splits_on.cache_clear()
+
+    with pytest.raises(EvaluationError, match="more than the 1e-09 ms allowed") as caught:
+        curve(make_job(max_latency_ms=1e-9))
+
+    assert caught.value.cause is Cause.TOO_SLOW
+    assert caught.value.measured.latency_ms > 1e-9
+
+
+def test_what_is_measured_is_returned(make_job: MakeJob) -> None:
+    evaluation = Evaluation(make_job(measure_latency=True), train)
+    outcome = None
+    while outcome is None:
+        _, outcome = evaluation.advance()
+
+    assert outcome.status == "complete"
+    assert outcome.measured.latency_ms > 0
+    assert outcome.measured.device.startswith("CPU (")
+    assert outcome.measured.versions["torch"] == torch.__version__
+    assert isinstance(outcome.measured, Measured)
+
+
+def test_a_batch_larger_than_the_split_is_the_split(make_job: MakeJob) -> None:
+    assert len(curve(make_job(recipe=Recipe(epochs=1, batch_size=5000)))) == 1
+
+
+def test_bfloat16_is_close_to_float32(make_job: MakeJob) -> None:
+    float32, bfloat16 = (
+        curve(make_job(recipe=Recipe(epochs=2, precision=precision)))[-1] for precision in ("fp32", "bf16")
+    )
+
+    assert bfloat16 != float32
+    assert bfloat16.nll == pytest.approx(float32.nll, rel=0.05)
