@@ -8,9 +8,10 @@ from typing import Any
 
 from nas.config import SearchConfig
 from nas.engine import Search
-from nas.study import make_question, open_folder, open_study
+from nas.study import Question, make_question, open_folder, open_study
 from results.report import Report, make_report, render
 from runners.base import Evaluator, Runner
+from runners.data import prepare
 
 
 def search(
@@ -47,6 +48,8 @@ def search(
     config = config or SearchConfig.make(**settings)
     question = make_question(config)
     runner = make_runner(config)
+    if evaluator is None and config.address is None:
+        _check_this_machine(question)
     folder = open_folder(config)
     folder.make()
     with folder.locked():
@@ -62,6 +65,15 @@ def search(
             report = make_report(study)
     folder.write_report(render(report), report.to_dict())
     return report
+
+
+def _check_this_machine(question: Question) -> None:
+    """Find out before anything is written that the images or the device cannot be had."""
+    prepare(question.data)
+    if question.config.device not in ("auto", "cpu"):
+        from runners.device import pick_device
+
+        pick_device(question.config.device)
 
 
 def _training() -> Evaluator:

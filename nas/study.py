@@ -59,7 +59,7 @@ def make_question(config: SearchConfig) -> Question:
     Raises:
         NasError: If the data set, the space or a limit is not usable.
     """
-    data = DataSpec(config.data, config.data_dir, image_size=config.image_size)
+    data = _data(config)
     info = describe_dataset(data)
     space = load_space(config.space, image_size=info.image_size, in_channels=info.in_channels, classes=info.classes)
     limits = config.limits(space.limits)
@@ -67,6 +67,17 @@ def make_question(config: SearchConfig) -> Question:
     overrides = {name: getattr(config, name) for name in ("epochs", "batch_size", "lr")}
     recipe = recipe_for(config.data, **{name: value for name, value in overrides.items() if value is not None})
     return Question(space, limits, data, recipe, config)
+
+
+def _data(config: SearchConfig) -> DataSpec:
+    """The images, with absolute paths: workers run in other folders."""
+    name, colon, path = config.data.partition(":")
+    if colon and path:
+        name = f"{name}:{Path(path).expanduser().resolve()}"
+    else:
+        name = config.data
+    directory = None if config.data_dir is None else str(Path(config.data_dir).expanduser().resolve())
+    return DataSpec(name, directory, image_size=config.image_size)
 
 
 def open_study(question: Question) -> tuple[StudyStore, bool]:

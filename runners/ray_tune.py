@@ -23,6 +23,7 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000000")
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
 os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "60")
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 
 import ray
 from ray import tune

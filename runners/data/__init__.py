@@ -36,6 +36,7 @@ __all__ = [
     "describe_dataset",
     "load_splits",
     "load_test",
+    "prepare",
     "register_dataset",
 ]
 
@@ -60,6 +61,16 @@ def describe_dataset(spec: DataSpec) -> DatasetInfo:
         DataError: If there is no such data set, or its folder is unusable.
     """
     return find_dataset(spec).describe(spec)
+
+
+def prepare(spec: DataSpec) -> None:
+    """Download or decode what is not cached yet, so that a data set that cannot be had is noticed early.
+
+    Raises:
+        DataError: If there is no such data set, or it cannot be read or downloaded.
+    """
+    if not find_dataset(spec).embedded:
+        load_splits(spec)
 
 
 def load_splits(spec: DataSpec) -> Splits:

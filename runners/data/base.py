@@ -95,10 +95,12 @@ class Dataset(ABC):
     Attributes:
         augmentation: What keeps the classes of these images apart and helps.
         takes_path: Whether its name is followed by ``:PATH``.
+        embedded: Whether its images come with a Python package that is installed anyway, so that they cannot be missing.
     """
 
     augmentation: Augmentation = Augmentation()
     takes_path: ClassVar[bool] = False
+    embedded: ClassVar[bool] = False
 
     @abstractmethod
     def describe(self, spec: DataSpec) -> DatasetInfo:

@@ -16,6 +16,7 @@ VALIDATION = TEST = 360
 class Digits(Dataset):
     """1,077 training, 360 validation and 360 test images; every split follows `split_seed`."""
 
+    embedded = True
     augmentation = Augmentation(shift=0.8, degrees=10, scale=0.1, share=0.5)
 
     def describe(self, spec: DataSpec) -> DatasetInfo:

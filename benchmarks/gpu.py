@@ -1,0 +1,86 @@
+"""Everything that has to be measured on a GPU, in one command of a few minutes.
+
+python -m benchmarks.gpu
+
+training   epochs a second of five families on Fashion-MNIST, in bf16 and in fp32
+packing    throughput of a search with 1, 1/2 and 1/4 of a GPU a trial
+memory     peak memory of a training
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from benchmarks.common import seconds, summary, write
+from nas import search
+from runners.base import DataSpec, Job
+from runners.recipe import Recipe
+from runners.training import train
+from search_space import Limits, load_space
+from search_space.families import family_points
+
+DATA = DataSpec("fashion_mnist_10k")
+EPOCHS = 4
+
+
+def training(precision: Literal["bf16", "fp32"]) -> dict[str, Any]:
+    """Seconds an epoch and peak memory of every family at half a million parameters; the first epoch warms up."""
+    space = load_space("mlp_family", image_size=28, in_channels=1, classes=10)
+    figures: dict[str, Any] = {}
+    for name, architecture in family_points(space, Limits(max_params=500_000)).items():
+        recipe = Recipe(epochs=EPOCHS, batch_size=256, precision=precision)
+        steps = train(Job(name, architecture, DATA, recipe, seed=0, device="cuda"))
+        epochs = []
+        try:
+            while True:
+                epochs.append(next(steps))
+        except StopIteration as end:
+            memory = end.value.peak_memory_mib
+        figures[name] = {
+            "seconds_an_epoch": summary([epoch.seconds for epoch in epochs[1:]]),
+            "peak_memory_mib": round(memory, 1),
+            "val_accuracy": round(epochs[-1].accuracy, 4),
+        }
+    return figures
+
+
+def packing(share: float) -> float:
+    """Trials a minute of a short search with this share of a GPU a trial."""
+    with tempfile.TemporaryDirectory() as out:
+        run = seconds(
+            lambda: search(
+                data=DATA.name,
+                budget=16,
+                epochs=2,
+                sampler="random",
+                pruner="none",
+                finalists=0,
+                gpus_per_trial=share,
+                out=Path(out),
+            )
+        )
+    return 16 / run * 60
+
+
+def main() -> None:
+    if not torch.cuda.is_available():
+        sys.exit("benchmarks.gpu needs a CUDA device")
+    figures: dict[str, Any] = {"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
+    figures["training"] = {"bf16": training("bf16"), "fp32": training("fp32")}
+    ratios = [
+        figures["training"]["fp32"][name]["seconds_an_epoch"]["median"] / row["seconds_an_epoch"]["median"]
+        for name, row in figures["training"]["bf16"].items()
+    ]
+    figures["bf16_speedup_median_over_families"] = round(statistics.median(ratios), 3)
+    figures["trials_a_minute_by_gpus_per_trial"] = {str(share): round(packing(share), 1) for share in (1.0, 0.5, 0.25)}
+    write("gpu", figures)
+
+
+if __name__ == "__main__":
+    main()

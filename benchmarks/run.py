@@ -1,0 +1,20 @@
+"""All benchmarks, one after the other: about 15 minutes on 2 cores.
+
+python -m benchmarks.run
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+ALL = ("startup", "cost", "overhead", "default_search")
+
+
+def main() -> None:
+    for name in ALL:  # a process each, so that none warms up another
+        subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
+
+
+if __name__ == "__main__":
+    main()

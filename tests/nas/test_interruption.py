@@ -1,0 +1,122 @@
+"""A search that is killed or stopped at any moment goes on with the same command: nothing lost, nothing run twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SEARCH = """
+import sys
+from nas import search
+from runners.synthetic import synthetic
+report = search(
+    evaluator=synthetic, runner=sys.argv[2], budget=int(sys.argv[3]), epochs=4, out=sys.argv[1], on_change=CHANGE
+)
+"""
+KILL_AFTER = """
+import os, signal
+changes = 0
+def kill_self(search):
+    global changes
+    changes += 1
+    if MOMENT:
+        os.kill(os.getpid(), signal.SIGNAL)
+"""
+
+
+def run(
+    out: Path, runner: str, budget: int, *, moment: str = "False", by: str = "SIGKILL"
+) -> subprocess.CompletedProcess[str]:
+    """Search in a process of its own, which sends itself a signal at a moment (an expression)."""
+    code = KILL_AFTER.replace("MOMENT", moment).replace("SIGNAL", by) + SEARCH.replace("CHANGE", "kill_self")
+    command = [sys.executable, "-c", code, str(out), runner, str(budget)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+
+
+def rows(out: Path) -> list[tuple[str, str, int, int]]:
+    """Key, state, number of epochs and architecture of every evaluation."""
+    with sqlite3.connect(out / "nas.db") as connection:
+        return connection.execute(
+            "SELECT key, state, (SELECT COUNT(*) FROM nas_epochs WHERE evaluation_id = e.id), architecture_id "
+            "FROM nas_evaluations e ORDER BY id"
+        ).fetchall()
+
+
+@pytest.mark.parametrize("kill_at", [1, 2, 3, 17, 40, 61])
+def test_killed_at_any_change_and_run_again(tmp_path: Path, kill_at: int) -> None:
+    killed = run(tmp_path, "inline", 20, moment=f"changes == {kill_at}")
+    assert killed.returncode == -signal.SIGKILL
+    before = {key: state for key, state, _, _ in rows(tmp_path) if state in ("COMPLETE", "PRUNED")}
+    again = run(tmp_path, "inline", 20)
+    assert again.returncode == 0, again.stderr
+    after = rows(tmp_path)
+    trials = [row for row in after if row[0].startswith("trial-")]
+    assert len(trials) == 20
+    assert len({architecture for *_, architecture in trials}) == 20
+    assert {state for _, state, _, _ in after} <= {"COMPLETE", "PRUNED"}
+    assert before.items() <= {key: state for key, state, _, _ in after}.items()
+    assert all(epochs == (4 if state == "COMPLETE" else 1) for key, state, epochs, _ in trials)
+    with sqlite3.connect(tmp_path / "nas.db") as connection:
+        assert connection.execute("SELECT COUNT(*) FROM trials WHERE state IN ('RUNNING', 'WAITING')").fetchone() == (
+            0,
+        )
+        assert connection.execute("SELECT MAX(attempts) FROM nas_evaluations").fetchone()[0] <= 2
+
+
+def test_ctrl_c_queues_what_was_running(tmp_path: Path) -> None:
+    stopped = run(tmp_path, "inline", 20, moment="changes == 25", by="SIGINT")
+    assert "KeyboardInterrupt" in stopped.stderr
+    assert {state for _, state, _, _ in rows(tmp_path)} <= {"COMPLETE", "PRUNED", "QUEUED"}
+    assert run(tmp_path, "inline", 20).returncode == 0
+    assert {state for _, state, _, _ in rows(tmp_path)} <= {"COMPLETE", "PRUNED"}
+
+
+@pytest.mark.xdist_group("ray")
+def test_a_driver_on_ray_is_killed_and_run_again(tmp_path: Path) -> None:
+    killed = run(tmp_path, "ray", 14, moment="search.finished_here == 8")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    finished = sum(state in ("COMPLETE", "PRUNED") for _, state, _, _ in rows(tmp_path))
+    assert finished > 0
+    assert run(tmp_path, "ray", 14).returncode == 0
+    after = rows(tmp_path)
+    assert sum(key.startswith("trial-") for key, *_ in after) == 14
+    assert {state for _, state, _, _ in after} <= {"COMPLETE", "PRUNED"}
+
+
+@pytest.mark.xdist_group("ray")
+def test_the_command_trains_on_ray_and_prints_json(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "nas",
+        "search",
+        "--budget",
+        "8",
+        "--epochs",
+        "2",
+        "--out",
+        str(tmp_path),
+        "--json",
+    ]
+    done = subprocess.run(
+        [*command, "--finalists", "1", "--seeds", "1", "--max-params", "20k"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "RAY_ADDRESS": ""},
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["evaluated"] == 8
+    assert report["winner"]["params"] <= 20_000
+    assert report["winner"]["test_accuracy"] > 0.2  # twice what guessing reaches
+    assert report["test_evaluations"] == 1
+    assert "8/8" in done.stderr
