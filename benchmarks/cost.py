@@ -1,4 +1,4 @@
-"""Architectures costed in closed form per second on one core, beside building the model on the meta device and counting.
+"""Architectures costed in closed form per second on one core; the peer builds each on the meta device and counts.
 
 python -m benchmarks.cost
 """

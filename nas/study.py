@@ -72,10 +72,7 @@ def make_question(config: SearchConfig) -> Question:
 def _data(config: SearchConfig) -> DataSpec:
     """The images, with absolute paths: workers run in other folders."""
     name, colon, path = config.data.partition(":")
-    if colon and path:
-        name = f"{name}:{Path(path).expanduser().resolve()}"
-    else:
-        name = config.data
+    name = f"{name}:{Path(path).expanduser().resolve()}" if colon and path else config.data
     directory = None if config.data_dir is None else str(Path(config.data_dir).expanduser().resolve())
     return DataSpec(name, directory, image_size=config.image_size)
 

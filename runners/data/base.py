@@ -95,7 +95,7 @@ class Dataset(ABC):
     Attributes:
         augmentation: What keeps the classes of these images apart and helps.
         takes_path: Whether its name is followed by ``:PATH``.
-        embedded: Whether its images come with a Python package that is installed anyway, so that they cannot be missing.
+        embedded: Whether its images come with a Python package that is installed anyway.
     """
 
     augmentation: Augmentation = Augmentation()
