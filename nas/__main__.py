@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from types import FrameType
 
 import click
 
@@ -13,13 +16,15 @@ def main() -> None:
     """Entry point of the command line."""
     from nas.commands import cli
 
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a scheduler that wants the machine back is like a Ctrl-C
+        signal.signal(number, _as_ctrl_c)
     try:
         code = cli.main(standalone_mode=False)
     except NasError as error:
         click.echo(f"nas: {error}", err=True)
         sys.exit(2)
     except click.ClickException as error:
-        error.show()
+        click.echo(f"nas: {error.format_message()}", err=True)
         sys.exit(error.exit_code)
     except click.exceptions.Abort:
         sys.exit(130)
@@ -29,6 +34,10 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(141)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 if __name__ == "__main__":

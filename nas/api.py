@@ -8,8 +8,11 @@ from typing import Any
 
 from nas.config import SearchConfig
 from nas.engine import Search
+from nas.run_folder import storage_url
 from nas.study import Question, make_question, open_folder, open_study
-from results.report import Report, make_report, render
+from results.render import render
+from results.report import Report, make_report
+from results.store import Store
 from runners.base import Evaluator, Runner
 from runners.data import prepare
 
@@ -48,22 +51,23 @@ def search(
     config = config or SearchConfig.make(**settings)
     question = make_question(config)
     runner = make_runner(config)
+    # First everything that can go wrong without leaving a trace, then what writes.
+    runner.check()
     if evaluator is None and config.address is None:
         _check_this_machine(question)
     folder = open_folder(config)
-    folder.make()
-    with folder.locked():
-        study, new = open_study(question)
-        with closing(study.store):
-            running = Search(question, study, folder, on_change)
-            on_start(running, new)
+    with closing(Store(storage_url(config.storage, config.out))) as store, store.driving(config.study_name):
+        folder.make()
+        study, new = open_study(store, question)
+        running = Search(question, study, folder, on_change)
+        on_start(running, new)
+        try:
             if not running.done:
-                try:
-                    runner.run(running, evaluator or _training())
-                finally:
-                    running.interrupted()
-            report = make_report(study)
-    folder.write_report(render(report), report.to_dict())
+                runner.run(running, evaluator or _training())
+        finally:
+            running.close()
+        report = make_report(study)
+        folder.write_report(render(report), report.to_dict())
     return report
 
 
@@ -87,7 +91,7 @@ def make_runner(config: SearchConfig) -> Runner:
     if config.runner == "inline":
         from runners.inline import InlineRunner
 
-        return InlineRunner()
+        return InlineRunner(threads=max(1, int(config.cpus_per_trial)))
     from runners.ray_tune import RayTuneRunner
 
     return RayTuneRunner(

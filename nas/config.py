@@ -19,6 +19,7 @@ from search_space.units import parse_count
 from search_space.yaml_source import Source, read_yaml_file
 
 RUNNERS = ("ray", "inline")
+_NUMBERS = ("lr", "max_latency_ms", "cpus_per_trial", "gpus_per_trial")
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
@@ -84,7 +85,9 @@ class SearchConfig:
             problem = None if value is None and _optional(name) else check(value)
             if problem:
                 raise ConfigError(f"{flag(name)} is {value!r}; {problem}")
-        self.objectives  # noqa: B018 (checks them)
+        if self.sampler == "cmaes" and len(self.objectives) > 1:
+            others = ", ".join(name for name in SAMPLERS if name != "cmaes")
+            raise ConfigError(f"the sampler cmaes handles one objective only; allowed with several: {others}")
 
     @classmethod
     def make(cls, **settings: Any) -> SearchConfig:
@@ -166,12 +169,11 @@ def _convert(name: str, value: Any) -> Any:
         return tuple(part.strip() for item in names for part in item.split(","))
     if isinstance(value, Path):
         return str(value)
-    if (
-        isinstance(value, int)
-        and not isinstance(value, bool)
-        and name in ("lr", "max_latency_ms", "cpus_per_trial", "gpus_per_trial")
-    ):
-        return float(value)
+    if name in _NUMBERS and isinstance(value, (int, str)) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML reads 1e-3 as a text
+        except ValueError:
+            return value
     return value
 
 

@@ -19,14 +19,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from nas import finalists
-from nas.objectives import Figures
 from nas.proposer import Known, Proposer
 from nas.pruners import make_pruner
 from nas.run_folder import RunFolder
 from nas.study import Question
-from results.schema import Epoch, Evaluation
+from nas.trial import Trial
+from results.pareto import pareto_front
+from results.schema import Epoch
 from results.store import FINAL_STATES, Ending, EpochRecord, NewEvaluation, Role, State, StudyStore
-from runners.base import INFEASIBLE_CAUSES, Cause, Decision, EpochResult, Job, Outcome
+from runners.base import INFEASIBLE_CAUSES, Cause, Decision, EpochResult, Job, Measured, Outcome
 from search_space.architecture import Architecture
 from search_space.errors import RunnerError, SpaceError
 from search_space.families import family_points
@@ -40,39 +41,6 @@ MAX_BROKEN = 5
 """Evaluations in a row that may fail for reasons outside the architecture before the search gives up."""
 KEPT_WEIGHTS = 10
 """Complete trials, the best ones, whose weights are kept for export."""
-
-
-class Trial:
-    """An evaluation as the search remembers it.
-
-    Attributes:
-        architecture: What is evaluated.
-        losses: The first objective after each epoch, turned so that less is better.
-    """
-
-    def __init__(self, row: NewEvaluation | Evaluation, architecture: Architecture) -> None:
-        self.key, self.role, self.number, self.seed = row.key, Role(row.role), row.number, row.seed
-        self.origin, self.choices = row.origin, dict(row.choices)
-        self.architecture = architecture
-        self.state = State.RUNNING
-        self.cause: str | None = None
-        self.attempts = 1
-        self.seconds = 0.0
-        self.latency_ms: float | None = None
-        self.epochs: list[EpochRecord] = []
-        self.losses: dict[int, float] = {}
-
-    @property
-    def figures(self) -> Figures:
-        """What its last epoch came to."""
-        last = self.epochs[-1]
-        cost = self.architecture.cost
-        return Figures(last.nll, last.accuracy, cost.params, cost.macs, self.latency_ms)
-
-    @property
-    def mixers(self) -> str:
-        """The token mixers of its stages."""
-        return mixers_of(self.choices)
 
 
 class Search:
@@ -158,9 +126,9 @@ class Search:
     @property
     def phase(self) -> str:
         """Which phase the study is in: trials, finalists or test."""
-        if any(trial.role == Role.TEST for trial in self.trials.values()):
-            return "test"
-        return "trials" if self._planned_finalists is None else "finalists"
+        if self._planned_finalists is None:
+            return "trials"
+        return "test" if any(trial.role == Role.TEST for trial in self.pending) else "finalists"
 
     # TrialSource.
 
@@ -172,7 +140,6 @@ class Search:
         if self._queue:
             trial = self._queue.popleft()
             trial.state = State.RUNNING
-            trial.attempts += 1
             self.study.set_pending(trial.key, State.RUNNING)
             return self._job(trial)
         new = self._next()
@@ -193,18 +160,20 @@ class Search:
     def tell(self, key: str, outcome: Outcome) -> None:
         trial = self.trials[key]
         if outcome.cause == Cause.WORKER_LOST and trial.attempts < MAX_ATTEMPTS:
-            trial.state = State.QUEUED
-            self.study.set_pending(key, State.QUEUED, outcome.seconds)
+            self._requeue(trial, died=True)
             self._queue.append(trial)
             return
         state = {"complete": State.COMPLETE, "stopped": State.PRUNED, "failed": State.FAILED}[outcome.status]
         message = outcome.message
         if state == State.COMPLETE and not trial.epochs:
             state, message = State.FAILED, "the evaluation ended without an epoch"
-        trial.state, trial.seconds = state, trial.seconds + outcome.seconds
+        seconds = max(outcome.seconds, trial.unbilled)
+        trial.state, trial.seconds = state, trial.seconds + seconds
         trial.cause = (outcome.cause or Cause.BUG) if state == State.FAILED else None
-        trial.latency_ms = outcome.measured.latency_ms
-        self.study.finish(key, self._ending(trial, outcome, message))
+        if outcome.measured != Measured():
+            trial.measured = outcome.measured
+        self.study.finish(key, self._ending(trial, seconds, message))
+        self.folder.checkpoint(key).unlink(missing_ok=True)
         self.finished_here += 1
         del self._pending[key]
         if trial.role == Role.TRIAL:
@@ -216,12 +185,17 @@ class Search:
     def idle(self) -> None:
         self._on_change(self)
 
-    def interrupted(self) -> None:
-        """Queue what is running, because the runner was stopped."""
+    def close(self) -> None:
+        """Queue what is running, in case that the runner was stopped, and delete checkpoints that nobody needs."""
         for trial in self._pending.values():
             if trial.state == State.RUNNING:
-                trial.state = State.QUEUED
-                self.study.set_pending(trial.key, State.QUEUED)
+                self._requeue(trial, died=False)
+        self.folder.sweep(self._pending.keys())
+
+    def _requeue(self, trial: Trial, *, died: bool) -> None:
+        trial.state, trial.attempts = State.QUEUED, trial.attempts + died
+        self.study.set_pending(trial.key, State.QUEUED, seconds=trial.unbilled, died=died)
+        trial.seconds, trial.unbilled = trial.seconds + trial.unbilled, 0.0
 
     # What comes next.
 
@@ -310,7 +284,17 @@ class Search:
     def _record(self, trial: Trial, epochs: Iterable[EpochResult]) -> None:
         """Store new epochs; ones that are known already (a restart without a checkpoint) are dropped."""
         last = trial.epochs[-1].epoch if trial.epochs else 0
-        records = [EpochRecord(e.epoch, e.train_loss, e.nll, e.accuracy, e.seconds) for e in epochs if e.epoch > last]
+        records: list[EpochRecord] = []
+        repeated = 0
+        for epoch in epochs:
+            trial.measured = epoch.measured or trial.measured
+            trial.unbilled += epoch.seconds
+            if epoch.epoch > last:
+                records.append(EpochRecord(epoch.epoch, epoch.train_loss, epoch.nll, epoch.accuracy, epoch.seconds))
+            else:
+                repeated += 1
+        if repeated:
+            self.study.add_repeated(trial.key, repeated)
         if not records:
             return
         quality: dict[int, float] = {}
@@ -326,11 +310,19 @@ class Search:
         epoch = trial.epochs[-1].epoch
         if epoch not in self.pruner.rungs(trial.number):
             return Decision.CONTINUE
-        others = [other.losses[epoch] for other in self.of(Role.TRIAL) if other is not trial and epoch in other.losses]
+        others = [
+            other.losses[epoch]
+            for other in self.of(Role.TRIAL)
+            if other is not trial and epoch in other.losses and self._competes(other, trial)
+        ]
         return Decision.CONTINUE if self.pruner.keep(trial.losses[epoch], others) else Decision.STOP
 
-    def _ending(self, trial: Trial, outcome: Outcome, message: str) -> Ending:
-        attrs: dict[str, object] = {"seconds": round(outcome.seconds, 3)}
+    def _competes(self, other: Trial, trial: Trial) -> bool:
+        """Whether `other` is no worse than `trial` in every objective but the quality, so that it may displace it."""
+        return all(objective.loss(other.figures) <= objective.loss(trial.figures) for objective in self.objectives[1:])
+
+    def _ending(self, trial: Trial, seconds: float, message: str) -> Ending:
+        attrs: dict[str, object] = {"seconds": round(seconds, 3)}
         values: list[float] | None = None
         if trial.state != State.FAILED and trial.epochs:
             attrs |= {"val_accuracy": trial.figures.accuracy, "val_nll": trial.figures.nll}
@@ -341,17 +333,17 @@ class Search:
                 values = [self.objectives[0].value(trial.figures)]
         if trial.cause is not None:
             attrs["cause"] = trial.cause
-        if outcome.measured.latency_ms is not None:
-            attrs["latency_ms"] = outcome.measured.latency_ms
+        if trial.measured.latency_ms is not None:
+            attrs["latency_ms"] = trial.measured.latency_ms
         return Ending(
             state=trial.state,
-            seconds=outcome.seconds,
+            seconds=seconds,
             cause=trial.cause,
             message=message or None,
-            latency_ms=outcome.measured.latency_ms,
-            peak_memory_mib=outcome.measured.peak_memory_mib,
-            device=outcome.measured.device,
-            versions=outcome.measured.versions,
+            latency_ms=trial.measured.latency_ms,
+            peak_memory_mib=trial.measured.peak_memory_mib,
+            device=trial.measured.device,
+            versions=trial.measured.versions,
             values=values,
             attrs=attrs,
         )
@@ -371,9 +363,13 @@ class Search:
         """Delete files that nobody will need, and give up where nothing is fast enough."""
         if trial.state == State.COMPLETE:
             insort(self._best, (self.loss(trial), trial.key))
-            for _, beaten in self._best[KEPT_WEIGHTS:]:
+            kept = self._best[:KEPT_WEIGHTS]
+            if len(self.objectives) > 1:  # any point of the front may be wanted
+                points = [self.losses(self.trials[key]) for _, key in self._best]
+                kept = [self._best[index] for index in sorted({*pareto_front(points), *range(len(kept))})]
+            for _, beaten in set(self._best) - set(kept):
                 self.folder.discard(beaten)
-            del self._best[KEPT_WEIGHTS:]
+            self._best = kept
             return
         self.folder.discard(trial.key)
 
@@ -391,7 +387,7 @@ class Search:
             count = "" if self._broken_in_row == 1 else f"{self._broken_in_row} evaluations in a row failed, the last: "
             raise RunnerError(f"{count}{trial.key} failed ({trial.cause}): {message}")
         if self._slow_in_row >= MAX_TOO_SLOW:
-            times = [other.latency_ms for other in self.of(Role.TRIAL) if other.latency_ms is not None]
+            times = [t for other in self.of(Role.TRIAL) if (t := other.measured.latency_ms) is not None]
             raise SpaceError(
                 f"{MAX_TOO_SLOW} architectures in a row exceed --max-latency-ms {self.config.max_latency_ms:g}; "
                 f"the fastest so far took {min(times):.3g} ms"
@@ -405,23 +401,28 @@ class Search:
         for row in self.study.evaluations():
             trial = self.trials[row.key] = Trial(row, Architecture.from_yaml(row.architecture.yaml))
             trial.state, trial.cause, trial.attempts = State(row.state), row.cause, row.attempts
-            trial.seconds, trial.latency_ms = row.seconds, row.latency_ms
+            trial.seconds, trial.measured = row.seconds, Measured(row.latency_ms, row.peak_memory_mib, row.device)
             for epoch in curves.get(row.key, ()):
                 trial.epochs.append(
                     EpochRecord(epoch.epoch, epoch.train_loss, epoch.nll, epoch.accuracy, epoch.seconds)
                 )
                 trial.losses[epoch.epoch] = self.loss(trial)
-            if trial.state not in FINAL_STATES:
-                if trial.attempts >= MAX_ATTEMPTS and trial.state == State.RUNNING:
-                    trial.state, trial.cause = State.FAILED, Cause.WORKER_LOST
-                    message = f"its process died {trial.attempts} times"
-                    self.study.finish(row.key, Ending(State.FAILED, 0.0, trial.cause, message))
-                    continue
-                if trial.state == State.RUNNING:
-                    trial.state = State.QUEUED
-                    self.study.set_pending(row.key, State.QUEUED)
-                self._queue.append(trial)
-                self._pending[trial.key] = trial
-            elif trial.role == Role.TRIAL and trial.state == State.COMPLETE:
-                insort(self._best, (self.loss(trial), trial.key))
-        del self._best[KEPT_WEIGHTS:]
+            self._take_up(trial)
+        self._best.sort()
+
+    def _take_up(self, trial: Trial) -> None:
+        """Decide what becomes of an evaluation of an earlier run."""
+        if trial.state == State.COMPLETE and trial.role == Role.TRIAL:
+            self._best.append((self.loss(trial), trial.key))
+        if trial.state == State.RUNNING:  # its driver died, and it with it
+            trial.unbilled = max(0.0, sum(epoch.seconds for epoch in trial.epochs) - trial.seconds)
+            self._requeue(trial, died=True)
+            if trial.attempts > MAX_ATTEMPTS:
+                trial.state, trial.cause = State.FAILED, Cause.WORKER_LOST
+                message = f"its process died {trial.attempts - 1} times"
+                self.study.finish(trial.key, Ending(State.FAILED, 0.0, trial.cause, message))
+        elif trial.state == State.FAILED and trial.cause == Cause.DATA:  # the images may be readable by now
+            self._requeue(trial, died=False)
+        if trial.state == State.QUEUED:
+            self._queue.append(trial)
+            self._pending[trial.key] = trial

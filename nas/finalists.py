@@ -15,7 +15,8 @@ from results.pareto import pareto_front
 from results.store import NewEvaluation, Role, State
 
 if TYPE_CHECKING:
-    from nas.engine import Search, Trial
+    from nas.engine import Search
+from nas.trial import Trial
 
 
 def choose(search: Search) -> list[Trial]:
@@ -49,18 +50,18 @@ def tests(search: Search, chosen: Sequence[Trial]) -> Iterator[NewEvaluation]:
 
 
 def rank(search: Search, chosen: Sequence[Trial]) -> Trial | None:
-    """Store the finalists' means and ranks; returns the winner, None if no finalist could be trained."""
-    means = {trial.number: _mean_nll(search, trial.number) for trial in chosen}
+    """Store the finalists' means and ranks by mean quality; returns the winner, None if none could be trained."""
+    trained = {trial.number: runs(search, trial.number) for trial in chosen}
     ranked = sorted(
-        (trial for trial in chosen if means[trial.number] is not None), key=lambda t: means[t.number] or 0.0
+        (trial for trial in chosen if trained[trial.number]),
+        key=lambda trial: mean(search.loss(run) for run in trained[trial.number]),
     )
     for row in search.study.finalists():  # finalists of an earlier, smaller budget keep their means, not their ranks
-        if row.number not in means and row.rank is not None:
-            search.study.put_finalist(
-                row.number, search.trials[f"trial-{row.number:04d}"].architecture, row.seeds, rank=None
-            )
+        if row.number not in trained and row.rank is not None:
+            former = search.trials[f"trial-{row.number:04d}"]
+            search.study.put_finalist(row.number, former.architecture, row.seeds, rank=None)
     for place, trial in enumerate(ranked, start=1):
-        done = runs(search, trial.number)
+        done = trained[trial.number]
         nlls = [run.figures.nll for run in done]
         search.study.put_finalist(
             trial.number,
@@ -75,10 +76,10 @@ def rank(search: Search, chosen: Sequence[Trial]) -> Trial | None:
 
 
 def record_test(search: Search) -> None:
-    """Store the winner's mean test figures."""
+    """Store the winner's mean test figures, once all of its models have been tested."""
     for row in search.study.finalists():
         tested = [trial for trial in search.of(Role.TEST, State.COMPLETE) if trial.number == row.number]
-        if row.rank == 1 and tested:
+        if row.rank == 1 and len(tested) == len(runs(search, row.number)) > 0:
             search.study.put_finalist(
                 row.number,
                 tested[0].architecture,
@@ -91,11 +92,6 @@ def record_test(search: Search) -> None:
 def runs(search: Search, number: int) -> list[Trial]:
     """The complete trainings of the finalist that comes from trial `number`."""
     return [trial for trial in search.of(Role.FINALIST, State.COMPLETE) if trial.number == number]
-
-
-def _mean_nll(search: Search, number: int) -> float | None:
-    done = runs(search, number)
-    return mean(run.figures.nll for run in done) if done else None
 
 
 def _again(trial: Trial, role: Role, key: str, seed: int, epochs: int) -> NewEvaluation:

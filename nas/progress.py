@@ -11,8 +11,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TextIO
 
-from nas.engine import Search, Trial
+from nas.engine import Search
+from nas.trial import Trial
 from results.schema import Role, State
+from runners.base import Cause
 from search_space.units import format_count
 
 REDRAW_EVERY_S = 0.2
@@ -57,12 +59,14 @@ class Progress:
         self._search, self.was_spent = search, search.done
         question, study = search.question, search.study
         doing = "New study" if new else "Study finished before:" if self.was_spent else "Continuing study"
+        self._print_line(f"{doing} {study.name}: {question.space.name} on {question.data.name}, {question.limits}")
         self._print_line(
-            f"{doing} {study.name}: {question.space.name} on {question.data.name}, {question.limits}, "
-            f"budget {search.config.budget}, {search.config.sampler} + {search.config.pruner}, "
-            f"{question.recipe.epochs} epochs"
+            f"  budget {search.config.budget}, {search.config.sampler} + {search.config.pruner}, "
+            f"{question.recipe.epochs} epochs, {search.config.runner} runner"
         )
-        self._print_line(f"in {study.store}")
+        self._print_line(f"  {study.store}")
+        if self._live and not self.was_spent:
+            self._write_in_place(f"starting the {search.config.runner} runner ...")
 
     def update(self, search: Search) -> None:
         """Draw anew if it is time."""
@@ -78,20 +82,20 @@ class Progress:
         return f"Stopped after {done} of {self._search.config.budget} trials. Nothing is lost; to go on: {again}"
 
     def line(self, search: Search) -> str:
-        """The progress line."""
-        trials = search.of(Role.TRIAL)
+        """The progress line, the most important first: a narrow terminal cuts its end."""
+        trials = [trial for trial in search.of(Role.TRIAL) if trial.cause != Cause.TOO_SLOW]
         count = {state: sum(trial.state == state for trial in trials) for state in State}
         done = count[State.COMPLETE] + count[State.PRUNED] + count[State.FAILED]
         running = sum(trial.state == State.RUNNING for trial in search.pending)
+        elapsed = self._clock() - search.started
+        left = remaining_seconds(search, elapsed)
         parts = [
             f"{_phase(search)} {done}/{search.config.budget}",
             f"{running} running, {count[State.PRUNED]} pruned, {count[State.FAILED]} failed",
+            _duration(elapsed) + (f", {_duration(left)} left" if left is not None else ""),
         ]
         if search.best is not None:
             parts.append(f"best {_describe(search.best)}")
-        elapsed = self._clock() - search.started
-        left = remaining_seconds(search, elapsed)
-        parts.append(f"{_duration(elapsed)} elapsed" + (f", {_duration(left)} left" if left is not None else ""))
         return " | ".join(parts)
 
     def _show(self, search: Search) -> None:

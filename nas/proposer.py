@@ -8,6 +8,7 @@ one row for each architecture that is really evaluated, with its active paramete
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,7 +67,7 @@ class Proposer:
         self._study = optuna.create_study(
             storage=self._storage,
             directions=list(directions),
-            sampler=make_sampler(sampler, space, self._distributions, limits, objectives=len(directions), seed=seed),
+            sampler=make_sampler(sampler, space, self._distributions, limits, seed=seed),
         )
         self._numbers: dict[str, int] = {}  # architecture hash -> number of its trial in memory
         self._known: dict[str, Known] = {}
@@ -74,7 +75,7 @@ class Proposer:
     def propose(self) -> Architecture | None:
         """The next architecture to evaluate; None if the space holds no other within the limits."""
         for _ in range(SAMPLER_TRIES):
-            trial = self._study.ask(self._distributions)
+            trial = self._ask()
             architecture = self._space.complete(trial.params, self._rng, self._limits)
             for name, value in self._space.encode(architecture).items():
                 if trial.params[name] != value:  # the sampler shall learn what was evaluated, not what it wished for
@@ -98,6 +99,11 @@ class Proposer:
         self._known[architecture.hash] = known
         self._tell(self._numbers[architecture.hash], known)
 
+    def _ask(self) -> optuna.Trial:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # CMA-ES says at every step that it has no use for constraints
+            return self._study.ask(self._distributions)
+
     def _accept(self, architecture: Architecture, number: int) -> Architecture:
         self._numbers[architecture.hash] = number
         self._known[architecture.hash] = Known(running=True)
@@ -108,7 +114,7 @@ class Proposer:
         params: dict[str, Any] = {axis.name: self._rng.choice(axis.values) for axis in self._space.axes}
         params |= self._space.encode(architecture)
         self._study.enqueue_trial(params)
-        return self._study.ask(self._distributions).number
+        return self._ask().number
 
     def _tell(self, number: int, known: Known) -> None:
         if known.running:  # a duplicate of a trial under way: nothing to learn yet

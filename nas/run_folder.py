@@ -1,4 +1,4 @@
-"""The folder of a search: where its files lie, and the lock that keeps a second driver out.
+"""The folder of a search: where its files lie.
 
 nas-runs/
   nas.db                       the database of all studies (unless --storage says otherwise)
@@ -12,15 +12,14 @@ nas-runs/
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from search_space.errors import StorageError, StudyError
+from search_space.errors import StorageError
 
 
 class RunFolder:
@@ -44,9 +43,11 @@ class RunFolder:
         try:
             for folder in (self.checkpoints, self.weights_folder):
                 folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=folder):
+                    pass
         except OSError as error:
             raise StorageError(
-                f"the folder {self.path} cannot be made: {error.strerror}; choose another --out"
+                f"the folder {self.path} cannot be written to: {error.strerror}; choose another --out"
             ) from None
 
     def checkpoint(self, key: str) -> Path:
@@ -67,28 +68,13 @@ class RunFolder:
         (self.path / "report.txt").write_text(text + "\n", encoding="utf-8")
         (self.path / "report.json").write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the study's lock, so that no second search of this machine drives the same study.
-
-        Raises:
-            StudyError: If another process holds it.
-        """
-        with (self.path / "driver.lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise StudyError(
-                    f"the study {self.path.name!r} is being searched by process {file.read().strip() or 'another'} "
-                    "already; wait for it, stop it, or name another --study"
-                ) from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-            yield
+    def sweep(self, needed: Collection[str]) -> None:
+        """Delete the checkpoints of all evaluations but the ones needed."""
+        for path in self.checkpoints.glob("*.pt"):
+            if path.stem not in needed:
+                path.unlink(missing_ok=True)
 
 
-def default_storage(out: Path) -> str:
-    """The database that a search uses unless told otherwise."""
-    return f"sqlite:///{out.resolve() / 'nas.db'}"
+def storage_url(storage: str | None, out: str | Path) -> str:
+    """The database to use: the one named, else ``NAS_STORAGE``, else the SQLite file in the output folder."""
+    return storage or os.environ.get("NAS_STORAGE") or f"sqlite:///{Path(out).resolve() / 'nas.db'}"

@@ -25,7 +25,6 @@ def make_sampler(
     distributions: Mapping[str, BaseDistribution],
     limits: Limits,
     *,
-    objectives: int,
     seed: int,
 ) -> BaseSampler:
     """The sampler of this name.
@@ -34,7 +33,7 @@ def make_sampler(
     models behind TPE, CMA-ES and GP cover all of them jointly.
 
     Raises:
-        ConfigError: If there is no such sampler, or it cannot handle several objectives.
+        ConfigError: If there is no such sampler.
     """
     from optuna import samplers
     from optuna.exceptions import ExperimentalWarning
@@ -57,10 +56,6 @@ def make_sampler(
     if name == "evolution":
         return RegularizedEvolutionSampler(space, distributions, limits, seed=seed)
     if name == "cmaes":
-        if objectives > 1:
-            raise ConfigError(
-                "the sampler cmaes handles one objective; allowed with several: tpe, nsgaii, gp, evolution"
-            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             # It models the ordered axes (width, depths) and leaves the others random; pruned trials count by the

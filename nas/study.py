@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from nas.config import SearchConfig
-from nas.run_folder import RunFolder, default_storage
+from nas.run_folder import RunFolder, storage_url
 from results.database import shown
 from results.store import Store, StudyStore
 from runners.base import DataSpec
-from runners.data import describe_dataset
+from runners.data import describe_dataset, fingerprint
 from runners.recipe import Recipe, recipe_for
-from search_space.errors import StudyError
+from search_space.errors import StudyError, allowed
 from search_space.space import Limits, SearchSpace, load_space
 
 
@@ -41,6 +40,7 @@ class Question:
         """The question as plain data, to be compared on continuation."""
         data = asdict(self.data)
         del data["directory"]  # the same images may lie elsewhere
+        data["fingerprint"] = fingerprint(self.data)
         return {
             "space": self.space.to_dict(),
             "data": data,
@@ -77,15 +77,13 @@ def _data(config: SearchConfig) -> DataSpec:
     return DataSpec(name, directory, image_size=config.image_size)
 
 
-def open_study(question: Question) -> tuple[StudyStore, bool]:
+def open_study(store: Store, question: Question) -> tuple[StudyStore, bool]:
     """The study to work on, and whether it is new.
 
     Raises:
-        StorageError: If the database cannot be used.
         StudyError: If the study exists and asks another question.
     """
     config = question.config
-    store = Store(config.storage or default_storage(Path(config.out)))
     study = store.study(config.study_name)
     if study is None:
         study = store.create_study(
@@ -126,10 +124,7 @@ def existing_study(name: str | None, storage: str | None, out: str = "nas-runs")
     Raises:
         StudyError: If there is none, or several and no name.
     """
-    from search_space.errors import allowed
-
-    url = storage or os.environ.get("NAS_STORAGE") or default_storage(Path(out))
-    store = Store(url, create=False)
+    store = Store(storage_url(storage, out), create=False)
     names = [study.name for study in store.studies()]
     if name is None:
         if len(names) != 1:

@@ -34,4 +34,16 @@ def make_dashboard(url: str, host: str, port: int) -> WSGIServer:
     from optuna_dashboard import wsgi
 
     storage = optuna.storages.RDBStorage(url, skip_table_creation=True)
-    return make_server(host, port, wsgi(storage), server_class=_Server, handler_class=_Quiet)
+    return make_server(host, port, read_only(wsgi(storage)), server_class=_Server, handler_class=_Quiet)
+
+
+def read_only(application: Any) -> Any:
+    """The application without its ways to change a study: deleting one there would orphan our tables."""
+
+    def guarded(environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+            return application(environ, start_response)
+        start_response("403 Forbidden", [("Content-Type", "application/json")])
+        return [b'{"reason": "The dashboard shows studies; it does not change them."}']
+
+    return guarded

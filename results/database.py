@@ -18,16 +18,14 @@ HEAD = "0001_initial"
 """The newest migration."""
 
 
-def sqlite_url(path: Path) -> str:
-    """The URL of a SQLite file."""
-    return f"sqlite:///{path}"
+_SUPPORTED = {("sqlite", ""), ("sqlite", "pysqlite"), ("postgresql", ""), ("postgresql", "psycopg")}
 
 
 def shown(url: str) -> str:
     """The URL with its password hidden."""
     try:
         return sa.make_url(url).render_as_string(hide_password=True)
-    except SQLAlchemyError:
+    except (SQLAlchemyError, ValueError):
         return "<not a database URL>"
 
 
@@ -42,8 +40,7 @@ def open_engine(url: str, *, create: bool = True) -> sa.Engine:
         StorageError: If it is not such a URL, the database cannot be reached, or it is not one of ours.
     """
     parsed = _parse(url)
-    is_file = parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:")
-    if is_file:
+    if parsed.get_backend_name() == "sqlite":
         path = Path(str(parsed.database))
         if not create and not path.exists():
             raise StorageError(f"there is no database at {path}; name another with --storage, or run a search first")
@@ -68,14 +65,16 @@ def _parse(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)
         backend = parsed.get_backend_name()
-    except SQLAlchemyError:
-        backend = ""
-    if backend not in ("sqlite", "postgresql"):
+        driver = parsed.get_driver_name() if "+" in parsed.drivername else ""
+    except (SQLAlchemyError, ValueError):
+        backend = driver = ""
+    in_memory = backend == "sqlite" and parsed.database in (None, "", ":memory:")
+    if (backend, driver) not in _SUPPORTED or in_memory:
         raise StorageError(
             f"the storage {shown(url)} is not supported; allowed: sqlite:///FILE or "
             "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
         )
-    if backend == "postgresql" and parsed.drivername == "postgresql":
+    if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     return parsed
 

@@ -82,6 +82,7 @@ def export(study: StudyStore, weights_folder: Path, output: Path, *, trial: int 
         ExportError: If there is no such trial, it has no weights, the folder is taken, or the bundle does not give the
             same outputs.
     """
+    output = output.resolve()
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ExportError(f"{output} exists and is not empty; choose another folder with -o")
     evaluation, contender = _choose(study, trial)
@@ -106,10 +107,9 @@ def export(study: StudyStore, weights_folder: Path, output: Path, *, trial: int 
         (draft / "load.py").write_text(LOAD_PY.format(size=size, channels=channels), encoding="utf-8")
         (draft / "README.md").write_text(_card(architecture, contender, provenance), encoding="utf-8")
         difference = _verify(draft, architecture, weights)
-        draft.chmod(0o755)
-        if output.exists():
-            output.rmdir()
-        draft.replace(output)
+        output.mkdir(exist_ok=True)
+        for file in draft.iterdir():
+            file.replace(output / file.name)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return Exported(output, contender, difference)

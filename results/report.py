@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from statistics import mean
 from typing import Any
 
 from results.pareto import pareto_front
 from results.schema import Evaluation, Finalist, Role, State
 from results.store import StudyStore
 from search_space.space import mixers_of
-from search_space.units import format_count
 
 
 @dataclass(frozen=True)
@@ -28,6 +26,7 @@ class Contender:
         nll: Validation NLL in nats of the trial, one seed.
         accuracy: Validation accuracy of the trial, one seed.
         mean_nll: Mean validation NLL over the seeds of its retraining; sd_nll its standard deviation.
+        latency_ms: Measured latency of one image, if it was measured.
         seeds: How many seeds those are; 0 if it was not retrained.
         test_nll: Mean test NLL over the same models; test_accuracy likewise. Of the winner alone.
     """
@@ -40,6 +39,7 @@ class Contender:
     macs: int
     nll: float | None
     accuracy: float | None
+    latency_ms: float | None = None
     seeds: int = 0
     mean_nll: float | None = None
     sd_nll: float | None = None
@@ -60,24 +60,28 @@ class Contender:
             macs=row.architecture.macs,
             nll=row.nll if complete else None,
             accuracy=row.accuracy if complete else None,
+            latency_ms=row.latency_ms,
         )
 
 
 @dataclass(frozen=True)
 class Compute:
-    """Compute spent by a study, all attempts and failures included.
+    """Compute spent by a study, interrupted attempts and failures included.
+
+    A full-training equivalent (FTE) is as many epochs as one full training has. Counted in epochs it does not depend on
+    what else the machine was doing; seconds do.
 
     Attributes:
         seconds: Sum over all evaluations of their wall time.
-        full_training_seconds: Mean wall time of a trial that was trained in full; None if there is none.
-        fte: `seconds` in full-training equivalents.
-        fte_by_stage: The same by state of the trials, and for finalists and tests.
+        fte: Epochs computed, over the epochs of a full training.
+        fte_by_stage: The same by state of the trials, and for finalists. Tests train nothing and count 0.
+        seconds_by_stage: `seconds` by state of the trials, for finalists and for tests.
     """
 
     seconds: float
-    full_training_seconds: float | None
-    fte: float | None
+    fte: float
     fte_by_stage: Mapping[str, float]
+    seconds_by_stage: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,9 @@ class Report:
         winner: The best finalist; without finalists the best trial.
         finalists: All ranked finalists.
         families: The hand-designed families under the same limit.
+        pareto: The trials that no other dominates; [] with one objective.
         test_evaluations: How many architectures have met the test split; 1 unless the budget was raised later.
+        failures: Every failed evaluation with its cause and message.
     """
 
     study: str
@@ -112,6 +118,7 @@ class Report:
     families: list[Contender]
     pareto: list[Contender]
     test_evaluations: int
+    failures: list[str]
     compute: Compute
 
     def to_dict(self) -> dict[str, Any]:
@@ -147,6 +154,7 @@ def make_report(study: StudyStore) -> Report:
         families=[_contender(row, None) for row in trials if row.origin.startswith("family:")],
         pareto=_pareto(complete, study.row.objectives),
         test_evaluations=len({row.number for row in rows if row.role == Role.TEST and row.state == State.COMPLETE}),
+        failures=[f"{row.key} ({row.cause}): {row.message}" for row in rows if row.state == State.FAILED],
         compute=_compute(rows),
     )
 
@@ -182,87 +190,11 @@ def _pareto(complete: list[Evaluation], objectives: list[str]) -> list[Contender
 
 
 def _compute(rows: list[Evaluation]) -> Compute:
-    full = [row.seconds for row in rows if row.role == Role.TRIAL and row.state == State.COMPLETE and row.attempts == 1]
-    one = mean(full) if full else None
-    stages: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    fte: dict[str, float] = {}
     for row in rows:
         stage = row.state.lower() if row.role == Role.TRIAL else f"{row.role}s"
-        stages[stage] = stages.get(stage, 0.0) + row.seconds
-    total = sum(stages.values())
-    if not one:
-        return Compute(total, one, None, {})
-    return Compute(total, one, total / one, {stage: seconds / one for stage, seconds in stages.items()})
-
-
-def render(report: Report) -> str:
-    """The report as text for a terminal."""
-    lines = [f"Study {report.study}: {report.space} on {report.data}, {_limits(report)}"]
-    counts = ", ".join(f"{count} {state}" for state, count in report.counts.items())
-    causes = ", ".join(f"{count} {cause}" for cause, count in report.causes.items())
-    lines.append(
-        f"{report.evaluated} of {report.budget} architectures evaluated: {counts}{f' ({causes})' if causes else ''}"
-    )
-    lines.append("")
-    if report.winner is None:
-        return "\n".join([*lines, "No trial has been trained in full yet, so there is no winner."])
-    winner = report.winner
-    lines.append(f"Winner: trial {winner.trial}, {winner.mixers}, {_size(winner)}  ({winner.hash})")
-    if winner.seeds:
-        spread = f" +- {winner.sd_nll:.4f}" if winner.sd_nll is not None else ""
-        lines.append(
-            f"  validation NLL {winner.mean_nll:.4f}{spread}, accuracy {_percent(winner.mean_accuracy)}, "
-            f"mean of {winner.seeds} fresh seeds"
-        )
-    else:
-        lines.append(f"  validation NLL {winner.nll:.4f}, accuracy {_percent(winner.accuracy)}, one seed, no finalists")
-    if winner.test_accuracy is not None:
-        lines.append(
-            f"  test NLL {winner.test_nll:.4f}, accuracy {_percent(winner.test_accuracy)}, the same models; "
-            + (
-                "the test split was used this once"
-                if report.test_evaluations == 1
-                else f"{report.test_evaluations} winners have met the test split by now"
-            )
-        )
-    lines += ["", f"  {'':<10} {'mixers':<28} {'params':>8} {'MACs':>8} {'val NLL':>9} {'val acc':>8}"]
-    lines.append(_row("winner", winner))
-    lines += [_row(family.name, family) for family in sorted(report.families, key=lambda f: f.nll or float("inf"))]
-    lines.append(
-        "  (families: hand-designed, scaled to the same limit; each row is one training with the search's seed)"
-    )
-    if report.pareto:
-        lines += ["", f"Pareto front of {', '.join(report.objective)}:"]
-        lines += [_row(f"trial {point.trial}", point) for point in report.pareto]
-    if report.compute.fte is not None:
-        stages = ", ".join(f"{stage} {fte:.1f}" for stage, fte in report.compute.fte_by_stage.items())
-        lines += [
-            "",
-            f"Compute: {report.compute.seconds:.0f} s = {report.compute.fte:.1f} full trainings ({stages})",
-        ]
-    return "\n".join(lines)
-
-
-def _row(name: str, contender: Contender) -> str:
-    nll = "-" if contender.nll is None else f"{contender.nll:.4f}"
-    mixers = contender.mixers if len(contender.mixers) <= 28 else contender.mixers[:27] + "…"
-    return (
-        f"  {name:<10} {mixers:<28} {format_count(contender.params):>8} {format_count(contender.macs):>8} "
-        f"{nll:>9} {_percent(contender.accuracy):>8}"
-    )
-
-
-def _size(contender: Contender) -> str:
-    return f"{format_count(contender.params)} parameters, {format_count(contender.macs)} MACs"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.2f} %"
-
-
-def _limits(report: Report) -> str:
-    limits = [
-        f"at most {format_count(limit)} {what}"
-        for limit, what in ((report.max_params, "parameters"), (report.max_macs, "MACs"))
-        if limit is not None
-    ]
-    return " and ".join(limits) or "no limit on size"
+        seconds[stage] = seconds.get(stage, 0.0) + row.seconds
+        if row.role != Role.TEST:
+            fte[stage] = fte.get(stage, 0.0) + row.epochs_run / row.epochs_planned
+    return Compute(sum(seconds.values()), sum(fte.values()), fte, seconds)

@@ -90,7 +90,8 @@ class Evaluation(Base):
         nll: Validation NLL in nats after the last epoch (test NLL where the role is "test").
         accuracy: Accuracy after the last epoch, 0 to 1.
         seconds: Compute of all attempts.
-        attempts: How often it was started.
+        epochs_run: Epochs computed, those that were lost and computed again included.
+        attempts: 1 plus how often its process died.
         optuna_trial_id: The trial in Optuna's tables; null unless the role is "trial".
     """
 
@@ -114,6 +115,7 @@ class Evaluation(Base):
     seed: Mapped[int] = mapped_column(BigInteger)
     epochs_planned: Mapped[int]
     epochs_trained: Mapped[int] = mapped_column(default=0)
+    epochs_run: Mapped[int] = mapped_column(default=0)
     nll: Mapped[float | None]
     accuracy: Mapped[float | None]
     latency_ms: Mapped[float | None]

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from results.database import open_engine, shown
+from results.lock import driver_lock
 from results.schema import FINAL_STATES, ArchitectureRow, Epoch, Evaluation, Finalist, Role, State, Study
 from search_space.architecture import Architecture
 from search_space.errors import StorageError
@@ -90,16 +92,30 @@ class Store:
         """Close all connections."""
         self.engine.dispose()
 
+    def session(self) -> Session:
+        """A session whose database errors are ours."""
+        return _FailingClearly(self.engine, expire_on_commit=False)
+
     def studies(self) -> list[Study]:
         """All studies, oldest first."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        with self.session() as session:
             return list(session.scalars(sa.select(Study).order_by(Study.id)))
 
     def study(self, name: str) -> StudyStore | None:
         """The study of this name, or None."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        with self.session() as session:
             row = session.scalar(sa.select(Study).where(Study.name == name))
         return None if row is None else StudyStore(self, row)
+
+    @contextmanager
+    def driving(self, name: str) -> Iterator[None]:
+        """Hold the right to drive the study of this name, which one process at a time may have.
+
+        Raises:
+            StudyError: If another process has it.
+        """
+        with driver_lock(self.engine, name):
+            yield
 
     def create_study(
         self,
@@ -130,7 +146,7 @@ class Store:
             config=dict(config),
             objectives=list(objectives),
         )
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with self.session() as session, session.begin():
             session.add(row)
         return StudyStore(self, row)
 
@@ -216,27 +232,42 @@ class StudyStore:
             session.flush()
             self._ids[new.key] = (row.id, row.optuna_trial_id)
 
-    def set_pending(self, key: str, state: State, seconds: float = 0.0) -> None:
-        """Make an evaluation QUEUED (it was interrupted) or RUNNING (it is tried again, one attempt more).
+    def set_pending(self, key: str, state: State, *, seconds: float = 0.0, died: bool = False) -> None:
+        """Make an evaluation QUEUED (it was interrupted) or RUNNING (it goes on).
 
         Args:
             key: Which.
             state: QUEUED or RUNNING.
             seconds: Compute to add to its account.
+            died: Whether its process died, which counts as an attempt.
         """
         from optuna.trial import TrialState
 
         from results import optuna_tables
 
         evaluation_id, trial_id = self._id(key)
-        changes: dict[str, Any] = {"state": state, "seconds": Evaluation.seconds + seconds}
-        if state == State.RUNNING:
-            changes["attempts"] = Evaluation.attempts + 1
+        changes: dict[str, Any] = {
+            "state": state,
+            "seconds": Evaluation.seconds + seconds,
+            "attempts": Evaluation.attempts + died,
+            "cause": None,
+            "message": None,
+        }
         with self._session() as session, session.begin():
             session.execute(sa.update(Evaluation).where(Evaluation.id == evaluation_id).values(changes))
             if trial_id is not None:
                 mirrored = TrialState.RUNNING if state == State.RUNNING else TrialState.WAITING
                 optuna_tables.set_state(session, trial_id, mirrored)
+
+    def add_repeated(self, key: str, epochs: int) -> None:
+        """Count epochs that were computed a second time, because they were lost with a process."""
+        evaluation_id, _ = self._id(key)
+        with self._session() as session, session.begin():
+            session.execute(
+                sa.update(Evaluation)
+                .where(Evaluation.id == evaluation_id)
+                .values(epochs_run=Evaluation.epochs_run + epochs)
+            )
 
     def add_epochs(self, key: str, epochs: Sequence[EpochRecord], quality: Mapping[int, float]) -> None:
         """Add epochs that are not stored yet.
@@ -256,7 +287,12 @@ class StudyStore:
             session.execute(
                 sa.update(Evaluation)
                 .where(Evaluation.id == evaluation_id)
-                .values(epochs_trained=last.epoch, nll=last.nll, accuracy=last.accuracy)
+                .values(
+                    epochs_trained=last.epoch,
+                    epochs_run=Evaluation.epochs_run + len(epochs),
+                    nll=last.nll,
+                    accuracy=last.accuracy,
+                )
             )
             if trial_id is not None:
                 optuna_tables.add_intermediate_values(session, trial_id, quality)
@@ -304,7 +340,7 @@ class StudyStore:
     # Inside.
 
     def _session(self) -> Session:
-        return _FailingClearly(self.store.engine, expire_on_commit=False)
+        return self.store.session()
 
     def _id(self, key: str) -> tuple[int, int | None]:
         if key not in self._ids:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import enum
 import time
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -86,6 +87,7 @@ class EpochResult:
         nll: Mean negative log-likelihood on the validation split, in nats; for a "test" job on the test split.
         accuracy: Share of its images classified correctly, 0 to 1.
         seconds: Wall time of the epoch, validation included.
+        measured: What is known by now besides, so that it is not lost if the evaluation is stopped.
     """
 
     epoch: int
@@ -93,6 +95,7 @@ class EpochResult:
     nll: float
     accuracy: float
     seconds: float
+    measured: Measured | None = None
 
 
 class Cause(enum.StrEnum):
@@ -158,11 +161,15 @@ class EvaluationError(Exception):
         return type(self), (self.cause, str(self), self.measured)
 
 
+class Interrupted(BaseException):
+    """Thrown into an evaluator that is to go on another time: it saves a checkpoint and ends."""
+
+
 class Evaluator(Protocol):
     """What a job does: a generator that yields every epoch and returns what else it measured.
 
-    It raises EvaluationError for typed failures. When it is closed early (the search said STOP) it cleans up after
-    itself. It is pickled to workers, so it has to be importable.
+    It raises EvaluationError for typed failures. It is closed where the search said STOP, and Interrupted is thrown
+    into it where it is to go on later. It is pickled to workers, so it has to be importable.
     """
 
     def __call__(self, job: Job) -> Generator[EpochResult, None, Measured]: ...
@@ -197,6 +204,13 @@ class TrialSource(Protocol):
 
 class Runner(Protocol):
     """Executes jobs of a source until it is done."""
+
+    def check(self) -> None:
+        """Find out before anything is written whether the executor can be had.
+
+        Raises:
+            RunnerError: If it cannot.
+        """
 
     def run(self, source: TrialSource, evaluator: Evaluator) -> None:
         """Execute until `source.done`.
@@ -247,6 +261,11 @@ class Evaluation:
         """End early, as the search decided."""
         self._steps.close()
         return Outcome("stopped", self._seconds())
+
+    def interrupt(self) -> None:
+        """End early, to be continued from the checkpoint that this writes."""
+        with suppress(Interrupted, StopIteration):
+            self._steps.throw(Interrupted())
 
     def _seconds(self) -> float:
         return self._clock() - self._started

@@ -24,6 +24,8 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise RunnerError(f"there is no device named {name!r}; allowed: auto, cpu, cuda, cuda:0, cuda:1, ...") from None
+    if device.type not in ("cpu", "cuda") and not (device.type == "mps" and torch.backends.mps.is_available()):
+        raise RunnerError(f"the device {name!r} is not supported here; allowed: auto, cpu, cuda, cuda:0, cuda:1, ...")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise RunnerError(f"device {name!r} was asked for, but this torch ({torch.__version__}) sees no GPU")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

@@ -2,31 +2,78 @@
 
 from __future__ import annotations
 
-from runners.base import Decision, Evaluation, Evaluator, TrialSource
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from runners.base import Decision, Evaluation, Evaluator, Job, Outcome, TrialSource
 
 
+@dataclass(frozen=True)
 class InlineRunner:
-    """Executes jobs here and now."""
+    """Executes jobs here and now.
+
+    Attributes:
+        threads: Threads that torch uses; results on a CPU depend on it in the last digits.
+    """
+
+    threads: int = 1
+
+    def check(self) -> None:
+        """Nothing can be missing."""
 
     def run(self, source: TrialSource, evaluator: Evaluator) -> None:
         """Execute until the source is done.
 
         Raises:
-            KeyboardInterrupt: On Ctrl-C; the running job's checkpoint has been written.
+            KeyboardInterrupt: On Ctrl-C, after the running job has written a checkpoint at the end of its epoch; on
+                a second Ctrl-C at once.
         """
-        while not source.done:
-            job = source.ask()
-            if job is None:
-                raise RuntimeError("the search has nothing to run and is not done")
-            evaluation = Evaluation(job, evaluator)
-            outcome = None
-            try:
-                while outcome is None:
-                    epochs, outcome = evaluation.advance()
-                    stop = bool(epochs) and source.report(job.key, epochs) is Decision.STOP
-                    if stop and outcome is None:
-                        outcome = evaluation.stop()
-            except BaseException:
-                evaluation.stop()
-                raise
-            source.tell(job.key, outcome)
+        import torch
+
+        torch.set_num_threads(self.threads)
+        with _ctrl_c_deferred() as stopped:
+            while not source.done:
+                job = source.ask()
+                if job is None:
+                    raise RuntimeError("the search has nothing to run and is not done")
+                source.tell(job.key, _execute(job, evaluator, source, stopped))
+                if stopped.is_set():
+                    raise KeyboardInterrupt
+
+
+def _execute(job: Job, evaluator: Evaluator, source: TrialSource, stopped: threading.Event) -> Outcome:
+    evaluation = Evaluation(job, evaluator)
+    while True:
+        epochs, outcome = evaluation.advance()
+        stop = bool(epochs) and source.report(job.key, epochs) is Decision.STOP
+        if outcome is not None:
+            return outcome
+        if stop:
+            return evaluation.stop()
+        if stopped.is_set():
+            evaluation.interrupt()
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def _ctrl_c_deferred() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets; the second one interrupts as usual."""
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
+        yield stopped
+        return
+    usual = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        stopped.set()
+        signal.signal(signal.SIGINT, usual)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, usual)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ from runners.base import (
 )
 from search_space.errors import RunnerError
 
+CONNECT_TIMEOUT_S = 5.0
+
 Answer = TypeVar("Answer")
 
 
@@ -70,7 +73,8 @@ class EvaluationTrainable(tune.Trainable):
         self._evaluation: Evaluation | None = Evaluation(packed.job, packed.evaluator)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.cleanup()
+        if self._evaluation is not None:  # the search has stopped it
+            self._evaluation.stop()
         self.setup(new_config)
         return True
 
@@ -82,10 +86,10 @@ class EvaluationTrainable(tune.Trainable):
         return {"epochs": epochs, "outcome": outcome, "done": outcome is not None}
 
     def cleanup(self) -> None:
-        """Let a stopped or interrupted evaluation write its checkpoint."""
+        """Let an evaluation write its checkpoint, in case that it was interrupted."""
         evaluation: Evaluation | None = getattr(self, "_evaluation", None)
         if evaluation is not None:
-            evaluation.stop()
+            evaluation.interrupt()
         self._evaluation = None
 
 
@@ -208,6 +212,26 @@ class RayTuneRunner:
     cpus_per_trial: float = 1.0
     gpus_per_trial: float | None = None
 
+    def check(self) -> None:
+        """See whether something listens at the address, or whether this machine has what a job reserves.
+
+        Raises:
+            RunnerError: If not.
+        """
+        address = self._address
+        if address is None:
+            self._check_resources({"CPU": float(os.cpu_count() or 1), "GPU": self._local_gpus()})
+            return
+        host, colon, port = address.removeprefix("ray://").rpartition(":")
+        if address == "auto":
+            return
+        if not colon or not port.isdigit():
+            raise RunnerError(f"the Ray address is {address!r}; allowed: auto, HOST:PORT, ray://HOST:PORT")
+        try:
+            socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
+        except (OSError, OverflowError) as error:
+            raise RunnerError(f"no Ray cluster answers at {address}: {error}") from None
+
     def run(self, source: TrialSource, evaluator: Evaluator) -> None:
         """Execute until the source is done.
 
@@ -251,7 +275,7 @@ class RayTuneRunner:
         if ray.is_initialized():
             yield
             return
-        address = self.address or os.environ.get("RAY_ADDRESS")
+        address = self._address
         options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
         try:
             with _quiet():
@@ -272,12 +296,26 @@ class RayTuneRunner:
         if gpus is None:
             gpus = 1.0 if total.get("GPU", 0) else 0.0
         wanted = {"cpu": self.cpus_per_trial, "gpu": gpus}
-        if self.address is None:  # a cluster may still grow, this machine cannot
-            for kind, amount in wanted.items():
-                there = total.get(kind.upper(), 0)
-                if amount > there:
-                    raise RunnerError(f"--{kind}s-per-trial is {amount:g}, but there are {there:g} {kind.upper()}s")
+        if self._address is None:  # a cluster may still grow, this machine cannot
+            self._check_resources(total)
         return {kind: amount for kind, amount in wanted.items() if amount}
+
+    def _check_resources(self, total: Mapping[str, float]) -> None:
+        for kind, amount in (("CPU", self.cpus_per_trial), ("GPU", self.gpus_per_trial or 0.0)):
+            there = total.get(kind, 0.0)
+            if amount > there:
+                raise RunnerError(f"--{kind.lower()}s-per-trial is {amount:g}, but there are {there:g} {kind}s")
+
+    def _local_gpus(self) -> float:
+        if not self.gpus_per_trial:
+            return 0.0
+        import torch
+
+        return float(torch.cuda.device_count())
+
+    @property
+    def _address(self) -> str | None:
+        return self.address or os.environ.get("RAY_ADDRESS") or None
 
 
 def _name(trial: Trial) -> str:

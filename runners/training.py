@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from runners.base import Cause, DataSpec, EpochResult, EvaluationError, Job, Measured
+from runners.base import Cause, DataSpec, EpochResult, EvaluationError, Interrupted, Job, Measured
 from runners.batches import Normaliser, evaluation_batches, place, steps_per_epoch, training_batches
 from runners.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from runners.data import Split, Splits, data_directory, load_splits, load_test
@@ -61,13 +61,13 @@ def train(job: Job) -> Generator[EpochResult, None, Measured]:
     if job.task == "test":
         yield _test(job, model, device)
     else:
-        yield from _train(job, model, device)
+        yield from _train(job, model, device, measured)
     if device.type == "cuda":
         measured = replace(measured, peak_memory_mib=torch.cuda.max_memory_allocated(device) / 2**20)
     return measured
 
 
-def _train(job: Job, model: VisionModel, device: torch.device) -> Generator[EpochResult]:
+def _train(job: Job, model: VisionModel, device: torch.device, measured: Measured) -> Generator[EpochResult]:
     recipe = job.recipe
     splits = _splits_on(_resolved(job.data), device)
     _check_fit(job.architecture, splits)
@@ -79,27 +79,26 @@ def _train(job: Job, model: VisionModel, device: torch.device) -> Generator[Epoc
         training.optimizer.load_state_dict(dict(resumed.optimizer))
         curve = list(resumed.curve)
         last_rung = max((rung for rung in job.rungs if rung <= len(curve)), default=0)
-        yield from curve[last_rung:]
+        yield from (replace(epoch, measured=measured) for epoch in curve[last_rung:])
 
     saved_at = time.monotonic()
     for epoch in range(len(curve) + 1, recipe.epochs + 1):
         curve.append(training.run_epoch(epoch))
         try:
-            yield curve[-1]
-        except GeneratorExit:
+            yield replace(curve[-1], measured=measured)
+        except Interrupted:
             if job.checkpoint is not None:
                 save_checkpoint(job.checkpoint, job, Checkpoint.of(curve, model, training.optimizer))
             raise
         # After the yield: what is in a checkpoint up to its last rung has been reported.
-        due = epoch in job.rungs or time.monotonic() - saved_at > CHECKPOINT_EVERY_S
-        if job.checkpoint is not None and due and epoch < recipe.epochs:
+        # The last one is written too: if the driver dies before it is told of the end, nothing is trained again.
+        due = epoch in job.rungs or epoch == recipe.epochs or time.monotonic() - saved_at > CHECKPOINT_EVERY_S
+        if job.checkpoint is not None and due:
             save_checkpoint(job.checkpoint, job, Checkpoint.of(curve, model, training.optimizer))
             saved_at = time.monotonic()
 
     if job.weights is not None:
         save_weights(model, job.weights, splits.mean, splits.std)
-    if job.checkpoint is not None:
-        job.checkpoint.unlink(missing_ok=True)
 
 
 class _Training:

@@ -99,9 +99,7 @@ def load_definition(name_or_path: str | Path) -> SpaceDefinition:
     if text not in list_definitions():
         path = Path(text)
         if path.suffix not in (".yaml", ".yml") and not path.exists():
-            raise SpaceError(
-                f"there is no search space {text!r}; {allowed(text, list_definitions())}, or the path of a YAML file"
-            )
+            raise SpaceError(f"there is no search space {text!r}; {allowed(text, [*list_definitions(), 'FILE.yaml'])}")
     return _read(read_yaml_file(path, SpaceError))
 
 

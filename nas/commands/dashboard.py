@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from nas.commands.options import study_options
@@ -18,13 +16,11 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 @click.option("--port", default=8080, type=click.IntRange(0, 65535), metavar="PORT", help="Port to listen on [8080].")
 def command(storage: str | None, out: str, host: str, port: int) -> None:
     """Look at the studies in the Optuna dashboard, in a browser; Ctrl-C ends it."""
-    from pathlib import Path
-
-    from nas.run_folder import default_storage
+    from nas.run_folder import storage_url
     from results.dashboard import serve
     from results.store import Store
 
-    url = storage or os.environ.get("NAS_STORAGE") or default_storage(Path(out))
+    url = storage_url(storage, out)
     store = Store(url, create=False)
     names = [study.name for study in store.studies()]
     store.close()

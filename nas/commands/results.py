@@ -26,6 +26,7 @@ COLUMNS = (
     "seed",
     "origin",
     "cause",
+    "message",
     "device",
 )
 
@@ -41,7 +42,8 @@ COLUMNS = (
 def command(study: str | None, storage: str | None, out: str, as_json: bool, as_csv: bool, top: int) -> None:
     """Show the trials and the report of STUDY (may be left out where there is only one)."""
     from nas.study import existing_study
-    from results.report import make_report, render
+    from results.render import render
+    from results.report import make_report
 
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")

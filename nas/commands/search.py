@@ -82,7 +82,7 @@ def run(config: SearchConfig, as_json: bool) -> None:
     """Run a search with progress on stderr and the report on stdout."""
     from nas.api import search
     from nas.progress import Progress
-    from results.report import render
+    from results.render import render
 
     again = "nas " + " ".join(map(shlex.quote, sys.argv[1:]))
     progress = Progress()
@@ -101,9 +101,11 @@ def run(config: SearchConfig, as_json: bool) -> None:
 
 def next_steps(config: SearchConfig, was_spent: bool, budget: int) -> str:
     """What a person may want to type next."""
+    from results.database import shown
+
     study = config.study_name
-    where = f" --storage {shlex.quote(config.storage)}" if config.storage else ""
-    where += f" --out {shlex.quote(config.out)}" if config.out != "nas-runs" and not config.storage else ""
+    where = f" --storage {shlex.quote(shown(config.storage))}" if config.storage else ""
+    where += f" --out {shlex.quote(config.out)}" if config.out != "nas-runs" else ""
     lines = [
         "Next:",
         f"  nas dashboard{where}",

@@ -34,6 +34,7 @@ __all__ = [
     "Splits",
     "data_directory",
     "describe_dataset",
+    "fingerprint",
     "load_splits",
     "load_test",
     "prepare",
@@ -66,11 +67,23 @@ def describe_dataset(spec: DataSpec) -> DatasetInfo:
 def prepare(spec: DataSpec) -> None:
     """Download or decode what is not cached yet, so that a data set that cannot be had is noticed early.
 
+    The files of the test split are decoded too, but nothing is evaluated on them.
+
     Raises:
         DataError: If there is no such data set, or it cannot be read or downloaded.
     """
     if not find_dataset(spec).embedded:
         load_splits(spec)
+        load_test(spec)
+
+
+def fingerprint(spec: DataSpec) -> str:
+    """What identifies the images behind a name that can come to mean others (a folder); "" where it cannot.
+
+    Raises:
+        DataError: If there is no such data set.
+    """
+    return find_dataset(spec).fingerprint(spec)
 
 
 def load_splits(spec: DataSpec) -> Splits:

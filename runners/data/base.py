@@ -106,6 +106,10 @@ class Dataset(ABC):
     def describe(self, spec: DataSpec) -> DatasetInfo:
         """Sizes, without loading an image."""
 
+    def fingerprint(self, spec: DataSpec) -> str:
+        """Changes when the images behind the name change; "" for published sets, which do not."""
+        return ""
+
     @abstractmethod
     def load_development(self, spec: DataSpec) -> tuple[Split, Split]:
         """Training and validation images; does not read a test image.

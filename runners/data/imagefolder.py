@@ -6,6 +6,7 @@ PATH/val (or validation, valid) and PATH/test beside it; what is missing is carv
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from runners.base import DataSpec
@@ -32,6 +33,13 @@ class ImageFolder(Dataset):
     def describe(self, spec: DataSpec) -> DatasetInfo:
         classes = _classes(_train_folder(_root(spec)))
         return DatasetInfo(image_size=spec.image_size or IMAGE_SIZE, in_channels=3, classes=len(classes))
+
+    def fingerprint(self, spec: DataSpec) -> str:
+        """A digest of the names and sizes of all image files."""
+        root = _root(spec)
+        files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        text = "\n".join(f"{path.relative_to(root)} {path.stat().st_size}" for path in files)
+        return f"{len(files)} images, digest {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     def load_development(self, spec: DataSpec) -> tuple[Split, Split]:
         train, validation, _ = _plan(spec)

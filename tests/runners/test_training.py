@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from runners import training
-from runners.base import Cause, EpochResult, Evaluation, EvaluationError, Job, Measured
+from runners.base import Cause, EpochResult, Evaluation, EvaluationError, Interrupted, Job, Measured
 from runners.batches import Normaliser
 from runners.data import Split
 from runners.recipe import Recipe
@@ -24,6 +24,12 @@ MakeArchitecture = Callable[..., Architecture]
 def curve(job: Job) -> list[EpochResult]:
     """Epochs without their times."""
     return [replace(epoch, seconds=0.0) for epoch in train(job)]
+
+
+def interrupt(steps: Generator[EpochResult, None, Measured]) -> None:
+    """End a training as a runner does that is to go on with it later."""
+    with pytest.raises(Interrupted):
+        steps.throw(Interrupted())
 
 
 def test_training_learns(make_job: MakeJob) -> None:
@@ -61,7 +67,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
     job = make_job(**settings, checkpoint=tmp_path / "checkpoint", weights=tmp_path / "resumed", rungs=(2,))
     steps = train(job)
     first = [replace(next(steps), seconds=0.0) for _ in range(2)]
-    steps.close()
+    interrupt(steps)
 
     rest = curve(job)
 
@@ -75,28 +81,33 @@ def test_what_may_not_have_been_reported_is_yielded_again(make_job: MakeJob, tmp
     steps = train(job)
     for _ in range(3):
         next(steps)
-    steps.close()
+    interrupt(steps)
 
     assert curve(job) == whole[1:]  # epoch 1 is a rung, so it had been reported
 
 
-def test_the_checkpoint_goes_when_the_training_is_complete(make_job: MakeJob, tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint"
-    steps = train(make_job(checkpoint=path, rungs=(1,)))
-    next(steps)
-    next(steps)
-    assert path.exists()
+def test_a_complete_training_is_not_repeated_if_its_end_was_not_noticed(make_job: MakeJob, tmp_path: Path) -> None:
+    job = make_job(checkpoint=tmp_path / "checkpoint", weights=tmp_path / "weights", rungs=(1,))
+    whole = curve(job)
+    (tmp_path / "weights").unlink()
 
-    list(steps)
+    assert curve(job) == whole[1:]  # from the checkpoint: epoch 1 is a rung, so it had been reported
+    assert (tmp_path / "weights").exists()
 
-    assert not path.exists()
+
+def test_a_stopped_training_leaves_no_checkpoint(make_job: MakeJob, tmp_path: Path) -> None:
+    steps = train(make_job(checkpoint=tmp_path / "checkpoint"))
+    next(steps)
+    steps.close()
+
+    assert not (tmp_path / "checkpoint").exists()
 
 
 def test_a_damaged_checkpoint_starts_again(make_job: MakeJob, tmp_path: Path) -> None:
     job = make_job(checkpoint=tmp_path / "checkpoint")
     steps = train(job)
     next(steps)
-    steps.close()
+    interrupt(steps)
     job.checkpoint.write_bytes(job.checkpoint.read_bytes()[:-100])
 
     assert curve(job) == curve(make_job())

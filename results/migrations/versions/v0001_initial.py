@@ -43,6 +43,7 @@ def upgrade() -> None:
         sa.Column("seed", sa.BigInteger, nullable=False),
         sa.Column("epochs_planned", sa.Integer, nullable=False),
         sa.Column("epochs_trained", sa.Integer, nullable=False),
+        sa.Column("epochs_run", sa.Integer, nullable=False),
         sa.Column("nll", sa.Float),
         sa.Column("accuracy", sa.Float),
         sa.Column("latency_ms", sa.Float),

@@ -1,0 +1,45 @@
+"""An evaluation as a running search remembers it."""
+
+from __future__ import annotations
+
+from nas.objectives import Figures
+from results.schema import Evaluation
+from results.store import EpochRecord, NewEvaluation, Role, State
+from runners.base import Measured
+from search_space.architecture import Architecture
+from search_space.space import mixers_of
+
+
+class Trial:
+    """An evaluation as the search remembers it.
+
+    Attributes:
+        architecture: What is evaluated.
+        losses: The first objective after each epoch, turned so that less is better.
+        unbilled: Seconds of the epochs of this attempt, for the account in case that it has no proper end.
+    """
+
+    def __init__(self, row: NewEvaluation | Evaluation, architecture: Architecture) -> None:
+        self.key, self.role, self.number, self.seed = row.key, Role(row.role), row.number, row.seed
+        self.origin, self.choices = row.origin, dict(row.choices)
+        self.architecture = architecture
+        self.state = State.RUNNING
+        self.cause: str | None = None
+        self.attempts = 1
+        self.seconds = 0.0
+        self.unbilled = 0.0
+        self.measured = Measured()
+        self.epochs: list[EpochRecord] = []
+        self.losses: dict[int, float] = {}
+
+    @property
+    def figures(self) -> Figures:
+        """What its last epoch came to."""
+        last = self.epochs[-1]
+        cost = self.architecture.cost
+        return Figures(last.nll, last.accuracy, cost.params, cost.macs, self.measured.latency_ms)
+
+    @property
+    def mixers(self) -> str:
+        """The token mixers of its stages."""
+        return mixers_of(self.choices)
