@@ -24,7 +24,9 @@ _SUPPORTED = {("sqlite", ""), ("sqlite", "pysqlite"), ("postgresql", ""), ("post
 def shown(url: str) -> str:
     """The URL with its password hidden."""
     try:
-        return sa.make_url(url).render_as_string(hide_password=True)
+        parsed = sa.make_url(url)
+        hidden = {key: "***" for key in parsed.query if "password" in key.lower()}
+        return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
     except (SQLAlchemyError, ValueError):
         return "<not a database URL>"
 
@@ -55,7 +57,11 @@ def open_engine(url: str, *, create: bool = True) -> sa.Engine:
     try:
         with engine.begin() as connection:
             _migrate(connection, shown(url), create)
+    except StorageError:
+        engine.dispose()
+        raise
     except SQLAlchemyError as error:
+        engine.dispose()
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise StorageError(f"the database {shown(url)} cannot be used: {_without_password(reason, parsed)}") from None
     return engine
@@ -116,4 +122,8 @@ def _migrate(connection: sa.Connection, name: str, create: bool) -> None:
 
 
 def _without_password(text: str, url: sa.URL) -> str:
-    return text.replace(str(url.password), "***") if url.password else text
+    secrets = [url.password, *(value for key, value in url.query.items() if "password" in key.lower())]
+    for secret in secrets:
+        if secret:
+            text = text.replace(str(secret), "***")
+    return text

@@ -12,8 +12,8 @@ made from, and only then put in place.
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import runpy
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -156,7 +156,7 @@ def _provenance(study: StudyStore, evaluation: Evaluation, contender: Contender)
         "proposed_by": evaluation.origin,
         "space": identity["space"]["name"],
         "choices": evaluation.choices,
-        "data": {key: value for key, value in identity["data"].items() if key in ("name", "split_seed", "image_size")},
+        "data": _without_paths(identity["data"]),
         "objective": identity["objective"],
         "limits": {key: identity[key] for key in ("max_params", "max_macs", "max_latency_ms")},
         "recipe": identity["recipe"],
@@ -174,6 +174,12 @@ def _provenance(study: StudyStore, evaluation: Evaluation, contender: Contender)
         },
         "exported_by": f"mlp-nas {version('mlp-nas')}",
     }
+
+
+def _without_paths(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of the data set, with the name of a folder in place of its path."""
+    name, colon, path = data["name"].partition(":")
+    return {**data, "name": f"{name}{colon}{Path(path).name}"}
 
 
 def _card(architecture: Architecture, contender: Contender, provenance: Mapping[str, Any]) -> str:
@@ -224,16 +230,11 @@ def _verify(folder: Path, architecture: Architecture, weights: Path) -> float:
 
     from search_space.model import build
 
-    module_spec = importlib.util.spec_from_file_location("exported_load", folder / "load.py")
-    assert module_spec is not None
-    assert module_spec.loader is not None
-    module = importlib.util.module_from_spec(module_spec)
     original = build(architecture).eval()
     shape = (4, architecture.in_channels, architecture.image_size, architecture.image_size)
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     try:
-        module_spec.loader.exec_module(module)
-        loaded, mean, std = module.load(folder)
+        loaded, mean, std = runpy.run_path(str(folder / "load.py"))["load"](folder)
         original.load_state_dict(load_file(weights))
         with torch.inference_mode():
             difference = (loaded((images - mean) / std) - original((images - mean) / std)).abs().max().item()

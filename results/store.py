@@ -249,7 +249,7 @@ class StudyStore:
         changes: dict[str, Any] = {
             "state": state,
             "seconds": Evaluation.seconds + seconds,
-            "attempts": Evaluation.attempts + died,
+            "attempts": Evaluation.attempts + int(died),
             "cause": None,
             "message": None,
         }
@@ -311,7 +311,7 @@ class StudyStore:
                 .values(
                     state=ending.state,
                     cause=ending.cause,
-                    message=ending.message,
+                    message=None if ending.message is None else ending.message.replace("\0", ""),
                     latency_ms=ending.latency_ms,
                     peak_memory_mib=ending.peak_memory_mib,
                     seconds=Evaluation.seconds + ending.seconds,

@@ -310,9 +310,11 @@ class Architecture:
 
     def _canonical(self) -> Iterator[tuple[str, Any]]:
         """Canonical values of the fields that may not have been given so."""
-        yield "drop_path", float(self.drop_path)
+        useless = self.drop_path_schedule == "linear" and self.depth == 1  # the first block is never dropped
+        yield "drop_path", 0.0 if useless else float(self.drop_path)
         yield "final_eps", float(self.final_eps) if self.final_norm in _NORMS_WITH_EPS else DEFAULT_EPS
-        commutes = self.pooling == "class_token" or self.final_norm in ("affine", "none")
+        one_token = self.pooling == "class_token" and self.final_norm == "layernorm"
+        commutes = one_token or self.final_norm in ("affine", "none")
         if self.norm_after_pooling and commutes:
             yield "norm_after_pooling", False
         if self.drop_path == 0 and self.drop_path_schedule != "linear":

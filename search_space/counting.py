@@ -35,13 +35,23 @@ class Counter:
         self.downsamples = stage["downsample"]
         self._chains: dict[tuple[object, ...], int] = {}
         names = [axis.name for axis in space.net_axes]
-        self.nets = [
+        self.nets: list[dict[str, Any]] = [
             dict(zip(names, values, strict=True)) for values in itertools.product(*(a.values for a in space.net_axes))
         ]
-        counts = (self.chains(net, space.first_shape(net), self.stages(net), repeat=False) for net in self.nets)
-        self.cumulative = list(itertools.accumulate(counts))
+        self.cumulative = list(itertools.accumulate(self._count(net) for net in self.nets))
         if not self.cumulative[-1]:
             raise SpaceError(f"the space {space.name!r} is empty: its rules leave no architecture")
+
+    def _count(self, net: dict[str, Any]) -> int:
+        """Number of architectures with these choices of the whole network."""
+        shape = self.space.first_shape(net)
+        chains = self.chains(net, shape, self.stages(net), repeat=False)
+        return chains * len(self.depths_of(net)) // len(self.depths)
+
+    def depths_of(self, net: dict[str, Any]) -> tuple[int, ...]:
+        """Depths of a stage; stochastic depth says nothing of a network of one block, so that has to be without it."""
+        alone = net["stages"] == 1 and net["drop_path"] > 0
+        return tuple(depth for depth in self.depths if depth > 1 or not alone)
 
     def chains(self, net: dict[str, Any], shape: TokenShape, stages: int, repeat: bool) -> int:
         """Number of ways to choose this stage and all after it.
@@ -83,7 +93,7 @@ class Counter:
             option = rng.choice(options)
             while previous is not None and downsample == "none" and option.block == previous.block:
                 option = rng.choice(options)
-            params[f"stage{number}.depth"] = rng.choice(self.depths)
+            params[f"stage{number}.depth"] = rng.choice(self.depths_of(net))
             params |= {f"stage{number}.{key}": value for key, value in option.settings.items()}
             previous = option
         return params
@@ -139,17 +149,26 @@ def least_cost(space: SearchSpace) -> Cost:
 
 
 def smallest(space: SearchSpace, limits: Limits) -> Architecture:
-    """An architecture of least parameters or of least MACs.
+    """A smallest architecture within limits.
 
     Raises:
-        SpaceError: If neither is within the limits.
+        SpaceError: If none is within the limits.
     """
     space.check_limits(limits)
     for measure in Cost._fields:
         least = _extreme(space, measure, largest=False)
         if limits.allow(least.cost):
             return least
-    raise SpaceError(f"found no architecture of the space {space.name!r} with {limits}")
+    # Both limits bind: every architecture with one least deep stage, as any other contains one of these.
+    counter = _counter(space)
+    for net in counter.nets:
+        if counter.stages(net) == 1 and counter.depths_of(net):
+            for option in space.options(space.context(net, space.first_shape(net))).all:
+                settings = {f"stage1.{key}": value for key, value in option.settings.items()}
+                found = space.decode({**net, **settings, "stage1.depth": min(counter.depths_of(net))})
+                if limits.allow(found.cost):
+                    return found
+    raise SpaceError(f"found no architecture of the space {space.name!r} within {limits}")
 
 
 def _extreme(space: SearchSpace, measure: str, largest: bool) -> Architecture:
@@ -172,18 +191,33 @@ def _extreme_candidates(space: SearchSpace, measure: str, largest: bool) -> Iter
     """Architectures among which the extreme one is."""
     counter = _counter(space)
     pick = max if largest else min
-    stages = pick(counter.stages(net) for net in counter.nets)
-    dim = pick(space.definition.scale(space.image_size).dim)
-    depth = pick(counter.depths)
-    seen: set[tuple[object, ...]] = set()
-    for net in counter.nets:
-        # Norms cost the same but for "none"; so do layer scales and rates of stochastic depth.
+    counts = zip([0, *counter.cumulative], counter.cumulative, strict=False)
+    nets = [net for net, (before, up_to) in zip(counter.nets, counts, strict=True) if up_to > before]
+    scaled = pick(net["layer_scale"] is not None for net in nets)
+    placed = pick(net["position"] == "learned" for net in nets)
+    affine = any(net["norm"] in ("layernorm", "affine") for net in nets)
+    like: dict[tuple[object, ...], dict[int, dict[str, Any]]] = {}
+    for net in nets:
+        # Norms cost the same but for "none", and batchnorm has the fewest options; layer scales and positions add.
         norm = net["norm"] if net["norm"] in ("none", "batchnorm") else "layernorm"
-        like = (net["patch"], net["pooling"], net["position"], norm, net["layer_scale"] is None)
-        if net["stages"] == stages and net["dim"] == dim and like not in seen:
-            seen.add(like)
-            walk = _Walk(space, counter, net, depth, measure, largest)
-            yield from walk.extend(dict(net), space.first_shape(net), 1, None)
+        if (norm == "batchnorm" and affine) or (net["layer_scale"] is not None) != scaled:
+            continue
+        if (net["position"] == "learned") != placed:
+            continue
+        alone = net["stages"] == 1 and net["drop_path"] > 0
+        by_dim = like.setdefault((net["patch"], net["pooling"], norm, alone), {})
+        known = by_dim.setdefault(net["dim"], net)
+        if pick(counter.stages(net), counter.stages(known)) != counter.stages(known):
+            by_dim[net["dim"]] = net
+    for by_dim in like.values():
+        walked: list[list[list[int]]] = []
+        for dim in sorted(by_dim, reverse=largest):
+            net = by_dim[dim]
+            walk = _Walk(space, counter, net, pick(counter.depths_of(net)), measure, largest)
+            ranks = walk.ranks()
+            if not any(walk.dominates(other, ranks) for other in walked):
+                walked.append(ranks)
+                yield from walk.extend(dict(net), space.first_shape(net), 1, None)
 
 
 class _Walk(NamedTuple):
@@ -195,6 +229,29 @@ class _Walk(NamedTuple):
     depth: int
     measure: Any
     largest: bool
+
+    def ranks(self) -> list[list[int]]:
+        """The costs of the three most extreme blocks in every context that the stages may have."""
+        costs: list[list[int]] = []
+        shape = self.space.first_shape(self.net)
+        for _ in range(self.net["stages"]):
+            options = self.space.options(self.space.context(self.net, shape))
+            ranked = options.extreme(self.measure, self.largest, count=3)
+            costs.append([options.cost(option, self.measure) for option in ranked])
+            if "conv2" not in self.counter.downsamples or not can_downsample(shape):
+                break
+            shape = downsampled(shape)
+        return costs
+
+    def dominates(self, other: list[list[int]], own: list[list[int]]) -> bool:
+        """Whether a more extreme width has, rank by rank, more extreme blocks too.
+
+        Then any chain of this width turns into a more extreme one of that width by taking the blocks of equal rank.
+        """
+        if [len(ranked) for ranked in other] != [len(ranked) for ranked in own]:
+            return False
+        pairs = ((a, b) for theirs, ours in zip(other, own, strict=True) for a, b in zip(theirs, ours, strict=True))
+        return all(a >= b if self.largest else a <= b for a, b in pairs)
 
     def extend(
         self, params: dict[str, Any], shape: TokenShape, number: int, besides: Option | None

@@ -16,6 +16,7 @@ from search_space.errors import SpaceError
 from search_space.space import Limits, SearchSpace
 
 PUBLISHED_HEADS = 3
+PUBLISHED_GRID = 14
 FILL = 0.75
 """A family is scaled to at least this share of the largest size that it can have within the limit."""
 LEAST_DEPTH = 4
@@ -112,16 +113,16 @@ def family_points(space: SearchSpace, limits: Limits) -> dict[str, Architecture]
 def scaled(family: Family, space: SearchSpace, limits: Limits) -> Architecture | None:
     """The point of `space` that stands for a family within `limits`; None if there is none.
 
-    Of the points with a grid nearest to the published 14 x 14 patches, at least LEAST_DEPTH blocks and FILL of the
-    largest size, it is the one whose ratio of width to depth (and, among equals, whose number of heads) is nearest to
-    the published one.
+    Of the points with at least LEAST_DEPTH blocks, then with the grid nearest to the published 14 x 14 patches, then
+    with at least FILL of the largest size left, it is the one whose ratio of width to depth (and, among equals, whose
+    number of heads) is nearest to the published one.
     """
     points = [point for point in _points(family, space) if limits.allow(point.cost)]
     if not points:
         return None
-    tokens = min((abs(math.log(point.grid / 14)), point.grid) for point in points)[1]
-    points = [point for point in points if point.grid == tokens]
     points = [point for point in points if point.depth >= LEAST_DEPTH] or points
+    grid = min((abs(math.log(point.grid / PUBLISHED_GRID)), point.grid) for point in points)[1]
+    points = [point for point in points if point.grid == grid]
     largest = max(point.params for point in points)
     points = [point for point in points if point.params >= FILL * largest]
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from search_space.counting import smallest
+from search_space.counting import sample, smallest
 from search_space.errors import SpaceError
 from search_space.options import Option, can_downsample, downsampled
 
@@ -156,11 +156,16 @@ def _settle(space: SearchSpace, params: dict[str, Any], rng: random.Random) -> A
         if number > 1:
             chosen[prefix + "downsample"] = downsample
         stages = number
-    if stages not in space.axis("stages").values:
-        raise SpaceError(f"the space {space.name!r} asks for {params['stages']} stages but has one kind of block")
     params |= chosen
     params["stages"] = stages
-    return space.decode(params)
+    if params["drop_path"] and stages == 1 and params["stage1.depth"] == 1 and 0.0 in space.axis("drop_path").values:
+        params["drop_path"] = 0.0  # the first block is never dropped
+    try:
+        return space.decode(params)
+    except SpaceError:  # a dead end, such as three stages of which none can differ: take any member instead
+        architecture = sample(space, rng, type(space.limits)())
+        params |= space.encode(architecture)
+        return architecture
 
 
 def _smaller(space: SearchSpace, params: Mapping[str, Any]) -> list[tuple[str, Any]]:

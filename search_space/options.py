@@ -38,9 +38,9 @@ class Option:
     block: tuple[Branch, ...]
 
     def likeness(self, wanted: Mapping[str, Any]) -> int:
-        """How many settings agree with those wanted; the mixer counts more than all others together."""
-        agreeing = sum(1 for name, value in self.settings.items() if name in wanted and wanted[name] == value)
-        return agreeing + (100 if wanted.get("mixer") == self.settings["mixer"] else 0)
+        """Minus the number of settings that are not as wanted; the mixer counts more than all others together."""
+        differing = sum(1 for name, value in self.settings.items() if wanted.get(name) != value)
+        return -differing - (100 if wanted.get("mixer") != self.settings["mixer"] else 0)
 
 
 class Options:
@@ -61,7 +61,12 @@ class Options:
 
     def extreme(self, measure: Literal["params", "macs"], largest: bool, count: int) -> list[Option]:
         """The `count` options of greatest or least cost."""
-        return sorted(self.all, key=lambda option: getattr(self._costs[option.block], measure), reverse=largest)[:count]
+        return sorted(self.all, key=lambda option: self.cost(option, measure), reverse=largest)[:count]
+
+    def cost(self, option: Option, measure: Literal["params", "macs"]) -> int:
+        """What a block of this context costs."""
+        cost: int = getattr(self._costs[option.block], measure)
+        return cost
 
     @cached_property
     def _costs(self) -> dict[tuple[Branch, ...], Cost]:
@@ -74,7 +79,7 @@ class Options:
     def nearest(self, wanted: Settings, besides: tuple[Branch, ...] | None = None) -> list[Option]:
         """The options most like the settings `wanted`, leaving out the block `besides`; [] if there is no other."""
         rated = [(option.likeness(wanted), option) for option in self.all if option.block != besides]
-        best = max((rate for rate, _ in rated), default=0)
+        best = max((rate for rate, _ in rated), default=None)
         return [option for rate, option in rated if rate == best]
 
 

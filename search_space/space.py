@@ -169,6 +169,10 @@ class SearchSpace:
             depth = self._choice(params, f"stage{number}.depth")
             stages.append(Stage(depth, shape.dim, option.block, downsample))
             previous = option
+        if params["drop_path"] and sum(stage.depth for stage in stages) == 1:
+            raise SpaceError(
+                f"drop_path is {params['drop_path']}, but the first block is never dropped and has no other"
+            )
         return self._architecture(params, stages)
 
     def _architecture(self, params: Mapping[str, Any], stages: list[Stage]) -> Architecture:

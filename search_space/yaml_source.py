@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,17 @@ from typing import Any
 import yaml
 
 from search_space.errors import NasError, allowed
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, but 1e-6 is a number, as in YAML 1.2 and JSON, not a text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+\Z"),
+    list("-+.0123456789"),
+)
 
 KeyPath = tuple[str | int, ...]
 _MAX_DEPTH = 40
@@ -94,11 +106,11 @@ def read_yaml(text: str, name: str, error: type[NasError]) -> Source:
     """
     lines: dict[KeyPath, int] = {}
     try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        for event in yaml.parse(text, Loader=_Loader):
             if isinstance(event, yaml.AliasEvent):
                 line = event.start_mark.line + 1 if event.start_mark else 1
                 raise error(f"{name}:{line}: aliases (*{event.anchor}) are not supported")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_Loader)
         data = None if root is None else _construct(root, (), lines, name, error)
     except yaml.YAMLError as fault:
         mark = getattr(fault, "problem_mark", None)
@@ -144,7 +156,7 @@ def _construct(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], name: 
         return mapping
     if isinstance(node, yaml.SequenceNode):
         return [_construct(child, (*path, index), lines, name, error) for index, child in enumerate(node.value)]
-    return yaml.SafeLoader("").construct_object(node)
+    return _Loader("").construct_object(node)
 
 
 def _show(value: object) -> str:

@@ -25,6 +25,7 @@ class Gating(Op):
             self.hidden >= 2 and self.hidden % 2 == 0,
             f"gating splits its hidden width in halves, so it has to be even; it is {self.hidden}",
         )
+        require(0 < self.gate_eps <= 0.1, f"gate_eps has to lie in (0, 0.1]; it is {self.gate_eps}")
 
     def cost(self, shape: TokenShape) -> Cost:
         n, c, half = shape.tokens, shape.dim, self.hidden // 2

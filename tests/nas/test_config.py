@@ -1,0 +1,222 @@
+"""One set of names for flags, YAML keys and arguments; and every bad value answered in one sentence."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+
+import click
+import pytest
+import yaml
+
+from nas.commands.search import command
+from nas.config import SearchConfig, flag
+from nas.objectives import OBJECTIVES
+from nas.pruners import PRUNERS
+from nas.samplers import SAMPLERS
+from search_space.errors import ConfigError
+from search_space.space import Limits
+
+GOOD = {
+    "space": "my_space.yaml",
+    "data": "imagefolder:/pictures",
+    "data_dir": "/data",
+    "image_size": 32,
+    "budget": 7,
+    "objective": ["accuracy", "params"],
+    "sampler": "evolution",
+    "pruner": "median",
+    "max_params": "50k",
+    "max_macs": "1.2G",
+    "max_latency_ms": 2.5,
+    "epochs": 3,
+    "batch_size": 16,
+    "lr": 0.01,
+    "seed": 5,
+    "finalists": 0,
+    "seeds": 4,
+    "runner": "inline",
+    "address": "auto",
+    "cpus_per_trial": 0.5,
+    "gpus_per_trial": 0.25,
+    "device": "cpu",
+    "storage": "sqlite:///x.db",
+    "study": "mine-1",
+    "out": "elsewhere",
+}
+READ = GOOD | {"objective": ("accuracy", "params"), "max_params": 50_000, "max_macs": 1_200_000_000}
+BAD = {
+    "space": [5, ""],
+    "data": [["digits"]],
+    "data_dir": [1],
+    "image_size": [0, 4096, 8.5, True],
+    "budget": [0, -3, 2.5, "many"],
+    "objective": [["nll", "wight"], "params", [3], 4],
+    "sampler": ["tpes", 1],
+    "pruner": ["halfing"],
+    "max_params": ["50x", -1, "lots"],
+    "max_macs": ["0", "5X"],
+    "max_latency_ms": [0, -1.0, float("nan"), float("inf"), "fast"],
+    "epochs": [0, 1.5],
+    "batch_size": [0, "big"],
+    "lr": [0, -0.1, float("nan"), "high"],
+    "seed": [-1, 0.5],
+    "finalists": [-1, 1.5],
+    "seeds": [0],
+    "runner": ["rey"],
+    "address": [6379, ""],
+    "cpus_per_trial": [0, "one"],
+    "gpus_per_trial": [-0.5],
+    "device": [0],
+    "storage": [1],
+    "study": ["", "a b", "../x", 2024],
+    "out": [""],
+}
+NAMES = [field.name for field in fields(SearchConfig)]
+EACH_BAD = [(name, value) for name, values in BAD.items() for value in values]
+
+
+def options() -> dict[str, click.Option]:
+    found = {option.name: option for option in command.params if isinstance(option, click.Option)}
+    return {name: option for name, option in found.items() if name not in ("config", "as_json")}
+
+
+def test_the_tables_of_this_file_cover_every_setting():
+    assert set(GOOD) == set(BAD) == set(NAMES)
+
+
+def test_flags_are_the_settings():
+    assert set(options()) == set(NAMES)
+    assert all(option.opts == [flag(name)] for name, option in options().items())
+
+
+def test_every_flag_says_what_it_means():
+    assert all(option.help and option.metavar for option in options().values())
+
+
+@pytest.mark.parametrize(("name", "choices"), [("sampler", SAMPLERS), ("pruner", PRUNERS), ("objective", OBJECTIVES)])
+def test_the_help_of_a_flag_lists_its_choices(name, choices):
+    assert all(choice in (options()[name].help or "") for choice in choices)
+
+
+def test_flags_yaml_and_arguments_mean_the_same(tmp_path):
+    arguments = []
+    for name, value in GOOD.items():
+        for item in value if isinstance(value, list) else [value]:
+            arguments += [flag(name), str(item)]
+    given = command.make_context("search", arguments).params
+    from_flags = SearchConfig.make(**{name: given[name] for name in NAMES})
+    path = tmp_path / "search.yaml"
+    path.write_text(yaml.safe_dump(GOOD))
+    from_file = SearchConfig().with_file(path)
+    assert from_flags == from_file == SearchConfig.make(**GOOD) == SearchConfig(**READ)
+
+
+def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path):
+    path = tmp_path / "search.yaml"
+    path.write_text("budget: 10\nseed: 3\nepochs:\n")
+    config = SearchConfig().with_file(path).with_settings(budget=20)
+    assert (config.budget, config.seed, config.epochs) == (20, 3, None)
+
+
+def test_an_empty_file_changes_nothing(tmp_path):
+    path = tmp_path / "search.yaml"
+    path.write_text("# nothing yet\n")
+    assert SearchConfig().with_file(path) == SearchConfig()
+
+
+@pytest.mark.parametrize(("name", "value"), EACH_BAD)
+def test_a_bad_argument_is_answered_in_one_sentence(name, value):
+    with pytest.raises(ConfigError) as caught:
+        SearchConfig.make(**{name: value})
+    message = str(caught.value)
+    assert flag(name) in message
+    assert "allowed: " in message
+    assert "\n" not in message
+    named = value[-1] if isinstance(value, list) and name == "objective" else value
+    assert str(named) in message
+
+
+@pytest.mark.parametrize(("name", "value"), EACH_BAD)
+def test_a_bad_value_in_a_file_is_answered_with_its_line(name, value, tmp_path):
+    path = tmp_path / "search.yaml"
+    path.write_text("# settings\n\n" + yaml.safe_dump({name: value}, default_flow_style=True)[1:-2] + "\n")
+    with pytest.raises(ConfigError) as caught:
+        SearchConfig().with_file(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}:3: {name} ")
+    assert "allowed: " in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: 1\nbugdet: 10\n", r":2: bugdet is an unknown key; allowed: .*did you mean 'budget'"),
+        ("- budget\n", r":1: is \['budget'\]; allowed: a mapping"),
+        ("seed: 1\nseed: 2\n", r":2: the key 'seed' stands here twice"),
+        ("budget: [1\n", r":\d+: not valid YAML"),
+    ],
+)
+def test_a_bad_file(text, message, tmp_path):
+    path = tmp_path / "search.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        SearchConfig().with_file(path)
+
+
+def test_a_file_that_cannot_be_read(tmp_path):
+    with pytest.raises(ConfigError, match=r"missing\.yaml cannot be read"):
+        SearchConfig().with_file(tmp_path / "missing.yaml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        SearchConfig().with_file(tmp_path)
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not a text file"):
+        SearchConfig().with_file(tmp_path / "binary.yaml")
+
+
+def test_an_unknown_setting_is_answered_with_the_nearest():
+    with pytest.raises(ConfigError, match=r"no setting 'max_param'; allowed: .*did you mean 'max_params'"):
+        SearchConfig.make(max_param=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("50k", 50_000), ("1.2G", 1_200_000_000), ("5M", 5_000_000), (48_000, 48_000), ("0", 0), ("none", 0)],
+)
+def test_counts(text, count):
+    assert SearchConfig.make(max_params=text).max_params == count
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, Limits(50_000, None)),
+        ({"max_params": 0}, Limits(None, None)),
+        ({"max_params": "1k", "max_macs": "1M"}, Limits(1000, 1_000_000)),
+    ],
+)
+def test_limits_default_to_those_of_the_space(settings, expected):
+    assert SearchConfig.make(**settings).limits(Limits(50_000)) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({}, "mlp_family-digits"),
+        ({"space": "spaces/my space.yaml"}, "my-space-digits"),
+        ({"data": "imagefolder:/home/me/my cats"}, "mlp_family-imagefolder-my-cats"),
+        ({"study": "mine"}, "mine"),
+    ],
+)
+def test_the_name_of_a_study(settings, name):
+    config = SearchConfig.make(**settings)
+    assert config.study_name == name
+    assert SearchConfig(study=name).study == name
+
+
+def test_several_objectives_may_be_written_in_one_word():
+    assert SearchConfig.make(objective="nll, params").objective == ("nll", "params")
+
+
+def test_settings_are_plain_data():
+    assert SearchConfig.make(**asdict(SearchConfig(**READ))) == SearchConfig(**READ)

@@ -1,0 +1,51 @@
+"""The folder of a search."""
+
+from __future__ import annotations
+
+import pytest
+
+from nas.run_folder import RunFolder, storage_url
+from search_space.errors import StorageError
+
+
+def test_where_files_lie(tmp_path):
+    folder = RunFolder(tmp_path, "study")
+    folder.make()
+    folder.make()
+    assert folder.weights("trial-0001") == tmp_path / "study" / "weights" / "trial-0001.safetensors"
+    assert folder.checkpoint("trial-0001") == tmp_path / "study" / "checkpoints" / "trial-0001.pt"
+    assert folder.weights_folder.is_dir()
+
+
+def test_discarding_leaves_the_files_of_others(tmp_path):
+    folder = RunFolder(tmp_path, "study")
+    folder.make()
+    for key in ("trial-0001", "trial-0002"):
+        folder.weights(key).write_bytes(b"")
+        folder.checkpoint(key).write_bytes(b"")
+    folder.discard("trial-0001")
+    folder.discard("trial-0001")
+    assert sorted(path.stem for path in folder.path.rglob("*.*")) == ["trial-0002", "trial-0002"]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"file/study cannot be written to: .*; choose another --out"):
+        RunFolder(tmp_path / "file", "study").make()
+
+
+def test_which_database(tmp_path, monkeypatch):
+    monkeypatch.delenv("NAS_STORAGE", raising=False)
+    assert storage_url(None, tmp_path) == f"sqlite:///{tmp_path}/nas.db"
+    monkeypatch.setenv("NAS_STORAGE", "sqlite:///elsewhere.db")
+    assert storage_url(None, tmp_path) == "sqlite:///elsewhere.db"
+    assert storage_url("sqlite:///named.db", tmp_path) == "sqlite:///named.db"
+
+
+def test_sweeping_keeps_the_checkpoints_that_are_needed(tmp_path):
+    folder = RunFolder(tmp_path, "study")
+    folder.make()
+    for key in ("trial-0001", "trial-0002", "trial-0003"):
+        folder.checkpoint(key).write_bytes(b"")
+    folder.sweep(["trial-0002", "trial-0009"])
+    assert [path.stem for path in folder.checkpoints.iterdir()] == ["trial-0002"]

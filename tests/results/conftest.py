@@ -1,0 +1,117 @@
+"""Factories for studies made by hand."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from results.store import Ending, EpochRecord, NewEvaluation, Role, State, Store, StudyStore
+from search_space import Architecture
+from search_space.space import SearchSpace
+
+IDENTITY: dict[str, Any] = {
+    "space": {"name": "small"},
+    "data": {"name": "digits", "split_seed": 0, "image_size": None},
+    "objective": ["nll"],
+    "max_params": 50_000,
+    "max_macs": None,
+    "max_latency_ms": None,
+    "recipe": {"epochs": 2},
+    "seed": 0,
+}
+
+
+@pytest.fixture
+def architectures(space: SearchSpace) -> list[Architecture]:
+    """Ten distinct architectures, by growing number of parameters, no two of them alike."""
+    rng, found = random.Random(0), dict[int, Architecture]()
+    while len(found) < 10:
+        architecture = space.sample(rng, space.limits)
+        found.setdefault(architecture.params, architecture)
+    return [found[params] for params in sorted(found)]
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    """An empty store, on SQLite and on PostgreSQL."""
+    opened = Store(database_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path) -> Iterator[Store]:
+    """An empty store on SQLite, for tests of what is read from it."""
+    opened = Store(f"sqlite:///{tmp_path / 'nas.db'}")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def make_study() -> Callable[..., StudyStore]:
+    """A study without trials; keywords change what identifies it."""
+
+    def make(store: Store, name: str = "study", objectives: tuple[str, ...] = ("nll",), **identity: Any) -> StudyStore:
+        return store.create_study(
+            name,
+            identity={**IDENTITY, **identity},
+            config={"budget": 8},
+            objectives={name: "maximize" if name == "accuracy" else "minimize" for name in objectives},
+            metric_names=list(objectives),
+        )
+
+    return make
+
+
+@pytest.fixture
+def new_evaluation(space: SearchSpace) -> Callable[..., NewEvaluation]:
+    """An evaluation that is about to be started; keywords change it."""
+
+    def make(number: int, architecture: Architecture, **changes: Any) -> NewEvaluation:
+        settings = {
+            "key": f"trial-{number:04d}",
+            "role": Role.TRIAL,
+            "origin": "tpe",
+            "choices": space.encode(architecture),
+            "seed": 0,
+            "epochs_planned": 2,
+            **changes,
+        }
+        return NewEvaluation(number=number, architecture=architecture, **settings)
+
+    return make
+
+
+@pytest.fixture
+def add_evaluation(space: SearchSpace, new_evaluation: Callable[..., NewEvaluation]) -> Callable[..., None]:
+    """Put an evaluation into a study that trained for `epochs` epochs and ended."""
+
+    def add(
+        study: StudyStore,
+        number: int,
+        architecture: Architecture,
+        nll: float = 1.0,
+        accuracy: float = 0.5,
+        state: State = State.COMPLETE,
+        seconds: float = 1.0,
+        epochs: int = 2,
+        retried: bool = False,
+        cause: str | None = None,
+        latency_ms: float | None = None,
+        **changes: Any,
+    ) -> None:
+        new = new_evaluation(number, architecture, **changes)
+        study.start(new, {axis.name: axis for axis in space.axes})
+        if retried:
+            study.set_pending(new.key, State.QUEUED, died=True)
+            study.set_pending(new.key, State.RUNNING)
+        if epochs:
+            study.add_epochs(new.key, [EpochRecord(n, nll, nll, accuracy, 0.1) for n in range(1, epochs + 1)], {})
+        values = [nll] * len(study.row.objectives) if state == State.COMPLETE else None
+        study.finish(new.key, Ending(state, seconds, cause, latency_ms=latency_ms, values=values))
+
+    return add

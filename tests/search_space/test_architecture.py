@@ -1,0 +1,561 @@
+"""Published systems to the last parameter, canonical form, hashes, YAML, and every rule of the block space."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from search_space.architecture import Architecture, Branch, Stage
+from search_space.errors import ArchitectureError
+from search_space.model import VisionModel, build
+from search_space.ops import Attention, Dense, Gating, Op, Permute, TokenShape
+
+Make = Callable[..., Architecture]
+PUBLISHED = Path(__file__).with_name("published.csv")
+WITH_TOKEN = {"class_token": True, "pooling": "class_token", "position": "learned"}
+
+
+# Published systems, at 224 x 224 and 1,000 classes.
+
+
+def vit(patch: int, dim: int, depth: int, heads: int) -> Architecture:
+    block = (Branch(Attention(heads)), Branch(Dense("channel", 4 * dim)))
+    return Architecture(224, patch, (Stage(depth, dim, block),), **WITH_TOKEN)
+
+
+def mixer(patch: int, dim: int, depth: int) -> Architecture:
+    block = (Branch(Dense("token", dim // 2)), Branch(Dense("channel", 4 * dim)))
+    return Architecture(224, patch, (Stage(depth, dim, block),))
+
+
+def resmlp(patch: int, dim: int, depth: int) -> Architecture:
+    ops = (Dense("token"), Dense("channel", 4 * dim))
+    block = tuple(Branch(op, "affine", layer_scale=0.1) for op in ops)
+    return Architecture(224, patch, (Stage(depth, dim, block),), final_norm="affine")
+
+
+def gmlp(dim: int) -> Architecture:
+    return Architecture(224, 16, (Stage(30, dim, (Branch(Gating(6 * dim)),)),))
+
+
+def ff_only(dim: int) -> Architecture:
+    tokens = 14 * 14 + 1
+    block = (Branch(Dense("channel", 4 * dim)), Branch(Dense("token", 4 * tokens), norm_axis="token"))
+    return Architecture(224, 16, (Stage(12, dim, block),), **WITH_TOKEN)
+
+
+def vip(patch: int, depths: tuple[int, ...], dims: tuple[int, ...], segments: tuple[int, ...]) -> Architecture:
+    stages: list[Stage] = []
+    for depth, dim, side in zip(depths, dims, segments, strict=True):
+        ops = (Permute(side), Dense("channel", 3 * dim))
+        before = stages[-1] if stages else None
+        entry = "none" if before is None or before.dim == dim else "conv1"
+        if before is not None and before.block[0].op.segments != side:
+            entry = "conv2"
+        stages.append(Stage(depth, dim, tuple(Branch(op, eps=1e-5) for op in ops), entry))
+    return Architecture(224, patch, tuple(stages), final_eps=1e-5)
+
+
+SYSTEMS: dict[str, Callable[[], Architecture]] = {
+    "vit_ti16": lambda: vit(16, 192, 12, 3),
+    "vit_s16": lambda: vit(16, 384, 12, 6),
+    "vit_b16": lambda: vit(16, 768, 12, 12),
+    "vit_b32": lambda: vit(32, 768, 12, 12),
+    "vit_l16": lambda: vit(16, 1024, 24, 16),
+    "vit_l32": lambda: vit(32, 1024, 24, 16),
+    "vit_h14": lambda: vit(14, 1280, 32, 16),
+    "mixer_s32": lambda: mixer(32, 512, 8),
+    "mixer_s16": lambda: mixer(16, 512, 8),
+    "mixer_b32": lambda: mixer(32, 768, 12),
+    "mixer_b16": lambda: mixer(16, 768, 12),
+    "mixer_l32": lambda: mixer(32, 1024, 24),
+    "mixer_l16": lambda: mixer(16, 1024, 24),
+    "mixer_h14": lambda: mixer(14, 1280, 32),
+    "resmlp_s12": lambda: resmlp(16, 384, 12),
+    "resmlp_s24": lambda: resmlp(16, 384, 24),
+    "resmlp_s36": lambda: resmlp(16, 384, 36),
+    "resmlp_b24_16": lambda: resmlp(16, 768, 24),
+    "resmlp_b24_8": lambda: resmlp(8, 768, 24),
+    "gmlp_ti16": lambda: gmlp(128),
+    "gmlp_s16": lambda: gmlp(256),
+    "gmlp_b16": lambda: gmlp(512),
+    "ff_only_ti16": lambda: ff_only(192),
+    "ff_only_b16": lambda: ff_only(768),
+    "vip_s7": lambda: vip(7, (4, 3, 8, 3), (192, 384, 384, 384), (32, 16, 16, 16)),
+    "vip_m7": lambda: vip(7, (4, 3, 14, 3), (256, 256, 512, 512), (32, 32, 16, 16)),
+    "vip_l7": lambda: vip(7, (8, 8, 16, 4), (256, 512, 512, 512), (32, 16, 16, 16)),
+}
+"""Settings from the papers."""
+
+
+def rows(*needed: str) -> list[Any]:
+    """Rows of the reference figures that can be expressed and have these columns."""
+    with PUBLISHED.open(newline="", encoding="utf-8") as file:
+        found = [row for row in csv.DictReader(file) if row["name"] in SYSTEMS and all(row[key] for key in needed)]
+    return [pytest.param(row, id=row["name"]) for row in found]
+
+
+@pytest.mark.parametrize("row", rows("params", "macs"))
+def test_published_systems_have_the_measured_cost(row: dict[str, str]) -> None:
+    """Exact figures of the reference implementations."""
+    architecture = SYSTEMS[row["name"]]()
+    assert architecture.cost == (int(row["params"]), int(row["macs"]))
+    assert (architecture.params, architecture.macs) == architecture.cost
+
+
+@pytest.mark.parametrize("row", rows("published_params_M"))
+def test_published_systems_have_the_published_size(row: dict[str, str]) -> None:
+    """To a unit of the last digit or 1 % (some are quoted second-hand); Mixer's figures leave out the head."""
+    figure = row["published_params_M"]
+    architecture = SYSTEMS[row["name"]]()
+    head = 1000 * (architecture.stages[-1].dim + 1) if row["name"].startswith("mixer") else 0
+    unit = 10.0 ** -len(figure.partition(".")[2])
+    assert (architecture.params - head) / 1e6 == pytest.approx(float(figure), abs=unit, rel=0.01)
+
+
+@pytest.mark.parametrize("row", rows("published_GFLOPs"))
+def test_published_systems_have_the_published_macs(row: dict[str, str]) -> None:
+    """To a unit of the last digit or 1 %; gMLP counts a multiply-accumulate as two."""
+    figure = row["published_GFLOPs"]
+    factor = 2 if row["name"].startswith("gmlp") else 1
+    unit = 10.0 ** -len(figure.partition(".")[2])
+    assert factor * SYSTEMS[row["name"]]().macs / 1e9 == pytest.approx(float(figure), abs=unit, rel=0.01)
+
+
+def test_enough_published_systems_are_checked() -> None:
+    assert len(rows("params", "macs")) >= 17
+
+
+@pytest.mark.parametrize("name", ["vit_ti16", "mixer_s16", "resmlp_s12", "gmlp_ti16", "ff_only_ti16", "vip_s7"])
+def test_models_of_published_systems_have_as_many_parameters(name: str) -> None:
+    architecture = SYSTEMS[name]()
+    with torch.device("meta"):
+        model = VisionModel(architecture)
+    assert sum(parameter.numel() for parameter in model.parameters()) == architecture.params
+
+
+def test_a_published_system_can_be_built() -> None:
+    model = build(SYSTEMS["vit_ti16"]())
+    assert sum(parameter.numel() for parameter in model.parameters()) == 5_717_416
+    with torch.no_grad():
+        assert torch.isfinite(model.eval()(torch.zeros(1, 3, 224, 224))).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "growth"), [("mixer_b16", 4.000), ("vit_b16", 4.469), ("ff_only_b16", 6.393)], ids=lambda value: str(value)
+)
+def test_growth_of_macs_from_224_to_448(name: str, growth: float) -> None:
+    """Reference ratios; only Mixer is linear in the tokens, at a fixed hidden width."""
+    small = SYSTEMS[name]()
+    large = small.resized(image_size=448)
+    if name == "ff_only_b16":
+        block = (Branch(Dense("channel", 4 * 768)), Branch(Dense("token", 4 * 785), norm_axis="token"))
+        large = large.resized(stages=(Stage(12, 768, block),))
+    assert large.macs / small.macs == pytest.approx(growth, abs=0.0006)
+
+
+def test_cost_worked_by_hand(one_block: Make) -> None:
+    """Two stages on 4 x 4 and 2 x 2 tokens of 8 and 12 channels; 3 channels in, 5 classes out."""
+    stages = (
+        Stage(2, 8, (Branch(Dense("channel", 16), layer_scale=0.1),)),
+        Stage(1, 12, (Branch(Dense("token"), "affine", "token"),), "conv2"),
+    )
+    architecture = one_block(stages=stages, position="learned", final_norm="none")
+    stem, position = 2 * 2 * 3 * 8 + 8, 16 * 8
+    mlp = 2 * 8 + 8 * 16 + 16 + 16 * 8 + 8 + 8
+    entry, linear, head = 4 * 8 * 12 + 12, 2 * 4 + 4 * 4 + 4, 12 * 5 + 5
+    assert architecture.params == stem + position + 2 * mlp + entry + linear + head
+    assert architecture.macs == 16 * 96 + 2 * 16 * 256 + 4 * 4 * 8 * 12 + 4 * 4 * 12 + 60
+    assert architecture.depth == 3
+    assert [shape for _, shape in architecture.shapes()] == [TokenShape(4, 8), TokenShape(2, 12)]
+
+
+# Canonical form.
+
+MLP, LINEAR = Dense("channel", 8), Dense("token")
+TOKEN = {"class_token": True, "pooling": "class_token"}
+
+
+def branch(**changes: Any) -> dict[str, Any]:
+    return {"stage": {"block": (Branch(LINEAR, **changes),)}}
+
+
+SAME: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "an epsilon without a norm": (branch(norm="none"), branch(norm="none", eps=0.01)),
+    "an epsilon of an affine": (branch(norm="affine"), branch(norm="affine", eps=0.01)),
+    "an axis without a norm": (branch(norm="none"), branch(norm="none", norm_axis="token")),
+    "a final epsilon without a norm": ({"final_norm": "none"}, {"final_norm": "none", "final_eps": 0.01}),
+    "a final epsilon of an affine": ({"final_norm": "affine"}, {"final_norm": "affine", "final_eps": 0.01}),
+    "an affine before or after the mean": (
+        {"final_norm": "affine"},
+        {"final_norm": "affine", "norm_after_pooling": True},
+    ),
+    "a norm before or after taking the class token": (TOKEN, {**TOKEN, "norm_after_pooling": True}),
+    "no norm before or after the mean": (
+        {"final_norm": "none"},
+        {"final_norm": "none", "norm_after_pooling": True},
+    ),
+    "a schedule of no stochastic depth": ({}, {"drop_path_schedule": "constant"}),
+    "a linear schedule over one block, which starts at 0": ({}, {"drop_path": 0.1}),
+    "a stage in two pieces": (
+        {"stages": (Stage(3, 8, (Branch(MLP),)),)},
+        {"stages": (Stage(1, 8, (Branch(MLP),)), Stage(2, 8, (Branch(MLP),)))},
+    ),
+    "a stage in three pieces": (
+        {"stages": (Stage(3, 8, (Branch(MLP),)),)},
+        {"stages": [Stage(1, 8, [Branch(MLP)])] * 3},
+    ),
+    "pieces alike but for an epsilon without effect": (
+        {"stages": (Stage(2, 8, (Branch(MLP, "affine"),)),)},
+        {"stages": (Stage(1, 8, (Branch(MLP, "affine", eps=0.1),)), Stage(1, 8, (Branch(MLP, "affine"),)))},
+    ),
+    "a whole number for a rate": ({"drop_path": 0.0}, {"drop_path": 0}),
+    "a whole number for a layer scale": (branch(layer_scale=1.0), branch(layer_scale=1)),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_descriptions_of_one_network_are_equal(one_block: Make, name: str) -> None:
+    one, other = (one_block(**changes) for changes in SAME[name])
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one.hash == other.hash
+    assert one.to_yaml() == other.to_yaml()
+    assert one.cost == other.cost
+
+
+DIFFERENT: dict[str, dict[str, Any]] = {
+    "base": {},
+    "patch": {"patch": 1},
+    "image_size": {"image_size": 16, "patch": 4},
+    "in_channels": {"in_channels": 1},
+    "classes": {"classes": 6},
+    "class token, averaged": {"class_token": True},
+    "class token, taken": TOKEN,
+    "position": {"position": "learned"},
+    "final_norm": {"final_norm": "affine"},
+    "final batchnorm": {"final_norm": "batchnorm"},
+    "no final norm": {"final_norm": "none"},
+    "final_eps": {"final_eps": 1e-5},
+    "norm_after_pooling": {"norm_after_pooling": True},
+    "final batchnorm after the mean": {"final_norm": "batchnorm", "norm_after_pooling": True},
+    "depth": {"stage": {"depth": 2}},
+    "drop_path": {"stage": {"depth": 2}, "drop_path": 0.1},
+    "more drop_path": {"stage": {"depth": 2}, "drop_path": 0.2},
+    "constant drop_path": {"stage": {"depth": 2}, "drop_path": 0.1, "drop_path_schedule": "constant"},
+    "constant drop_path on one block": {"drop_path": 0.1, "drop_path_schedule": "constant"},
+    "dim": {"stage": {"dim": 12}},
+    "heads": {"stage": {"block": (Branch(Attention(4)),)}},
+    "no qkv_bias": {"stage": {"block": (Branch(Attention(2, qkv_bias=False)),)}},
+    "norm": {"stage": {"block": (Branch(Attention(2), "batchnorm"),)}},
+    "no norm": {"stage": {"block": (Branch(Attention(2), "none"),)}},
+    "norm_axis": {"stage": {"block": (Branch(Attention(2), norm_axis="token"),)}},
+    "eps": {"stage": {"block": (Branch(Attention(2), eps=1e-5),)}},
+    "layer_scale": {"stage": {"block": (Branch(Attention(2), layer_scale=0.1),)}},
+    "smaller layer_scale": {"stage": {"block": (Branch(Attention(2), layer_scale=0.01),)}},
+    "token first": {"stage": {"block": (Branch(Attention(2)), Branch(MLP))}},
+    "channel first": {"stage": {"block": (Branch(MLP), Branch(Attention(2)))}},
+    "linear": {"stage": {"block": (Branch(LINEAR),)}},
+    "mlp as wide as a linear": {"stage": {"block": (Branch(Dense("token", 16)),)}},
+    "along the channels": {"stage": {"block": (Branch(Dense("channel")),)}},
+    "gate": {"stage": {"block": (Branch(Gating(16)),)}},
+    "gate_eps": {"stage": {"block": (Branch(Gating(16, 1e-6)),)}},
+    "permute": {"stage": {"block": (Branch(Permute(4)),)}},
+    "unweighted": {"stage": {"block": (Branch(Permute(4, weighted=False)),)}},
+    "alternating": {"stages": (Stage(1, 8, (Branch(MLP),)), Stage(1, 8, (Branch(Attention(2)),)))},
+    "entered by conv1": {"stages": (Stage(1, 8, (Branch(MLP),)), Stage(1, 8, (Branch(MLP),), "conv1"))},
+    "entered by conv2": {"stages": (Stage(1, 8, (Branch(MLP),)), Stage(1, 8, (Branch(MLP),), "conv2"))},
+}
+
+
+def test_different_networks_differ(one_block: Make) -> None:
+    made = {name: one_block(**changes) for name, changes in DIFFERENT.items()}
+    assert len(set(made.values())) == len(made)
+    assert len({architecture.hash for architecture in made.values()}) == len(made)
+    assert len({architecture.to_yaml() for architecture in made.values()}) == len(made)
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_written_and_read_it_is_the_same(one_block: Make, name: str, tmp_path: Path) -> None:
+    architecture = one_block(**DIFFERENT[name])
+    path = tmp_path / "architecture.yaml"
+    path.write_text(architecture.to_yaml(), encoding="utf-8")
+    again = Architecture.from_yaml_file(path)
+    assert again == architecture
+    assert again.hash == architecture.hash
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_it_is_the_same_after_json(one_block: Make, name: str) -> None:
+    architecture = one_block(**DIFFERENT[name])
+    assert Architecture.from_dict(architecture.to_dict()) == architecture
+    assert Architecture.from_dict(json.loads(json.dumps(architecture.to_dict()))) == architecture
+
+
+def test_every_op_is_the_same_after_yaml(one_block: Make, example_op: Op) -> None:
+    architecture = one_block(example_op, branch={"layer_scale": 0.5})
+    assert Architecture.from_yaml(architecture.to_yaml()) == architecture
+
+
+@pytest.mark.parametrize("image_size", [8, 28, 224])
+def test_sampled_architectures_are_the_same_after_yaml(space_at, image_size: int) -> None:
+    rng = random.Random(image_size)
+    for _ in range(10):
+        architecture = space_at(image_size).sample(rng)
+        again = Architecture.from_yaml(architecture.to_yaml())
+        assert again == architecture
+        assert again.hash == architecture.hash
+
+
+def test_the_hash_does_not_depend_on_the_process(one_block: Make) -> None:
+    architecture = one_block(Attention(2), Gating(16), branch={"layer_scale": 1e-4})
+    code = "import sys; from search_space import Architecture; print(Architecture.from_yaml(sys.stdin.read()).hash)"
+    for seed in ("1", "2"):
+        ran = subprocess.run(
+            [sys.executable, "-c", code],
+            input=architecture.to_yaml(),
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+        assert ran.stdout.strip() == architecture.hash
+    assert len(architecture.hash) == 16
+    assert int(architecture.hash, 16) >= 0
+
+
+def test_it_is_immutable(one_block: Make) -> None:
+    architecture = one_block()
+    for value, name in ((architecture, "patch"), (architecture.stages[0], "dim"), (Branch(MLP), "eps")):
+        with pytest.raises(AttributeError):
+            setattr(value, name, 4)
+    assert isinstance(one_block(stages=[Stage(1, 8, [Branch(MLP)])]).stages[0].block, tuple)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fixed"),
+    [
+        ({"stage": {"block": (Branch(Attention(2)), Branch(MLP))}}, False),
+        ({"stage": {"block": (Branch(MLP, norm_axis="token"),)}}, True),
+        ({"stage": {"block": (Branch(MLP, "none", norm_axis="token"),)}}, False),
+        ({"position": "learned"}, True),
+        ({"stage": {"block": (Branch(LINEAR),)}}, True),
+        ({"stage": {"block": (Branch(Gating(16)),)}}, True),
+        ({"stage": {"block": (Branch(Permute(4)),)}}, True),
+    ],
+)
+def test_fixed_input_size(one_block: Make, changes: dict[str, Any], fixed: bool) -> None:
+    assert one_block(**changes).fixed_input_size == fixed
+
+
+# Rules.
+
+RULES: dict[str, tuple[dict[str, Any], str]] = {
+    "image_size": ({"image_size": 0}, "image_size has to be at least 1; it is 0"),
+    "patch": ({"patch": 0}, "patch has to be at least 1; it is 0"),
+    "in_channels": ({"in_channels": 0}, "in_channels has to be at least 1"),
+    "classes": ({"classes": 0}, "classes has to be at least 1"),
+    "patch not dividing": ({"patch": 3}, "patch has to divide the image; image_size is 8, patch is 3"),
+    "patch too large": ({"patch": 16}, "patch has to divide the image"),
+    "pooling a missing token": ({"pooling": "class_token"}, "pooling: class_token needs class_token: true"),
+    "drop_path of 1": ({"drop_path": 1.0}, "drop_path has to lie in [0, 1); it is 1.0"),
+    "negative drop_path": ({"drop_path": -0.1}, "drop_path has to lie in [0, 1)"),
+    "drop_path nan": ({"drop_path": float("nan")}, "drop_path has to lie in [0, 1)"),
+    "final_eps": ({"final_eps": 0.0}, "final_eps has to lie in (0, 0.1]"),
+    "no stages": ({"stages": ()}, "needs at least one stage"),
+    "first stage downsampled": ({"stage": {"downsample": "conv2"}}, "the first stage cannot downsample"),
+    "depth": ({"stage": {"depth": 0}}, "stage 1: depth has to be at least 1; it is 0"),
+    "dim": ({"stage": {"dim": 0}}, "stage 1: dim has to be at least 1"),
+    "no branches": ({"stage": {"block": ()}}, "stage 1: a block needs at least one branch"),
+    "token and downsampling": (
+        {"class_token": True, "stages": (Stage(1, 8, (Branch(MLP),)), Stage(1, 8, (Branch(MLP),), "conv2"))},
+        "stage 2: a class token cannot pass through downsampling",
+    ),
+    "token and conv1": (
+        {"class_token": True, "stages": (Stage(1, 8, (Branch(MLP),)), Stage(1, 12, (Branch(MLP),), "conv1"))},
+        "stage 2: a class token cannot pass through downsampling",
+    ),
+    "odd grid": (
+        {"image_size": 6, "stages": (Stage(1, 8, (Branch(MLP),)), Stage(1, 8, (Branch(MLP),), "conv2"))},
+        "stage 2: a grid of 3 x 3 tokens cannot be halved",
+    ),
+    "halved too often": (
+        {"stages": (Stage(1, 8, (Branch(MLP),)), *(Stage(1, 8, (Branch(MLP),), "conv2") for _ in range(3)))},
+        "stage 4: a grid of 1 x 1 tokens cannot be halved",
+    ),
+    "dim change": (
+        {"stages": (Stage(1, 8, (Branch(MLP),)), Stage(1, 12, (Branch(MLP),)))},
+        "stage 2: dim changes from 8 to 12, which needs downsample: conv1 or conv2",
+    ),
+    "heads not dividing": (
+        {"stage": {"block": (Branch(MLP), Branch(Attention(3)))}},
+        "stage 1: branch 2: attention needs C divisible by its heads; C is 8, heads is 3",
+    ),
+    "no heads": ({"stage": {"block": (Branch(Attention(0)),)}}, "attention needs at least one head"),
+    "odd gate": ({"stage": {"block": (Branch(Gating(7)),)}}, "so it has to be even; it is 7"),
+    "no gate": ({"stage": {"block": (Branch(Gating(0)),)}}, "so it has to be even; it is 0"),
+    "gate_eps": ({"stage": {"block": (Branch(Gating(8, gate_eps=-1.0)),)}}, "gate_eps has to lie in (0, 0.1]"),
+    "no hidden width": ({"stage": {"block": (Branch(Dense("token", 0)),)}}, "dense needs a positive hidden width"),
+    "token and permute": (
+        {"class_token": True, "stage": {"block": (Branch(Permute(4)),)}},
+        "permute needs a grid of tokens, so it cannot be used with a class token",
+    ),
+    "segments": (
+        {"stage": {"block": (Branch(Permute(2)),)}},
+        "permute needs as many segments as the grid has rows; segments is 2, the grid 4",
+    ),
+    "segments after downsampling": (
+        {"stages": (Stage(1, 8, (Branch(Permute(4)),)), Stage(1, 8, (Branch(Permute(4)),), "conv2"))},
+        "stage 2: branch 1: permute needs as many segments",
+    ),
+    "segments not dividing": (
+        {"stage": {"dim": 6, "block": (Branch(Permute(4)),)}},
+        "permute needs C divisible by its segments; C is 6, segments is 4",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_what_breaks_a_rule_does_not_exist(one_block: Make, refused, name: str) -> None:
+    changes, rule = RULES[name]
+    assert rule in refused(lambda: one_block(**changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"norm": "batchnorm", "norm_axis": "token"}, "batchnorm runs over channels"),
+        ({"layer_scale": 0.0}, "layer_scale has to lie in (0, 1]; it is 0.0"),
+        ({"layer_scale": 1.5}, "layer_scale has to lie in (0, 1]; it is 1.5"),
+        ({"eps": 0.0}, "eps has to lie in (0, 0.1]; it is 0.0"),
+        ({"eps": 1.0}, "eps has to lie in (0, 0.1]; it is 1.0"),
+    ],
+)
+def test_what_breaks_a_rule_of_branches_does_not_exist(refused, changes: dict[str, Any], rule: str) -> None:
+    assert rule in refused(lambda: Branch(MLP, **changes))
+
+
+def test_a_copy_is_checked_anew(one_block: Make, refused) -> None:
+    assert one_block().resized(image_size=16).grid == 8
+    assert "patch has to divide" in refused(lambda: one_block().resized(patch=3))
+    assert "permute needs as many segments" in refused(lambda: one_block(Permute(4)).resized(image_size=16))
+
+
+# Reading.
+
+TEXT = """\
+image_size: 8
+patch: 2
+classes: 5
+stages:
+  - depth: 1
+    dim: 8
+    block:
+      - {op: attention, heads: 2, norm: layernorm, eps: 1.0e-6}
+      - op: dense
+        axis: channel
+        hidden: 16
+"""
+FAULTS: dict[str, tuple[str, str, str]] = {
+    "unknown key": ("classes: 5", "clases: 5", "a.yaml:3: clases is an unknown key; allowed: image_size"),
+    "nearest key": ("classes: 5", "clases: 5", "did you mean 'classes'?"),
+    "unknown key of a stage": ("    dim: 8", "    dims: 8", "a.yaml:6: stages.0.dims is an unknown key"),
+    "unknown key of an op": ("axis: channel", "axes: channel", "a.yaml:10: stages.0.block.1.axes is an unknown key"),
+    "key of another op": ("hidden: 16", "heads: 16", "a.yaml:11: stages.0.block.1.heads is an unknown key"),
+    "missing key": ("patch: 2\n", "", "a.yaml:1: lacks the key 'patch'"),
+    "missing stages": (TEXT[TEXT.index("stages") :], "", "lacks the key 'stages'"),
+    "missing key of a stage": ("    dim: 8\n", "", "a.yaml:5: stages.0 lacks the key 'dim'"),
+    "missing key of an op": ("heads: 2, ", "", "a.yaml:8: stages.0.block.0 lacks the key 'heads'"),
+    "missing op": ("op: dense\n        axis", "axis", "a.yaml:9: stages.0.block.1 "),
+    "text for a number": ("patch: 2", "patch: two", "a.yaml:2: patch is 'two'; allowed: a whole number"),
+    "fraction for a number": ("depth: 1", "depth: 1.5", "a.yaml:5: stages.0.depth is 1.5; allowed: a whole number"),
+    "bool for a number": ("depth: 1", "depth: true", "stages.0.depth is True; allowed: a whole number"),
+    "null for a number": ("depth: 1", "depth:", "stages.0.depth is None; allowed: a whole number"),
+    "text for a fraction": (
+        "eps: 1.0e-6",
+        "eps: small",
+        "a.yaml:8: stages.0.block.0.eps is 'small'; allowed: a number",
+    ),
+    "infinite number": ("eps: 1.0e-6", "eps: .inf", "stages.0.block.0.eps is inf; allowed: a finite number"),
+    "no number": ("eps: 1.0e-6", "eps: .nan", "stages.0.block.0.eps is nan; allowed: a finite number"),
+    "number for a switch": ("classes: 5", "class_token: 1", "a.yaml:3: class_token is 1; allowed: true or false"),
+    "unknown choice": ("classes: 5", "pooling: gaps", "a.yaml:3: pooling is 'gaps'; allowed: gap, class_token"),
+    "nearest choice": ("norm: layernorm", "norm: layer_norm", "did you mean 'layernorm'?"),
+    "list for a choice": ("classes: 5", "pooling: [gap]", "a.yaml:3: pooling is ['gap']; allowed: gap, class_token"),
+    "unknown op": ("op: dense", "op: dens", "a.yaml:9: stages.0.block.1.op is 'dens', no op; allowed: attention"),
+    "nearest op": ("op: attention", "op: atention", "did you mean 'attention'?"),
+    "list for an op": ("op: dense", "op: [dense]", "a.yaml:9: stages.0.block.1.op is ['dense'], no op"),
+    "word for a branch": ("- {op: attention, heads: 2, norm: layernorm, eps: 1.0e-6}", "- x", "block.0 is 'x'"),
+    "mapping for stages": ("  - depth: 1", "    depth: 1", "a.yaml:4: stages is {"),
+    "word for stages": (TEXT[TEXT.index("stages") :], "stages: many", "stages is 'many'; allowed: a list of stages"),
+    "word for a stage": (
+        TEXT[TEXT.index("  - depth") :],
+        "  - deep",
+        "a.yaml:5: stages.0 is 'deep'; allowed: a mapping",
+    ),
+    "rule of a branch": ("eps: 1.0e-6", "eps: 2.0", "a.yaml:8: stages.0.block.0 eps has to lie in (0, 0.1]; it is 2.0"),
+    "rule of the whole": ("patch: 2", "patch: 3", "a.yaml: the patch has to divide the image"),
+    "rule of an op": ("heads: 2", "heads: 3", "a.yaml: stage 1: branch 1: attention needs C divisible by its heads"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_named_with_line_and_key(refused, name: str) -> None:
+    before, after, fragment = FAULTS[name]
+    assert TEXT.count(before) == 1
+    assert fragment in refused(lambda: Architecture.from_yaml(TEXT.replace(before, after), name="a.yaml"))
+
+
+def test_reads_what_people_write() -> None:
+    block = (Branch(Attention(2)), Branch(Dense("channel", 16)))
+    assert Architecture.from_yaml(TEXT) == Architecture(8, 2, (Stage(1, 8, block),), classes=5)
+
+
+@pytest.mark.parametrize("number", ["1e-5", "1E-5", "1.0e-5", "0.00001", "1.e-05"])
+def test_reads_small_numbers_however_they_are_written(number: str) -> None:
+    architecture = Architecture.from_yaml(TEXT.replace("1.0e-6", number))
+    assert architecture.stages[0].block[0].eps == 1e-5
+
+
+@pytest.mark.parametrize("data", [{}, {"patch": 2}, {"image_size": "8"}, {"image_size": 8, "patch": 2, "stages": {}}])
+def test_from_dict_refuses_what_is_no_architecture(refused, data: dict[str, Any]) -> None:
+    assert refused(lambda: Architecture.from_dict(data)).startswith("architecture:1: ")
+
+
+def test_a_file_that_is_not_there_is_named(refused, tmp_path: Path) -> None:
+    path = tmp_path / "none.yaml"
+    assert refused(lambda: Architecture.from_yaml_file(path)) == f"{path} cannot be read: No such file or directory"
+
+
+def mangled() -> Iterator[str]:
+    """TEXT cut off at every line, and with every line left out or doubled."""
+    lines = TEXT.splitlines(keepends=True)
+    for index in range(len(lines)):
+        yield "".join(lines[:index])
+        yield "".join(lines[:index] + lines[index + 1 :])
+        yield "".join(lines[: index + 1] + lines[index:])
+
+
+@pytest.mark.parametrize("text", sorted(set(mangled())), ids=lambda text: f"{len(text)}")
+def test_a_mangled_file_is_refused_or_read_but_never_crashes(text: str) -> None:
+    try:
+        assert Architecture.from_yaml(text).params > 0
+    except ArchitectureError as error:
+        assert str(error).startswith("<text>")  # noqa: PT017
+
+
+def test_replacing_a_branch_gives_another_architecture(one_block: Make) -> None:
+    architecture = one_block(Attention(2))
+    stage = architecture.stages[0]
+    wider = architecture.resized(stages=(replace(stage, block=(*stage.block, Branch(MLP))),))
+    assert wider.params == architecture.params + 16 + 64 + 8 + 64 + 8

@@ -1,0 +1,143 @@
+"""The hand-designed families as points of a space."""
+
+from __future__ import annotations
+
+import pytest
+
+from search_space.architecture import Architecture, Branch
+from search_space.families import FAMILIES, FILL, LEAST_DEPTH, family_points, scaled
+from search_space.ops import Attention, Dense, Gating, Permute
+from search_space.space import Limits, SearchSpace, mixers_of, parse_space
+
+SIZES = [8, 28, 32, 224]
+
+
+@pytest.fixture(params=SIZES, scope="module")
+def space(request: pytest.FixtureRequest, space_at) -> SearchSpace:
+    return space_at(request.param)
+
+
+@pytest.fixture(scope="module")
+def points(space: SearchSpace) -> dict[str, Architecture]:
+    """The families within the default limits of the space."""
+    return family_points(space, space.limits)
+
+
+def test_every_family_lies_in_the_space_within_its_limits(space: SearchSpace, points: dict[str, Architecture]) -> None:
+    assert list(points) == [family.name for family in FAMILIES]
+    assert len(points) == 6
+    for point in points.values():
+        assert point in space
+        assert space.limits.allow(point.cost)
+        assert space.decode(space.encode(point)) == point
+        assert len(point.stages) == 1
+
+
+def expected_block(name: str, point: Architecture) -> tuple[Branch, ...]:
+    """The block of each paper, in terms of the point's width and tokens."""
+    ((stage, shape),) = point.shapes()
+    c, n = stage.dim, shape.tokens
+    if name == "vit":
+        heads = stage.block[0].op.heads
+        return (Branch(Attention(heads)), Branch(Dense("channel", 4 * c)))
+    if name == "mixer":
+        return (Branch(Dense("token", c // 2)), Branch(Dense("channel", 4 * c)))
+    if name == "ff_only":
+        return (Branch(Dense("channel", 4 * c)), Branch(Dense("token", 4 * n), norm_axis="token"))
+    if name == "resmlp":
+        ops = (Dense("token"), Dense("channel", 4 * c))
+        return tuple(Branch(op, "affine", layer_scale=0.1) for op in ops)
+    if name == "gmlp":
+        return (Branch(Gating(6 * c)),)
+    assert name == "vip"
+    return (Branch(Permute(shape.grid), eps=1e-5), Branch(Dense("channel", 3 * c), eps=1e-5))
+
+
+def test_every_family_has_the_block_of_its_paper(points: dict[str, Architecture]) -> None:
+    for name, point in points.items():
+        assert point.stages[0].block == expected_block(name, point)
+        token = name in ("vit", "ff_only")
+        assert point.class_token == token
+        assert point.pooling == ("class_token" if token else "gap")
+        assert point.position == ("learned" if token else "none")
+        assert point.final_norm == ("affine" if name == "resmlp" else "layernorm")
+        assert point.final_eps == (1e-5 if name == "vip" else 1e-6)
+
+
+def test_a_family_uses_what_the_limit_allows(space: SearchSpace, points: dict[str, Architecture]) -> None:
+    """Nothing with one step more of depth or width, at the same grid, is 1 / FILL times as large and still fits."""
+    for point in points.values():
+        params = space.encode(point)
+        for name in ("stage1.depth", "dim"):
+            for value in space.axis(name).values:
+                changed = {**params, name: value}
+                if name == "dim" and params["stage1.mixer"] == "attention" and value % params["stage1.heads"]:
+                    continue
+                if params["stage1.mixer"] == "permute" and value % point.grid and name == "dim":
+                    continue
+                larger = space.decode(changed)
+                assert not space.limits.allow(larger.cost) or FILL * larger.params <= point.params
+
+
+def test_no_family_is_made_shallow_where_a_coarser_grid_leaves_room_for_depth(
+    space: SearchSpace, points: dict[str, Architecture]
+) -> None:
+    """LEAST_DEPTH gives way only where the limit leaves no choice."""
+    coarsest = max(space.axis("patch").values)
+    narrowest = min(dim for dim in space.axis("dim").values if dim % (space.image_size // coarsest) == 0)
+    for name, point in points.items():
+        smallest = {**space.encode(point), "patch": coarsest, "dim": narrowest, "stage1.depth": LEAST_DEPTH}
+        smallest |= {"stage1.heads": 1} if name == "vit" else {}
+        if space.limits.allow(space.decode(smallest).cost):
+            assert point.depth >= LEAST_DEPTH, name
+
+
+@pytest.mark.parametrize("image_size", [8, 28])
+def test_tight_limits_leave_only_what_fits(space_at, image_size: int) -> None:
+    space = space_at(image_size)
+    low, _ = space.cost_range()
+    limits = Limits(low.params * 6)
+    for point in family_points(space, limits).values():
+        assert point in space
+        assert limits.allow(point.cost)
+    assert family_points(space, Limits(1)) == {}
+
+
+def test_a_limit_on_macs_holds(space_at) -> None:
+    space = space_at(32)
+    free, bound = Limits(5_000_000), Limits(5_000_000, 20_000_000)
+    points = family_points(space, bound)
+    assert points
+    assert all(bound.allow(point.cost) for point in points.values())
+    assert any(not bound.allow(point.cost) for point in family_points(space, free).values())
+
+
+def test_a_space_has_only_the_families_it_can_describe(tiny_space: SearchSpace) -> None:
+    """The tiny space has neither their ratios nor positions."""
+    assert family_points(tiny_space, Limits()) == {}
+
+
+def test_a_family_is_found_in_a_space_of_its_own() -> None:
+    """gMLP-Ti/16 and -S/16 are 128 and 256 wide and 30 deep; the limit picks one of them."""
+    space = parse_space(
+        """
+name: gmlp_only
+net: {patch: [16], pooling: [gap], position: [none], norm: [layernorm], layer_scale: [none], drop_path: [0.0],
+      stages: [1]}
+stage: {downsample: [none], mixer: {gating: {expansion: [6]}}, channel_ratio: [0], order: [token_first]}
+scales: [{image_size: 224, tokens: [100, 196], dim: [128, 256], depth: [30], max_params: 30M}]
+""",
+        image_size=224,
+    )
+    (gmlp,) = (family for family in FAMILIES if family.name == "gmlp")
+    small, large = (scaled(gmlp, space, Limits(limit)) for limit in (10_000_000, 30_000_000))
+    assert (small.params, large.params) == (5_867_328, 19_422_656)
+    assert scaled(gmlp, space, Limits(5_000_000)) is None
+    assert mixers_of(space.encode(small)) == "gating"
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_every_family_names_its_paper_once(family) -> None:
+    assert family.paper.startswith("https://arxiv.org/abs/")
+    assert [other.name for other in FAMILIES].count(family.name) == 1
+    assert family.aspect > 0
