@@ -85,7 +85,8 @@ class SearchConfig:
             problem = None if value is None and _optional(name) else check(value)
             if problem:
                 raise ConfigError(f"{flag(name)} is {value!r}; {problem}")
-        if self.sampler == "cmaes" and len(self.objectives) > 1:
+        objectives = self.objectives  # checks them too
+        if self.sampler == "cmaes" and len(objectives) > 1:
             others = ", ".join(name for name in SAMPLERS if name != "cmaes")
             raise ConfigError(f"the sampler cmaes handles one objective only; allowed with several: {others}")
 

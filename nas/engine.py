@@ -160,6 +160,7 @@ class Search:
     def tell(self, key: str, outcome: Outcome) -> None:
         trial = self.trials[key]
         if outcome.cause == Cause.WORKER_LOST and trial.attempts < MAX_ATTEMPTS:
+            trial.unbilled = max(trial.unbilled, outcome.seconds)
             self._requeue(trial, died=True)
             self._queue.append(trial)
             return

@@ -25,16 +25,16 @@ class Progress:
     """Shows how a search is getting on.
 
     Args:
-        stream: Where to.
+        stream: Where to; stderr by default.
         clock: A monotonic clock in seconds.
 
     Attributes:
         was_spent: Whether the study had nothing left to do when it was opened.
     """
 
-    def __init__(self, stream: TextIO = sys.stderr, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stream, self._clock = stream, clock
-        self._live = stream.isatty()
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream, self._clock = stream or sys.stderr, clock
+        self._live = self._stream.isatty()
         self._drawn_at = float("-inf")
         self._drawn = 0
         self._search: Search | None = None

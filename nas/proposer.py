@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,8 +101,7 @@ class Proposer:
         self._tell(self._numbers[architecture.hash], known)
 
     def _ask(self) -> optuna.Trial:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # CMA-ES says at every step that it has no use for constraints
+        with _quiet():
             return self._study.ask(self._distributions)
 
     def _accept(self, architecture: Architecture, number: int) -> Architecture:
@@ -117,6 +117,10 @@ class Proposer:
         return self._ask().number
 
     def _tell(self, number: int, known: Known) -> None:
+        with _quiet():
+            self._tell_loudly(number, known)
+
+    def _tell_loudly(self, number: int, known: Known) -> None:
         if known.running:  # a duplicate of a trial under way: nothing to learn yet
             self._study.tell(number, state=TrialState.FAIL)
             return
@@ -130,3 +134,11 @@ class Proposer:
             for epoch, value in (known.curve or {}).items():
                 self._storage.set_trial_intermediate_value(trial_id, epoch, value)
         self._study.tell(number, state=TrialState.PRUNED)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back what a sampler says at every single step, such as that CMA-ES has no use for constraints."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -13,6 +13,12 @@ class _Server(ThreadingMixIn, WSGIServer):
     """One thread a request: the page asks for several things at once."""
 
     daemon_threads = True
+    storage: optuna.storages.RDBStorage | None = None
+
+    def server_close(self) -> None:
+        super().server_close()
+        if self.storage is not None:
+            self.storage.engine.dispose()
 
 
 class _Quiet(WSGIRequestHandler):
@@ -29,12 +35,18 @@ def serve(url: str, host: str, port: int) -> None:
     make_dashboard(url, host, port).serve_forever()
 
 
-def make_dashboard(url: str, host: str, port: int) -> WSGIServer:
+def make_dashboard(url: str, host: str, port: int) -> _Server:
     """A server that is bound and ready to serve; port 0 picks a free one."""
     from optuna_dashboard import wsgi
 
     storage = optuna.storages.RDBStorage(url, skip_table_creation=True)
-    return make_server(host, port, read_only(wsgi(storage)), server_class=_Server, handler_class=_Quiet)
+    try:
+        server = make_server(host, port, read_only(wsgi(storage)), server_class=_Server, handler_class=_Quiet)
+    except OSError:
+        storage.engine.dispose()
+        raise
+    server.storage = storage
+    return server
 
 
 def read_only(application: Any) -> Any:

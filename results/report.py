@@ -154,7 +154,9 @@ def make_report(study: StudyStore) -> Report:
         families=[_contender(row, None) for row in trials if row.origin.startswith("family:")],
         pareto=_pareto(complete, study.row.objectives),
         test_evaluations=len({row.number for row in rows if row.role == Role.TEST and row.state == State.COMPLETE}),
-        failures=[f"{row.key} ({row.cause}): {row.message}" for row in rows if row.state == State.FAILED],
+        failures=[
+            f"{row.key} ({row.cause}): {row.message or 'no message'}" for row in rows if row.state == State.FAILED
+        ],
         compute=_compute(rows),
     )
 

@@ -203,6 +203,7 @@ class StudyStore:
 
     def update_config(self, config: Mapping[str, Any]) -> None:
         """Keep the settings of the newest run."""
+        self.row.config = dict(config)
         with self._session() as session, session.begin():
             session.execute(sa.update(Study).where(Study.id == self.row.id).values(config=dict(config)))
 

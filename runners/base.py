@@ -13,6 +13,7 @@ The life of a job:
 from __future__ import annotations
 
 import enum
+import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
@@ -243,13 +244,17 @@ class Evaluation:
         began = self._clock()
         try:
             while True:
-                epochs.append(next(self._steps))
+                epoch = next(self._steps)
+                if not all(map(math.isfinite, (epoch.train_loss, epoch.nll, epoch.accuracy))):
+                    raise EvaluationError(Cause.DIVERGED, f"the figures of epoch {epoch.epoch} are not finite")
+                epochs.append(epoch)
                 if epochs[-1].epoch in self.job.rungs or self._clock() - began >= REPORT_EVERY_S:
                     return epochs, None
         except StopIteration as end:
             measured = end.value if isinstance(end.value, Measured) else Measured()
             return epochs, Outcome("complete", self._seconds(), measured=measured)
         except EvaluationError as error:
+            self._steps.close()
             return epochs, Outcome("failed", self._seconds(), error.cause, str(error), error.measured)
         except Exception as error:  # noqa: BLE001 (whatever an evaluator raises ends its evaluation, not the search)
             from runners.failures import classify

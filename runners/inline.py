@@ -36,13 +36,12 @@ class InlineRunner:
 
         torch.set_num_threads(self.threads)
         with _ctrl_c_deferred() as stopped:
-            while not source.done:
-                job = source.ask()
-                if job is None:
-                    raise RuntimeError("the search has nothing to run and is not done")
+            while (job := source.ask()) is not None:
                 source.tell(job.key, _execute(job, evaluator, source, stopped))
                 if stopped.is_set():
                     raise KeyboardInterrupt
+        if not source.done:
+            raise RuntimeError("the search has nothing to run and is not done")
 
 
 def _execute(job: Job, evaluator: Evaluator, source: TrialSource, stopped: threading.Event) -> Outcome:
