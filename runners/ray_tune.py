@@ -241,8 +241,7 @@ class RayTuneRunner:
         """
         if source.done:
             return
-        with self._ray(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Ray's and its dependencies', which the user can do nothing about
+        with self._ray(), _quiet():
             threads = max(1, int(self.cpus_per_trial))
             bridge = _Bridge(source, lambda job: _Packed(job, evaluator, threads))
             tuner = tune.Tuner(
@@ -334,7 +333,7 @@ def _reason(trial: Trial) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Ray's start-up notes from the terminal, where they would stand in the progress display."""
+    """Keep Ray's notes and warnings, which the user can do nothing about, out of the progress display."""
     for name in ("ray", "ray.tune", "ray.data", "ray.air", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
