@@ -17,6 +17,7 @@ import time
 from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 from nas import finalists
 from nas.proposer import Known, Proposer
@@ -221,11 +222,11 @@ class Search:
             name, architecture = self._seeds.popleft()
             if all(trial.architecture != architecture for trial in self.of(Role.TRIAL)):
                 self._proposer.enter(architecture)
-                return self._new(Role.TRIAL, architecture, f"family:{name}")
+                return self._new(architecture, f"family:{name}")
         architecture_or_none = self._proposer.propose()
         if architecture_or_none is None:
             return None
-        return self._new(Role.TRIAL, architecture_or_none, self.config.sampler)
+        return self._new(architecture_or_none, self.config.sampler)
 
     def _plan_ahead(self) -> None:
         """Plan finalists once all trials are over, and the test once all finalists are."""
@@ -239,12 +240,12 @@ class Search:
         if not self._plan:
             finalists.record_test(self)
 
-    def _new(self, role: Role, architecture: Architecture, origin: str) -> NewEvaluation:
+    def _new(self, architecture: Architecture, origin: str) -> NewEvaluation:
         number = len(self.of(Role.TRIAL))
         choices = self.question.space.encode(architecture)
         return NewEvaluation(
             key=f"trial-{number:04d}",
-            role=role,
+            role=Role.TRIAL,
             number=number,
             architecture=architecture,
             origin=origin,
@@ -261,18 +262,18 @@ class Search:
         )
 
     def _job(self, trial: Trial) -> Job:
-        config, task = self.config, "test" if trial.role == Role.TEST else "train"
+        config = self.config
+        task: Literal["train", "test"] = "test" if trial.role == Role.TEST else "train"
         weights_key = trial.key if task == "train" else trial.key.replace("test-", "finalist-", 1)
         measure = config.max_latency_ms is not None or "latency" in config.objective
-        prune = trial.role == Role.TRIAL and not trial.origin.startswith("family:")
         return Job(
             key=trial.key,
             architecture=trial.architecture,
             data=self.question.data,
             recipe=self.question.recipe,
             seed=trial.seed,
-            rungs=self.pruner.rungs(trial.number) if prune else (),
-            task="test" if task == "test" else "train",
+            rungs=self._rungs(trial),
+            task=task,
             checkpoint=self.folder.checkpoint(trial.key) if task == "train" else None,
             weights=self.folder.weights(weights_key),
             measure_latency=measure and trial.role == Role.TRIAL,
@@ -306,10 +307,8 @@ class Search:
         self.study.add_epochs(trial.key, records, quality if len(self.objectives) == 1 else {})
 
     def _decide(self, trial: Trial) -> Decision:
-        if trial.role != Role.TRIAL or trial.origin.startswith("family:") or not trial.epochs:
-            return Decision.CONTINUE
-        epoch = trial.epochs[-1].epoch
-        if epoch not in self.pruner.rungs(trial.number):
+        epoch = trial.epochs[-1].epoch if trial.epochs else 0
+        if epoch not in self._rungs(trial):
             return Decision.CONTINUE
         others = [
             other.losses[epoch]
@@ -317,6 +316,11 @@ class Search:
             if other is not trial and epoch in other.losses and self._competes(other, trial)
         ]
         return Decision.CONTINUE if self.pruner.keep(trial.losses[epoch], others) else Decision.STOP
+
+    def _rungs(self, trial: Trial) -> tuple[int, ...]:
+        """Where a trial may be stopped; families and finalists are trained in full."""
+        searched = trial.role == Role.TRIAL and not trial.origin.startswith("family:")
+        return self.pruner.rungs(trial.number) if searched else ()
 
     def _competes(self, other: Trial, trial: Trial) -> bool:
         """Whether `other` is no worse than `trial` in every objective but the quality, so that it may displace it."""
