@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +27,7 @@ from search_space.ops.base import require
 from search_space.yaml_source import KeyPath, Source, read_yaml, read_yaml_file
 
 Norm = Literal["layernorm", "affine", "batchnorm", "none"]
-Downsample = Literal["none", "conv1", "conv2"]
+Downsample = Literal["none", "conv1", "conv2", "conv2_bn_relu"]
 DEFAULT_EPS = 1e-6
 _NORMS_WITH_EPS = ("layernorm", "batchnorm")
 
@@ -84,8 +84,8 @@ class Stage:
         depth: Number of blocks.
         dim: C, the number of channels.
         block: The residual branches of a block, in order.
-        downsample: How the stage is entered: "none"; "conv1", a 1 x 1 convolution to the new width; or "conv2", a
-            2 x 2 convolution of stride 2.
+        downsample: How the stage is entered: "none"; "conv1", a 1 x 1 convolution to the new width; "conv2", a
+            2 x 2 convolution of stride 2; or "conv2_bn_relu", the same without bias, with BatchNorm and ReLU.
     """
 
     depth: int
@@ -95,6 +95,11 @@ class Stage:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "block", tuple(self.block))
+
+    @property
+    def stride(self) -> int:
+        """The factor by which the stage shrinks the side of the grid."""
+        return 1 if self.downsample in ("none", "conv1") else 2
 
 
 @dataclass(frozen=True)
@@ -107,8 +112,12 @@ class Architecture:
         stages: The body.
         in_channels: Channels of the image.
         classes: Number of classes.
+        stem: How patches become tokens: "conv", a convolution of size and stride `patch`; or "conv_bn_relu", the same
+            without bias, with BatchNorm and ReLU.
         class_token: Whether a learned token is put in front of the patch tokens.
         position: "learned" adds a learned embedding to every token.
+        position_grid: Side of the grid of learned embeddings where it is not the grid of tokens: they are resized
+            bilinearly in every forward pass.
         pooling: What the head sees: the mean of all tokens ("gap") or the class token.
         final_norm: Normalisation between the body and the head.
         final_eps: Its epsilon.
@@ -125,8 +134,10 @@ class Architecture:
     stages: tuple[Stage, ...]
     in_channels: int = 3
     classes: int = 1000
+    stem: Literal["conv", "conv_bn_relu"] = "conv"
     class_token: bool = False
     position: Literal["none", "learned"] = "none"
+    position_grid: int | None = None
     pooling: Literal["gap", "class_token"] = "gap"
     final_norm: Norm = "layernorm"
     final_eps: float = DEFAULT_EPS
@@ -156,8 +167,7 @@ class Architecture:
         """Each stage with the tokens it works on."""
         grid = self.grid
         for stage in self.stages:
-            if stage.downsample == "conv2":
-                grid //= 2
+            grid //= stage.stride
             yield stage, TokenShape(grid, stage.dim, self.class_token)
 
     @property
@@ -176,15 +186,15 @@ class Architecture:
         """Trainable parameters and MACs for one image, in closed form; norms and activations count no MACs."""
         first, last = self.stages[0].dim, self.stages[-1].dim
         pixels = self.patch * self.patch * self.in_channels
-        params = pixels * first + first + (first if self.class_token else 0)
+        params = pixels * first + (first if self.stem == "conv" else 2 * first) + (first if self.class_token else 0)
         macs = self.grid * self.grid * pixels * first
         if self.position == "learned":
-            params += (self.grid * self.grid + self.class_token) * first
+            params += ((self.position_grid or self.grid) ** 2 + self.class_token) * first
         dim = first
         for stage, shape in self.shapes():
             if stage.downsample != "none":
-                taps = 4 if stage.downsample == "conv2" else 1
-                params += taps * dim * stage.dim + stage.dim
+                taps = stage.stride**2
+                params += taps * dim * stage.dim + (2 if stage.downsample == "conv2_bn_relu" else 1) * stage.dim
                 macs += taps * dim * stage.dim * shape.grid * shape.grid
             for branch in stage.block:
                 cost = branch.cost(shape)
@@ -204,6 +214,36 @@ class Architecture:
     def macs(self) -> int:
         """Multiply-accumulates of one forward pass for one image."""
         return self.cost.macs
+
+    # What it becomes.
+
+    @cached_property
+    def deployed(self) -> Architecture:
+        """The architecture that is shipped: the same function with the training branches of RepMLP merged."""
+        if all(branch.op.deployed is branch.op for stage in self.stages for branch in stage.block):
+            return self
+        return self._with_ops(lambda op, shape: op.deployed)
+
+    def at(self, image_size: int) -> Architecture:
+        """The same design for images of another size, with what depends on the number of tokens following it.
+
+        Raises:
+            ArchitectureError: If there is none, such as when the patch does not divide the image.
+        """
+        side = image_size // self.patch
+
+        def moved(op: Op, shape: TokenShape) -> Op:
+            return op.at(shape, shape._replace(grid=shape.grid * side // self.grid))
+
+        return self._with_ops(moved, image_size=image_size)
+
+    def _with_ops(self, change: Callable[[Op, TokenShape], Op], **changes: Any) -> Architecture:
+        """A copy with every op replaced by `change(op, shape)`, and some fields changed."""
+        stages = tuple(
+            replace(stage, block=tuple(replace(branch, op=change(branch.op, shape)) for branch in stage.block))
+            for stage, shape in self.shapes()
+        )
+        return replace(self, stages=stages, **changes)
 
     # How it is written down.
 
@@ -229,6 +269,8 @@ class Architecture:
             del data["final_eps"]
         if self.drop_path == 0:
             del data["drop_path_schedule"]
+        if self.position_grid is None:
+            del data["position_grid"]
         return data
 
     def to_yaml(self) -> str:
@@ -279,6 +321,10 @@ class Architecture:
             self.pooling != "class_token" or self.class_token,
             "pooling: class_token needs class_token: true",
         )
+        require(
+            self.position_grid is None or self.position_grid >= 1,
+            f"position_grid has to be at least 1; it is {self.position_grid}",
+        )
         require(0 <= self.drop_path < 1, f"drop_path has to lie in [0, 1); it is {self.drop_path}")
         require(0 < self.final_eps <= 0.1, f"final_eps has to lie in (0, 0.1]; it is {self.final_eps}")
         require(len(self.stages) >= 1, "an architecture needs at least one stage")
@@ -297,9 +343,8 @@ class Architecture:
                 stage.dim == dim or stage.downsample != "none",
                 f"{at}dim changes from {dim} to {stage.dim}, which needs downsample: conv1 or conv2",
             )
-            if stage.downsample == "conv2":
-                require(grid % 2 == 0, f"{at}a grid of {grid} x {grid} tokens cannot be halved")
-                grid //= 2
+            require(grid % stage.stride == 0, f"{at}a grid of {grid} x {grid} tokens cannot be halved")
+            grid //= stage.stride
             dim = stage.dim
             shape = TokenShape(grid, dim, self.class_token)
             for number, branch in enumerate(stage.block):
@@ -319,6 +364,8 @@ class Architecture:
             yield "norm_after_pooling", False
         if self.drop_path == 0 and self.drop_path_schedule != "linear":
             yield "drop_path_schedule", "linear"
+        if self.position == "none" or self.position_grid == self.grid:
+            yield "position_grid", None
         merged: list[Stage] = []
         for stage in self.stages:
             if merged and stage.downsample == "none" and stage.block == merged[-1].block:
@@ -397,6 +444,9 @@ def _read_value(source: Source, path: KeyPath, hint: Any) -> Any:
         if source.at(path) is None:
             return None
         (hint,) = (option for option in options if option is not type(None))
+    if hint == tuple[int, ...]:
+        count = len(source.typed(path, list, "a list of whole numbers"))
+        return tuple(source.typed((*path, index), int, "a whole number") for index in range(count))
     if hint is bool:
         return source.typed(path, bool, "true or false")
     if hint is int:

@@ -4,6 +4,7 @@ NasError                 anything below; the command line prints it as one sente
   ArchitectureError      an architecture that cannot exist
   SpaceError             a search space that is malformed, or that no architecture of it can satisfy
   ConfigError            a flag, a configuration key or a value that is not allowed
+  WeightsError           weights that are missing, damaged or of another architecture
   DataError              a data set that is missing, unreadable or unusable
   StorageError           a database that cannot be reached, opened or trusted
   StudyError             a study that does not exist, or that disagrees with what is asked of it
@@ -31,6 +32,10 @@ class SpaceError(NasError):
 
 class ConfigError(NasError):
     """A flag, configuration key or value that is not allowed."""
+
+
+class WeightsError(NasError):
+    """Weights that are missing, damaged or of another architecture."""
 
 
 class DataError(NasError):

@@ -17,6 +17,11 @@ class Affine(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
         self.bias = nn.Parameter(torch.zeros(width))
 
+    def reset_parameters(self) -> None:
+        """Start as the identity."""
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
+
     def forward(self, x: Tensor) -> Tensor:
         return torch.addcmul(self.bias, x, self.weight)
 

@@ -1,12 +1,16 @@
-"""Linear maps and two-layer MLPs along channels or tokens; GELU is the exact erf form."""
+"""Linear maps and two-layer MLPs along channels or tokens, plain or gated; GELU is the exact erf form."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from search_space.layers.common import TokenBatchNorm
 from search_space.layers.registry import register_layer
 from search_space.ops import Dense, TokenShape
+
+ACTIVATIONS = {"gelu": functional.gelu, "silu": functional.silu}
 
 
 @register_layer(Dense)
@@ -15,15 +19,38 @@ class DenseLayer(nn.Module):
 
     def __init__(self, op: Dense, shape: TokenShape) -> None:
         super().__init__()
-        self.over_tokens = op.axis == "token"
+        self.over_tokens, self.glu = op.axis == "token", op.glu
+        self.activation = ACTIVATIONS[op.activation]
         width = shape.tokens if self.over_tokens else shape.dim
-        self.fc1 = nn.Linear(width, width if op.hidden is None else op.hidden, bias=op.bias)
-        self.fc2 = None if op.hidden is None else nn.Linear(op.hidden, width, bias=op.bias)
+        hidden = width if op.hidden is None else op.hidden
+        inner = hidden // 2 if op.glu else hidden
+        self.fc1 = nn.Linear(width, hidden, bias=op.bias)
+        self.norm1 = TokenBatchNorm(hidden) if op.batchnorm else None
+        self.fc2 = None if op.hidden is None else nn.Linear(inner, width, bias=op.bias)
+        self.norm2 = TokenBatchNorm(width) if op.batchnorm and op.hidden is not None else None
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        """A gate starts near its activation at 1, whatever the input (weights of 1e-6 and bias 1, as in timm)."""
+        if self.glu:
+            gate = slice(self.fc1.out_features // 2, None)
+            self.fc1.weight[gate].normal_(0, 1e-6, generator=generator)
+            if self.fc1.bias is not None:
+                self.fc1.bias[gate].fill_(1)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.over_tokens:
             x = x.transpose(1, 2)
         x = self.fc1(x)
+        if self.norm1 is not None:
+            x = self.norm1(x)
         if self.fc2 is not None:
-            x = self.fc2(functional.gelu(x))
+            if self.glu:
+                x, gate = x.chunk(2, dim=-1)
+                x = x * self.activation(gate)
+            else:
+                x = self.activation(x)
+            x = self.fc2(x)
+            if self.norm2 is not None:
+                x = self.norm2(x)
         return x.transpose(1, 2) if self.over_tokens else x

@@ -1,4 +1,4 @@
-"""Spatial gating unit (https://arxiv.org/abs/2105.08050, section 2.1)."""
+"""Spatial gating unit (https://arxiv.org/abs/2105.08050, section 2.1), and the tiny attention of aMLP (section 4)."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class GatingLayer(nn.Module):
         self.norm = nn.LayerNorm(half, eps=op.gate_eps)
         self.spatial = nn.Linear(shape.tokens, shape.tokens)
         self.fc2 = nn.Linear(half, shape.dim)
+        self.attention = _TinyAttention(shape.dim, op.attention_dim, half) if op.attention_dim else None
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
@@ -31,4 +32,19 @@ class GatingLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         u, v = functional.gelu(self.fc1(x)).chunk(2, dim=-1)
         v = self.spatial(self.norm(v).transpose(1, 2)).transpose(1, 2)
+        if self.attention is not None:
+            v = v + self.attention(x)
         return self.fc2(u * v)
+
+
+class _TinyAttention(nn.Module):
+    """Attention with one head of width d: (B, N, C) -> (B, N, out)."""
+
+    def __init__(self, dim: int, width: int, out: int) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(dim, 3 * width, bias=False)
+        self.out = nn.Linear(width, out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unsqueeze(1).chunk(3, dim=-1)  # each (B, 1, N, d)
+        return self.out(functional.scaled_dot_product_attention(q, k, v).squeeze(1))

@@ -16,7 +16,8 @@ _LayerClass = TypeVar("_LayerClass", bound=type[nn.Module])
 def register_layer(op: type[Op]) -> Callable[[_LayerClass], _LayerClass]:
     """Class decorator: this layer computes `op`; it is constructed as ``Layer(op, shape)``.
 
-    A layer whose weights do not start like other linear layers has a method ``initialise(generator)``.
+    A layer whose weights do not start like other linear layers has a method ``initialise(generator)``. One whose op
+    has another deployed form has ``deployed_state()``, the state dict of the layer of that form.
     """
 
     def register(layer: _LayerClass) -> _LayerClass:

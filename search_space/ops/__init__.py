@@ -5,6 +5,7 @@ from search_space.ops.base import MIXERS, OPS, Cost, Op, TokenShape, register_mi
 from search_space.ops.dense import Dense
 from search_space.ops.gating import Gating
 from search_space.ops.permute import Permute
+from search_space.ops.repmlp import RepMLP
 
 __all__ = [
     "MIXERS",
@@ -15,6 +16,7 @@ __all__ = [
     "Gating",
     "Op",
     "Permute",
+    "RepMLP",
     "TokenShape",
     "register_mixer",
     "register_op",

@@ -34,6 +34,10 @@ class Attention(Op):
         scores_and_values = Cost(0, 2 * n * n * c)
         return linear(c, 3 * c, n, self.qkv_bias).plus(scores_and_values).plus(linear(c, c, n))
 
+    def steps(self, shape: TokenShape) -> tuple[str, ...]:
+        c = shape.dim
+        return (f"fc {c} -> {3 * c}", f"softmax(q k^T / sqrt(d)) v, {self.heads} x {c // self.heads}", f"fc {c} -> {c}")
+
 
 @register_mixer("attention", "heads")
 def attention(shape: TokenShape, heads: int) -> Mix:

@@ -9,7 +9,7 @@ B batch, N tokens (class token included), C channels.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from search_space.errors import ArchitectureError
@@ -64,9 +64,30 @@ class Op:
         """Exact cost at `shape`, without the norm in front."""
         raise NotImplementedError
 
+    def steps(self, shape: TokenShape) -> tuple[str, ...]:
+        """What it does at `shape`, step by step, in a few words each: for diagrams."""
+        raise NotImplementedError
+
+    def at(self, shape: TokenShape, other: TokenShape) -> Op:
+        """The same op, as it was meant at `shape`, on another grid (`other` has the same channels)."""
+        return self
+
+    @property
+    def deployed(self) -> Op:
+        """The op that computes the same function at inference; another one only where training has more branches."""
+        return self
+
     def settings(self) -> dict[str, Any]:
-        """Its settings by name, as they stand in YAML."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """Its settings by name, as they stand in YAML.
+
+        Those at their default are left out, so that an op may gain a setting and old architectures keep their hash.
+        """
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            field.name: list(values[field.name]) if isinstance(values[field.name], tuple) else values[field.name]
+            for field in fields(self)
+            if field.default is MISSING or values[field.name] != field.default
+        }
 
 
 OPS: dict[str, type[Op]] = {}

@@ -1,14 +1,14 @@
 """Linear maps and two-layer MLPs, along the channels or along the tokens.
 
 One op serves the channel MLP of every family, MLP-Mixer's token MLP (https://arxiv.org/abs/2105.01601), the token MLP
-of FF-only (https://arxiv.org/abs/2105.02723) and the single cross-patch linear of ResMLP
-(https://arxiv.org/abs/2105.03404).
+of FF-only (https://arxiv.org/abs/2105.02723), the single cross-patch linear of ResMLP
+(https://arxiv.org/abs/2105.03404), and the gated MLPs of timm's gMixer.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from search_space.ops.base import Cost, Mix, Op, TokenShape, linear, register_mixer, register_op, require
@@ -17,17 +17,31 @@ from search_space.ops.base import Cost, Mix, Op, TokenShape, linear, register_mi
 @register_op("dense")
 @dataclass(frozen=True)
 class Dense(Op):
-    """fc(width -> hidden), GELU, fc(hidden -> width); or one fc(width -> width) if `hidden` is None.
+    """fc(width -> hidden), activation, fc(hidden -> width); or one fc(width -> width) if `hidden` is None.
 
     Attributes:
         axis: "token" (width N) or "channel" (width C).
         hidden: Hidden width, or None for a single linear layer.
         bias: Whether the linear layers have biases.
+        activation: The nonlinearity; GELU is the exact erf form.
+        glu: Whether the hidden width is split in halves a, b and a * activation(b) goes on
+            (https://arxiv.org/abs/2002.05202; gMixer).
+        batchnorm: Whether a BatchNorm follows each linear layer, in place of its bias (RepMLPNet).
     """
 
     axis: Literal["token", "channel"]
     hidden: int | None = None
     bias: bool = True
+    activation: Literal["gelu", "silu"] = "gelu"
+    glu: bool = False
+    batchnorm: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batchnorm:
+            object.__setattr__(self, "bias", False)
+        if self.hidden is None:
+            object.__setattr__(self, "activation", "gelu")
+            object.__setattr__(self, "glu", False)
 
     @property
     def mixes_tokens(self) -> bool:  # type: ignore[override]
@@ -41,13 +55,47 @@ class Dense(Op):
 
     def check(self, shape: TokenShape) -> None:
         require(self.hidden is None or self.hidden >= 1, f"dense needs a positive hidden width; it is {self.hidden}")
+        require(
+            not self.glu or (self.hidden is not None and self.hidden % 2 == 0),
+            f"a gated linear unit splits its hidden width in halves, so it has to be even; it is {self.hidden}",
+        )
+        require(not self.batchnorm or self.axis == "channel", "batchnorm in dense runs over channels; axis is token")
 
     def cost(self, shape: TokenShape) -> Cost:
-        n, c = shape.tokens, shape.dim
-        width, positions = (n, c) if self.axis == "token" else (c, n)
+        width, positions = self._width(shape)
         if self.hidden is None:
-            return linear(width, width, positions, self.bias)
-        return linear(width, self.hidden, positions, self.bias).plus(linear(self.hidden, width, positions, self.bias))
+            return self._layer(width, width, positions)
+        inner = self.hidden // 2 if self.glu else self.hidden
+        return self._layer(width, self.hidden, positions).plus(self._layer(inner, width, positions))
+
+    def steps(self, shape: TokenShape) -> tuple[str, ...]:
+        width, _ = self._width(shape)
+        over = " over tokens" if self.axis == "token" else ""
+        norm = ("BatchNorm",) if self.batchnorm else ()
+        if self.hidden is None:
+            return (f"Linear {width} -> {width}{over}", *norm)
+        name = {"gelu": "GELU", "silu": "SiLU"}[self.activation]
+        middle = f"halves a * {name}(b)" if self.glu else name
+        inner = self.hidden // 2 if self.glu else self.hidden
+        return (f"fc {width} -> {self.hidden}{over}", *norm, middle, f"fc {inner} -> {width}{over}", *norm)
+
+    def at(self, shape: TokenShape, other: TokenShape) -> Dense:
+        """FF-only's hidden width is a multiple of N and follows it; MLP-Mixer's, one of C / 2, stays."""
+        follows = (
+            self.axis == "token"
+            and self.hidden is not None
+            and self.hidden % shape.tokens == 0
+            and (shape.dim < 2 or self.hidden % (shape.dim // 2) != 0)
+        )
+        return replace(self, hidden=self.hidden // shape.tokens * other.tokens) if follows and self.hidden else self
+
+    def _width(self, shape: TokenShape) -> tuple[int, int]:
+        """Its width, and at how many places it is applied."""
+        n, c = shape.tokens, shape.dim
+        return (n, c) if self.axis == "token" else (c, n)
+
+    def _layer(self, inputs: int, outputs: int, positions: int) -> Cost:
+        return linear(inputs, outputs, positions, self.bias).plus(Cost(2 * outputs if self.batchnorm else 0, 0))
 
 
 @register_mixer("mlp", "token_hidden", "token_norm")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from search_space.ops.base import Cost, Mix, Op, TokenShape, linear, register_mixer, register_op, require
 
@@ -39,6 +39,15 @@ class Permute(Op):
         if self.weighted:
             cost = cost.plus(linear(c, c // 4, 1)).plus(linear(c // 4, 3 * c, 1))
         return cost
+
+    def steps(self, shape: TokenShape) -> tuple[str, ...]:
+        c = shape.dim
+        weights = f"weights of the 3: fc {c} -> {c // 4} -> {3 * c} of the mean"
+        total = (weights, "weighted sum") if self.weighted else ("sum",)
+        return (f"fc {c} -> {c} along height, width, channels", *total, f"fc {c} -> {c}")
+
+    def at(self, shape: TokenShape, other: TokenShape) -> Permute:
+        return replace(self, segments=other.grid)
 
 
 @register_mixer("permute", "weighted")

@@ -1,0 +1,154 @@
+"""`nas zoo`."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from search_space.zoo import Entry
+
+
+@click.command("zoo", short_help="List the published models, or show one.")
+@click.argument("name", required=False)
+@click.option("--family", metavar="NAME", help="Only this system: vit, mixer, ff_only, resmlp, gmlp, vip or repmlp.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--yaml", "as_yaml", is_flag=True, help="The architecture of NAME as YAML, to change and search from.")
+def command(name: str | None, family: str | None, as_json: bool, as_yaml: bool) -> None:
+    r"""List the published models with their exact size beside what was published, or show one.
+
+    \b
+    nas zoo                     all of them
+    nas zoo mixer_b16           one: its block drawn, its cost, its sources
+    nas zoo mixer_b16 --yaml    its architecture as a file
+    """
+    from search_space import zoo
+    from search_space.errors import ConfigError, allowed
+
+    if name is not None:
+        entry = zoo.entry(name)
+        if as_yaml:
+            click.echo(entry.architecture.to_yaml(), nl=False)
+        else:
+            click.echo(json.dumps(record(entry), indent=2) if as_json else describe(entry))
+        return
+    if as_yaml:
+        raise click.UsageError("--yaml needs the NAME of a model")
+    families = [known.name for known in zoo.FAMILIES]
+    if family is not None and family not in families:
+        raise ConfigError(f"--family is {family!r}; {allowed(family, families)}")
+    entries = [entry for entry in zoo.entries() if family in (None, entry.family.name)]
+    click.echo(json.dumps([record(entry) for entry in entries], indent=2) if as_json else table(entries))
+
+
+def record(entry: Entry) -> dict[str, Any]:
+    """Everything known of a model as plain data."""
+    architecture, published = entry.architecture, entry.published
+    return {
+        "name": entry.name,
+        "family": entry.family.name,
+        "params": architecture.params,
+        "macs": architecture.macs,
+        "macs_per_param": round(entry.macs_per_param, 2),
+        "image_size": architecture.image_size,
+        "published_params_m": published.params_m,
+        "published_gflops": published.gflops,
+        "published_top1": published.top1,
+        "flops_per_mac": entry.family.flops_per_mac,
+        "differences": entry.differences(),
+        "note": entry.note,
+        "source": published.source,
+        "paper": entry.family.paper,
+        "fixed_input_size": architecture.fixed_input_size,
+        "hash": architecture.hash,
+    }
+
+
+_ROW = "{:<24} {:>5} {:>8} {:>8} {:>8}   {:>8} {:>7} {:>6}"
+
+
+def table(entries: list[Entry]) -> str:
+    """All models, family by family, with a footnote for each that differs from what was published."""
+    from search_space.units import format_count
+
+    lines = [
+        f"{'':56}   {'published':>23}",
+        _ROW.format("model", "image", "params", "MACs", "MACs/par", "params M", "GFLOPs", "top-1"),
+    ]
+    footnotes: list[str] = []
+    family = None
+    for entry in entries:
+        if entry.family is not family:
+            family = entry.family
+            lines += ["", f"{family.title}  {family.paper}{_units(family)}"]
+        mark = ""
+        if entry.differences():
+            footnotes.append(f"{entry.name}: {'; '.join(entry.differences())}: {entry.note}")
+            mark = f" [{len(footnotes)}]"
+        architecture, published = entry.architecture, entry.published
+        cells = [architecture.image_size, format_count(architecture.params), format_count(architecture.macs)]
+        cells.append(f"{entry.macs_per_param:.0f}")
+        figures = ["" if v is None else str(v) for v in (published.params_m, published.gflops, published.top1)]
+        lines.append(_ROW.format(entry.name, *cells, *figures) + mark)
+    lines.append("")
+    for number, footnote in enumerate(footnotes, start=1):
+        lines += textwrap.wrap(f"[{number}] {footnote}", 92, subsequent_indent="    ")
+    lines += [
+        "Counts are exact and equal those of the reference code. MACs/par: how often a parameter is used for",
+        "one image. Show one with: nas zoo NAME",
+    ]
+    return "\n".join(lines)
+
+
+def describe(entry: Entry) -> str:
+    """One model: what it is, its block, its cost beside what was published, and its sources."""
+    from search_space.diagram import diagram
+
+    architecture, published, family = entry.architecture, entry.published, entry.family
+    lines = [f"{entry.name}: {family.title}, {family.paper}", family.change, "", diagram(architecture), ""]
+    lines += [
+        f"parameters      {architecture.params:,}",
+        f"MACs            {architecture.macs:,} an image",
+        f"MACs/parameter  {entry.macs_per_param:.1f}",
+        f"image sizes     {'this one only: weights have the number of tokens in their shape' if _fixed(entry) else 'any'}",
+        f"hash            {architecture.hash}",
+    ]
+    if published != type(published)():
+        figures = [
+            f"{value}{unit}"
+            for value, unit in (
+                (published.params_m, "M parameters"),
+                (published.gflops, " GFLOPs"),
+                (published.top1, " % top-1 on ImageNet-1k"),
+            )
+            if value is not None
+        ]
+        lines += ["", f"published       {', '.join(figures)}{_units(family)}", f"                {published.source}"]
+    for text in (*entry.differences(), entry.note):
+        if text:
+            lines += textwrap.wrap(
+                text,
+                90,
+                initial_indent="ours            " if text != entry.note else " " * 16,
+                subsequent_indent=" " * 16,
+            )
+    lines += ["", f"Measure it with: nas profile {_quoted(entry.name)}"]
+    return "\n".join(lines)
+
+
+def _fixed(entry: Entry) -> bool:
+    return any(branch.op.fixed_input_size for stage in entry.architecture.stages for branch in stage.block)
+
+
+def _units(family: Any) -> str:
+    words = ["" if family.params_with_head else "parameters without the head"]
+    words.append("" if family.flops_per_mac == 1 else f"{family.flops_per_mac} FLOPs a MAC")
+    text = ", ".join(word for word in words if word)
+    return f"  (published: {text})" if text else ""
+
+
+def _quoted(name: str) -> str:
+    return f"'{name}'" if " " in name else name

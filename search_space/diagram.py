@@ -1,0 +1,72 @@
+"""A drawing of an architecture in text: the residual stream on the left, what each branch does beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from search_space.architecture import Architecture, Branch
+from search_space.ops import TokenShape
+
+_NORMS = {"layernorm": "LayerNorm", "affine": "Affine", "batchnorm": "BatchNorm"}
+
+
+def diagram(architecture: Architecture) -> str:
+    """The whole network, top to bottom, in lines of about 80 columns at most."""
+    size, grid = architecture.image_size, architecture.grid
+    lines = [f"image {architecture.in_channels} x {size} x {size}"]
+    relu = ", BatchNorm, ReLU" if architecture.stem == "conv_bn_relu" else ""
+    lines.append(f"│  conv {architecture.patch} x {architecture.patch}{relu}")
+    if architecture.class_token:
+        lines.append("│  put the class token in front")
+    if architecture.position == "learned":
+        side = architecture.position_grid
+        lines.append("│  + learned positions" + (f", resized from {side} x {side} to {grid} x {grid}" if side else ""))
+    for stage, shape in architecture.shapes():
+        if stage.downsample != "none":
+            relu = ", BatchNorm, ReLU" if stage.downsample == "conv2_bn_relu" else ""
+            lines.append(f"│  conv {stage.stride} x {stage.stride}{relu}")
+        lines += _boxed(list(block_lines(stage.block, shape)), f"x {stage.depth}", _tokens(shape))
+    lines += [f"│  {step}" for step in _head(architecture)]
+    return "\n".join(lines)
+
+
+def block_lines(block: tuple[Branch, ...], shape: TokenShape) -> Iterator[str]:
+    """The branches of a block, one step a line."""
+    for branch in block:
+        steps = [*_norm(branch), *branch.op.steps(shape)]
+        if branch.layer_scale is not None:
+            steps.append(f"times gamma (C, from {branch.layer_scale:g})")
+        yield f"├─╮ {steps[0]}"
+        yield from (f"│ │ {step}" for step in steps[1:])
+        yield "⊕─╯"
+
+
+def _norm(branch: Branch) -> list[str]:
+    if branch.norm == "none":
+        return []
+    return [_NORMS[branch.norm] + (" over tokens" if branch.norm_axis == "token" else "")]
+
+
+def _head(architecture: Architecture) -> list[str]:
+    last = architecture.stages[-1].dim
+    norm = [] if architecture.final_norm == "none" else [_NORMS[architecture.final_norm]]
+    pooling = ["take the class token" if architecture.pooling == "class_token" else "mean over the tokens"]
+    steps = pooling + norm if architecture.norm_after_pooling else norm + pooling
+    return [", ".join(steps), f"fc {last} -> {architecture.classes}"]
+
+
+def _tokens(shape: TokenShape) -> str:
+    token = " + 1" if shape.class_token else ""
+    return f"N = {shape.grid} x {shape.grid}{token}, C = {shape.dim}"
+
+
+def _boxed(lines: list[str], times: str, tokens: str) -> list[str]:
+    """The lines of a block with a bracket on their right that says how often it is repeated."""
+    width = max(len(line) for line in lines) + 1
+    marks = ["╮", *["│"] * (len(lines) - 2), "╯"]
+    middle = len(lines) // 2
+    words = {middle - 1: times, middle: tokens}
+    return [
+        f"{line:<{width}}{mark} {words.get(index, '')}".rstrip()
+        for index, (line, mark) in enumerate(zip(lines, marks, strict=True))
+    ]

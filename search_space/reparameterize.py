@@ -1,0 +1,53 @@
+"""From the form a model is trained in to the form it is shipped in (RepMLP's locality injection, arXiv 2112.11081)."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from search_space.errors import WeightsError
+from search_space.model import VisionModel
+
+TOLERANCE = 1e-10
+
+
+@torch.no_grad()
+def reparameterize(model: VisionModel) -> VisionModel:
+    """The deployed model that computes the same function as `model` does in eval mode.
+
+    It proves itself: both are run on the same images in float64, and their outputs agree to 1e-10 of the largest.
+
+    Args:
+        model: A model in training form; it is left as it is.
+
+    Returns:
+        A model of `model.architecture.deployed` in eval mode, on the same device and with the same dtype. If the
+        architecture is its own deployed form, a copy.
+
+    Raises:
+        WeightsError: If the proof fails, as it does for weights that are not finite.
+    """
+    architecture = model.architecture
+    if architecture.deployed == architecture:
+        return copy.deepcopy(model).eval()
+    wide = copy.deepcopy(model).double().eval()
+    state: dict[str, Tensor] = wide.state_dict()
+    for name, module in wide.named_modules():
+        deployed_state = getattr(module, "deployed_state", None)
+        if deployed_state is not None:
+            merged = {f"{name}.{key}": value for key, value in deployed_state().items()}
+            state = {key: value for key, value in state.items() if not key.startswith(f"{name}.")} | merged
+    with torch.device("meta"):
+        deployed = VisionModel(architecture.deployed).double()
+    deployed.load_state_dict(state, assign=True)
+    deployed.eval()
+    shape = (2, architecture.in_channels, architecture.image_size, architecture.image_size)
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    images = images.to(next(wide.parameters()).device)
+    expected = wide(images)
+    difference = (deployed(images) - expected).abs().max().item() / max(expected.abs().max().item(), 1e-30)
+    if not difference <= TOLERANCE:
+        raise WeightsError(f"the merged model's outputs differ by {difference:.1e}, more than {TOLERANCE:.0e}")
+    return deployed.to(next(model.parameters()).dtype)

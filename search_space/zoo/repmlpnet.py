@@ -1,0 +1,61 @@
+"""RepMLPNet (https://arxiv.org/abs/2112.11081). Reference code: DingXiaoH/RepMLP, `repmlpnet.py`.
+
+RepMLP of the first version of the paper (https://arxiv.org/abs/2105.01883), a block inside a ResNet-50, is another
+system; its authors replaced it by this one.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from search_space.architecture import Architecture, Branch, Stage
+from search_space.ops import Dense, RepMLP
+from search_space.zoo.entry import Family, Published, Variant
+
+_EPS = 1e-5
+
+
+def repmlpnet(image_size: int, dim: int, depths: tuple[int, ...], sharesets: tuple[int, ...]) -> Architecture:
+    """Stages of RepMLP and a channel MLP, with BatchNorm throughout; each halves the grid and doubles the width."""
+    stages = []
+    for index, (depth, sets) in enumerate(zip(depths, sharesets, strict=True)):
+        width = dim * 2**index
+        ops = (RepMLP(sets), Dense("channel", 4 * width, batchnorm=True))
+        block = tuple(Branch(op, "batchnorm", eps=_EPS) for op in ops)
+        stages.append(Stage(depth, width, block, "conv2_bn_relu" if index else "none"))
+    return Architecture(image_size, 4, tuple(stages), stem="conv_bn_relu", final_norm="batchnorm", final_eps=_EPS)
+
+
+_SOURCE = "README of DingXiaoH/RepMLP (FLOPs are MACs of the deployed model)"
+_T, _B, _D, _L = (2, 2, 6, 2), (2, 2, 12, 2), (2, 2, 18, 2), (2, 2, 18, 2)
+_MODELS = {
+    "repmlpnet_t224": (partial(repmlpnet, 224, 64, _T, (1, 4, 16, 128)), Published(38.3, 2.8, 76.62, _SOURCE)),
+    "repmlpnet_t256": (partial(repmlpnet, 256, 64, _T, (1, 4, 16, 128)), Published(58.7, 4.2, 77.44, _SOURCE)),
+    "repmlpnet_b224": (partial(repmlpnet, 224, 96, _B, (1, 4, 32, 128)), Published(68.2, 6.7, 80.32, _SOURCE)),
+    "repmlpnet_b256": (partial(repmlpnet, 256, 96, _B, (1, 4, 32, 128)), Published(96.5, 9.6, 81.03, _SOURCE)),
+    "repmlpnet_d256": (partial(repmlpnet, 256, 80, _D, (1, 4, 16, 128)), Published(86.9, 8.6, 80.83, _SOURCE)),
+    "repmlpnet_l256": (partial(repmlpnet, 256, 96, _L, (1, 4, 32, 256)), Published(117.7, 11.5, 81.68, _SOURCE)),
+}
+
+
+def _variants() -> dict[str, Variant]:
+    """Each model in the form it is trained in, then as it is deployed."""
+    variants = {}
+    for name, (make, published) in _MODELS.items():
+        variants[name] = Variant(make, published, "the published FLOPs are those of the deployed form")
+        variants[f"{name} (deploy)"] = Variant(
+            partial(_deployed, make), published, "the published parameters are those of the training form"
+        )
+    return variants
+
+
+def _deployed(make: Callable[[], Architecture]) -> Architecture:
+    return make().deployed
+
+
+FAMILY = Family(
+    name="repmlp",
+    title="RepMLPNet",
+    paper="https://arxiv.org/abs/2112.11081",
+    change="One matrix over all places of a map for each set of channels, trained beside convolutions merged into it.",
+    variants=_variants(),
+)
