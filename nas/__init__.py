@@ -1,6 +1,7 @@
 """Architecture search over the MLP family of vision models.
 
-`search` is `nas search` for Python. Nothing heavy is imported until it is used.
+`search` is `nas search` for Python; `baselines` are the competitors that every search has to beat. Nothing heavy is
+imported until it is used.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nas.api import search
+    from nas.competitors import baselines
     from nas.config import SearchConfig
 
-_HOMES = {"SearchConfig": "nas.config", "search": "nas.api"}
-__all__ = ["SearchConfig", "search"]
+_HOMES = {"SearchConfig": "nas.config", "baselines": "nas.competitors", "search": "nas.api"}
+__all__ = ["SearchConfig", "baselines", "search"]
 
 
 def __getattr__(name: str) -> Any:

@@ -255,8 +255,8 @@ class Search:
             attrs={
                 "architecture": architecture.hash,
                 "mixers": mixers_of(choices),
-                "params": architecture.params,
-                "macs": architecture.macs,
+                "params": architecture.deployed.params,
+                "macs": architecture.deployed.macs,
                 "origin": origin,
             },
         )

@@ -152,9 +152,8 @@ def _phase(search: Search) -> str:
 
 
 def _describe(trial: Trial) -> str:
-    return (
-        f"{trial.mixers} {format_count(trial.architecture.params)} params, val acc {100 * trial.figures.accuracy:.2f} %"
-    )
+    params = format_count(trial.architecture.deployed.params)
+    return f"{trial.mixers} {params} params, val acc {100 * trial.figures.accuracy:.2f} %"
 
 
 def _duration(seconds: float) -> str:

@@ -36,7 +36,7 @@ class Trial:
     def figures(self) -> Figures:
         """What its last epoch came to."""
         last = self.epochs[-1]
-        cost = self.architecture.cost
+        cost = self.architecture.deployed.cost
         return Figures(last.nll, last.accuracy, cost.params, cost.macs, self.measured.latency_ms)
 
     @property

@@ -358,9 +358,8 @@ class StudyStore:
         found = session.scalar(sa.select(ArchitectureRow.id).where(ArchitectureRow.hash == architecture.hash))
         if found is not None:
             return found
-        row = ArchitectureRow(
-            hash=architecture.hash, yaml=architecture.to_yaml(), params=architecture.params, macs=architecture.macs
-        )
+        params, macs = architecture.deployed.cost
+        row = ArchitectureRow(hash=architecture.hash, yaml=architecture.to_yaml(), params=params, macs=macs)
         session.add(row)
         session.flush()
         return row.id

@@ -9,9 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from search_space import zoo
     from search_space.architecture import Architecture, Branch, Stage
     from search_space.model import VisionModel, build
-    from search_space.ops import Attention, Cost, Dense, Gating, Permute
+    from search_space.ops import Attention, Cost, Dense, Gating, Permute, RepMLP
+    from search_space.published import load_published
+    from search_space.reparameterize import reparameterize
     from search_space.space import Limits, SearchSpace, list_spaces, load_space
 
 _HOMES = {
@@ -23,12 +26,15 @@ _HOMES = {
     "Gating": "search_space.ops",
     "Limits": "search_space.space",
     "Permute": "search_space.ops",
+    "RepMLP": "search_space.ops",
     "SearchSpace": "search_space.space",
     "Stage": "search_space.architecture",
     "VisionModel": "search_space.model",
     "build": "search_space.model",
     "list_spaces": "search_space.space",
+    "load_published": "search_space.published",
     "load_space": "search_space.space",
+    "reparameterize": "search_space.reparameterize",
 }
 __all__ = [
     "Architecture",
@@ -39,16 +45,22 @@ __all__ = [
     "Gating",
     "Limits",
     "Permute",
+    "RepMLP",
     "SearchSpace",
     "Stage",
     "VisionModel",
     "build",
     "list_spaces",
+    "load_published",
     "load_space",
+    "reparameterize",
+    "zoo",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "zoo":
+        return importlib.import_module("search_space.zoo")
     if name not in _HOMES:
         raise AttributeError(f"module 'search_space' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -66,6 +66,11 @@ class Branch:
         if self.norm == "none":
             object.__setattr__(self, "norm_axis", "channel")
 
+    @property
+    def deployed(self) -> Branch:
+        """The branch that computes the same function at inference."""
+        return self if self.op.deployed is self.op else replace(self, op=self.op.deployed)
+
     def cost(self, shape: TokenShape) -> Cost:
         """Exact cost of norm, op and layer scale at `shape`."""
         params, macs = self.op.cost(shape)

@@ -132,7 +132,7 @@ def sample(space: SearchSpace, rng: random.Random, limits: Limits) -> Architectu
     for _ in range(MAX_DRAWS):
         params = counter.draw(rng)
         architecture = space.decode(params)
-        if limits.allow(architecture.cost):
+        if limits.allow(architecture.deployed.cost):
             return architecture
     space.check_limits(limits)
     return space.complete(params, rng, limits)
@@ -140,12 +140,13 @@ def sample(space: SearchSpace, rng: random.Random, limits: Limits) -> Architectu
 
 def cost_range(space: SearchSpace) -> tuple[Cost, Cost]:
     """The least and the most parameters and MACs of any architecture in the space, each for itself."""
-    return least_cost(space), Cost(*(getattr(_extreme(space, measure, True).cost, measure) for measure in Cost._fields))
+    most = (getattr(_extreme(space, measure, True).deployed.cost, measure) for measure in Cost._fields)
+    return least_cost(space), Cost(*most)
 
 
 def least_cost(space: SearchSpace) -> Cost:
     """The least parameters and MACs of any architecture in the space, each for itself."""
-    return Cost(*(getattr(_extreme(space, measure, False).cost, measure) for measure in Cost._fields))
+    return Cost(*(getattr(_extreme(space, measure, False).deployed.cost, measure) for measure in Cost._fields))
 
 
 def smallest(space: SearchSpace, limits: Limits) -> Architecture:
@@ -157,7 +158,7 @@ def smallest(space: SearchSpace, limits: Limits) -> Architecture:
     space.check_limits(limits)
     for measure in Cost._fields:
         least = _extreme(space, measure, largest=False)
-        if limits.allow(least.cost):
+        if limits.allow(least.deployed.cost):
             return least
     # Both limits bind: every architecture with one least deep stage, as any other contains one of these.
     counter = _counter(space)
@@ -166,7 +167,7 @@ def smallest(space: SearchSpace, limits: Limits) -> Architecture:
             for option in space.options(space.context(net, space.first_shape(net))).all:
                 settings = {f"stage1.{key}": value for key, value in option.settings.items()}
                 found = space.decode({**net, **settings, "stage1.depth": min(counter.depths_of(net))})
-                if limits.allow(found.cost):
+                if limits.allow(found.deployed.cost):
                     return found
     raise SpaceError(f"found no architecture of the space {space.name!r} within {limits}")
 
@@ -182,7 +183,7 @@ def _extreme(space: SearchSpace, measure: str, largest: bool) -> Architecture:
     if key not in space.__dict__:
         pick = max if largest else min
         candidates = _extreme_candidates(space, measure, largest)
-        space.__dict__[key] = pick(candidates, key=lambda found: getattr(found.cost, measure))
+        space.__dict__[key] = pick(candidates, key=lambda found: getattr(found.deployed.cost, measure))
     found: Architecture = space.__dict__[key]
     return found
 
@@ -195,14 +196,16 @@ def _extreme_candidates(space: SearchSpace, measure: str, largest: bool) -> Iter
     nets = [net for net, (before, up_to) in zip(counter.nets, counts, strict=True) if up_to > before]
     scaled = pick(net["layer_scale"] is not None for net in nets)
     placed = pick(net["position"] == "learned" for net in nets)
+    convolved = pick(net.get("conv_bn", False) for net in nets)
     affine = any(net["norm"] in ("layernorm", "affine") for net in nets)
     like: dict[tuple[object, ...], dict[int, dict[str, Any]]] = {}
     for net in nets:
-        # Norms cost the same but for "none", and batchnorm has the fewest options; layer scales and positions add.
+        # Norms cost the same but for "none", and batchnorm has the fewest options; layer scales, positions and the
+        # norms behind convolutions add.
         norm = net["norm"] if net["norm"] in ("none", "batchnorm") else "layernorm"
         if (norm == "batchnorm" and affine) or (net["layer_scale"] is not None) != scaled:
             continue
-        if (net["position"] == "learned") != placed:
+        if (net["position"] == "learned") != placed or net.get("conv_bn", False) != convolved:
             continue
         alone = net["stages"] == 1 and net["drop_path"] > 0
         by_dim = like.setdefault((net["patch"], net["pooling"], norm, alone), {})

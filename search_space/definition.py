@@ -25,7 +25,9 @@ MIXER_SETTINGS: dict[str, Callable[[Value], bool]] = {
     "token_hidden": lambda value: _width(value),
     "token_norm": lambda value: value in ("channel", "token"),
     "expansion": lambda value: _whole(value, 1),
+    "attention_dim": lambda value: _whole(value, 0),
     "weighted": lambda value: isinstance(value, bool),
+    "sharesets": lambda value: _whole(value, 1),
 }
 """The settings that token mixers have of their own, and which values are allowed."""
 
@@ -135,6 +137,7 @@ _NET: dict[str, tuple[Callable[[Value], bool], str]] = {
     "norm": (lambda value: value in get_args(Norm), ", ".join(get_args(Norm))),
     "layer_scale": (lambda value: value == "none" or (_fraction(value) and value != 0), "none, numbers in (0, 1)"),
     "drop_path": (_fraction, "rates in [0, 1)"),
+    "conv_bn": (lambda value: isinstance(value, bool), "true, false"),
     "stages": (lambda value: _whole(value, 1) and isinstance(value, int) and value <= 8, "whole numbers from 1 to 8"),
 }
 _STAGE: dict[str, tuple[Callable[[Value], bool], str]] = {
@@ -143,6 +146,9 @@ _STAGE: dict[str, tuple[Callable[[Value], bool], str]] = {
     "order": (lambda value: value in ("token_first", "channel_first"), "token_first, channel_first"),
 }
 
+OPTIONAL = {"conv_bn": False}
+"""Axes of the network that a space may leave out, and what holds there."""
+
 
 def _read(source: Source) -> SpaceDefinition:
     source.keys((), ("name", "summary", "net", "stage", "scales"), ("name", "net", "stage", "scales"))
@@ -150,8 +156,8 @@ def _read(source: Source) -> SpaceDefinition:
     if not name.replace("_", "").replace("-", "").isalnum():
         raise source.fail(("name",), f"is {name!r}; allowed: letters, digits, '_' and '-'")
     summary = source.typed(("summary",), str, "a sentence") if "summary" in source.data else ""
-    source.keys(("net",), _NET, _NET)
-    net = {axis: _choices(source, ("net", axis), *rule) for axis, rule in _NET.items()}
+    given = source.keys(("net",), _NET, [axis for axis in _NET if axis not in OPTIONAL])
+    net = {axis: _choices(source, ("net", axis), *rule) for axis, rule in _NET.items() if axis in given}
     net["layer_scale"] = tuple(None if value == "none" else value for value in net["layer_scale"])
     net["drop_path"] = tuple(float(value) for value in net["drop_path"] if isinstance(value, (int, float)))
     source.keys(("stage",), (*_STAGE, "mixer"), (*_STAGE, "mixer"))
@@ -169,11 +175,12 @@ def _read_mixers(source: Source) -> dict[str, dict[str, tuple[Value, ...]]]:
     names = [*MIXERS, "none"]
     mixers: dict[str, dict[str, tuple[Value, ...]]] = {}
     for name in source.keys(path, names):
-        settings = MIXERS[name].settings if name != "none" else ()
-        own = source.keys((*path, name), settings, settings)
+        settings, required = (MIXERS[name].settings, MIXERS[name].required) if name != "none" else ((), ())
+        own = source.keys((*path, name), settings, required)
         mixers[name] = {
             setting: _choices(source, (*path, name, setting), MIXER_SETTINGS[setting], f"values of {setting}")
-            for setting in own
+            for setting in settings
+            if setting in own
         }
     if not mixers:
         raise source.fail(path, f"has to name at least one token mixer; {allowed('', names)}")

@@ -39,7 +39,7 @@ def repair(space: SearchSpace, wish: Mapping[str, Any], rng: random.Random, limi
     params = dict(wish)
     while True:
         architecture = _settle(space, params, rng)
-        if limits.allow(architecture.cost):
+        if limits.allow(architecture.deployed.cost):
             return architecture
         smaller = _smaller(space, params)
         if not smaller:
@@ -68,7 +68,7 @@ def mutate(space: SearchSpace, architecture: Architecture, rng: random.Random, l
     by_axis = {
         axis: fit
         for axis, found in _neighbours_by_axis(space, architecture).items()
-        if (fit := [neighbour for neighbour in found if limits.allow(neighbour.cost)])
+        if (fit := [neighbour for neighbour in found if limits.allow(neighbour.deployed.cost)])
     }
     if not by_axis:
         return architecture

@@ -7,13 +7,13 @@ kept. What is left can be counted, drawn from uniformly and looked up in both di
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
-from search_space.architecture import Branch, Norm
+from search_space.architecture import DEFAULT_EPS, Branch, Norm
 from search_space.definition import SpaceDefinition, Value
 from search_space.errors import ArchitectureError
 from search_space.ops import MIXERS, Cost, Dense, TokenShape
@@ -28,6 +28,7 @@ class Context(NamedTuple):
     shape: TokenShape
     norm: Norm
     layer_scale: float | None
+    conv_bn: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,30 +50,25 @@ class Options:
     def __init__(self, definition: SpaceDefinition, context: Context) -> None:
         self.context = context
         self.by_block: dict[tuple[Branch, ...], Option] = {}
-        for settings in _combinations(definition):
-            try:
-                block = make_block(settings, context)
-                for branch in block:
-                    branch.op.check(context.shape)
-            except ArchitectureError:
-                continue
+        for settings, block in _blocks(definition, context):
             self.by_block.setdefault(block, Option(settings, block))
         self.all = tuple(self.by_block.values())
+        self.by_settings = {tuple(option.settings.values()): option for option in self.all}
 
     def extreme(self, measure: Literal["params", "macs"], largest: bool, count: int) -> list[Option]:
         """The `count` options of greatest or least cost."""
         return sorted(self.all, key=lambda option: self.cost(option, measure), reverse=largest)[:count]
 
     def cost(self, option: Option, measure: Literal["params", "macs"]) -> int:
-        """What a block of this context costs."""
+        """What a block of this context costs in its deployed form."""
         cost: int = getattr(self._costs[option.block], measure)
         return cost
 
-    @cached_property
+    @functools.cached_property
     def _costs(self) -> dict[tuple[Branch, ...], Cost]:
         costs: dict[tuple[Branch, ...], Cost] = {}
         for option in self.all:
-            parts = [branch.cost(self.context.shape) for branch in option.block]
+            parts = [branch.deployed.cost(self.context.shape) for branch in option.block]
             costs[option.block] = Cost(sum(part.params for part in parts), sum(part.macs for part in parts))
         return costs
 
@@ -93,36 +89,32 @@ def downsampled(shape: TokenShape) -> TokenShape:
     return TokenShape(shape.grid // 2, 2 * shape.dim, shape.class_token)
 
 
-def make_block(settings: Mapping[str, Any], context: Context) -> tuple[Branch, ...]:
-    """The residual branches that stage settings stand for.
+def _blocks(definition: SpaceDefinition, context: Context) -> Iterator[tuple[Settings, tuple[Branch, ...]]]:
+    """Every block that can exist, with its settings; none of them is without effect."""
 
-    Raises:
-        ArchitectureError: If there is no such block.
-    """
-    shape, norm, layer_scale = context
-    eps = BATCHNORM_EPS if norm == "batchnorm" else 1e-6
-    branches: list[Branch] = []
-    if settings["mixer"] != "none":
-        mixer = MIXERS[settings["mixer"]]
-        mix = mixer.make(shape, **{name: settings[name] for name in mixer.settings})
-        eps = max(eps, mix.eps)
-        branches.append(Branch(mix.op, norm, mix.norm_axis, eps, layer_scale))
-    if settings["channel_ratio"]:
-        dense = Dense("channel", settings["channel_ratio"] * shape.dim)
-        branches.append(Branch(dense, norm, "channel", eps, layer_scale))
-    if not branches:
-        raise ArchitectureError("a block needs a token mixer or a channel MLP")
-    return tuple(reversed(branches)) if settings.get("order") == "channel_first" else tuple(branches)
+    @functools.cache
+    def channel_mlp(ratio: int, eps: float) -> tuple[Branch, ...]:
+        op = Dense("channel", ratio * context.shape.dim, batchnorm=context.conv_bn)
+        return (Branch(op, context.norm, "channel", eps, context.layer_scale),) if ratio else ()
 
-
-def _combinations(definition: SpaceDefinition) -> Iterator[dict[str, Value]]:
-    """Every combination of settings, with no setting in it that is without effect."""
     for mixer, own in definition.mixers.items():
         for values in itertools.product(*own.values()):
+            settings: dict[str, Any] = dict(zip(own, values, strict=True))
+            eps = BATCHNORM_EPS if context.norm == "batchnorm" else DEFAULT_EPS
+            token: tuple[Branch, ...] = ()
+            if mixer != "none":
+                try:
+                    mix = MIXERS[mixer].make(context.shape, **settings)
+                    mix.op.check(context.shape)
+                    eps = max(eps, mix.eps)
+                    token = (Branch(mix.op, context.norm, mix.norm_axis, eps, context.layer_scale),)
+                except ArchitectureError:
+                    continue
             for ratio in definition.stage["channel_ratio"]:
-                settings = {"mixer": mixer, **dict(zip(own, values, strict=True)), "channel_ratio": ratio}
-                if mixer == "none" or ratio == 0:
-                    yield settings
-                else:
+                block = token + channel_mlp(ratio, eps)
+                chosen = {"mixer": mixer, **settings, "channel_ratio": ratio}
+                if len(block) == 1:
+                    yield chosen, block
+                elif len(block) == 2:
                     for order in definition.stage["order"]:
-                        yield {**settings, "order": order}
+                        yield {**chosen, "order": order}, block if order == "token_first" else block[::-1]

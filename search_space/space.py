@@ -51,7 +51,7 @@ class Axis:
 
 
 class Limits(NamedTuple):
-    """Upper limits on exact cost; None for none."""
+    """Upper limits on exact cost, as deployed; None for none."""
 
     max_params: int | None = None
     max_macs: int | None = None
@@ -156,12 +156,13 @@ class SearchSpace:
         for number in range(1, params["stages"] + 1):
             downsample: Downsample = self._choice(params, f"stage{number}.downsample") if number > 1 else "none"
             if downsample == "conv2":
+                downsample = "conv2_bn_relu" if params.get("conv_bn") else "conv2"
                 if not can_downsample(shape):
                     raise SpaceError(f"stage{number}.downsample is conv2, but {_why_no_downsampling(shape)}")
                 shape = downsampled(shape)
             options = self.options(self.context(params, shape))
             settings = {key: self._choice(params, f"stage{number}.{key}") for key in self._active(params, number)}
-            option = next((option for option in options.all if option.settings == settings), None)
+            option = options.by_settings.get(tuple(settings.values()))
             if option is None:
                 raise SpaceError(f"stage {number} cannot be {_show(settings)} on {_show_shape(shape)}")
             if previous is not None and downsample == "none" and option.block == previous.block:
@@ -183,6 +184,7 @@ class SearchSpace:
             stages=tuple(stages),
             in_channels=self.in_channels,
             classes=self.classes,
+            stem="conv_bn_relu" if params.get("conv_bn") else "conv",
             class_token=class_token,
             position=params["position"],
             pooling=params["pooling"],
@@ -207,15 +209,17 @@ class SearchSpace:
             "norm": architecture.final_norm,
             "layer_scale": layer_scale,
             "drop_path": architecture.drop_path,
+            "conv_bn": architecture.stem == "conv_bn_relu",
             "stages": len(architecture.stages),
         }
+        params = {name: value for name, value in params.items() if name in self._axes_by_name}
         for name in params:
             self._choice(params, name)
         for number, (stage, shape) in enumerate(architecture.shapes(), start=1):
             option = self.options(self.context(params, shape)).by_block.get(stage.block)
             if option is None:
                 raise SpaceError(f"the block of stage {number} is not one of the space {self.name!r}")
-            here: Params = {"downsample": stage.downsample} if number > 1 else {}
+            here: Params = {"downsample": "conv2" if stage.stride == 2 else stage.downsample} if number > 1 else {}
             here |= {"depth": stage.depth, **option.settings}
             params |= {f"stage{number}.{key}": value for key, value in here.items()}
         if self.decode(params) != architecture:
@@ -309,7 +313,7 @@ class SearchSpace:
 
     def context(self, params: Mapping[str, Any], shape: TokenShape) -> Context:
         """The context of a stage on `shape`."""
-        return Context(shape, params["norm"], params["layer_scale"])
+        return Context(shape, params["norm"], params["layer_scale"], params.get("conv_bn", False))
 
     def _active(self, params: Mapping[str, Any], number: int) -> list[str]:
         mixer = self._choice(params, f"stage{number}.mixer")

@@ -70,7 +70,7 @@ def describe(space: Any) -> str:
         stage = point.stages[0]
         lines.append(
             f"  {name:<10} patch {point.patch}, width {stage.dim}, depth {point.depth}: "
-            f"{format_count(point.params)} parameters, {format_count(point.macs)} MACs"
+            f"{format_count(point.deployed.params)} parameters, {format_count(point.deployed.macs)} MACs"
         )
     return "\n".join(lines)
 

@@ -113,7 +113,7 @@ def describe(entry: Entry) -> str:
         f"parameters      {architecture.params:,}",
         f"MACs            {architecture.macs:,} an image",
         f"MACs/parameter  {entry.macs_per_param:.1f}",
-        f"image sizes     {'this one only: weights have the number of tokens in their shape' if _fixed(entry) else 'any'}",
+        f"image sizes     {'this one only, as weights depend on the number of tokens' if _fixed(entry) else 'any'}",
         f"hash            {architecture.hash}",
     ]
     if published != type(published)():

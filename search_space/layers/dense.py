@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -10,7 +12,7 @@ from search_space.layers.common import TokenBatchNorm
 from search_space.layers.registry import register_layer
 from search_space.ops import Dense, TokenShape
 
-ACTIVATIONS = {"gelu": functional.gelu, "silu": functional.silu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "silu": functional.silu}
 
 
 @register_layer(Dense)

@@ -59,7 +59,8 @@ class RepMLPLayer(nn.Module):
         n-th unit image.
         """
         state = {name: value for name, value in self.state_dict().items() if name.startswith("gate")}
-        weight, bias = self.weight, torch.zeros_like(self.weight[..., 0])
+        weight: Tensor = self.weight
+        bias = torch.zeros_like(weight[..., 0])
         if self.norm is not None:
             scale, shift = _scale_and_shift(self.norm)
             weight, bias = weight * scale.view(-1, 1, 1), bias + shift.view(-1, 1)

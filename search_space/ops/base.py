@@ -8,6 +8,7 @@ B batch, N tokens (class token included), C channels.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
@@ -122,10 +123,19 @@ class Mix(NamedTuple):
 
 
 class Mixer(NamedTuple):
-    """A token mixer as search spaces name it: the settings of its own, and what they make of a shape."""
+    """A token mixer as search spaces name it: the settings of its own, and what they make of a shape.
+
+    A space may leave out a setting for which `make` has a default.
+    """
 
     settings: tuple[str, ...]
     make: Callable[..., Mix]
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The settings that a space has to give choices for."""
+        parameters = inspect.signature(self.make).parameters
+        return tuple(name for name in self.settings if parameters[name].default is inspect.Parameter.empty)
 
 
 MIXERS: dict[str, Mixer] = {}

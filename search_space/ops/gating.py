@@ -49,6 +49,6 @@ class Gating(Op):
 
 
 @register_mixer("gating", "expansion", "attention_dim")
-def gating(shape: TokenShape, expansion: int, attention_dim: int) -> Mix:
+def gating(shape: TokenShape, expansion: int, attention_dim: int = 0) -> Mix:
     """GMLP's block, with aMLP's attention if its width is not 0; 6 in the papers, usually without a channel MLP."""
     return Mix(Gating(expansion * shape.dim, attention_dim=attention_dim))

@@ -1,4 +1,4 @@
-"""gMLP and aMLP (https://arxiv.org/abs/2105.08050). Reference code: timm `SpatialGatingBlock`, lucidrains/g-mlp-pytorch.
+"""gMLP and aMLP (https://arxiv.org/abs/2105.08050). Reference code: timm `mlp_mixer.py`, lucidrains/g-mlp-pytorch.
 
 The paper has aMLP for language only; the vision models here put its attention of width 64 into the gMLP of each size.
 """

@@ -18,7 +18,7 @@ SPACE = """
 name: made
 net:
   {{patch: {patch}, pooling: [gap], position: [none], norm: [layernorm], layer_scale: [none], drop_path: {drop_path},
-   stages: {stages}}}
+   stages: {stages}, conv_bn: {conv_bn}}}
 stage:
   downsample: {downsample}
   mixer: {mixer}
@@ -32,7 +32,7 @@ scales:
 def make(**changes: str) -> SearchSpace:
     """A space for 8 x 8 images with 1 channel and 10 classes, with one mixer and one width but for changes."""
     settings = {"patch": "[2]", "drop_path": "[0.0]", "stages": "[1]", "downsample": "[none]", "ratio": "[0]"}
-    settings |= {"mixer": "{attention: {heads: [1]}}", "dim": "[8]"}
+    settings |= {"mixer": "{attention: {heads: [1]}}", "dim": "[8]", "conv_bn": "[false]"}
     return parse_space(SPACE.format(**{**settings, **changes}), image_size=8, in_channels=1, classes=10)
 
 
@@ -62,6 +62,9 @@ def test_the_range_of_costs_is_that_of_the_list(tiny_space: SearchSpace, tiny_li
         ({"mixer": "{attention: {heads: [1, 2, 3]}}"}, 2),  # 3 does not divide 8
         ({"mixer": "{attention: {heads: [1]}, linear: {}, none: {}}"}, 2),  # a block needs a branch
         ({"ratio": "[0, 2, 4]"}, 3),
+        ({"ratio": "[0, 2]", "conv_bn": "[false, true]"}, 4),  # the stem alone tells them apart
+        ({"mixer": "{repmlp: {sharesets: [1, 2, 3, 8]}}"}, 3),  # 3 does not divide 8
+        ({"mixer": "{gating: {expansion: [2, 4], attention_dim: [0, 8]}}"}, 4),
         ({"mixer": "{none: {}}", "ratio": "[0, 2, 4]"}, 2),
         ({"mixer": "{mlp: {token_hidden: [C, 2C, 2N], token_norm: [channel]}}"}, 3),
         ({"mixer": "{mlp: {token_hidden: [2C, N], token_norm: [channel]}}"}, 1),  # both 16
@@ -102,6 +105,9 @@ def test_stochastic_depth_counts_only_where_it_does_something() -> None:
         ({"stages": "[2]", "downsample": "[none, conv2]"}, (8, 8)),
         # Only the smaller patch leaves a grid that can be halved.
         ({"patch": "[2, 8]", "stages": "[1, 2]", "downsample": "[conv2]"}, (8, 8)),
+        # The deployed form of RepMLP counts, and the norms behind convolutions.
+        ({"mixer": "{repmlp: {sharesets: [1, 4]}, linear: {}}", "conv_bn": "[false, true]", "ratio": "[0, 2]"}, (8, 8)),
+        ({"mixer": "{repmlp: {sharesets: [2]}}", "stages": "[1, 2]", "downsample": "[conv2]"}, (8, 8)),
         ({"patch": "[2, 4]", "stages": "[2, 3]", "mixer": "{linear: {}, permute: {weighted: [true]}}"}, (8, 8)),
     ],
 )
@@ -114,9 +120,10 @@ def test_the_range_of_costs_of_odd_spaces_is_that_of_their_members(
     members = {space.sample(rng) for _ in range(60 * space.size)}
     assert len(members) == space.size < 20
     low, high = space.cost_range()
-    assert low == Cost(min(a.params for a in members), min(a.macs for a in members))
-    assert high == Cost(max(a.params for a in members), max(a.macs for a in members))
-    assert min(members, key=lambda a: a.params).stages[0].dim == dims[0]
+    costs = [member.deployed.cost for member in members]
+    assert low == Cost(min(cost.params for cost in costs), min(cost.macs for cost in costs))
+    assert high == Cost(max(cost.params for cost in costs), max(cost.macs for cost in costs))
+    assert min(members, key=lambda a: a.deployed.params).stages[0].dim == dims[0]
 
 
 @pytest.mark.parametrize(
