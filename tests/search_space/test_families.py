@@ -105,7 +105,13 @@ def test_no_family_is_made_shallow_where_a_coarser_grid_leaves_room_for_depth(
     coarsest = max(space.axis("patch").values)
     narrowest = min(dim for dim in space.axis("dim").values if dim % (space.image_size // coarsest) == 0)
     for name, point in points.items():
-        smallest = {**space.encode(point), "patch": coarsest, "dim": narrowest, "stage1.depth": LEAST_DEPTH, "stages": 1}
+        smallest = {
+            **space.encode(point),
+            "patch": coarsest,
+            "dim": narrowest,
+            "stage1.depth": LEAST_DEPTH,
+            "stages": 1,
+        }
         smallest |= {"stage1.heads": 1} if name == "vit" else {}
         smallest |= {"stage1.sharesets": 1} if name == "repmlp" else {}
         if space.limits.allow(space.decode(smallest).deployed.cost):

@@ -1,0 +1,95 @@
+"""Reading weights that others have published, without running anything that a file may contain."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import struct
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from search_space.errors import WeightsError
+
+_NESTINGS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
+_DEEPEST = 3
+_PREFIXES = ("module.", "_orig_mod.")
+_ZIP = b"PK\x03\x04"
+_DAMAGE = (
+    *(pickle.UnpicklingError, struct.error, EOFError, OSError, RuntimeError, ValueError, TypeError),
+    *(LookupError, AttributeError, ArithmeticError, AssertionError, MemoryError),
+)
+"""What torch.load raises for files that are not its own, depending on the bytes."""
+
+
+def read_weights(weights: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any], str, list[str]]:
+    """The state dict in a file or a checkpoint.
+
+    A file that ends in ``.safetensors`` is read as such, any other with torch.load(weights_only=True). Both are mapped
+    into memory rather than read where the format allows it. A state dict may lie in ``state_dict_ema``, ``model_ema``,
+    ``state_dict``, ``model_state_dict`` or ``model`` (the first of these), and all its names may begin with
+    ``module.`` (DataParallel) or ``_orig_mod.`` (torch.compile).
+
+    Returns:
+        Values by name, not all of them tensors perhaps; what to call them in messages; notes on choices made.
+
+    Raises:
+        WeightsError: If the file is missing, damaged, or holds anything but weights.
+    """
+    origin = "the mapping given" if isinstance(weights, Mapping) else str(weights)
+    content = weights if isinstance(weights, Mapping) else _read(Path(weights))
+    notes: list[str] = []
+    for _ in range(_DEEPEST):
+        found = [name for name in _NESTINGS if isinstance(content, Mapping) and isinstance(content.get(name), Mapping)]
+        content = content[found[0]] if found else content
+        notes += [f"of {' and '.join(found)}, {found[0]} was loaded"] if len(found) > 1 else []
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{origin} does not hold weights: a {type(content).__name__}, not tensors by name")
+    state = {str(name): value for name, value in content.items()}
+    if not any(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{origin} does not hold weights: there is no tensor among its {len(state)} entries")
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state, origin, notes
+
+
+def _read(path: Path) -> Any:
+    """What a file holds."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_ZIP))
+    except FileNotFoundError:
+        raise WeightsError(f"there are no weights at {path}") from None
+    except IsADirectoryError:
+        raise WeightsError(f"{path} is a folder, not a file of weights") from None
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
+    if not start:
+        raise WeightsError(f"{path} is empty")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, about how the file was written
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=start == _ZIP)
+    except safetensors.SafetensorError as error:
+        raise WeightsError(f"{path} is damaged, or not a safetensors file: {_first_sentence(error)}") from error
+    except _DAMAGE as error:
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        if code:
+            reason = f"it holds Python objects ({code[1]}), which could run code; only tensors are read"
+            raise WeightsError(f"{path} was not loaded: {reason}") from error
+        # Only torch's RuntimeErrors name a cause; its text on a broken pickle is advice to let it run code.
+        reason = _first_sentence(error) if isinstance(error, RuntimeError) else "not what torch.save writes"
+        raise WeightsError(f"{path} is damaged, or not a file of weights: {reason}") from error
+
+
+def _first_sentence(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0].partition(". ")[0].rstrip(".") or type(error).__name__
