@@ -236,7 +236,7 @@ def _merge(architecture: Architecture, weights: Path, output: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     from search_space.model import build
-    from search_space.reparameterize import reparameterize
+    from search_space.deployment import reparameterize
 
     model = build(architecture)
     try:

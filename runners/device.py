@@ -53,6 +53,8 @@ def synchronize(device: torch.device) -> None:
     """Wait until everything queued on the device is done, before reading a clock."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 @cache

@@ -1,9 +1,11 @@
-"""How long a forward pass of one image takes."""
+"""How long a forward pass takes."""
 
 from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -12,6 +14,10 @@ from search_space.model import VisionModel
 
 WARM_UP = 10
 REPEATS = 50
+MIN_PASSES = 5
+MAX_PASSES = 1000
+WARM_UP_SHARE = 0.2
+"""Share of the time for measuring after which no further pass warms up."""
 
 
 @torch.inference_mode()
@@ -29,12 +35,67 @@ def measure_latency_ms(model: VisionModel, device: torch.device) -> float:
     model.eval()
     for _ in range(WARM_UP):
         model(image)
-    times = []
-    for _ in range(REPEATS):
-        synchronize(device)
-        started = time.perf_counter()
-        model(image)
-        synchronize(device)
-        times.append(time.perf_counter() - started)
+    times = [_seconds(lambda: model(image), device) for _ in range(REPEATS)]
     model.train(was_training)
     return 1000 * statistics.median(times)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Wall times of equal passes, in milliseconds.
+
+    Attributes:
+        median_ms: Their median.
+        quartiles_ms: Their first and third quartile.
+        passes: How many there were.
+        warm_up: How many passes were made before, and not counted.
+    """
+
+    median_ms: float
+    quartiles_ms: tuple[float, float]
+    passes: int
+    warm_up: int
+
+
+@torch.inference_mode()
+def time_in_turn(passes: Sequence[Callable[[], object]], device: torch.device, seconds: float) -> list[Timing]:
+    """Time several things in turn (a, b, a, b, ...), so that whatever drifts meets all of them alike.
+
+    Args:
+        passes: What to time, in inference mode.
+        device: Where it computes.
+        seconds: Time for each of them, warm-up included; at least MIN_PASSES are counted, and at most MAX_PASSES.
+    """
+    warm_ups = [_warm_up(one, device, WARM_UP_SHARE * seconds) for one in passes]
+    times: list[list[float]] = [[] for _ in passes]
+    until = time.perf_counter() + (1 - WARM_UP_SHARE) * seconds * len(passes)
+    for number in range(MAX_PASSES):
+        if number >= MIN_PASSES and time.perf_counter() > until:
+            break
+        for own, one in zip(times, passes, strict=True):
+            own.append(_seconds(one, device))
+    return [_timing(own, warm_up) for own, warm_up in zip(times, warm_ups, strict=True)]
+
+
+def _warm_up(one: Callable[[], object], device: torch.device, seconds: float) -> int:
+    """Make passes until the time is over or there are enough; how many there were, at least one."""
+    until = time.perf_counter() + seconds
+    for number in range(1, WARM_UP + 1):
+        _seconds(one, device)
+        if time.perf_counter() > until:
+            return number
+    return WARM_UP
+
+
+def _timing(times: Sequence[float], warm_up: int) -> Timing:
+    lower, median, upper = statistics.quantiles(times, n=4, method="inclusive")
+    return Timing(1000 * median, (1000 * lower, 1000 * upper), len(times), warm_up)
+
+
+def _seconds(one: Callable[[], object], device: torch.device) -> float:
+    """Wall time of one pass."""
+    synchronize(device)
+    started = time.perf_counter()
+    one()
+    synchronize(device)
+    return time.perf_counter() - started

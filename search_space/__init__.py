@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from search_space import zoo
     from search_space.architecture import Architecture, Branch, Stage
+    from search_space.deployment import reparameterize
     from search_space.model import VisionModel, build
     from search_space.ops import Attention, Cost, Dense, Gating, Permute, RepMLP
     from search_space.published import load_published
-    from search_space.reparameterize import reparameterize
     from search_space.space import Limits, SearchSpace, list_spaces, load_space
 
 _HOMES = {
@@ -34,7 +34,7 @@ _HOMES = {
     "list_spaces": "search_space.space",
     "load_published": "search_space.published",
     "load_space": "search_space.space",
-    "reparameterize": "search_space.reparameterize",
+    "reparameterize": "search_space.deployment",
 }
 __all__ = [
     "Architecture",

@@ -276,6 +276,8 @@ class Architecture:
             del data["drop_path_schedule"]
         if self.position_grid is None:
             del data["position_grid"]
+        if self.stem == "conv":
+            del data["stem"]
         return data
 
     def to_yaml(self) -> str:
@@ -346,7 +348,7 @@ class Architecture:
             )
             require(
                 stage.dim == dim or stage.downsample != "none",
-                f"{at}dim changes from {dim} to {stage.dim}, which needs downsample: conv1 or conv2",
+                f"{at}dim changes from {dim} to {stage.dim}, which needs a downsample other than none",
             )
             require(grid % stage.stride == 0, f"{at}a grid of {grid} x {grid} tokens cannot be halved")
             grid //= stage.stride

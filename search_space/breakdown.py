@@ -11,7 +11,7 @@ from search_space.architecture import Architecture, Branch, Stage
 from search_space.ops import Cost, Dense, Op, TokenShape
 from search_space.ops.base import linear
 
-_NORMS = {"layernorm": "LayerNorm", "affine": "Affine", "batchnorm": "BatchNorm"}
+NORMS = {"layernorm": "LayerNorm", "affine": "Affine", "batchnorm": "BatchNorm"}
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,15 @@ def macs_exponents(architectures: Sequence[Architecture]) -> dict[str, float]:
     return {name: power for name, power in fitted.items() if power is not None}
 
 
+def steps(branch: Branch, shape: TokenShape) -> Iterator[str]:
+    """What a branch does to the residual stream, step by step: norm, op, layer scale."""
+    if branch.norm != "none":
+        yield NORMS[branch.norm] + (" over tokens" if branch.norm_axis == "token" else "")
+    yield from branch.op.steps(shape)
+    if branch.layer_scale is not None:
+        yield "times gamma"
+
+
 def _rows(architecture: Architecture) -> Iterator[Row]:
     shapes = list(architecture.shapes())
     (first, shape), last = shapes[0], shapes[-1]
@@ -130,7 +139,7 @@ def _rows(architecture: Architecture) -> Iterator[Row]:
             yield Row(
                 branch_key(number, index),
                 label(branch.op),
-                tuple(_steps(branch, shape)),
+                tuple(steps(branch, shape)),
                 shape.tokens,
                 stage.dim,
                 branch.cost(shape).times(stage.depth),
@@ -142,7 +151,7 @@ def _rows(architecture: Architecture) -> Iterator[Row]:
         dim = stage.dim
     if architecture.final_norm != "none":
         tokens = 1 if architecture.norm_after_pooling else last[1].tokens
-        yield Row("norm", "final norm", (_NORMS[architecture.final_norm],), tokens, dim, Cost(2 * dim, 0))
+        yield Row("norm", "final norm", (NORMS[architecture.final_norm],), tokens, dim, Cost(2 * dim, 0))
     pooling = "class token" if architecture.pooling == "class_token" else "mean over tokens"
     words = (f"{pooling}, fc {dim} -> {architecture.classes}",)
     yield Row("head", "head", words, 1, dim, linear(dim, architecture.classes, 1))
@@ -170,11 +179,3 @@ def _convolution(side: int, in_dim: int, shape: TokenShape, bn_relu: bool) -> Co
 
 def _convolution_words(side: int, bn_relu: bool) -> tuple[str, ...]:
     return (f"conv {side} x {side}", *(("BatchNorm", "ReLU") if bn_relu else ()))
-
-
-def _steps(branch: Branch, shape: TokenShape) -> Iterator[str]:
-    if branch.norm != "none":
-        yield _NORMS[branch.norm] + (" over tokens" if branch.norm_axis == "token" else "")
-    yield from branch.op.steps(shape)
-    if branch.layer_scale is not None:
-        yield "times gamma"

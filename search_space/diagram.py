@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from search_space.architecture import Architecture, Branch
+from search_space.breakdown import NORMS, steps
 from search_space.ops import TokenShape
-
-_NORMS = {"layernorm": "LayerNorm", "affine": "Affine", "batchnorm": "BatchNorm"}
 
 
 def diagram(architecture: Architecture) -> str:
@@ -33,26 +32,18 @@ def diagram(architecture: Architecture) -> str:
 def block_lines(block: tuple[Branch, ...], shape: TokenShape) -> Iterator[str]:
     """The branches of a block, one step a line."""
     for branch in block:
-        steps = [*_norm(branch), *branch.op.steps(shape)]
-        if branch.layer_scale is not None:
-            steps.append(f"times gamma (C, from {branch.layer_scale:g})")
-        yield f"├─╮ {steps[0]}"
-        yield from (f"│ │ {step}" for step in steps[1:])
+        first, *others = steps(branch, shape)
+        yield f"├─╮ {first}"
+        yield from (f"│ │ {step}" for step in others)
         yield "⊕─╯"
-
-
-def _norm(branch: Branch) -> list[str]:
-    if branch.norm == "none":
-        return []
-    return [_NORMS[branch.norm] + (" over tokens" if branch.norm_axis == "token" else "")]
 
 
 def _head(architecture: Architecture) -> list[str]:
     last = architecture.stages[-1].dim
-    norm = [] if architecture.final_norm == "none" else [_NORMS[architecture.final_norm]]
+    norm = [] if architecture.final_norm == "none" else [NORMS[architecture.final_norm]]
     pooling = ["take the class token" if architecture.pooling == "class_token" else "mean over the tokens"]
-    steps = pooling + norm if architecture.norm_after_pooling else norm + pooling
-    return [", ".join(steps), f"fc {last} -> {architecture.classes}"]
+    order = pooling + norm if architecture.norm_after_pooling else norm + pooling
+    return [", ".join(order), f"fc {last} -> {architecture.classes}"]
 
 
 def _tokens(shape: TokenShape) -> str:

@@ -58,8 +58,11 @@ class ExportError(NasError):
     """An export that could not be written or verified."""
 
 
+MOST_NAMED, SOME = 32, 5
+
+
 def allowed(value: object, choices: Iterable[object]) -> str:
-    """Say what is allowed, and which allowed choice `value` is nearest to.
+    """Say what is allowed (of very many choices the nearest), and which allowed choice `value` is nearest to.
 
     Returns:
         A clause such as ``allowed: gap, class_token; did you mean 'gap'?``.
@@ -67,4 +70,7 @@ def allowed(value: object, choices: Iterable[object]) -> str:
     names = [str(choice) for choice in choices]
     near = difflib.get_close_matches(str(value), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
+    if len(names) > MOST_NAMED:
+        some = difflib.get_close_matches(str(value), names, n=SOME, cutoff=0)
+        return f"allowed: {len(names)} names such as {', '.join(some)}{hint}"
     return f"allowed: {', '.join(names)}{hint}"

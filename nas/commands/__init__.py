@@ -14,6 +14,9 @@ COMMANDS = {
     "dashboard": "Look at the studies in the Optuna dashboard.",
     "export": "Export an architecture with its weights, verified.",
     "spaces": "List, show and check search spaces.",
+    "profile": "Show what an architecture costs, piece by piece.",
+    "compare": "Show the costs of architectures side by side.",
+    "zoo": "List the published models, or show one.",
 }
 
 

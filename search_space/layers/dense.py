@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from search_space.layers.common import TokenBatchNorm
+from search_space.layers.common import TokenBatchNorm, TokenLinear
 from search_space.layers.registry import register_layer
 from search_space.ops import Dense, TokenShape
 
@@ -17,18 +17,18 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "
 
 @register_layer(Dense)
 class DenseLayer(nn.Module):
-    """(B, N, C) -> (B, N, C); with axis "token" it works on the transposed view."""
+    """(B, N, C) -> (B, N, C)."""
 
     def __init__(self, op: Dense, shape: TokenShape) -> None:
         super().__init__()
-        self.over_tokens, self.glu = op.axis == "token", op.glu
+        self.glu, self.hidden_axis = op.glu, 1 if op.axis == "token" else 2
+        linear, width = (TokenLinear, shape.tokens) if op.axis == "token" else (nn.Linear, shape.dim)
         self.activation = ACTIVATIONS[op.activation]
-        width = shape.tokens if self.over_tokens else shape.dim
         hidden = width if op.hidden is None else op.hidden
         inner = hidden // 2 if op.glu else hidden
-        self.fc1 = nn.Linear(width, hidden, bias=op.bias)
+        self.fc1 = linear(width, hidden, bias=op.bias)
         self.norm1 = TokenBatchNorm(hidden) if op.batchnorm else None
-        self.fc2 = None if op.hidden is None else nn.Linear(inner, width, bias=op.bias)
+        self.fc2 = None if op.hidden is None else linear(inner, width, bias=op.bias)
         self.norm2 = TokenBatchNorm(width) if op.batchnorm and op.hidden is not None else None
 
     @torch.no_grad()
@@ -41,18 +41,16 @@ class DenseLayer(nn.Module):
                 self.fc1.bias[gate].fill_(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.over_tokens:
-            x = x.transpose(1, 2)
         x = self.fc1(x)
         if self.norm1 is not None:
             x = self.norm1(x)
         if self.fc2 is not None:
             if self.glu:
-                x, gate = x.chunk(2, dim=-1)
+                x, gate = x.chunk(2, dim=self.hidden_axis)
                 x = x * self.activation(gate)
             else:
                 x = self.activation(x)
             x = self.fc2(x)
             if self.norm2 is not None:
                 x = self.norm2(x)
-        return x.transpose(1, 2) if self.over_tokens else x
+        return x

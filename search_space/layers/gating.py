@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from search_space.layers.common import TokenLinear
 from search_space.layers.registry import register_layer
 from search_space.ops import Gating, TokenShape
 
@@ -19,7 +20,7 @@ class GatingLayer(nn.Module):
         half = op.hidden // 2
         self.fc1 = nn.Linear(shape.dim, op.hidden)
         self.norm = nn.LayerNorm(half, eps=op.gate_eps)
-        self.spatial = nn.Linear(shape.tokens, shape.tokens)
+        self.spatial = TokenLinear(shape.tokens, shape.tokens)
         self.fc2 = nn.Linear(half, shape.dim)
         self.attention = _TinyAttention(shape.dim, op.attention_dim, half) if op.attention_dim else None
 
@@ -31,7 +32,7 @@ class GatingLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         u, v = functional.gelu(self.fc1(x)).chunk(2, dim=-1)
-        v = self.spatial(self.norm(v).transpose(1, 2)).transpose(1, 2)
+        v = self.spatial(self.norm(v))
         if self.attention is not None:
             v = v + self.attention(x)
         return self.fc2(u * v)

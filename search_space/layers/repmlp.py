@@ -60,7 +60,7 @@ class RepMLPLayer(nn.Module):
         """
         state = {name: value for name, value in self.state_dict().items() if name.startswith("gate")}
         weight: Tensor = self.weight
-        bias = torch.zeros_like(weight[..., 0])
+        bias = torch.zeros_like(weight[..., 0]) if self.bias is None else self.bias
         if self.norm is not None:
             scale, shift = _scale_and_shift(self.norm)
             weight, bias = weight * scale.view(-1, 1, 1), bias + shift.view(-1, 1)

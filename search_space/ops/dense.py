@@ -80,14 +80,12 @@ class Dense(Op):
         return (f"fc {width} -> {self.hidden}{over}", *norm, middle, f"fc {inner} -> {width}{over}", *norm)
 
     def at(self, shape: TokenShape, other: TokenShape) -> Dense:
-        """FF-only's hidden width is a multiple of N and follows it; MLP-Mixer's, one of C / 2, stays."""
-        follows = (
-            self.axis == "token"
-            and self.hidden is not None
-            and self.hidden % shape.tokens == 0
-            and (shape.dim < 2 or self.hidden % (shape.dim // 2) != 0)
-        )
-        return replace(self, hidden=self.hidden // shape.tokens * other.tokens) if follows and self.hidden else self
+        """Along tokens, a hidden width of C/2, C, 2C or 4C stays (MLP-Mixer), a multiple of N follows (FF-only)."""
+        if self.axis == "channel" or self.hidden is None or self.hidden % shape.tokens:
+            return self
+        if self.hidden in (shape.dim // 2, shape.dim, 2 * shape.dim, 4 * shape.dim):
+            return self
+        return replace(self, hidden=self.hidden // shape.tokens * other.tokens)
 
     def _width(self, shape: TokenShape) -> tuple[int, int]:
         """Its width, and at how many places it is applied."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from search_space.ops.base import Cost, Mix, Op, TokenShape, linear, register_mixer, register_op, require
 
@@ -63,6 +64,12 @@ class RepMLP(Op):
         convs = tuple(f"+ BN(conv {kernel} x {kernel})" for kernel in self.kernels)
         gate = f"* sigmoid(fc {c} -> {inner} -> {c} of the mean)"
         return (matrix if self.deploy else f"BN({matrix})", *convs, gate)
+
+    def settings(self) -> dict[str, Any]:
+        settings = super().settings()
+        if self.deploy:
+            del settings["kernels"]
+        return settings
 
     @property
     def deployed(self) -> RepMLP:

@@ -22,9 +22,22 @@ EXAMPLES: dict[str, tuple[dict[str, Any], ...]] = {
         {"axis": "channel"},
         {"axis": "token", "hidden": 5},
         {"axis": "channel", "hidden": 7, "bias": False},
+        {"axis": "channel", "hidden": 6, "activation": "silu"},
+        {"axis": "token", "hidden": 10, "glu": True},
+        {"axis": "channel", "hidden": 6, "glu": True, "activation": "silu", "bias": False},
+        {"axis": "channel", "hidden": 7, "batchnorm": True},
+        {"axis": "channel", "hidden": 6, "glu": True, "batchnorm": True},
+        {"axis": "channel", "batchnorm": True},
     ),
-    "gating": ({"hidden": 24}, {"hidden": 6, "gate_eps": 1e-3}),
+    "gating": ({"hidden": 24}, {"hidden": 6, "gate_eps": 1e-3}, {"hidden": 12, "attention_dim": 3}),
     "permute": ({"segments": 4}, {"segments": 4, "weighted": False}, {"segments": 4, "bias": True}),
+    "repmlp": (
+        {"sharesets": 1},
+        {"sharesets": 2, "kernels": ()},
+        {"sharesets": 4, "kernels": (3, 5)},
+        {"sharesets": 8, "reduction": 2},
+        {"sharesets": 2, "deploy": True},
+    ),
 }
 """Settings of every op that can stand on a 4 x 4 grid of 8 channels. A new op needs a line here."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import random
 import subprocess
@@ -18,7 +19,7 @@ import torch
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.errors import ArchitectureError
 from search_space.model import VisionModel, build
-from search_space.ops import Attention, Dense, Gating, Op, Permute, TokenShape
+from search_space.ops import Attention, Dense, Gating, Op, Permute, RepMLP, TokenShape
 
 Make = Callable[..., Architecture]
 PUBLISHED = Path(__file__).with_name("published.csv")
@@ -44,14 +45,15 @@ def resmlp(patch: int, dim: int, depth: int) -> Architecture:
     return Architecture(224, patch, (Stage(depth, dim, block),), final_norm="affine")
 
 
-def gmlp(dim: int) -> Architecture:
-    return Architecture(224, 16, (Stage(30, dim, (Branch(Gating(6 * dim)),)),))
+def gmlp(dim: int, attention_dim: int = 0) -> Architecture:
+    block = (Branch(Gating(6 * dim, attention_dim=attention_dim)),)
+    return Architecture(224, 16, (Stage(30, dim, block),))
 
 
-def ff_only(dim: int) -> Architecture:
-    tokens = 14 * 14 + 1
+def ff_only(patch: int, dim: int, depth: int, position_grid: int | None = None) -> Architecture:
+    tokens = (224 // patch) ** 2 + 1
     block = (Branch(Dense("channel", 4 * dim)), Branch(Dense("token", 4 * tokens), norm_axis="token"))
-    return Architecture(224, 16, (Stage(12, dim, block),), **WITH_TOKEN)
+    return Architecture(224, patch, (Stage(depth, dim, block),), position_grid=position_grid, **WITH_TOKEN)
 
 
 def vip(patch: int, depths: tuple[int, ...], dims: tuple[int, ...], segments: tuple[int, ...]) -> Architecture:
@@ -64,6 +66,15 @@ def vip(patch: int, depths: tuple[int, ...], dims: tuple[int, ...], segments: tu
             entry = "conv2"
         stages.append(Stage(depth, dim, tuple(Branch(op, eps=1e-5) for op in ops), entry))
     return Architecture(224, patch, tuple(stages), final_eps=1e-5)
+
+
+def repmlpnet(image_size: int, dim: int, depths: tuple[int, ...], sets: tuple[int, ...]) -> Architecture:
+    stages: list[Stage] = []
+    for index, (depth, sharesets) in enumerate(zip(depths, sets, strict=True)):
+        ops = (RepMLP(sharesets), Dense("channel", 4 * dim * 2**index, batchnorm=True))
+        block = tuple(Branch(op, "batchnorm", eps=1e-5) for op in ops)
+        stages.append(Stage(depth, dim * 2**index, block, "conv2_bn_relu" if index else "none"))
+    return Architecture(image_size, 4, tuple(stages), stem="conv_bn_relu", final_norm="batchnorm", final_eps=1e-5)
 
 
 SYSTEMS: dict[str, Callable[[], Architecture]] = {
@@ -89,13 +100,23 @@ SYSTEMS: dict[str, Callable[[], Architecture]] = {
     "gmlp_ti16": lambda: gmlp(128),
     "gmlp_s16": lambda: gmlp(256),
     "gmlp_b16": lambda: gmlp(512),
-    "ff_only_ti16": lambda: ff_only(192),
-    "ff_only_b16": lambda: ff_only(768),
+    "amlp64_ti16": lambda: gmlp(128, 64),
+    "amlp64_b16": lambda: gmlp(512, 64),
+    "ff_only_ti16": lambda: ff_only(16, 192, 12),
+    "ff_only_b16": lambda: ff_only(16, 768, 12),
+    "ff_only_l32": lambda: ff_only(32, 1024, 24, position_grid=14),
     "vip_s7": lambda: vip(7, (4, 3, 8, 3), (192, 384, 384, 384), (32, 16, 16, 16)),
     "vip_m7": lambda: vip(7, (4, 3, 14, 3), (256, 256, 512, 512), (32, 32, 16, 16)),
     "vip_l7": lambda: vip(7, (8, 8, 16, 4), (256, 512, 512, 512), (32, 16, 16, 16)),
+    "repmlpnet_t224": lambda: repmlpnet(224, 64, (2, 2, 6, 2), (1, 4, 16, 128)),
+    "repmlpnet_t256": lambda: repmlpnet(256, 64, (2, 2, 6, 2), (1, 4, 16, 128)),
+    "repmlpnet_b224": lambda: repmlpnet(224, 96, (2, 2, 12, 2), (1, 4, 32, 128)),
+    "repmlpnet_b256": lambda: repmlpnet(256, 96, (2, 2, 12, 2), (1, 4, 32, 128)),
+    "repmlpnet_d256": lambda: repmlpnet(256, 80, (2, 2, 18, 2), (1, 4, 16, 128)),
+    "repmlpnet_l256": lambda: repmlpnet(256, 96, (2, 2, 18, 2), (1, 4, 32, 256)),
 }
 """Settings from the papers."""
+SYSTEMS |= {f"{name} (deploy)": lambda make=make: make().deployed for name, make in SYSTEMS.items() if "repmlp" in name}
 
 
 def rows(*needed: str) -> list[Any]:
@@ -133,10 +154,24 @@ def test_published_systems_have_the_published_macs(row: dict[str, str]) -> None:
 
 
 def test_enough_published_systems_are_checked() -> None:
-    assert len(rows("params", "macs")) >= 17
+    assert len(rows("params", "macs")) >= 27
 
 
-@pytest.mark.parametrize("name", ["vit_ti16", "mixer_s16", "resmlp_s12", "gmlp_ti16", "ff_only_ti16", "vip_s7"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_ti16",
+        "mixer_s16",
+        "resmlp_s12",
+        "gmlp_ti16",
+        "amlp64_ti16",
+        "ff_only_ti16",
+        "ff_only_l32",
+        "vip_s7",
+        "repmlpnet_t224",
+        "repmlpnet_b256 (deploy)",
+    ],
+)
 def test_models_of_published_systems_have_as_many_parameters(name: str) -> None:
     architecture = SYSTEMS[name]()
     with torch.device("meta"):
@@ -157,10 +192,7 @@ def test_a_published_system_can_be_built() -> None:
 def test_growth_of_macs_from_224_to_448(name: str, growth: float) -> None:
     """Reference ratios; only Mixer is linear in the tokens, at a fixed hidden width."""
     small = SYSTEMS[name]()
-    large = small.resized(image_size=448)
-    if name == "ff_only_b16":
-        block = (Branch(Dense("channel", 4 * 768)), Branch(Dense("token", 4 * 785), norm_axis="token"))
-        large = large.resized(stages=(Stage(12, 768, block),))
+    large = small.at(448)
     assert large.macs / small.macs == pytest.approx(growth, abs=0.0006)
 
 
@@ -188,6 +220,10 @@ TOKEN = {"class_token": True, "pooling": "class_token"}
 
 def branch(**changes: Any) -> dict[str, Any]:
     return {"stage": {"block": (Branch(LINEAR, **changes),)}}
+
+
+def of(*ops: Op) -> dict[str, Any]:
+    return {"stage": {"block": tuple(Branch(op) for op in ops)}}
 
 
 SAME: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -219,6 +255,20 @@ SAME: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"stages": (Stage(2, 8, (Branch(MLP, "affine"),)),)},
         {"stages": (Stage(1, 8, (Branch(MLP, "affine", eps=0.1),)), Stage(1, 8, (Branch(MLP, "affine"),)))},
     ),
+    "a position grid that is the grid": (
+        {"position": "learned"},
+        {"position": "learned", "position_grid": 4},
+    ),
+    "a position grid without positions": ({}, {"position_grid": 7}),
+    "kernels in another order": (of(RepMLP(2, (1, 3, 5))), of(RepMLP(2, (5, 1, 3)))),
+    "kernels as a list": (of(RepMLP(2, (1, 3))), of(RepMLP(2, [3, 1]))),
+    "kernels of a deployed form": (of(RepMLP(2, (), deploy=True)), of(RepMLP(2, (3, 5), deploy=True))),
+    "a bias before a batchnorm": (
+        of(Dense("channel", 6, batchnorm=True, bias=False)),
+        of(Dense("channel", 6, batchnorm=True, bias=True)),
+    ),
+    "an activation of one linear layer": (of(Dense("token")), of(Dense("token", activation="silu"))),
+    "a gate of one linear layer": (of(Dense("token")), of(Dense("token", glu=True))),
     "a whole number for a rate": ({"drop_path": 0.0}, {"drop_path": 0}),
     "a whole number for a layer scale": (branch(layer_scale=1.0), branch(layer_scale=1)),
 }
@@ -275,6 +325,25 @@ DIFFERENT: dict[str, dict[str, Any]] = {
     "alternating": {"stages": (Stage(1, 8, (Branch(MLP),)), Stage(1, 8, (Branch(Attention(2)),)))},
     "entered by conv1": {"stages": (Stage(1, 8, (Branch(MLP),)), Stage(1, 8, (Branch(MLP),), "conv1"))},
     "entered by conv2": {"stages": (Stage(1, 8, (Branch(MLP),)), Stage(1, 8, (Branch(MLP),), "conv2"))},
+    "entered by conv2_bn_relu": {"stages": (Stage(1, 8, (Branch(MLP),)), Stage(1, 8, (Branch(MLP),), "conv2_bn_relu"))},
+    "stem": {"stem": "conv_bn_relu"},
+    "larger position grid": {"position": "learned", "position_grid": 5},
+    "smaller position grid": {"position": "learned", "position_grid": 1},
+    "mlp": of(Dense("channel", 16)),
+    "silu": of(Dense("channel", 16, activation="silu")),
+    "glu": of(Dense("channel", 16, glu=True)),
+    "silu glu": of(Dense("channel", 16, glu=True, activation="silu")),
+    "no bias": of(Dense("channel", 16, bias=False)),
+    "batchnorm": of(Dense("channel", 16, batchnorm=True)),
+    "tiny attention": of(Gating(16, attention_dim=4)),
+    "wider tiny attention": of(Gating(16, attention_dim=8)),
+    "repmlp": of(RepMLP(2)),
+    "repmlp without kernels": of(RepMLP(2, ())),
+    "repmlp with one kernel": of(RepMLP(2, (3,))),
+    "repmlp with larger kernels": of(RepMLP(2, (3, 5))),
+    "sharesets": of(RepMLP(4)),
+    "reduction": of(RepMLP(2, reduction=2)),
+    "deploy": of(RepMLP(2, deploy=True)),
 }
 
 
@@ -334,6 +403,37 @@ def test_the_hash_does_not_depend_on_the_process(one_block: Make) -> None:
     assert int(architecture.hash, 16) >= 0
 
 
+PLAIN = (
+    '{"class_token":false,"classes":10,"drop_path":0.0,"final_eps":1e-06,"final_norm":"layernorm","image_size":8,'
+    '"in_channels":1,"norm_after_pooling":false,"patch":2,"pooling":"gap","position":"none","stages":[{"block":['
+    '{"axis":"token","eps":1e-06,"hidden":4,"layer_scale":null,"norm":"layernorm","norm_axis":"channel","op":"dense"},'
+    '{"axis":"channel","eps":1e-06,"hidden":32,"layer_scale":null,"norm":"layernorm","norm_axis":"channel","op":"dense"}'
+    '],"depth":2,"dim":8,"downsample":"none"}]}'
+)
+REPMLP = (
+    '{"class_token":false,"classes":5,"drop_path":0.1,"drop_path_schedule":"linear","final_norm":"affine",'
+    '"image_size":8,"in_channels":3,"norm_after_pooling":false,"patch":2,"pooling":"gap","position":"learned",'
+    '"position_grid":7,"stages":[{"block":[{"eps":1e-05,"kernels":[3,5],"layer_scale":0.5,"norm":"batchnorm",'
+    '"norm_axis":"channel","op":"repmlp","sharesets":2}],"depth":2,"dim":8,"downsample":"none"},{"block":[{"attention'
+    '_dim":4,"hidden":6,"layer_scale":null,"norm":"none","op":"gating"}],"depth":1,"dim":12,"downsample":'
+    '"conv2_bn_relu"}],"stem":"conv_bn_relu"}'
+)
+"""What the hash is made of, written by hand: studies keep it in their databases, so it may not change."""
+
+
+def test_the_hash_is_that_of_its_settings_in_order() -> None:
+    plain = Architecture(8, 2, (Stage(2, 8, (Branch(Dense("token", 4)), Branch(Dense("channel", 32)))),), 1, 10)
+    stages = (
+        Stage(2, 8, (Branch(RepMLP(2, (5, 3)), "batchnorm", eps=1e-5, layer_scale=0.5),)),
+        Stage(1, 12, (Branch(Gating(6, attention_dim=4), "none"),), "conv2_bn_relu"),
+    )
+    net = {"stem": "conv_bn_relu", "position": "learned", "position_grid": 7, "final_norm": "affine", "drop_path": 0.1}
+    repmlp = Architecture(8, 2, stages, classes=5, **net)
+    for architecture, text in ((plain, PLAIN), (repmlp, REPMLP)):
+        assert json.loads(text) == architecture.to_dict()
+        assert architecture.hash == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def test_it_is_immutable(one_block: Make) -> None:
     architecture = one_block()
     for value, name in ((architecture, "patch"), (architecture.stages[0], "dim"), (Branch(MLP), "eps")):
@@ -352,6 +452,9 @@ def test_it_is_immutable(one_block: Make) -> None:
         ({"stage": {"block": (Branch(LINEAR),)}}, True),
         ({"stage": {"block": (Branch(Gating(16)),)}}, True),
         ({"stage": {"block": (Branch(Permute(4)),)}}, True),
+        ({"stage": {"block": (Branch(RepMLP(2)),)}}, True),
+        ({"stage": {"block": (Branch(RepMLP(2, deploy=True)),)}}, True),
+        ({"stage": {"block": (Branch(Dense("channel", 8, batchnorm=True, glu=True)),)}, "stem": "conv_bn_relu"}, False),
     ],
 )
 def test_fixed_input_size(one_block: Make, changes: dict[str, Any], fixed: bool) -> None:
@@ -393,9 +496,26 @@ RULES: dict[str, tuple[dict[str, Any], str]] = {
         {"stages": (Stage(1, 8, (Branch(MLP),)), *(Stage(1, 8, (Branch(MLP),), "conv2") for _ in range(3)))},
         "stage 4: a grid of 1 x 1 tokens cannot be halved",
     ),
+    "odd grid, with batchnorm": (
+        {"image_size": 6, "stages": (Stage(1, 8, (Branch(MLP),)), Stage(1, 8, (Branch(MLP),), "conv2_bn_relu"))},
+        "stage 2: a grid of 3 x 3 tokens cannot be halved",
+    ),
+    "first stage downsampled with batchnorm": (
+        {"stage": {"downsample": "conv2_bn_relu"}},
+        "the first stage cannot downsample",
+    ),
+    "token and downsampling with batchnorm": (
+        {"class_token": True, "stages": (Stage(1, 8, (Branch(MLP),)), Stage(1, 8, (Branch(MLP),), "conv2_bn_relu"))},
+        "stage 2: a class token cannot pass through downsampling",
+    ),
+    "no position grid": (
+        {"position": "learned", "position_grid": 0},
+        "position_grid has to be at least 1; it is 0",
+    ),
+    "negative position grid": ({"position_grid": -1}, "position_grid has to be at least 1; it is -1"),
     "dim change": (
         {"stages": (Stage(1, 8, (Branch(MLP),)), Stage(1, 12, (Branch(MLP),)))},
-        "stage 2: dim changes from 8 to 12, which needs downsample: conv1 or conv2",
+        "stage 2: dim changes from 8 to 12, which needs a downsample other than none",
     ),
     "heads not dividing": (
         {"stage": {"block": (Branch(MLP), Branch(Attention(3)))}},
@@ -422,6 +542,38 @@ RULES: dict[str, tuple[dict[str, Any], str]] = {
         {"stage": {"dim": 6, "block": (Branch(Permute(4)),)}},
         "permute needs C divisible by its segments; C is 6, segments is 4",
     ),
+    "odd halves of a gated linear unit": (
+        of(Dense("channel", 7, glu=True)),
+        "stage 1: branch 1: a gated linear unit splits its hidden width in halves, so it has to be even; it is 7",
+    ),
+    "batchnorm over tokens": (
+        of(MLP, Dense("token", 8, batchnorm=True)),
+        "stage 1: branch 2: batchnorm in dense runs over channels; axis is token",
+    ),
+    "negative attention": (
+        of(Gating(8, attention_dim=-1)),
+        "stage 1: branch 1: attention_dim has to be 0 (none) or more; it is -1",
+    ),
+    "token and repmlp": (
+        {"class_token": True, **of(RepMLP(2))},
+        "stage 1: branch 1: repmlp needs a grid of tokens, so it cannot be used with a class token",
+    ),
+    "token and deployed repmlp": (
+        {"class_token": True, **of(RepMLP(2, deploy=True))},
+        "repmlp needs a grid of tokens, so it cannot be used with a class token",
+    ),
+    "sharesets not dividing": (
+        of(RepMLP(3)),
+        "stage 1: branch 1: repmlp needs C divisible by its sharesets; C is 8, sharesets is 3",
+    ),
+    "no sharesets": (of(RepMLP(0)), "repmlp needs at least one set of channels; sharesets is 0"),
+    "negative sharesets": (of(RepMLP(-2)), "repmlp needs at least one set of channels; sharesets is -2"),
+    "even kernel": (of(RepMLP(2, (3, 2))), "the kernels of repmlp have to be odd and different; they are [2, 3]"),
+    "kernel of 0": (of(RepMLP(2, (0,))), "the kernels of repmlp have to be odd and different; they are [0]"),
+    "negative kernel": (of(RepMLP(2, (-1,))), "the kernels of repmlp have to be odd and different; they are [-1]"),
+    "kernel twice": (of(RepMLP(2, (3, 3))), "the kernels of repmlp have to be odd and different; they are [3, 3]"),
+    "no reduction": (of(RepMLP(2, reduction=0)), "the reduction of repmlp has to lie between 1 and C; it is 0, C is 8"),
+    "no gate left": (of(RepMLP(2, reduction=9)), "the reduction of repmlp has to lie between 1 and C; it is 9, C is 8"),
 }
 
 
@@ -503,6 +655,24 @@ FAULTS: dict[str, tuple[str, str, str]] = {
         "  - deep",
         "a.yaml:5: stages.0 is 'deep'; allowed: a mapping",
     ),
+    "unknown stem": ("classes: 5", "stem: conv_bn", "a.yaml:3: stem is 'conv_bn'; allowed: conv, conv_bn_relu"),
+    "unknown downsampling": (
+        "    dim: 8",
+        "    dim: 8\n    downsample: conv3",
+        "a.yaml:7: stages.0.downsample is 'conv3'; allowed: none, conv1, conv2, conv2_bn_relu",
+    ),
+    "text for a position grid": (
+        "classes: 5",
+        "position_grid: '7'",
+        "a.yaml:3: position_grid is '7'; allowed: a whole",
+    ),
+    "fraction for a position grid": ("classes: 5", "position_grid: 7.0", "a.yaml:3: position_grid is 7.0; allowed: a"),
+    "unknown activation": (
+        "hidden: 16",
+        "activation: relu",
+        "a.yaml:11: stages.0.block.1.activation is 'relu'; allowed: gelu, silu",
+    ),
+    "number for a gate": ("hidden: 16", "glu: 1", "a.yaml:11: stages.0.block.1.glu is 1; allowed: true or false"),
     "rule of a branch": ("eps: 1.0e-6", "eps: 2.0", "a.yaml:8: stages.0.block.0 eps has to lie in (0, 0.1]; it is 2.0"),
     "rule of the whole": ("patch: 2", "patch: 3", "a.yaml: the patch has to divide the image"),
     "rule of an op": ("heads: 2", "heads: 3", "a.yaml: stage 1: branch 1: attention needs C divisible by its heads"),
@@ -514,6 +684,52 @@ def test_a_fault_is_named_with_line_and_key(refused, name: str) -> None:
     before, after, fragment = FAULTS[name]
     assert TEXT.count(before) == 1
     assert fragment in refused(lambda: Architecture.from_yaml(TEXT.replace(before, after), name="a.yaml"))
+
+
+KERNELS: dict[str, tuple[str, str]] = {
+    "a number": ("3", "a.yaml:11: stages.0.block.0.kernels is 3; allowed: a list of whole numbers"),
+    "a text": ("'[1, 3]'", "a.yaml:11: stages.0.block.0.kernels is '[1, 3]'; allowed: a list of whole numbers"),
+    "a mapping": ("{1: 3}", "a.yaml:11: stages.0.block.0.kernels is {'1': 3}; allowed: a list of whole numbers"),
+    "null": ("", "a.yaml:11: stages.0.block.0.kernels is None; allowed: a list of whole numbers"),
+    "a fraction": ("[1, 3.0]", "a.yaml:11: stages.0.block.0.kernels.1 is 3.0; allowed: a whole number"),
+    "a text among numbers": ("[a, 3]", "a.yaml:11: stages.0.block.0.kernels.0 is 'a'; allowed: a whole number"),
+    "a switch among numbers": ("[true]", "a.yaml:11: stages.0.block.0.kernels.0 is True; allowed: a whole number"),
+    "null among numbers": ("[1, null]", "a.yaml:11: stages.0.block.0.kernels.1 is None; allowed: a whole number"),
+    "a list among numbers": ("[1, [3]]", "a.yaml:11: stages.0.block.0.kernels.1 is [3]; allowed: a whole number"),
+    "a fault on a line of its own": (
+        "\n          - 1\n          - 3.5",
+        "a.yaml:13: stages.0.block.0.kernels.1 is 3.5; allowed: a whole number",
+    ),
+    "even": ("[2]", "a.yaml: stage 1: branch 1: the kernels of repmlp have to be odd and different; they are [2]"),
+}
+WITH_KERNELS = """\
+image_size: 8
+patch: 2
+classes: 5
+stages:
+  - depth: 1
+    dim: 8
+    block:
+      -
+        op: repmlp
+        sharesets: 2
+        kernels: """
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_faulty_kernels_are_named_with_line_and_key(refused, name: str) -> None:
+    written, fragment = KERNELS[name]
+    assert fragment in refused(lambda: Architecture.from_yaml(f"{WITH_KERNELS}{written}\n", name="a.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("written", "kernels"),
+    [("[]", ()), ("[3]", (3,)), ("[5, 1]", (1, 5)), ("\n          - 3\n          - 1", (1, 3))],
+    ids=["none", "one", "unsorted", "lines"],
+)
+def test_reads_kernels(written: str, kernels: tuple[int, ...]) -> None:
+    architecture = Architecture.from_yaml(f"{WITH_KERNELS}{written}\n")
+    assert architecture == Architecture(8, 2, (Stage(1, 8, (Branch(RepMLP(2, kernels)),)),), classes=5)
 
 
 def test_reads_what_people_write() -> None:
@@ -559,3 +775,110 @@ def test_replacing_a_branch_gives_another_architecture(one_block: Make) -> None:
     stage = architecture.stages[0]
     wider = architecture.resized(stages=(replace(stage, block=(*stage.block, Branch(MLP))),))
     assert wider.params == architecture.params + 16 + 64 + 8 + 64 + 8
+
+
+# What it becomes: its deployed form, and the same design for other images.
+
+
+def test_deployed_has_every_repmlp_merged_and_nothing_else_changed(one_block: Make) -> None:
+    block = (
+        Branch(RepMLP(2, (3,)), "batchnorm", eps=1e-5, layer_scale=0.1),
+        Branch(Dense("channel", 16, batchnorm=True)),
+    )
+    stages = (Stage(2, 8, block), Stage(1, 12, (Branch(Attention(2)), Branch(RepMLP(3))), "conv2_bn_relu"))
+    net = {"stem": "conv_bn_relu", "position": "learned", "drop_path": 0.1, "final_norm": "none"}
+    architecture = one_block(stages=stages, **net)
+    merged = (
+        Stage(2, 8, (replace(block[0], op=RepMLP(2, (), deploy=True)), block[1])),
+        Stage(1, 12, (Branch(Attention(2)), Branch(RepMLP(3, (), deploy=True))), "conv2_bn_relu"),
+    )
+    assert architecture.deployed == one_block(stages=merged, **net)
+    assert architecture.deployed.deployed is architecture.deployed
+    assert tuple(branch.deployed for branch in block) == merged[0].block
+    assert block[1].deployed is block[1]
+    assert architecture == one_block(stages=stages, **net)
+
+
+def test_deployed_is_the_architecture_itself_without_repmlp(one_block: Make) -> None:
+    for changes in ({}, of(Gating(16, attention_dim=4)), of(Dense("channel", 8, batchnorm=True))):
+        architecture = one_block(**changes)
+        assert architecture.deployed is architecture
+
+
+def test_stages_alike_once_deployed_are_one(one_block: Make) -> None:
+    stages = tuple(Stage(2, 8, (Branch(RepMLP(2, kernels)),)) for kernels in ((), (3,)))
+    architecture = one_block(stages=stages)
+    assert len(architecture.stages) == 2
+    assert architecture.deployed == one_block(RepMLP(2, deploy=True), stage={"depth": 4})
+
+
+def test_deployed_cost_worked_by_hand(one_block: Make) -> None:
+    """On 4 x 4 tokens of 8 channels in 2 sets, kernels 1 and 3, a block has 2 (16 - 2) - 2 (10 + 4) parameters more."""
+    architecture = one_block(RepMLP(2), stage={"depth": 3})
+    assert architecture.deployed.params - architecture.params == 3 * (2 * 16 - 2 * 2 - 2 * 10 - 2 * 4)
+    assert architecture.macs - architecture.deployed.macs == 3 * 16 * 8 * 10
+
+
+def test_at_another_image_size_all_that_depends_on_tokens_follows(one_block: Make) -> None:
+    """FF-only's 4 (N + 1); permute's segments stage by stage; MLP-Mixer's C / 2 and the rest stay."""
+    small = ff_only(16, 192, 12)
+    block = (Branch(Dense("channel", 768)), Branch(Dense("token", 4 * 577), norm_axis="token"))
+    assert small.at(384) == Architecture(384, 16, (Stage(12, 192, block),), **WITH_TOKEN)
+    assert mixer(16, 512, 8).at(384) == replace(mixer(16, 512, 8), image_size=384)
+    stages = tuple(
+        Stage(2, dim, (Branch(Permute(side, weighted=False), eps=1e-5), Branch(MLP)), entry)
+        for dim, side, entry in ((16, 16, "none"), (16, 8, "conv2"), (24, 8, "conv1"), (24, 4, "conv2_bn_relu"))
+    )
+    larger = one_block(image_size=32, stages=stages, drop_path=0.1)
+    stages = tuple(
+        replace(stage, block=(replace(stage.block[0], op=Permute(side, weighted=False)), stage.block[1]))
+        for stage, side in zip(stages, (8, 4, 4, 2), strict=True)
+    )
+    assert larger.at(16) == one_block(image_size=16, stages=stages, drop_path=0.1)
+    assert larger.at(16).at(32) == larger
+
+
+@pytest.mark.parametrize("image_size", [196, 224, 448])
+def test_vip_at_another_image_size(image_size: int) -> None:
+    """Permute needs C divisible by the grid: 192 channels by 28, 32 or 64."""
+    architecture = SYSTEMS["vip_s7"]()
+    if image_size == 196:
+        with pytest.raises(ArchitectureError, match="C is 192, segments is 28"):
+            architecture.at(image_size)
+    else:
+        sides = [stage.block[0].op.segments for stage in architecture.at(image_size).stages]
+        assert sides == [side * image_size // 224 for side in (32, 16)]
+
+
+def test_at_its_own_image_size_it_is_itself(one_block: Make) -> None:
+    for make in (*SYSTEMS.values(), lambda: one_block(RepMLP(2), position="learned", position_grid=7)):
+        architecture = make()
+        assert architecture.at(architecture.image_size) == architecture
+
+
+def test_a_position_grid_stays_and_is_dropped_where_it_is_the_grid() -> None:
+    architecture = ff_only(32, 1024, 24, position_grid=14)
+    assert architecture.at(384).position_grid == 14
+    assert architecture.at(448) == Architecture(
+        448,
+        32,
+        (Stage(24, 1024, (Branch(Dense("channel", 4096)), Branch(Dense("token", 788), norm_axis="token"))),),
+        **WITH_TOKEN,
+    )
+    assert architecture.at(448).position_grid is None
+
+
+def test_at_is_refused_where_there_is_no_such_design(one_block: Make, refused) -> None:
+    architecture = one_block(Permute(4))
+    assert "patch has to divide the image; image_size is 9, patch is 2" in refused(lambda: architecture.at(9))
+    assert "patch has to divide the image; image_size is 1, patch is 2" in refused(lambda: architecture.at(1))
+    assert "image_size has to be at least 1; it is 0" in refused(lambda: architecture.at(0))
+    assert "C is 8, segments is 3" in refused(lambda: architecture.at(6))
+    halved = one_block(stages=(Stage(1, 8, (Branch(MLP),)), Stage(1, 8, (Branch(MLP),), "conv2_bn_relu")))
+    assert "stage 2: a grid of 3 x 3 tokens cannot be halved" in refused(lambda: halved.at(6))
+
+
+def test_deployed_and_at_may_change_places(one_block: Make) -> None:
+    architecture = one_block(RepMLP(2), Dense("token", 48), Permute(4), stage={"dim": 40})
+    assert architecture.at(16).deployed == architecture.deployed.at(16)
+    assert architecture.at(16).stages[0].block[1].op == Dense("token", 192)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -14,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.layers import LAYERS
 from search_space.layers.common import Affine, DropPath, ResidualBranch, make_norm
-from search_space.model import Downsample, VisionModel, build, initialise, set_generator
-from search_space.ops import Attention, Dense, Gating, Op, Permute, TokenShape
+from search_space.model import Downsample, VisionModel, build, initialise, resize_positions, set_generator
+from search_space.ops import Attention, Dense, Gating, Op, Permute, RepMLP, TokenShape
 
 SHAPE = TokenShape(4, 8)
 Make = Callable[..., Architecture]
@@ -48,6 +49,19 @@ def weights(module: nn.Module) -> dict[str, Tensor]:
 def gelu(x: Tensor) -> Tensor:
     """x Phi(x), with the exact normal distribution."""
     return x * (1 + torch.erf(x / math.sqrt(2))) / 2
+
+
+def silu(x: Tensor) -> Tensor:
+    return x / (1 + (-x).exp())
+
+
+def batch_norm(x: Tensor, w: dict[str, Tensor], name: str, axis: int, eps: float = 1e-5) -> Tensor:
+    """With the statistics that were stored, along one axis of x."""
+    shape = [-1 if index == axis else 1 for index in range(x.ndim)]
+    mean, variance, weight, bias = (
+        w[f"{name}_{part}"].view(shape) for part in ("running_mean", "running_var", "weight", "bias")
+    )
+    return (x - mean) / (variance + eps) ** 0.5 * weight + bias
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
@@ -101,6 +115,39 @@ def test_channel_mlp() -> None:
     close(layer(x), torch.einsum("ch,bnh->bnc", w["fc2_weight"], hidden) + w["fc2_bias"])
 
 
+@pytest.mark.parametrize("activation", ["gelu", "silu"])
+@pytest.mark.parametrize("axis", ["token", "channel"])
+@pytest.mark.parametrize("glu", [False, True])
+def test_dense_with_activation_and_gate(axis: str, activation: str, glu: bool) -> None:
+    """Halves (a, b) of the hidden width become a * activation(b) (arXiv 2002.05202)."""
+    layer = scrambled(LAYERS[Dense](Dense(axis, 6, activation=activation, glu=glu), SHAPE))
+    w, x = weights(layer), random_tensor(3, 16, 8)
+    act = {"gelu": gelu, "silu": silu}[activation]
+    x_bcw = x if axis == "channel" else x.transpose(1, 2)
+    hidden = torch.einsum("hw,bcw->bch", w["fc1_weight"], x_bcw) + w["fc1_bias"]
+    hidden = hidden[..., :3] * act(hidden[..., 3:]) if glu else act(hidden)
+    y = torch.einsum("wh,bch->bcw", w["fc2_weight"], hidden) + w["fc2_bias"]
+    close(layer(x), y if axis == "channel" else y.transpose(1, 2))
+
+
+@pytest.mark.parametrize("glu", [False, True])
+def test_dense_with_batchnorm(glu: bool) -> None:
+    """A BatchNorm over images and tokens after each linear layer, which have no bias."""
+    layer = scrambled(LAYERS[Dense](Dense("channel", 6, glu=glu, batchnorm=True), SHAPE))
+    w, x = weights(layer), random_tensor(3, 16, 8)
+    hidden = batch_norm(torch.einsum("hc,bnc->bnh", w["fc1_weight"], x), w, "norm1", 2)
+    hidden = hidden[..., :3] * gelu(hidden[..., 3:]) if glu else gelu(hidden)
+    close(layer(x), batch_norm(torch.einsum("ch,bnh->bnc", w["fc2_weight"], hidden), w, "norm2", 2))
+    assert "fc1_bias" not in w
+    assert "fc2_bias" not in w
+
+
+def test_linear_with_batchnorm() -> None:
+    layer = scrambled(LAYERS[Dense](Dense("channel", batchnorm=True), SHAPE))
+    w, x = weights(layer), random_tensor(3, 16, 8)
+    close(layer(x), batch_norm(torch.einsum("dc,bnc->bnd", w["fc1_weight"], x), w, "norm1", 2))
+
+
 @pytest.mark.parametrize(("axis", "formula"), [("token", "mn,bnc->bmc"), ("channel", "dc,bnc->bnd")])
 def test_linear(axis: str, formula: str) -> None:
     """One linear layer (across tokens: arXiv 2105.03404, eq. 2)."""
@@ -120,6 +167,58 @@ def test_gating(op: Gating) -> None:
     normed = layer_norm(z2, w["norm_weight"], w["norm_bias"], op.gate_eps)
     gate = torch.einsum("mn,bnh->bmh", w["spatial_weight"], normed) + w["spatial_bias"].view(1, -1, 1)
     close(layer(x), torch.einsum("ch,bnh->bnc", w["fc2_weight"], z1 * gate) + w["fc2_bias"])
+
+
+def test_gating_with_tiny_attention() -> None:
+    """V becomes W norm(v) + b + fc(softmax(q k^T / sqrt(d)) w), q k w from the input (arXiv 2105.08050, section 4)."""
+    layer = scrambled(LAYERS[Gating](Gating(12, attention_dim=3), SHAPE))
+    w, x = weights(layer), random_tensor(3, 16, 8)
+    z = gelu(torch.einsum("hc,bnc->bnh", w["fc1_weight"], x) + w["fc1_bias"])
+    gate = torch.einsum(
+        "mn,bnh->bmh", w["spatial_weight"], layer_norm(z[..., 6:], w["norm_weight"], w["norm_bias"], 1e-5)
+    )
+    gate = gate + w["spatial_bias"].view(1, -1, 1)
+    q, k, v = (torch.einsum("dc,bnc->bnd", w["attention_qkv_weight"][3 * i : 3 * i + 3], x) for i in range(3))
+    scores = (torch.einsum("bnd,bmd->bnm", q, k) / math.sqrt(3)).exp()
+    seen = torch.einsum("bnm,bmd->bnd", scores / scores.sum(-1, keepdim=True), v)
+    gate = gate + torch.einsum("hd,bnd->bnh", w["attention_out_weight"], seen) + w["attention_out_bias"]
+    close(layer(x), torch.einsum("ch,bnh->bnc", w["fc2_weight"], z[..., :6] * gate) + w["fc2_bias"])
+
+
+@pytest.mark.parametrize("kernels", [(), (1,), (3, 5)], ids=str)
+@pytest.mark.parametrize("sharesets", [1, 2, 8])
+def test_repmlp(sharesets: int, kernels: tuple[int, ...]) -> None:
+    """Channel c goes through matrix and kernels c mod S; a kernel sees zeros beyond the map (arXiv 2112.11081)."""
+    layer = scrambled(LAYERS[RepMLP](RepMLP(sharesets, kernels, reduction=2), SHAPE))
+    w, x = weights(layer), random_tensor(3, 16, 8)
+    y = torch.empty_like(x)
+    for c in range(8):
+        s = slice(c % sharesets, c % sharesets + 1)
+        of_set = {name: tensor[s] for name, tensor in w.items() if name.startswith(("norm", "local")) and tensor.ndim}
+        total = batch_norm(torch.einsum("mn,bn->bm", w["weight"][s.start], x[..., c]), of_set, "norm", 0)
+        for k in kernels:
+            taps, half = w[f"local_conv{k}_conv_weight"][s.start, 0], k // 2
+            padded = torch.zeros(3, 4 + 2 * half, 4 + 2 * half, dtype=torch.float64)
+            padded[:, half : half + 4, half : half + 4] = x[..., c].view(3, 4, 4)
+            seen = sum(taps[i, j] * padded[:, i : i + 4, j : j + 4] for i in range(k) for j in range(k))
+            total = total + batch_norm(seen.reshape(3, 16), of_set, f"local_conv{k}_norm", 0)
+        y[..., c] = total
+    close(layer(x), y * repmlp_gate(w, x))
+
+
+def repmlp_gate(w: dict[str, Tensor], x: Tensor) -> Tensor:
+    hidden = torch.einsum("hc,bc->bh", w["gate1_weight"], x.sum(1) / x.shape[1]) + w["gate1_bias"]
+    scores = torch.einsum("ch,bh->bc", w["gate2_weight"], hidden * (hidden > 0)) + w["gate2_bias"]
+    return (1 / (1 + (-scores).exp()))[:, None]
+
+
+@pytest.mark.parametrize("sharesets", [1, 2, 8])
+def test_repmlp_deployed(sharesets: int) -> None:
+    layer = scrambled(LAYERS[RepMLP](RepMLP(sharesets, deploy=True), SHAPE))
+    w, x = weights(layer), random_tensor(3, 16, 8)
+    y = [torch.einsum("mn,bn->bm", w["weight"][c % sharesets], x[..., c]) + w["bias"][c % sharesets] for c in range(8)]
+    close(layer(x), torch.stack(y, dim=-1) * repmlp_gate(w, x))
+    assert set(w) == {"weight", "bias", "gate1_weight", "gate1_bias", "gate2_weight", "gate2_bias"}
 
 
 def permute_branches(w: dict[str, Tensor], x: Tensor, grid: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -319,13 +418,81 @@ def test_a_class_token_may_be_averaged_with_the_others(one_block: Make) -> None:
     close(model(images), torch.einsum("kc,bc->bk", model.head.weight, pooled) + model.head.bias)
 
 
-@pytest.mark.parametrize("side", [1, 2])
-def test_downsampling_takes_squares_of_tokens(side: int) -> None:
-    module = scrambled(Downsample(8, 6, side))
-    x = random_tensor(2, 16, 8)
+@pytest.mark.parametrize(("downsample", "side"), [("conv1", 1), ("conv2", 2), ("conv2_bn_relu", 2)])
+def test_downsampling_takes_squares_of_tokens(downsample: str, side: int) -> None:
+    module = scrambled(Downsample(Stage(1, 6, (Branch(Dense("channel")),), downsample), 8))
+    w, x = weights(module), random_tensor(2, 16, 8)
     places = x.view(2, 4 // side, side, 4 // side, side, 8)
-    y = torch.einsum("bipjqc,dcpq->bijd", places, module.conv.weight) + module.conv.bias
+    if downsample == "conv2_bn_relu":
+        assert "conv_conv_bias" not in w
+        y = torch.einsum("bipjqc,dcpq->bijd", places, w["conv_conv_weight"])
+        y = batch_norm(y, w, "conv_norm", 3)
+        y = y * (y > 0)
+    else:
+        y = torch.einsum("bipjqc,dcpq->bijd", places, w["conv_weight"]) + w["conv_bias"]
     close(module(x), y.reshape(2, -1, 6))
+
+
+def test_stem_with_batchnorm(one_block: Make) -> None:
+    """Each patch times the weights, without a bias; BatchNorm over images and patches; ReLU."""
+    model = scrambled(build(one_block(stem="conv_bn_relu")))
+    images = random_tensor(2, 3, 8, 8)
+    patches = images.view(2, 3, 4, 2, 4, 2)
+    x = torch.einsum("bcipjq,dcpq->bijd", patches, model.stem.conv.weight).reshape(2, 16, 8)
+    x = batch_norm(x, weights(model), "stem_norm", 2)
+    x = x * (x > 0)
+    for stage in model.stages:
+        x = stage(x)
+    close(model.features(images), x)
+    assert model.stem.conv.bias is None
+    model.train()
+    x = torch.einsum("bcipjq,dcpq->bijd", patches, model.stem.conv.weight).reshape(32, 8)
+    centred = x - x.sum(0) / 32
+    x = centred / ((centred**2).sum(0) / 32 + 1e-5) ** 0.5 * model.stem.norm.weight + model.stem.norm.bias
+    close(model.stem(images).flatten(2).transpose(1, 2), (x * (x > 0)).view(2, 16, 8))
+
+
+def bilinear(old: int, new: int) -> Tensor:
+    """(new, old) weights: the centre of place i lies at (i + 1/2) old / new - 1/2, kept within the old centres."""
+    matrix = torch.zeros(new, old, dtype=torch.float64)
+    for i in range(new):
+        centre = min(max((i + 0.5) * old / new - 0.5, 0.0), old - 1.0)
+        left = min(int(centre), old - 1)
+        right = min(left + 1, old - 1)
+        matrix[i, left] += 1 - (centre - left)
+        matrix[i, right] += centre - left
+    return matrix
+
+
+@pytest.mark.parametrize("class_token", [False, True])
+@pytest.mark.parametrize("side", [1, 2, 3, 5, 7, 8])
+def test_a_position_grid_is_resized_bilinearly(one_block: Make, side: int, class_token: bool) -> None:
+    """The class token's embedding is added as it is."""
+    architecture = one_block(position="learned", position_grid=side, class_token=class_token)
+    model = scrambled(build(architecture))
+    assert model.position.shape == (1, side * side + class_token, 8)
+    images = random_tensor(2, 3, 8, 8)
+    grid = model.position[0, int(class_token) :].view(side, side, 8)
+    resized = torch.einsum("io,jp,opc->ijc", bilinear(side, 4), bilinear(side, 4), grid).reshape(16, 8)
+    x = expected_stem(model, images, 2) + resized
+    if class_token:
+        first = model.class_token[0] + model.position[0, :1]
+        x = torch.cat([first.expand(2, 1, 8), x], dim=1)
+    for stage in model.stages:
+        x = stage(x)
+    close(model.features(images), x)
+
+
+def test_a_halved_position_grid_worked_by_hand() -> None:
+    """From 14 to 7, each new place is the mean of the four in its square, as FF-only-L/32 has it."""
+    grid = torch.arange(196.0).view(14, 14)
+    position = torch.cat([torch.tensor([-5.0]), grid.flatten()]).view(1, 197, 1)
+    resized = resize_positions(position, 7, True, "bilinear")
+    assert resized.shape == (1, 50, 1)
+    assert resized[0, 0, 0] == -5
+    means = (grid[::2, ::2] + grid[1::2, ::2] + grid[::2, 1::2] + grid[1::2, 1::2]) / 4
+    assert torch.equal(resized[0, 1:, 0].view(7, 7), means)
+    assert resize_positions(position, 14, True, "bilinear") is position
 
 
 def test_stages_are_entered_through_their_downsampling(one_block: Make) -> None:
@@ -369,7 +536,7 @@ def sampled(space_at, image_size: int, count: int, seed: int) -> Iterator[Archit
 
 
 def test_the_seed_decides_the_weights(one_block: Make) -> None:
-    ops = (Attention(2), Gating(12), Permute(4), Dense("token", 5))
+    ops = (Attention(2), Gating(12, attention_dim=2), Permute(4), Dense("token", 6, glu=True), RepMLP(2))
     architecture = one_block(*ops, position="learned", branch={"layer_scale": 0.1})
     one, same, other = (build(architecture, generator=torch.Generator().manual_seed(s)) for s in (7, 7, 8))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
@@ -381,7 +548,8 @@ def test_the_seed_decides_the_weights(one_block: Make) -> None:
 
 def test_building_leaves_the_global_generator_alone(one_block: Make) -> None:
     before = torch.get_rng_state()
-    build(one_block(Attention(2), Gating(12), Permute(4), branch={"norm": "batchnorm"}))
+    ops = (Attention(2), Gating(12), Permute(4), RepMLP(2), Dense("channel", 4, glu=True))
+    build(one_block(*ops, branch={"norm": "batchnorm"}, stem="conv_bn_relu"))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -404,16 +572,73 @@ def test_every_parameter_and_buffer_is_initialised(space_at, fill: float) -> Non
 
 
 def test_biases_start_at_zero_norms_at_the_identity_and_layer_scale_at_its_value(one_block: Make) -> None:
-    model = build(one_block(Attention(2), Dense("channel", 8), branch={"layer_scale": 0.25}))
+    ops = (Attention(2), Dense("channel", 8, batchnorm=True), RepMLP(2), Gating(6, attention_dim=2))
+    model = build(one_block(*ops, branch={"layer_scale": 0.25}, stem="conv_bn_relu", final_norm="affine"))
+    norms = (nn.LayerNorm, nn.BatchNorm1d, nn.BatchNorm2d, Affine)
+    assert {type(m) for m in model.modules()} >= {nn.LayerNorm, nn.BatchNorm1d, nn.BatchNorm2d, Affine}
     for module in model.modules():
-        if isinstance(module, nn.LayerNorm | Affine):
+        if isinstance(module, norms):
             assert (module.weight == 1).all()
-        if isinstance(module, nn.Linear | nn.LayerNorm | Affine):
+            assert (module.bias == 0).all()
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            assert (module.running_mean == 0).all()
+            assert (module.running_var == 1).all()
+            assert module.num_batches_tracked == 0
+        if isinstance(module, nn.Linear) and module.bias is not None and module.in_features != 16:  # 16: the gate's
             assert (module.bias == 0).all()
         if isinstance(module, nn.Linear):
-            assert 0 < module.weight.std() < 0.5
+            assert 0 < module.weight.std() < 1
         if isinstance(module, ResidualBranch):
             assert (module.gamma == 0.25).all()
+
+
+def test_convolutions_and_repmlp_start_as_in_pytorch(one_block: Make) -> None:
+    """Uniform within 1 / sqrt(fan-in): 12 for the stem, k^2 for depthwise kernels, N for the matrices."""
+    model = build(one_block(RepMLP(8, (3, 5)), RepMLP(8, deploy=True), stem="conv_bn_relu"))
+    training, deployed = (branch.op for branch in model.stages[0][0])
+    bounds = [
+        (model.stem.conv.weight, 12),
+        (training.local.conv3.conv.weight, 9),
+        (training.local.conv5.conv.weight, 25),
+        (training.weight, 16),
+        (deployed.weight, 16),
+        (deployed.bias, 16),
+    ]
+    for tensor, fan_in in bounds:
+        bound = fan_in**-0.5
+        assert 0.9 * bound < tensor.abs().max() <= bound
+        assert tensor.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.2)
+
+
+@pytest.mark.parametrize("fill", [float("nan"), 1e30])
+def test_every_tensor_of_an_op_is_initialised(one_block: Make, example_op: Op, fill: float) -> None:
+    architecture = one_block(
+        example_op, branch={"norm": "batchnorm", "layer_scale": 0.1}, position="learned", position_grid=3
+    ).resized(stem="conv_bn_relu")
+    model, fresh = build(architecture), build(architecture).state_dict()
+    with torch.no_grad():
+        for tensor in [*model.parameters(), *(b for b in model.buffers() if b.is_floating_point())]:
+            tensor.fill_(fill)
+    initialise(model, torch.Generator().manual_seed(0))
+    for name, tensor in model.state_dict().items():
+        assert torch.isfinite(tensor).all(), name
+        assert torch.equal(tensor, fresh[name]), name
+
+
+@pytest.mark.parametrize("activation", ["gelu", "silu"])
+@pytest.mark.parametrize("axis", ["token", "channel"])
+def test_a_gated_linear_unit_starts_as_linear(one_block: Make, axis: str, activation: str) -> None:
+    """Its gate is activation(1) whatever the input: weights near 0 and bias 1."""
+    layer = build(one_block(Dense(axis, 12, activation=activation, glu=True))).stages[0][0][0].op
+    x = random_tensor(2, 16, 8).float()
+    one = torch.ones(())
+    gate = {"gelu": gelu, "silu": silu}[activation](one)
+    x_in = x if axis == "channel" else x.transpose(1, 2)
+    y = (x_in @ layer.fc1.weight[:6].T * gate) @ layer.fc2.weight.T + layer.fc2.bias
+    torch.testing.assert_close(layer(x), y if axis == "channel" else y.transpose(1, 2), rtol=0, atol=1e-4)
+    assert layer.fc1.weight[:6].std() > 0.1
+    assert layer.fc1.weight[6:].abs().max() < 1e-5
+    assert (layer.fc1.bias == torch.tensor([0.0] * 6 + [1.0] * 6)).all()
 
 
 def test_the_gate_starts_as_the_identity(one_block: Make) -> None:
@@ -441,7 +666,7 @@ def measured_macs(architecture: Architecture) -> float:
     return counter.get_total_flops() / 2
 
 
-@pytest.mark.parametrize(("image_size", "count"), [(8, 60), (28, 8), (32, 8)])
+@pytest.mark.parametrize(("image_size", "count"), [(8, 20), (28, 4), (32, 4)])
 def test_closed_form_cost_of_sampled_architectures(space_at, image_size: int, count: int) -> None:
     for architecture in sampled(space_at, image_size, count, seed=image_size):
         assert measured_macs(architecture) == architecture.macs, architecture.to_yaml()
@@ -452,6 +677,56 @@ def test_closed_form_cost_of_what_the_space_does_not_name(example_op: Op, one_bl
     stages = (Stage(2, 8, block), Stage(1, 20, (Branch(Dense("token"), "affine"),), "conv1"))
     architecture = one_block(stages=stages, position="learned", final_norm="batchnorm", in_channels=2)
     assert measured_macs(architecture) == architecture.macs
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stem": "conv_bn_relu"},
+        {"position": "learned", "position_grid": 7},
+        {"position": "learned", "position_grid": 2, "class_token": True},
+        {
+            "stages": tuple(
+                Stage(2, dim, (Branch(Dense("token")),), entry) for dim, entry in ((8, "none"), (10, "conv1"))
+            )
+        },
+        {
+            "stages": tuple(
+                Stage(2, dim, (Branch(Dense("token")),), entry) for dim, entry in ((8, "none"), (8, "conv2"))
+            )
+        },
+        {"stages": tuple(Stage(1, d, (Branch(RepMLP(2)),), e) for d, e in ((8, "none"), (12, "conv2_bn_relu")))},
+    ],
+    ids=["stem", "position", "position with token", "conv1", "conv2", "conv2_bn_relu"],
+)
+def test_closed_form_cost_of_what_stands_around_the_blocks(one_block: Make, changes: dict[str, Any]) -> None:
+    architecture = one_block(**changes)
+    assert measured_macs(architecture) == architecture.macs
+    assert measured_macs(architecture.deployed) == architecture.deployed.macs
+
+
+def test_stems_and_downsamplings_worked_by_hand(one_block: Make) -> None:
+    """A scale and a shift stand in place of the bias, and count no MACs."""
+    block = (Branch(Dense("channel")),)
+    biased, normed = (
+        one_block(stages=(Stage(1, 8, block), Stage(1, 12, block, f"conv2{kind}")), stem=f"conv{kind}")
+        for kind in ("", "_bn_relu")
+    )
+    blocks, head = (2 * 8 + 8 * 8 + 8) + (2 * 12 + 12 * 12 + 12), 2 * 12 + 12 * 5 + 5
+    assert biased.params == (12 * 8 + 8) + (4 * 8 * 12 + 12) + blocks + head
+    assert normed.params == (12 * 8 + 2 * 8) + (4 * 8 * 12 + 2 * 12) + blocks + head
+    assert biased.macs == normed.macs == 16 * 12 * 8 + 4 * (4 * 8 * 12) + 16 * 64 + 4 * 144 + 60
+    smaller = one_block(position="learned", position_grid=3, class_token=True).params
+    assert smaller - one_block(class_token=True).params == (3 * 3 + 1) * 8
+
+
+def test_every_op_has_gradients_everywhere(one_block: Make, example_op: Op) -> None:
+    model = build(one_block(example_op, position="learned", position_grid=3, stem="conv_bn_relu")).train()
+    model(random_tensor(4, 3, 8, 8).float()).square().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().max() > 0, name
 
 
 def test_sampled_models_have_gradients_everywhere(space_at) -> None:

@@ -115,9 +115,9 @@ def draw(architecture: Architecture, count: int) -> Tensor:
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 
 
-def close(actual: Tensor, expected: Tensor) -> None:
-    """Equal to 1e-10 of the largest."""
-    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10 * expected.abs().max().item())
+def close(actual: Tensor, expected: Tensor, least: float = 0.0) -> None:
+    """Equal to 1e-10 of the largest, which counts as `least` if it is smaller."""
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10 * max(expected.abs().max().item(), least))
 
 
 @torch.no_grad()
@@ -145,9 +145,11 @@ def test_losses_and_gradients_are_timms(name: str, reference: Reference) -> None
     close(losses[1], losses[0])
     expected = build(case.architecture).double()  # gradients have the names and shapes of their parameters
     load_published(expected, {key: parameter.grad for key, parameter in theirs.named_parameters()})
+    # A shift of a token in all channels is undone by the next LayerNorm, so some gradients are 0 but for rounding.
+    rounding = 1e-6 * max(gradient.abs().max().item() for gradient in expected.parameters())
     for parameter, gradient in zip(ours.parameters(), expected.parameters(), strict=True):
         assert gradient.abs().max() > 0
-        close(parameter.grad, gradient.detach())
+        close(parameter.grad, gradient.detach(), least=rounding)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])

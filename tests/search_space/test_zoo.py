@@ -83,9 +83,7 @@ def test_macs_per_parameter() -> None:
     assert found == {"vip_s7": 275, "vip_s14": 229, "vit_s16": 209, "vit_b16": 203}
 
 
-@pytest.mark.parametrize(
-    ("name", "growth"), [("mixer_b16", 4.000), ("vit_b16", 4.469), ("ff_only_b16", 6.393)]
-)
+@pytest.mark.parametrize(("name", "growth"), [("mixer_b16", 4.000), ("vit_b16", 4.469), ("ff_only_b16", 6.393)])
 def test_growth_of_macs_from_224_to_448(name: str, growth: float) -> None:
     """Mixer is linear in tokens at a fixed D_S; FF-only's hidden width grows with the tokens."""
     assert zoo.get(name, image_size=448).macs / zoo.get(name).macs == pytest.approx(growth, abs=5e-4)

@@ -1,0 +1,181 @@
+"""Writes the tables and drawings of architectures.md anew, from the code they speak of.
+
+python docs/generate.py           write them
+python docs/generate.py --check   fail if what stands there is not what would be written
+
+A block stands between ``<!-- NAME -->`` and ``<!-- end -->``; its name is a function below, and its arguments.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from search_space import Architecture, Attention, Dense, Gating, Permute, RepMLP, zoo
+from search_space.diagram import diagram
+from search_space.ops import Op, TokenShape
+from search_space.units import format_count
+
+PAGE = Path(__file__).with_name("architectures.md")
+POOLING = Path(__file__).parents[1] / "benchmarks" / "results" / "pooling.json"
+BLOCK = re.compile(r"<!-- (?P<call>[a-z_]+(?: [\w ()]+)?) -->\n(?P<body>.*?)<!-- end -->", re.DOTALL)
+
+WIDTH, GRIDS = 384, (16, 32)
+"""The width and the two grids at which mixers are compared: N is 256 and 1024."""
+MIXERS: dict[str, Callable[[TokenShape], Op]] = {
+    "attention (ViT)": lambda shape: Attention(6),
+    "token MLP, C/2 (MLP-Mixer)": lambda shape: Dense("token", shape.dim // 2),
+    "token MLP, 4N (FF-only)": lambda shape: Dense("token", 4 * shape.tokens),
+    "token linear (ResMLP)": lambda shape: Dense("token"),
+    "spatial gating, 6C (gMLP)": lambda shape: Gating(6 * shape.dim),
+    "permute-MLP, weighted (ViP)": lambda shape: Permute(shape.grid),
+    "permute-MLP, unweighted": lambda shape: Permute(shape.grid, weighted=False),
+    "RepMLP, S = 16, deployed": lambda shape: RepMLP(16, deploy=True),
+    "channel MLP, 4C": lambda shape: Dense("channel", 4 * shape.dim),
+}
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table; all columns but the first are figures, to the right."""
+    lines = ["| " + " | ".join(header) + " |", "|---|" + "---:|" * (len(header) - 1)]
+    return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)])
+
+
+def drawing(name: str) -> str:
+    """A model, drawn."""
+    return f"```text\n{name}\n\n{diagram(zoo.get(name))}\n```"
+
+
+def models() -> str:
+    """Every model of the zoo."""
+    rows: list[Sequence[object]] = []
+    for entry in zoo.entries():
+        published = entry.published
+        figures = [
+            "" if value is None else value for value in (published.params_m, published.gflops, published.top1)
+        ]
+        size = [f"{entry.architecture.params:,}", format_count(entry.architecture.macs)]
+        rows.append([entry.name, entry.architecture.image_size, *size, f"{entry.macs_per_param:.0f}", *figures])
+    header = ["model", "image", "parameters", "MACs", "MACs/par", "published M", "GFLOPs", "top-1"]
+    return table(header, rows)
+
+
+def differences() -> str:
+    """Where ours are not what was published, and why."""
+    return "\n".join(
+        f"- **{entry.name}**: {'; '.join(entry.differences())}: {entry.note}."
+        for entry in zoo.entries()
+        if entry.differences()
+    )
+
+
+def mixers() -> str:
+    """Cost of one token mixer of each kind, without its norm, and how it grows."""
+    small, large = (TokenShape(grid, WIDTH) for grid in GRIDS)
+    rows = []
+    for name, make in MIXERS.items():
+        here, there = make(small).cost(small), make(large).cost(large)
+        growth = [f"x {there.params / here.params:.2f}", f"x {there.macs / here.macs:.2f}"]
+        size = [f"{here.params:,}", format_count(here.macs), f"{here.macs / here.params:.0f}"]
+        rows.append([name, *size, *growth])
+    more = f"N {small.tokens} to {large.tokens}"
+    return table(["C = 384, N = 256", "parameters", "MACs", "MACs/par", f"parameters, {more}", f"MACs, {more}"], rows)
+
+
+def growth() -> str:
+    """Whole networks at twice the image size."""
+    rows = []
+    for name in ("vit_b16", "mixer_b16", "ff_only_b16", "resmlp_b24_16", "gmlp_b16", "vip_s14", "repmlpnet_b224"):
+        rows.append([name, *_growth(zoo.get(name), zoo.get(name, image_size=448))])
+    mixer = zoo.get("mixer_b16", image_size=448)
+    hidden = (Dense("token", 4 * 384), Dense("channel", 4 * 768))
+    block = tuple(replace(branch, op=op) for branch, op in zip(mixer.stages[0].block, hidden, strict=True))
+    scaled = replace(mixer, stages=(replace(mixer.stages[0], block=block),))
+    rows.append(["mixer_b16 with D_S x 4", *_growth(zoo.get("mixer_b16"), scaled)])
+    return table(["", "MACs at 224", "MACs at 448", "growth", "parameters at 224", "parameters at 448"], rows)
+
+
+def _growth(small: Architecture, large: Architecture) -> list[str]:
+    macs = [format_count(small.macs), format_count(large.macs), f"x {large.macs / small.macs:.3f}"]
+    return [*macs, f"{small.params:,}", f"{large.params:,}"]
+
+
+def gate() -> str:
+    """GMLP-S/16's gating unit as published, and as it would be with the split along the tokens."""
+    architecture = zoo.get("gmlp_s16")
+    ((stage, shape),) = architecture.shapes()
+    n, c, hidden = shape.tokens, stage.dim, 6 * stage.dim
+    along_channels = architecture.params
+    one = c * hidden + hidden + hidden * c + c  # both projections see all 6C channels
+    half = n // 2
+    block = one + 2 * hidden + half * half + half + 2 * c  # LayerNorm over 6C, a matrix over N / 2, the block's norm
+    outside = architecture.params - stage.depth * sum(branch.cost(shape).params for branch in stage.block)
+    along_tokens = outside + stage.depth * block
+    return table(
+        ["gmlp_s16", "u and v", "spatial matrix", "LayerNorm in the gate", "parameters"],
+        [
+            ["split along channels (published)", f"{n} x {hidden // 2}", f"{n} x {n}", hidden // 2, f"{along_channels:,}"],
+            ["if it were along tokens", f"{half} x {hidden}", f"{half} x {half}", hidden, f"{along_tokens:,}"],
+        ],
+    )
+
+
+def pooling_cost() -> str:
+    """What a class token costs."""
+    rows = []
+    for name in ("vit_ti16", "vit_s16", "vit_b16"):
+        token = zoo.get(name)
+        gap = replace(token, class_token=False, pooling="gap")
+        rows.append(
+            [
+                name,
+                f"{token.params:,}",
+                f"{gap.params:,}",
+                f"{token.macs:,}",
+                f"{gap.macs:,}",
+                f"{100 * (1 - gap.macs / token.macs):.2f} %",
+            ]
+        )
+    header = ["", "parameters, class token", "GAP", "MACs, class token", "GAP", "MACs saved"]
+    return table(header, rows)
+
+
+def pooling_measured() -> str:
+    """Validation results of both on digits, from `benchmarks/results/pooling.json`."""
+    figures = json.loads(POOLING.read_text(encoding="utf-8"))
+    runs = {(run["pooling"], run["lr"]): run for run in figures["runs"]}
+    rates = list(dict.fromkeys(run["lr"] for run in figures["runs"]))
+
+    def cell(pooling: str, lr: float) -> str:
+        run = runs[pooling, lr]
+        return f"{run['nll']['mean']:.3f} ± {run['nll']['sd']:.3f} ({100 * run['accuracy']['mean']:.1f} %)"
+
+    header = [f"validation NLL (accuracy), {figures['seeds']} seeds", *(f"lr {rate:g}" for rate in rates)]
+    return table(header, [[pooling, *(cell(pooling, rate) for rate in rates)] for pooling in ("class token", "gap")])
+
+
+def render(text: str) -> str:
+    """The page with every block written anew."""
+
+    def block(match: re.Match[str]) -> str:
+        name, _, argument = match["call"].partition(" ")
+        body = globals()[name](argument) if argument else globals()[name]()
+        return f"<!-- {match['call']} -->\n{body}\n<!-- end -->"
+
+    return BLOCK.sub(block, text)
+
+
+def main() -> None:
+    old = PAGE.read_text(encoding="utf-8")
+    new = render(old)
+    if "--check" in sys.argv:
+        sys.exit(f"{PAGE.name} is out of date; write it with: python docs/generate.py" if new != old else 0)
+    PAGE.write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

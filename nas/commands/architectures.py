@@ -1,0 +1,62 @@
+"""Architectures as a command line names them: a model of the zoo, a YAML file, or a trial of a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from search_space import zoo
+from search_space.architecture import Architecture
+from search_space.errors import ConfigError, StudyError, allowed
+
+
+class Named(NamedTuple):
+    """An architecture and what to call it."""
+
+    name: str
+    architecture: Architecture
+
+
+def find_architecture(text: str, storage: str | None, out: str) -> Named:
+    """The architecture that a user means.
+
+    Args:
+        text: A name of the zoo, the path of a YAML file, ``STUDY#TRIAL`` or ``STUDY#best``.
+        storage: Database of the study; None for the SQLite file under `out`.
+        out: Where studies lie.
+
+    Raises:
+        NasError: If there is no such architecture, or its file is wrong.
+    """
+    if text in zoo.names():
+        return Named(text, zoo.get(text))
+    path = Path(text)
+    if path.is_file() or path.suffix in (".yaml", ".yml"):
+        return Named(path.name, Architecture.from_yaml_file(path))
+    study, mark, trial = text.rpartition("#")
+    if mark:
+        return Named(text, _of_trial(study, trial, storage, out))
+    raise ConfigError(
+        f"there is no architecture {text!r}: it is neither a YAML file, nor STUDY#TRIAL, nor in the zoo; "
+        + allowed(text, zoo.names())
+    )
+
+
+def _of_trial(name: str, trial: str, storage: str | None, out: str) -> Architecture:
+    from nas.study import existing_study
+    from results.report import make_report
+    from results.schema import Role
+
+    if trial != "best" and not trial.isdecimal():
+        raise ConfigError(f"{name}#{trial} names no trial; allowed: STUDY#NUMBER, such as {name}#12, and STUDY#best")
+    study = existing_study(name, storage, out)
+    if trial == "best":
+        winner = make_report(study).winner
+        if winner is None:
+            raise StudyError(f"the study {name!r} has no winner yet; name a trial, such as {name}#0")
+        trial = str(winner.trial)
+    rows = {row.number: row.architecture for row in study.evaluations(Role.TRIAL)}
+    if int(trial) not in rows:
+        held = f"allowed: {min(rows)} to {max(rows)}" if rows else "it holds none yet"
+        raise StudyError(f"the study {name!r} has no trial {int(trial)}; {held}")
+    return Architecture.from_yaml(rows[int(trial)].yaml, name=f"{name}#{trial}")

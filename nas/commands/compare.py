@@ -1,0 +1,175 @@
+"""`nas compare`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import click
+
+from nas.commands.measuring import Bench, Measured, Settings, measuring_options
+from nas.commands.options import study_options
+from search_space.architecture import Architecture
+from search_space.errors import ArchitectureError
+
+RATIOS = ("params", "macs", "macs_per_param", "activation_bytes", "latency", "throughput")
+_NAMES = ("parameters", "MACs", "MACs per parameter", "activations", "latency", "throughput")
+_MAX_NAME = 24
+_GROWTH = 2
+"""The exponent of MACs is that between an image size and twice that size."""
+
+
+@click.command("compare", short_help="Show the costs of architectures side by side.")
+@click.argument("architectures", metavar="ARCH ARCH...", nargs=-1)
+@measuring_options
+@study_options
+@click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
+def command(architectures: tuple[str, ...], storage: str | None, out: str, as_json: bool, **flags: Any) -> None:
+    """Show the costs of two or more architectures side by side, and their ratios to those of the first.
+
+    ARCH is a model of the zoo (nas zoo), a YAML file, or a trial of a study: STUDY#12, STUDY#best. Timings are taken in
+    turn (A, B, A, B, ...), so that whatever else the machine does meets all of them alike.
+    """
+    from nas.commands.architectures import find_architecture
+    from nas.commands.tables import Notes
+
+    if len(architectures) < 2:
+        raise click.UsageError("name two architectures or more to compare; nas profile shows a single one")
+    named = [find_architecture(text, storage, out) for text in architectures]
+    with Notes() as note:
+        record = compare([one.name for one in named], [one.architecture for one in named], Settings(**flags), note)
+    click.echo(json.dumps(record, indent=2) if as_json else render_comparison(record))
+
+
+def compare(
+    names: Sequence[str], architectures: Sequence[Architecture], settings: Settings, note: Callable[[str], None]
+) -> dict[str, Any]:
+    """All that `nas compare --json` shows."""
+    bench = Bench(settings, note)
+    measured = bench.measure(names, architectures)
+    rows = [_row(*one) for one in zip(names, architectures, measured, strict=True)]
+    first = _figures(rows[0])
+    for row in rows:
+        own = _figures(row)
+        row["ratios"] = {
+            name: None if own[name] is None or not first[name] else own[name] / first[name] for name in RATIOS
+        }
+    return {"architectures": rows, "measured_on": bench.where}
+
+
+def _row(name: str, architecture: Architecture, measured: Measured) -> dict[str, Any]:
+    from search_space.breakdown import macs_exponents, token_mixers
+
+    reasons = dict(measured.reasons)
+    exponent = None
+    try:
+        larger = architecture.at(_GROWTH * architecture.image_size)
+        exponent = macs_exponents([architecture, larger])["total"]
+    except ArchitectureError as error:
+        reasons["macs_exponent"] = str(error)
+    shapes = list(architecture.shapes())
+    return {
+        "name": name,
+        "hash": architecture.hash,
+        "image_size": architecture.image_size,
+        "patch": architecture.patch,
+        "tokens": [shape.tokens for _, shape in shapes],
+        "width": [shape.dim for _, shape in shapes],
+        "depth": [stage.depth for stage, _ in shapes],
+        "mixers": token_mixers(architecture),
+        "params": architecture.params,
+        "macs": architecture.macs,
+        "macs_per_param": architecture.macs / architecture.params,
+        "activation_bytes": measured.activation_bytes,
+        "fixed_input_size": architecture.fixed_input_size,
+        "macs_exponent": exponent,
+        "latency": measured.latency,
+        "throughput": measured.throughput,
+        "reasons": reasons,
+    }
+
+
+def _figures(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures whose ratios are shown."""
+    timings = {
+        "latency": row["latency"] and row["latency"]["median_ms"],
+        "throughput": row["throughput"] and row["throughput"]["images_per_s"],
+    }
+    return {name: row[name] for name in RATIOS if name not in timings} | timings
+
+
+# As text.
+
+
+def render_comparison(record: Mapping[str, Any]) -> str:
+    """The comparison as text; where the terminal is too narrow for all columns, there are several tables."""
+    return "\n".join(_lines(record))
+
+
+def _lines(record: Mapping[str, Any]) -> Iterator[str]:
+    from nas.commands.profile_text import where_words
+    from nas.commands.tables import GAP, columns, table, wrapped
+
+    rows = record["architectures"]
+    titles = [name for name, _ in _column(rows[0], rows)]
+    texts = [[text for _, text in _column(row, rows)] for row in rows]
+    room = columns() - max(map(len, titles))
+    group: list[list[str]] = []
+    for index, column in enumerate(texts):
+        group.append(column)
+        following = texts[index + 1] if index + 1 < len(texts) else None
+        width = sum(max(map(len, one)) + GAP for one in [*group, *([following] if following else [])])
+        if following is None or width > room:
+            yield from table(list(zip(titles, *group, strict=True)))
+            yield ""
+            group = []
+    yield from wrapped(where_words(record["measured_on"]), "measured on ")
+    for title, what in (("latency", "latency"), ("images/s", "throughput")):
+        timings = [row[what] for row in rows if row[what] is not None]
+        if timings:
+            warm_up = max(timing["warm_up"] for timing in timings)
+            yield from wrapped(
+                f"median of {timings[0]['passes']} passes of batch {timings[0]['batch']} in eval mode, in turn, after "
+                f"{warm_up} to warm up",
+                f"{title}: ",
+            )
+    for row in rows:
+        for what, reason in row["reasons"].items():
+            yield from wrapped(reason, f"{row['name']}, {what}: ")
+
+
+def _column(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Titles and cells of an architecture's column."""
+    from nas.commands.tables import format_bytes, format_number
+    from search_space.units import format_count
+
+    name, latency, throughput = row["name"], row["latency"], row["throughput"]
+    yield "", name if len(name) <= _MAX_NAME else f"…{name[1 - _MAX_NAME :]}"
+    yield "image size", str(row["image_size"])
+    yield "patch", str(row["patch"])
+    for title in ("tokens", "width", "depth"):
+        yield title, "/".join(map(str, row[title]))
+    mixers = [other["mixers"].split(" / ") for other in rows]  # of each stage where they differ
+    own = row["mixers"].split(" / ")
+    for index in range(max(map(len, mixers))):
+        yield "  then" if index else "token mixers", own[index] if index < len(own) else ""
+    yield "fixed image size", "yes" if row["fixed_input_size"] else "no"
+    yield "parameters", format_count(row["params"])
+    yield "MACs", format_count(row["macs"])
+    yield "MACs per parameter", format_number(row["macs_per_param"])
+    yield "MACs grow as tokens^", "-" if row["macs_exponent"] is None else f"{row['macs_exponent']:.2f}"
+    yield "activations", "-" if row["activation_bytes"] is None else format_bytes(row["activation_bytes"])
+    if any(other["latency"] for other in rows):
+        yield "latency, ms", "-" if latency is None else format_number(latency["median_ms"])
+        yield "  quartiles", "-" if latency is None else "-".join(map(format_number, latency["quartiles_ms"]))
+    if any(other["throughput"] for other in rows):
+        spread = throughput and throughput["images_per_s_quartiles"]
+        yield "images/s", "-" if throughput is None else format_number(throughput["images_per_s"])
+        yield "  quartiles", "-" if throughput is None else "-".join(map(format_number, spread))
+    yield "ratio to the first", ""
+    for title, figure in zip(_NAMES, RATIOS, strict=True):
+        if any(other["ratios"][figure] is not None for other in rows):
+            ratio = row["ratios"][figure]
+            digits = "-" if ratio is None else f"{ratio:.2f}" if 0.1 <= ratio < 100 else format_number(ratio)
+            yield f"  {title}", digits if ratio is None else f"{digits}x"

@@ -1,0 +1,146 @@
+"""`nas profile`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from nas.commands.measuring import Bench, Measured, Settings, measuring_options
+from nas.commands.options import study_options
+from search_space.architecture import Architecture
+from search_space.errors import ArchitectureError, ConfigError
+
+
+@click.command("profile", short_help="Show what an architecture costs, piece by piece.")
+@click.argument("architecture", metavar="ARCH")
+@click.option("--deploy", is_flag=True, help="Profile the form that is shipped: training branches merged.")
+@click.option(
+    "--image-sizes", metavar="LIST", help="Show how the cost grows over these image sizes, such as 112,224,448."
+)
+@measuring_options
+@study_options
+@click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
+def command(
+    architecture: str,
+    deploy: bool,
+    image_sizes: str | None,
+    storage: str | None,
+    out: str,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Show what an architecture costs: parameters, MACs, activations, latency and throughput, piece by piece.
+
+    ARCH is a model of the zoo (nas zoo), a YAML file, or a trial of a study: STUDY#12, STUDY#best.
+    """
+    from nas.commands.architectures import find_architecture
+    from nas.commands.profile_text import render_profile
+    from nas.commands.tables import Notes
+
+    sizes = parse_sizes(image_sizes)
+    name, found = find_architecture(architecture, storage, out)
+    with Notes() as note:
+        record = profile(name, found.deployed if deploy else found, sizes, Bench(Settings(**flags), note))
+    click.echo(json.dumps(record, indent=2) if as_json else render_profile(record))
+
+
+def parse_sizes(text: str | None) -> list[int]:
+    """Image sizes from a list with commas; [] for None.
+
+    Raises:
+        ConfigError: If it is no such list.
+    """
+    words = [] if text is None else [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() and len(word) < 8 and int(word) > 0 for word in words):
+        raise ConfigError(f"--image-sizes is {text!r}; allowed: whole numbers with commas, such as 112,224,448")
+    return list(dict.fromkeys(map(int, words)))
+
+
+def profile(name: str, architecture: Architecture, sizes: Sequence[int], bench: Bench) -> dict[str, Any]:
+    """All that `nas profile --json` shows."""
+    from search_space.breakdown import breakdown
+
+    (measured,) = bench.measure([name], [architecture], shares=True)
+    rows = [_row(row, measured) for row in breakdown(architecture)]
+    grown, exponents = _growth(architecture, sizes, bench)
+    deployed = architecture.deployed
+    return {
+        "name": name,
+        "hash": architecture.hash,
+        "image_size": architecture.image_size,
+        "in_channels": architecture.in_channels,
+        "classes": architecture.classes,
+        "patch": architecture.patch,
+        "tokens": next(shape for _, shape in architecture.shapes()).tokens,
+        "fixed_input_size": architecture.fixed_input_size,
+        "params": architecture.params,
+        "macs": architecture.macs,
+        "macs_per_param": architecture.macs / architecture.params,
+        "activation_bytes": measured.activation_bytes,
+        "latency": measured.latency,
+        "throughput": measured.throughput,
+        "parts": [row for row in rows if row["branch"] is None],
+        "branches": [row for row in rows if row["branch"] is not None],
+        "order": [row["key"] for row in rows],
+        "image_sizes": grown,
+        "exponents": exponents,
+        "deployed": {"params": deployed.params, "macs": deployed.macs},
+        "is_deployed": deployed == architecture,
+        "measured_on": bench.where,
+        "reasons": measured.reasons,
+    }
+
+
+def _row(row: Any, measured: Measured) -> dict[str, Any]:
+    known = measured.activations
+    return {
+        "key": row.key,
+        "stage": row.stage,
+        "branch": row.branch,
+        "name": row.label,
+        "op": _joined(row.words),
+        "kind": row.kind,
+        "tokens": row.tokens,
+        "dim": row.dim,
+        "depth": row.depth,
+        "params": row.cost.params,
+        "macs": row.cost.macs,
+        "activation_bytes": None if known is None else known.get(row.key, 0),
+        "time_share": measured.time_shares.get(row.key, 0.0) if measured.time_shares else None,
+    }
+
+
+def _joined(steps: Sequence[str]) -> str:
+    """Steps as one text; one that begins with an operator goes on with what the step before it gives."""
+    return ", ".join(steps).replace(", + ", " + ").replace(", * ", " * ")
+
+
+def _growth(
+    architecture: Architecture, sizes: Sequence[int], bench: Bench
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """A row for every image size, and the exponents of MACs in tokens."""
+    if not sizes:
+        return [], {}
+    from runners.profile import resized_weights
+    from search_space.breakdown import macs_exponents
+
+    rows: list[dict[str, Any]] = []
+    found: list[Architecture] = []
+    for size in sizes:
+        row: dict[str, Any] = {"image_size": size, "tokens": None, "params": None, "macs": None, "latency": None}
+        try:
+            other = architecture.at(size)
+        except ArchitectureError as error:
+            rows.append({**row, "resized_weights": [], "reason": str(error)})
+            continue
+        found.append(other)
+        timed = bench.latency(f"{size} x {size}", other) if bench.settings.timing else Measured()
+        row |= {"tokens": next(shape for _, shape in other.shapes()).tokens, "params": other.params}
+        row |= {"macs": other.macs, "latency": timed.latency}
+        resized = [asdict(weight) for weight in resized_weights(architecture, other)]
+        rows.append({**row, "resized_weights": resized, "reason": timed.reasons.get("latency")})
+    return rows, macs_exponents(found)

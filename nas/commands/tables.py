@@ -1,0 +1,80 @@
+"""Figures and aligned columns for a terminal."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+
+GAP = 2
+"""Spaces between columns."""
+
+
+def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines of aligned columns: the first one to the left, the others to the right.
+
+    A row of a single cell is a line of its own, which no column has to make room for.
+    """
+    cells = [row for row in rows if len(row) > 1]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    for row in rows:
+        if len(row) == 1:
+            yield row[0]
+            continue
+        padded = [row[0].ljust(widths[0])]
+        padded += [cell.rjust(width + GAP) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        yield "".join(padded).rstrip()
+
+
+def facts(pairs: Sequence[tuple[str, str]], indent: str = "  ") -> Iterator[str]:
+    """Lines that say one thing each, with the values below each other; long ones are wrapped."""
+    width = max(len(name) for name, _ in pairs)
+    for name, value in pairs:
+        yield from wrapped(value, f"{indent}{name:<{width}}  ")
+
+
+def wrapped(text: str, start: str) -> list[str]:
+    """`start` and `text` in lines that fit into the terminal, the later ones below the beginning of `text`."""
+    return textwrap.wrap(
+        text, max(columns(), len(start) + 20), initial_indent=start, subsequent_indent=" " * len(start)
+    )
+
+
+def columns() -> int:
+    """Width of the terminal in characters."""
+    return shutil.get_terminal_size((100, 24)).columns
+
+
+def format_bytes(count: float) -> str:
+    """A number of bytes with three significant digits: ``512 B``, ``1.50 KiB``, ``61.4 MiB``."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{format_number(count / size)} {unit}"
+    return f"{count:.0f} B"
+
+
+def format_number(value: float) -> str:
+    """A number with three significant digits or all digits before the point: ``0.123``, ``12.3``, ``1,234``."""
+    for limit, digits in ((0.9995, 3), (9.995, 2), (99.95, 1)):
+        if abs(value) < limit:
+            return f"{value:.{digits}f}"
+    return f"{value:,.0f}"
+
+
+class Notes:
+    """Says what is being done, in one line on stderr, if that is a terminal."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+
+    def __call__(self, text: str) -> None:
+        if self._live:
+            sys.stderr.write(f"\r\x1b[K{text[: columns() - 1]}")
+            sys.stderr.flush()
+
+    def __enter__(self) -> Notes:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self("")
