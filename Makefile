@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: search test setup bench clean
+.PHONY: search test setup bench docs clean
 
 search: setup
 	$(BIN)/nas search --space mlp_family --budget 200
@@ -22,6 +22,9 @@ setup: $(READY)
 
 bench: setup
 	$(BIN)/python -m benchmarks.run
+
+docs: setup
+	$(BIN)/python docs/generate.py
 
 # torch comes first and at its pinned version: asked for later and more loosely, pip might take another build of it.
 $(READY): pyproject.toml constraints.txt

@@ -55,9 +55,7 @@ def models() -> str:
     rows: list[Sequence[object]] = []
     for entry in zoo.entries():
         published = entry.published
-        figures = [
-            "" if value is None else value for value in (published.params_m, published.gflops, published.top1)
-        ]
+        figures = ["" if value is None else value for value in (published.params_m, published.gflops, published.top1)]
         size = [f"{entry.architecture.params:,}", format_count(entry.architecture.macs)]
         rows.append([entry.name, entry.architecture.image_size, *size, f"{entry.macs_per_param:.0f}", *figures])
     header = ["model", "image", "parameters", "MACs", "MACs/par", "published M", "GFLOPs", "top-1"]
@@ -84,6 +82,17 @@ def mixers() -> str:
         rows.append([name, *size, *growth])
     more = f"N {small.tokens} to {large.tokens}"
     return table(["C = 384, N = 256", "parameters", "MACs", "MACs/par", f"parameters, {more}", f"MACs, {more}"], rows)
+
+
+def per_parameter() -> str:
+    """MACs per parameter of single mixers and of whole networks."""
+    shape = TokenShape(GRIDS[0], WIDTH)
+    rows: list[Sequence[object]] = []
+    for name in ("attention (ViT)", "permute-MLP, unweighted", "permute-MLP, weighted (ViP)"):
+        cost = MIXERS[name](shape).cost(shape)
+        rows.append([f"{name}, C = {shape.dim}, N = {shape.tokens}", f"{cost.macs / cost.params:.0f}"])
+    rows += [[name, f"{zoo.entry(name).macs_per_param:.0f}"] for name in ("vit_s16", "vit_b16", "vip_s14", "vip_s7")]
+    return table(["", "MACs per parameter"], rows)
 
 
 def growth() -> str:
@@ -118,7 +127,13 @@ def gate() -> str:
     return table(
         ["gmlp_s16", "u and v", "spatial matrix", "LayerNorm in the gate", "parameters"],
         [
-            ["split along channels (published)", f"{n} x {hidden // 2}", f"{n} x {n}", hidden // 2, f"{along_channels:,}"],
+            [
+                "split along channels (published)",
+                f"{n} x {hidden // 2}",
+                f"{n} x {n}",
+                hidden // 2,
+                f"{along_channels:,}",
+            ],
             ["if it were along tokens", f"{half} x {hidden}", f"{half} x {half}", hidden, f"{along_tokens:,}"],
         ],
     )

@@ -212,7 +212,8 @@ def _card(architecture: Architecture, contender: Contender, provenance: Mapping[
         lines.append(f"| validation NLL, mean of {contender.seeds} seeds | {contender.mean_nll:.4f}{spread} |")
     if contender.test_accuracy is not None:
         lines.append(f"| test accuracy, mean of {contender.seeds} seeds | {100 * contender.test_accuracy:.2f} % |")
-    fixed = "It takes images of this size only." if architecture.fixed_input_size else "It takes other sizes too."
+    movable = not architecture.fixed_input_size and architecture.position == "none"
+    fixed = "It takes other sizes too." if movable else "It takes images of this size only."
     return "\n".join(
         [
             *lines,
@@ -235,8 +236,8 @@ def _merge(architecture: Architecture, weights: Path, output: Path) -> None:
     from safetensors import safe_open
     from safetensors.torch import load_file, save_file
 
-    from search_space.model import build
     from search_space.deployment import reparameterize
+    from search_space.model import build
 
     model = build(architecture)
     try:

@@ -177,12 +177,24 @@ class Architecture:
 
     @property
     def fixed_input_size(self) -> bool:
-        """Whether a weight has the number of tokens baked in (all token mixers but attention)."""
-        return self.position == "learned" or any(
+        """Whether weights that mix tokens have the number of tokens baked in: all mixers but attention.
+
+        Learned positions have it too, but they can be interpolated.
+        """
+        return any(
             branch.op.fixed_input_size or (branch.norm != "none" and branch.norm_axis == "token")
             for stage in self.stages
             for branch in stage.block
         )
+
+    @property
+    def image_sizes(self) -> str:
+        """Which image sizes its weights are good for, in words."""
+        if self.fixed_input_size:
+            return "this one only: the weights that mix tokens fit this grid"
+        if self.position == "learned":
+            return "others too, once the positions are interpolated"
+        return "any that the patch divides"
 
     # What it costs.
 

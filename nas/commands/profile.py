@@ -77,6 +77,7 @@ def profile(name: str, architecture: Architecture, sizes: Sequence[int], bench: 
         "patch": architecture.patch,
         "tokens": next(shape for _, shape in architecture.shapes()).tokens,
         "fixed_input_size": architecture.fixed_input_size,
+        "usable_sizes": architecture.image_sizes,
         "params": architecture.params,
         "macs": architecture.macs,
         "macs_per_param": architecture.macs / architecture.params,

@@ -71,8 +71,7 @@ def _facts(profile: Record) -> Iterator[tuple[str, str]]:
     warm_up = " and ".join(str(timing["warm_up"]) for timing in timings)
     mode = f"; eval mode, medians after {warm_up} warm-up passes" if timings else ""
     yield "measured on", where_words(profile["measured_on"]) + mode
-    fixed = "weights fit this number of tokens alone" if profile["fixed_input_size"] else "any, with the same weights"
-    yield "image size", fixed
+    yield "image sizes", profile["usable_sizes"]
     if not profile["is_deployed"]:
         params, macs = (format_count(profile["deployed"][name]) for name in ("params", "macs"))
         yield "when deployed", f"{params} parameters, {macs} MACs, the training branches merged (--deploy)"

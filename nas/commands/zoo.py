@@ -113,7 +113,7 @@ def describe(entry: Entry) -> str:
         f"parameters      {architecture.params:,}",
         f"MACs            {architecture.macs:,} an image",
         f"MACs/parameter  {entry.macs_per_param:.1f}",
-        f"image sizes     {'this one only, as weights depend on the number of tokens' if _fixed(entry) else 'any'}",
+        f"image sizes     {architecture.image_sizes}",
         f"hash            {architecture.hash}",
     ]
     if published != type(published)():
@@ -137,10 +137,6 @@ def describe(entry: Entry) -> str:
             )
     lines += ["", f"Measure it with: nas profile {_quoted(entry.name)}"]
     return "\n".join(lines)
-
-
-def _fixed(entry: Entry) -> bool:
-    return any(branch.op.fixed_input_size for stage in entry.architecture.stages for branch in stage.block)
 
 
 def _units(family: Any) -> str:

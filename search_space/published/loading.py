@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from search_space.architecture import Architecture
 from search_space.errors import ArchitectureError, WeightsError
-from search_space.model import LINEAR_GAIN, VisionModel, resize_positions
+from search_space.initialisation import start
+from search_space.model import VisionModel, resize_positions
 from search_space.ops import Permute
 from search_space.published.files import read_weights
 from search_space.published.keys import KeyMap, PublishedBy, find_key_map
@@ -124,10 +125,10 @@ def _head_of_other_classes(targets: list[Target], state: Mapping[str, Any]) -> l
 
 def _start_afresh(head: nn.Linear, generator: torch.Generator) -> None:
     """Draw a head as `initialise` does, on the CPU: a seed gives the same one for every dtype and device."""
-    weight = torch.empty(head.weight.shape)
-    deviation = max(0.02, LINEAR_GAIN * head.in_features**-0.5)
-    head.weight.copy_(nn.init.trunc_normal_(weight, std=deviation, a=-2, b=2, generator=generator))
-    head.bias.zero_()
+    fresh = nn.Linear(head.in_features, head.out_features, device="meta").to_empty(device="cpu")
+    start(fresh, generator)
+    head.weight.copy_(fresh.weight)
+    head.bias.copy_(fresh.bias)
 
 
 # Another image size.

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from search_space.architecture import Architecture
+
+if TYPE_CHECKING:
+    from search_space.initialisation import Scheme
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Family:
         paper: Address of the paper.
         change: What it changes with respect to ViT, in a sentence.
         variants: Its models by name.
+        initialisation: How its authors started the weights, as `search_space.build` takes it.
         flops_per_mac: How many of the paper's FLOPs are one multiply-accumulate.
         params_with_head: Whether its published parameters include the classifier.
     """
@@ -60,6 +65,7 @@ class Family:
     paper: str
     change: str
     variants: Mapping[str, Variant]
+    initialisation: Scheme
     flops_per_mac: int = 1
     params_with_head: bool = True
 

@@ -31,6 +31,7 @@ FAMILY = Family(
     title="FF-only",
     paper="https://arxiv.org/abs/2105.02723",
     change="ViT with a second MLP, over the transposed tokens, in place of attention, and the channel MLP first.",
+    initialisation="truncated_normal",
     variants={
         "ff_only_ti16": Variant(partial(ff_only, 16, 192, 12), Published(7.7, None, 61.4, _SOURCE)),
         "ff_only_b16": Variant(partial(ff_only, 16, 768, 12), Published(62, None, 74.9, _SOURCE)),

@@ -23,6 +23,7 @@ FAMILY = Family(
     paper="https://arxiv.org/abs/2105.08050",
     change="One branch does both: inside a channel MLP, half the hidden units gate the other half across tokens.",
     flops_per_mac=2,
+    initialisation="xavier",
     variants={
         "gmlp_ti16": Variant(partial(gmlp, 128), Published(5.9, None, 72.3, _QUOTED)),
         "gmlp_s16": Variant(partial(gmlp, 256), Published(19.5, None, 79.6, _QUOTED)),

@@ -20,6 +20,7 @@ FAMILY = Family(
     paper="https://arxiv.org/abs/2105.01601",
     change="An MLP over the tokens, the same for every channel, in place of attention; no class token, no positions.",
     params_with_head=False,
+    initialisation="xavier",
     variants={
         "mixer_s32": Variant(partial(mixer, 32, 512, 8), Published(19, None, None, _SOURCE)),
         "mixer_s16": Variant(partial(mixer, 16, 512, 8), Published(18, None, None, _SOURCE)),

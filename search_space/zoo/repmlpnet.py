@@ -57,5 +57,6 @@ FAMILY = Family(
     title="RepMLPNet",
     paper="https://arxiv.org/abs/2112.11081",
     change="One matrix over all places of a map for each set of channels, trained beside convolutions merged into it.",
+    initialisation="pytorch",
     variants=_variants(),
 )

@@ -23,6 +23,7 @@ FAMILY = Family(
     title="ResMLP",
     paper="https://arxiv.org/abs/2105.03404",
     change="A single linear layer over the tokens, and a learned scale and shift (Affine) in place of LayerNorm.",
+    initialisation="truncated_normal",
     variants={
         "resmlp_s12": Variant(
             partial(resmlp, 16, 384, 12, 0.1),

@@ -26,6 +26,7 @@ FAMILY = Family(
     title="Vision Permutator",
     paper="https://arxiv.org/abs/2106.12368",
     change="Tokens stay a grid: height, width and channels are mixed apart, each by one C x C layer, then weighed.",
+    initialisation="truncated_normal",
     variants={
         "vip_s14": Variant(
             partial(vip, 14, (4, 3, 8, 3), (384,) * 4),

@@ -30,6 +30,7 @@ FAMILY = Family(
     title="ViT / DeiT",
     paper="https://arxiv.org/abs/2010.11929",
     change="The starting point: self-attention mixes the tokens, a class token collects what the head sees.",
+    initialisation="truncated_normal",
     variants={
         "vit_ti16": Variant(
             partial(vit, 16, 192, 12, 3), Published(5.7, None, 72.2, "README of DeiT; arXiv 2105.02723, table 1")

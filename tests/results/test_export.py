@@ -15,10 +15,12 @@ import torch
 from safetensors.torch import load_file
 
 from results.export import export
-from results.store import Role, State, StudyStore
+from results.store import Ending, EpochRecord, NewEvaluation, Role, State, StudyStore
 from runners.weights import save_weights
-from search_space import Architecture, build
+from search_space import Architecture, build, load_space
 from search_space.errors import ExportError
+from search_space.families import family_points
+from search_space.space import SearchSpace
 
 FILES = {"README.md", "architecture.yaml", "load.py", "model.safetensors", "provenance.json"}
 
@@ -221,3 +223,67 @@ def test_a_folder_that_is_not_empty_is_left_alone(study, weights, target):
     with pytest.raises(ExportError, match="cannot be written to"):
         export(study, weights, target / "thesis.txt" / "bundle")
     assert [(path.name, path.read_text()) for path in target.iterdir()] == [("thesis.txt", "years of work")]
+
+
+# Training branches.
+
+
+@pytest.fixture
+def whole_space() -> SearchSpace:
+    return load_space("mlp_family", image_size=8, in_channels=1, classes=10)
+
+
+@pytest.fixture
+def repmlp(whole_space) -> Architecture:
+    """RepMLPNet scaled to digits."""
+    return family_points(whole_space, whole_space.limits)["repmlp"]
+
+
+@pytest.fixture
+def repmlp_study(sqlite_store, make_study, weights, whole_space, repmlp) -> StudyStore:
+    """A study with one complete trial, of RepMLPNet."""
+    made = make_study(sqlite_store)
+    settings = {
+        "role": Role.TRIAL,
+        "origin": "family:repmlp",
+        "seed": 0,
+        "epochs_planned": 1,
+        "choices": whole_space.encode(repmlp),
+    }
+    made.start(
+        NewEvaluation("trial-0000", number=0, architecture=repmlp, **settings),
+        {axis.name: axis for axis in whole_space.axes},
+    )
+    made.add_epochs("trial-0000", [EpochRecord(1, 1.0, 1.0, 0.5, 0.1)], {})
+    made.finish("trial-0000", Ending(State.COMPLETE, 1.0, None, values=[1.0]))
+    save(repmlp, weights / "trial-0000.safetensors", seed=0)
+    return made
+
+
+def test_branches_for_training_are_merged(repmlp_study, weights, target, tmp_path, repmlp):
+    """The bundle is the deployed form; it computes what the trained model does, and its size is the reported one."""
+    exported = export(repmlp_study, weights, target / "bundle")
+    bundled = Architecture.from_yaml_file(exported.folder / "architecture.yaml")
+    assert bundled == repmlp.deployed != repmlp
+    tensors = load_file(exported.folder / "model.safetensors")
+    assert {name.rpartition("op.")[2] for name in tensors if ".0.op." in name} == {
+        *("weight", "bias", "gate1.weight", "gate1.bias", "gate2.weight", "gate2.bias")
+    }
+    (row,) = repmlp_study.evaluations()
+    assert (row.architecture.params, row.architecture.macs) == bundled.cost != repmlp.cost
+    assert row.architecture.hash == repmlp.hash
+    provenance = json.loads((exported.folder / "provenance.json").read_text())
+    assert (provenance["architecture"], provenance["trained_as"]) == (bundled.hash, repmlp.hash)
+    images = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    original = build(repmlp).eval()
+    original.load_state_dict(load_file(weights / "trial-0000.safetensors"))
+    with torch.inference_mode():
+        expected = original((images - 0.25) / 0.5)
+    torch.testing.assert_close(outputs(exported.folder, tmp_path, images), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_that_cannot_be_merged_are_refused(repmlp_study, weights, target):
+    cut(weights / "trial-0000.safetensors")
+    with pytest.raises(ExportError, match="could not be brought into its deployed form"):
+        export(repmlp_study, weights, target / "bundle")
+    assert list(target.iterdir()) == []

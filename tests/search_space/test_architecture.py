@@ -448,7 +448,7 @@ def test_it_is_immutable(one_block: Make) -> None:
         ({"stage": {"block": (Branch(Attention(2)), Branch(MLP))}}, False),
         ({"stage": {"block": (Branch(MLP, norm_axis="token"),)}}, True),
         ({"stage": {"block": (Branch(MLP, "none", norm_axis="token"),)}}, False),
-        ({"position": "learned"}, True),
+        ({"position": "learned"}, False),  # positions can be interpolated
         ({"stage": {"block": (Branch(LINEAR),)}}, True),
         ({"stage": {"block": (Branch(Gating(16)),)}}, True),
         ({"stage": {"block": (Branch(Permute(4)),)}}, True),
@@ -458,7 +458,12 @@ def test_it_is_immutable(one_block: Make) -> None:
     ],
 )
 def test_fixed_input_size(one_block: Make, changes: dict[str, Any], fixed: bool) -> None:
-    assert one_block(**changes).fixed_input_size == fixed
+    architecture = one_block(**changes)
+    assert architecture.fixed_input_size == fixed
+    words = (
+        "this one only" if fixed else "once the positions" if "position" in changes else "any that the patch divides"
+    )
+    assert words in architecture.image_sizes
 
 
 # Rules.

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from search_space.architecture import Architecture, Branch, Stage
+from search_space.initialisation import initialise
 from search_space.layers import LAYERS
 from search_space.layers.common import Affine, DropPath, ResidualBranch, make_norm
-from search_space.model import Downsample, VisionModel, build, initialise, resize_positions, set_generator
+from search_space.model import Downsample, VisionModel, build, resize_positions, set_generator
 from search_space.ops import Attention, Dense, Gating, Op, Permute, RepMLP, TokenShape
 
 SHAPE = TokenShape(4, 8)
