@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -105,38 +106,31 @@ def table(entries: list[Entry]) -> str:
 
 def describe(entry: Entry) -> str:
     """One model: what it is, its block, its cost beside what was published, and its sources."""
+    from nas.commands.tables import facts, wrapped
     from search_space.diagram import diagram
 
-    architecture, published, family = entry.architecture, entry.published, entry.family
-    lines = [f"{entry.name}: {family.title}, {family.paper}", family.change, "", diagram(architecture), ""]
-    lines += [
-        f"parameters      {architecture.params:,}",
-        f"MACs            {architecture.macs:,} an image",
-        f"MACs/parameter  {entry.macs_per_param:.1f}",
-        f"image sizes     {architecture.image_sizes}",
-        f"hash            {architecture.hash}",
-    ]
-    if published != type(published)():
-        figures = [
-            f"{value}{unit}"
-            for value, unit in (
-                (published.params_m, "M parameters"),
-                (published.gflops, " GFLOPs"),
-                (published.top1, " % top-1 on ImageNet-1k"),
-            )
-            if value is not None
-        ]
-        lines += ["", f"published       {', '.join(figures)}{_units(family)}", f"                {published.source}"]
-    for text in (*entry.differences(), entry.note):
-        if text:
-            lines += textwrap.wrap(
-                text,
-                90,
-                initial_indent="ours            " if text != entry.note else " " * 16,
-                subsequent_indent=" " * 16,
-            )
-    lines += ["", f"Measure it with: nas profile {_quoted(entry.name)}"]
-    return "\n".join(lines)
+    family = entry.family
+    lines = [f"{entry.name}: {family.title}, {family.paper}", *wrapped(family.change, ""), ""]
+    lines += [diagram(entry.architecture), "", *facts(list(_facts(entry)), indent="")]
+    return "\n".join([*lines, "", f"Measure it with: nas profile {_quoted(entry.name)}"])
+
+
+def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
+    architecture, published = entry.architecture, entry.published
+    yield "parameters", f"{architecture.params:,}"
+    yield "MACs", f"{architecture.macs:,} an image"
+    yield "MACs/parameter", f"{entry.macs_per_param:.1f}"
+    yield "image sizes", architecture.image_sizes
+    yield "hash", architecture.hash
+    units = ((published.params_m, "M parameters"), (published.gflops, " GFLOPs"), (published.top1, " % top-1"))
+    figures = ", ".join(f"{value}{unit}" for value, unit in units if value is not None)
+    if figures:
+        yield "published", f"{figures} on ImageNet-1k{_units(entry.family)}"
+        yield "source", published.source
+    if entry.differences():
+        yield "ours", "; ".join(entry.differences())
+    if entry.note:
+        yield "note", entry.note
 
 
 def _units(family: Any) -> str:
