@@ -5,10 +5,12 @@ python -m benchmarks.gpu
 training   epochs a second of five families on Fashion-MNIST, in bf16 and in fp32
 packing    throughput of a search with 1, 1/2 and 1/4 of a GPU a trial
 memory     peak memory of a training
+zoo        forward and backward passes of published models beside timm's, if timm is installed (benchmarks.peer)
 """
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
 import sys
 import tempfile
@@ -79,6 +81,13 @@ def main() -> None:
     ]
     figures["bf16_speedup_median_over_families"] = round(statistics.median(ratios), 3)
     figures["trials_a_minute_by_gpus_per_trial"] = {str(share): round(packing(share), 1) for share in (1.0, 0.5, 0.25)}
+    if importlib.util.find_spec("timm") is not None:
+        from benchmarks import peer
+
+        figures["zoo"] = {
+            label: {name: peer.compare(name, "cuda", dtype) for name in peer.MODELS}
+            for label, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16))
+        }
     write("gpu", figures)
 
 

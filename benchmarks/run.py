@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other: about 15 minutes on 2 cores.
+"""All benchmarks, one after the other: about half an hour on 2 cores.
 
 python -m benchmarks.run
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-ALL = ("startup", "cost", "overhead", "default_search")
+ALL = ("startup", "cost", "build_memory", "peer", "overhead", "pooling", "default_search")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""How long `nas --help` and `nas spaces` take, beside a Python that does nothing.
+"""How long `nas --help`, `nas spaces` and `nas zoo` take, beside a Python that does nothing.
 
 python -m benchmarks.startup
 """
@@ -15,6 +15,7 @@ COMMANDS = {
     "python": ["-c", "pass"],
     "nas_help": ["-m", "nas", "--help"],
     "nas_spaces": ["-m", "nas", "spaces"],
+    "nas_zoo": ["-m", "nas", "zoo"],
     "nas_spaces_mlp_family": ["-m", "nas", "spaces", "mlp_family"],
 }
 

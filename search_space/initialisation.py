@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from search_space.layers.common import Affine, ResidualBranch
 
@@ -63,7 +63,7 @@ def initialise(model: VisionModel, generator: torch.Generator, scheme: Scheme = 
 @torch.no_grad()
 def start(module: nn.Linear | nn.Conv2d, generator: torch.Generator, scheme: Scheme = "adaptive") -> None:
     """Set weight and bias of one layer on the CPU."""
-    weight, bias = module.weight, cast(Tensor | None, module.bias)
+    weight, bias = module.weight, module.bias
     inputs = weight[0].numel()
     if scheme == "xavier":
         if isinstance(module, nn.Linear):

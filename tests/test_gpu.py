@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from nas import search
+from nas.commands.measuring import Bench, Settings
 from runners.base import DataSpec, EpochResult, Job
 from runners.recipe import Recipe
 from runners.training import train
-from search_space import load_space
+from search_space import build, load_space, reparameterize, zoo
 from search_space.families import family_points
 
 pytestmark = [
@@ -38,6 +39,36 @@ def test_bf16_trains(name: str) -> None:
     recipe = Recipe(epochs=3, precision="bf16")
     epochs = list(train(Job(name, FAMILIES[name], DataSpec("digits"), recipe, seed=0, device="cuda")))
     assert epochs[-1].nll < epochs[0].nll
+
+
+@pytest.mark.parametrize("name", [next(iter(family.variants)) for family in zoo.FAMILIES])
+def test_published_systems_compute_on_a_gpu_what_they_do_on_a_cpu(name: str) -> None:
+    model = build(zoo.get(name)).double().eval()
+    size = model.architecture.image_size
+    images = torch.randn(2, 3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = model(images)
+        actual = model.cuda()(images.cuda()).cpu()
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-9 * expected.abs().max().item())
+
+
+def test_branches_are_merged_on_a_gpu() -> None:
+    deployed = reparameterize(build(zoo.get("repmlpnet_t224"), device="cuda"))
+    assert {parameter.device.type for parameter in deployed.parameters()} == {"cuda"}
+    assert {parameter.dtype for parameter in deployed.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_profile_on_a_gpu(dtype: str) -> None:
+    bench = Bench(
+        Settings(device="cuda", dtype=dtype, batch=16, threads=None, timing=True, seconds=0.2), lambda _: None
+    )
+    (measured,) = bench.measure(["vit_ti16"], [zoo.get("vit_ti16")], shares=True)
+    assert measured.reasons == {}
+    assert measured.latency is not None
+    assert measured.throughput is not None
+    assert measured.activation_bytes is not None
+    assert sum(measured.time_shares.values()) == pytest.approx(1)
 
 
 def test_four_trials_share_a_gpu(tmp_path: Path) -> None:
