@@ -67,9 +67,9 @@ def describe(space: Any) -> str:
         lines.append(f"  {axis.name:<14} {_values(axis)}{owner}")
     lines += ["", "hand-designed families within the default limit"]
     for name, point in family_points(space, space.limits).items():
-        stage = point.stages[0]
+        width, depth = ("/".join(str(getattr(stage, what)) for stage in point.stages) for what in ("dim", "depth"))
         lines.append(
-            f"  {name:<10} patch {point.patch}, width {stage.dim}, depth {point.depth}: "
+            f"  {name:<10} patch {point.patch}, width {width}, depth {depth}: "
             f"{format_count(point.deployed.params)} parameters, {format_count(point.deployed.macs)} MACs"
         )
     return "\n".join(lines)
