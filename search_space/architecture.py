@@ -29,6 +29,8 @@ from search_space.yaml_source import KeyPath, Source, read_yaml, read_yaml_file
 Norm = Literal["layernorm", "affine", "batchnorm", "none"]
 Downsample = Literal["none", "conv1", "conv2", "conv2_bn_relu"]
 DEFAULT_EPS = 1e-6
+LARGEST, DEEPEST = 10**7, 10**3
+"""The largest whole number that a file may have, and the most blocks of an architecture."""
 _NORMS_WITH_EPS = ("layernorm", "batchnorm")
 
 
@@ -303,7 +305,11 @@ class Architecture:
         Raises:
             ArchitectureError: If a key or value is not allowed, naming it.
         """
-        return cls.from_yaml(json.dumps(data), name="architecture")
+        try:
+            text = json.dumps(data)
+        except (TypeError, ValueError) as error:
+            raise ArchitectureError(f"an architecture is made of plain data: {error}") from None
+        return cls.from_yaml(text, name="architecture")
 
     @classmethod
     def from_yaml(cls, text: str, name: str = "<text>") -> Architecture:
@@ -322,10 +328,6 @@ class Architecture:
             ArchitectureError: If it cannot be read or is not one, with line and key.
         """
         return _read_architecture(read_yaml_file(Path(path), ArchitectureError))
-
-    def resized(self, **changes: Any) -> Architecture:
-        """A copy with some fields changed (`dataclasses.replace`, checked anew)."""
-        return replace(self, **changes)
 
     # Rules and canonical form.
 
@@ -352,6 +354,7 @@ class Architecture:
         for index, stage in enumerate(self.stages):
             at = f"stage {index + 1}: "
             require(stage.depth >= 1, f"{at}depth has to be at least 1; it is {stage.depth}")
+            require(self.depth <= DEEPEST, f"there may be {DEEPEST:,} blocks at most; there are {self.depth:,}")
             require(stage.dim >= 1, f"{at}dim has to be at least 1; it is {stage.dim}")
             require(len(stage.block) >= 1, f"{at}a block needs at least one branch")
             require(
@@ -375,7 +378,7 @@ class Architecture:
     def _canonical(self) -> Iterator[tuple[str, Any]]:
         """Canonical values of the fields that may not have been given so."""
         useless = self.drop_path_schedule == "linear" and self.depth == 1  # the first block is never dropped
-        yield "drop_path", 0.0 if useless else float(self.drop_path)
+        yield "drop_path", 0.0 if useless else float(self.drop_path) + 0.0  # -0.0 is 0.0
         yield "final_eps", float(self.final_eps) if self.final_norm in _NORMS_WITH_EPS else DEFAULT_EPS
         one_token = self.pooling == "class_token" and self.final_norm == "layernorm"
         commutes = one_token or self.final_norm in ("affine", "none")
@@ -465,12 +468,21 @@ def _read_value(source: Source, path: KeyPath, hint: Any) -> Any:
         (hint,) = (option for option in options if option is not type(None))
     if hint == tuple[int, ...]:
         count = len(source.typed(path, list, "a list of whole numbers"))
-        return tuple(source.typed((*path, index), int, "a whole number") for index in range(count))
+        return tuple(_read_whole(source, (*path, index)) for index in range(count))
     if hint is bool:
         return source.typed(path, bool, "true or false")
     if hint is int:
-        return source.typed(path, int, "a whole number")
+        return _read_whole(source, path)
     value = source.typed(path, (int, float), "a number")
+    if isinstance(value, int):
+        return float(_read_whole(source, path))
     if not math.isfinite(value):
         raise source.fail(path, f"is {value}; allowed: a finite number")
-    return float(value)
+    return value
+
+
+def _read_whole(source: Source, path: KeyPath) -> int:
+    value: int = source.typed(path, int, "a whole number")
+    if abs(value) > LARGEST:
+        raise source.fail(path, f"is {str(value)[:20]}...; allowed: whole numbers up to {LARGEST:,}")
+    return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,16 +19,16 @@ Value = int | float | str | bool | None
 """A choice on an axis; None stands for ``none`` on the layer_scale axis."""
 
 SPACES = Path(__file__).parent / "spaces"
-MIXER_SETTINGS: dict[str, Callable[[Value], bool]] = {
-    "heads": lambda value: _whole(value, 1),
-    "token_hidden": lambda value: _width(value),
-    "token_norm": lambda value: value in ("channel", "token"),
-    "expansion": lambda value: _whole(value, 1),
-    "attention_dim": lambda value: _whole(value, 0),
-    "weighted": lambda value: isinstance(value, bool),
-    "sharesets": lambda value: _whole(value, 1),
+MIXER_SETTINGS: dict[str, tuple[Callable[[Value], bool], str]] = {
+    "heads": (lambda value: _whole(value, 1), "whole numbers from 1"),
+    "token_hidden": (lambda value: _width(value), "multiples of C or N such as C/2, 4N"),
+    "token_norm": (lambda value: value in ("channel", "token"), "channel, token"),
+    "expansion": (lambda value: _whole(value, 1), "whole numbers from 1"),
+    "attention_dim": (lambda value: _whole(value, 0), "whole numbers from 0 (none)"),
+    "weighted": (lambda value: isinstance(value, bool), "true, false"),
+    "sharesets": (lambda value: _whole(value, 1), "whole numbers from 1"),
 }
-"""The settings that token mixers have of their own, and which values are allowed."""
+"""The settings that token mixers have of their own, and which values are allowed, in code and in words."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def _width(value: Value) -> bool:
 
 
 def _fraction(value: Value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value < 1
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1  # not for nan either
 
 
 _NET: dict[str, tuple[Callable[[Value], bool], str]] = {
@@ -178,7 +177,7 @@ def _read_mixers(source: Source) -> dict[str, dict[str, tuple[Value, ...]]]:
         settings, required = (MIXERS[name].settings, MIXERS[name].required) if name != "none" else ((), ())
         own = source.keys((*path, name), settings, required)
         mixers[name] = {
-            setting: _choices(source, (*path, name, setting), MIXER_SETTINGS[setting], f"values of {setting}")
+            setting: _choices(source, (*path, name, setting), *MIXER_SETTINGS[setting])
             for setting in settings
             if setting in own
         }

@@ -14,7 +14,6 @@ NasError                 anything below; the command line prints it as one sente
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -68,7 +67,10 @@ def allowed(value: object, choices: Iterable[object]) -> str:
         A clause such as ``allowed: gap, class_token; did you mean 'gap'?``.
     """
     names = [str(choice) for choice in choices]
-    near = difflib.get_close_matches(str(value), names, n=1)
+    import difflib  # not needed until something is wrong
+
+    by_case = {name.lower(): name for name in names}
+    near = [by_case[name] for name in difflib.get_close_matches(str(value).lower(), by_case, n=1)]
     hint = f"; did you mean {near[0]!r}?" if near else ""
     if len(names) > MOST_NAMED:
         some = difflib.get_close_matches(str(value), names, n=SOME, cutoff=0)

@@ -160,12 +160,13 @@ def scaled(family: Family, space: SearchSpace, limits: Limits) -> Architecture |
 
 def _points(family: Family, space: SearchSpace) -> Iterator[Architecture]:
     """All members of a family in the space."""
+    if family.stage["mixer"] not in space.axis("stage1.mixer").values:
+        return
     net = dict(family.net)
     for axis, default in OPTIONAL.items():  # a space without the axis has its default
         if axis not in {known.name for known in space.net_axes} and net.pop(axis) != default:
             return
-    attention = family.stage["mixer"] == "attention" and "attention" in space.axis("stage1.mixer").values
-    heads = space.axis("stage1.heads").values if attention else (None,)
+    heads = space.axis("stage1.heads").values if family.stage["mixer"] == "attention" else (None,)
     for patch in space.axis("patch").values:
         for dim in space.axis("dim").values:
             for unit in space.axis("stage1.depth").values:
@@ -174,7 +175,7 @@ def _points(family: Family, space: SearchSpace) -> Iterator[Architecture]:
                     params |= _stages(family, space, params, unit, {} if head is None else {"heads": head})
                     try:
                         yield space.decode(params)
-                    except (SpaceError, KeyError):
+                    except SpaceError:
                         continue
 
 

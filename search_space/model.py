@@ -5,6 +5,7 @@ B batch, N tokens (class token included), C channels.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from typing import Literal, cast
 
@@ -36,7 +37,7 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, n, c = x.shape
-        grid = round(n**0.5)
+        grid = math.isqrt(int(n))
         return self.conv(x.transpose(1, 2).reshape(b, c, grid, grid)).flatten(2).transpose(1, 2)
 
 
@@ -69,15 +70,21 @@ class VisionModel(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Tokens after the last block, before the final norm: (B, N, C)."""
-        architecture = self.architecture
         x = self.stem(images).flatten(2).transpose(1, 2)
         if self.class_token is not None:
-            x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)
+            x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1)
         if self.position is not None:
-            x = x + resize_positions(self.position, architecture.grid, architecture.class_token, "bilinear")
+            x = x + self._positions(self.position)
         for stage in self.stages:
             x = stage(x)
         return x
+
+    def _positions(self, position: Tensor) -> Tensor:
+        """Position embeddings on the grid of tokens."""
+        architecture = self.architecture
+        if architecture.position_grid is None:
+            return position
+        return resize_positions(position, architecture.grid, architecture.class_token, "bilinear")
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.features(images)
@@ -128,7 +135,7 @@ def resize_positions(
     The embedding of the class token, which comes first, stays as it is.
     """
     first, places = position[:, : int(class_token)], position[:, int(class_token) :]
-    side = round(places.shape[1] ** 0.5)
+    side = math.isqrt(int(places.shape[1]))
     if side == grid:
         return position
     maps = places.transpose(1, 2).reshape(1, -1, side, side)

@@ -102,9 +102,10 @@ def _with(
         # A new last stage needs settings: one block of every other mixer, otherwise like the last stage.
         last, new = f"stage{params['stages']}.", f"stage{value}."
         copy = {new + key.removeprefix(last): choice for key, choice in params.items() if key.startswith(last)}
-        for mixer in space.axis(new + "mixer").values:
-            grown = {**changed, **copy, new + "downsample": "none", new + "mixer": mixer}
-            yield from _settled_with(space, architecture, grown, new + "mixer", mixer)
+        for downsample in space.axis(new + "downsample").values:
+            for mixer in space.axis(new + "mixer").values:
+                grown = {**changed, **copy, new + "downsample": downsample, new + "mixer": mixer}
+                yield from _settled_with(space, architecture, grown, new + "mixer", mixer)
     elif setting == "mixer" or (stage and setting == "channel_ratio"):
         yield from _settled_with(space, architecture, changed, name, value)
     else:
@@ -124,7 +125,12 @@ def _settled_with(
     prefix, _, setting = name.rpartition(".")
     prefix, number = prefix + ".", int(prefix.removeprefix("stage"))
     shapes = [shape for _, shape in architecture.shapes()]
-    options = space.options(space.context(params, shapes[min(number, len(shapes)) - 1]))
+    shape = shapes[min(number, len(shapes)) - 1]
+    if number > len(shapes) and params[prefix + "downsample"] == "conv2":
+        if not can_downsample(shape):
+            return
+        shape = downsampled(shape)
+    options = space.options(space.context(params, shape))
     for option in options.nearest({key.removeprefix(prefix): choice for key, choice in params.items()}):
         if option.settings.get(setting) == value:
             try:

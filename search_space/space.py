@@ -148,8 +148,7 @@ class SearchSpace:
         Raises:
             SpaceError: If an active parameter is missing, not among the choices, or not possible beside the others.
         """
-        for axis in self.net_axes:
-            self._choice(params, axis.name)
+        params = {**params, **{axis.name: self._choice(params, axis.name) for axis in self.net_axes}}
         stages: list[Stage] = []
         shape = self.first_shape(params)
         previous: Option | None = None
@@ -327,7 +326,7 @@ class SearchSpace:
             raise SpaceError(f"the parameter {name} is missing; {allowed('', values)}")
         if params[name] not in values:
             raise SpaceError(f"{name} is {params[name]!r}; {allowed(params[name], values)}")
-        return params[name]
+        return values[values.index(params[name])]  # 64.0 and 64 are one choice
 
 
 def mixers_of(params: Mapping[str, Any]) -> str:

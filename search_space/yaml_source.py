@@ -55,6 +55,8 @@ class Source:
     def keys(self, path: KeyPath, known: Iterable[str], required: Iterable[str] = ()) -> dict[str, Any]:
         """The mapping at `path`, with no unknown key in it and every required one."""
         value = self.at(path)
+        if value is None and not path:
+            raise self.error(f"{self.name} is empty; allowed: a mapping")
         if not isinstance(value, dict):
             raise self.fail(path, f"is {_show(value)}; allowed: a mapping")
         known = list(known)

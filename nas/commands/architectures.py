@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 from search_space import zoo
 from search_space.architecture import Architecture
 from search_space.errors import ConfigError, StudyError, allowed
 
 
-class Named(NamedTuple):
-    """An architecture and what to call it."""
+@dataclass(frozen=True)
+class Named:
+    """An architecture and what to call it; one of the zoo knows its design for every image size."""
 
     name: str
     architecture: Architecture
+    in_zoo: bool = False
+
+    @property
+    def deployed(self) -> Named:
+        """The same in the form that is shipped."""
+        return replace(self, architecture=self.architecture.deployed)
+
+    def at(self, image_size: int) -> Architecture:
+        """The same design for images of another size.
+
+        Raises:
+            ArchitectureError: If there is none.
+        """
+        if not self.in_zoo:
+            return self.architecture.at(image_size)
+        other = zoo.get(self.name, image_size=image_size)
+        return other.deployed if self.architecture.deployed is self.architecture else other
 
 
 def find_architecture(text: str, storage: str | None, out: str) -> Named:
@@ -29,7 +47,7 @@ def find_architecture(text: str, storage: str | None, out: str) -> Named:
         NasError: If there is no such architecture, or its file is wrong.
     """
     if text in zoo.names():
-        return Named(text, zoo.get(text))
+        return Named(text, zoo.get(text), in_zoo=True)
     path = Path(text)
     if path.is_file() or path.suffix in (".yaml", ".yml"):
         return Named(path.name, Architecture.from_yaml_file(path))

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
+from nas.commands.architectures import Named
 from nas.commands.measuring import Bench, Measured, Settings, measuring_options
 from nas.commands.options import study_options
-from search_space.architecture import Architecture
 from search_space.errors import ArchitectureError
 
 RATIOS = ("params", "macs", "macs_per_param", "activation_bytes", "latency", "throughput")
@@ -22,10 +22,13 @@ _GROWTH = 2
 
 @click.command("compare", short_help="Show the costs of architectures side by side.")
 @click.argument("architectures", metavar="ARCH ARCH...", nargs=-1)
+@click.option("--deploy", is_flag=True, help="Compare the forms that are shipped: training branches merged.")
 @measuring_options
 @study_options
 @click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
-def command(architectures: tuple[str, ...], storage: str | None, out: str, as_json: bool, **flags: Any) -> None:
+def command(
+    architectures: tuple[str, ...], deploy: bool, storage: str | None, out: str, as_json: bool, **flags: Any
+) -> None:
     """Show the costs of two or more architectures side by side, and their ratios to those of the first.
 
     ARCH is a model of the zoo (nas zoo), a YAML file, or a trial of a study: STUDY#12, STUDY#best. Timings are taken in
@@ -37,18 +40,17 @@ def command(architectures: tuple[str, ...], storage: str | None, out: str, as_js
     if len(architectures) < 2:
         raise click.UsageError("name two architectures or more to compare; nas profile shows a single one")
     named = [find_architecture(text, storage, out) for text in architectures]
+    named = [one.deployed for one in named] if deploy else named
     with Notes() as note:
-        record = compare([one.name for one in named], [one.architecture for one in named], Settings(**flags), note)
+        record = compare(named, Settings(**flags), note)
     click.echo(json.dumps(record, indent=2) if as_json else render_comparison(record))
 
 
-def compare(
-    names: Sequence[str], architectures: Sequence[Architecture], settings: Settings, note: Callable[[str], None]
-) -> dict[str, Any]:
+def compare(named: Sequence[Named], settings: Settings, note: Callable[[str], None]) -> dict[str, Any]:
     """All that `nas compare --json` shows."""
     bench = Bench(settings, note)
-    measured = bench.measure(names, architectures)
-    rows = [_row(*one) for one in zip(names, architectures, measured, strict=True)]
+    measured = bench.measure([one.name for one in named], [one.architecture for one in named])
+    rows = [_row(*one) for one in zip(named, measured, strict=True)]
     first = _figures(rows[0])
     for row in rows:
         own = _figures(row)
@@ -58,13 +60,14 @@ def compare(
     return {"architectures": rows, "measured_on": bench.where}
 
 
-def _row(name: str, architecture: Architecture, measured: Measured) -> dict[str, Any]:
+def _row(named: Named, measured: Measured) -> dict[str, Any]:
     from search_space.breakdown import macs_exponents, token_mixers
 
+    name, architecture = named.name, named.architecture
     reasons = dict(measured.reasons)
     exponent = None
     try:
-        larger = architecture.at(_GROWTH * architecture.image_size)
+        larger = named.at(_GROWTH * architecture.image_size)
         exponent = macs_exponents([architecture, larger])["total"]
     except ArchitectureError as error:
         reasons["macs_exponent"] = str(error)
@@ -78,6 +81,7 @@ def _row(name: str, architecture: Architecture, measured: Measured) -> dict[str,
         "width": [shape.dim for _, shape in shapes],
         "depth": [stage.depth for stage, _ in shapes],
         "mixers": token_mixers(architecture),
+        "is_deployed": architecture.deployed is architecture,
         "params": architecture.params,
         "macs": architecture.macs,
         "macs_per_param": architecture.macs / architecture.params,
@@ -124,7 +128,8 @@ def _lines(record: Mapping[str, Any]) -> Iterator[str]:
             yield from table(list(zip(titles, *group, strict=True)))
             yield ""
             group = []
-    yield from wrapped(where_words(record["measured_on"]), "measured on ")
+    if record["measured_on"] is not None:
+        yield from wrapped(where_words(record["measured_on"]), "measured on ")
     for title, what in (("latency", "latency"), ("images/s", "throughput")):
         timings = [row[what] for row in rows if row[what] is not None]
         if timings:
@@ -154,12 +159,15 @@ def _column(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Iterat
     own = row["mixers"].split(" / ")
     for index in range(max(map(len, mixers))):
         yield "  then" if index else "token mixers", own[index] if index < len(own) else ""
+    if not all(other["is_deployed"] for other in rows):
+        yield "form", "as shipped" if row["is_deployed"] else "in training"
     yield "fixed image size", "yes" if row["fixed_input_size"] else "no"
     yield "parameters", format_count(row["params"])
     yield "MACs", format_count(row["macs"])
     yield "MACs per parameter", format_number(row["macs_per_param"])
     yield "MACs grow as tokens^", "-" if row["macs_exponent"] is None else f"{row['macs_exponent']:.2f}"
-    yield "activations", "-" if row["activation_bytes"] is None else format_bytes(row["activation_bytes"])
+    if any(other["activation_bytes"] is not None for other in rows):
+        yield "activations", "-" if row["activation_bytes"] is None else format_bytes(row["activation_bytes"])
     if any(other["latency"] for other in rows):
         yield "latency, ms", "-" if latency is None else format_number(latency["median_ms"])
         yield "  quartiles", "-" if latency is None else "-".join(map(format_number, latency["quartiles_ms"]))

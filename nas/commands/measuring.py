@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from search_space.architecture import Architecture
-from search_space.errors import RunnerError
+from search_space.errors import ConfigError, RunnerError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 BATCH, LONG = 16, 5
@@ -30,6 +31,7 @@ def measuring_options(function: Command) -> Command:
         click.option(
             "--timing/--no-timing", default=True, help="Whether to measure latency and throughput [--timing]."
         ),
+        click.option("--closed-form", is_flag=True, help="Measure nothing and build no model: counts alone."),
         click.option(
             "--threads", type=click.IntRange(1, 1024), metavar="N", help="CPU threads of torch [as many as it takes]."
         ),
@@ -61,6 +63,7 @@ class Settings:
     threads: int | None
     timing: bool
     seconds: float
+    closed_form: bool = False
 
 
 @dataclass
@@ -99,11 +102,16 @@ class Bench:
     """
 
     def __init__(self, settings: Settings, note: Callable[[str], None]) -> None:
+        if not math.isfinite(settings.seconds):
+            raise ConfigError(f"--seconds is {settings.seconds}; allowed: a number of seconds")
+        self.settings, self._note = settings, note
+        self.where: dict[str, Any] | None = None
+        if settings.closed_form:
+            return
         import torch
 
         from runners.device import describe_device, pick_device
 
-        self.settings, self._note = settings, note
         self.device = pick_device(settings.device)
         self._dtype = getattr(torch, settings.dtype)
         with self._threads():
@@ -126,9 +134,11 @@ class Bench:
         Raises:
             RunnerError: If the weights find no room.
         """
+        measured = [Measured() for _ in architectures]
+        if self.settings.closed_form:
+            return measured
         from runners.profile import activation_bytes, make_images, time_shares
 
-        measured = [Measured() for _ in architectures]
         with self._threads():
             models = self._models(names, architectures)
             for name, model, own in zip(names, models, measured, strict=True):
@@ -195,7 +205,7 @@ class Bench:
             if what == "throughput":
                 entry |= {"images_per_s": 1000 * batch / timing.median_ms}
                 entry |= {"images_per_s_quartiles": [1000 * batch / upper, 1000 * batch / lower]}
-            entry |= {"batch": batch, "passes": timing.passes, "warm_up": timing.warm_up + 1, **self.where}
+            entry |= {"batch": batch, "passes": timing.passes, "warm_up": timing.warm_up + 1, **(self.where or {})}
             setattr(own, what, entry)
 
     @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from nas.commands.architectures import Named
 from nas.commands.measuring import Bench, Measured, Settings, measuring_options
 from nas.commands.options import study_options
 from search_space.architecture import Architecture
@@ -42,9 +43,9 @@ def command(
     from nas.commands.tables import Notes
 
     sizes = parse_sizes(image_sizes)
-    name, found = find_architecture(architecture, storage, out)
+    found = find_architecture(architecture, storage, out)
     with Notes() as note:
-        record = profile(name, found.deployed if deploy else found, sizes, Bench(Settings(**flags), note))
+        record = profile(found.deployed if deploy else found, sizes, Bench(Settings(**flags), note))
     click.echo(json.dumps(record, indent=2) if as_json else render_profile(record))
 
 
@@ -60,13 +61,14 @@ def parse_sizes(text: str | None) -> list[int]:
     return list(dict.fromkeys(map(int, words)))
 
 
-def profile(name: str, architecture: Architecture, sizes: Sequence[int], bench: Bench) -> dict[str, Any]:
+def profile(named: Named, sizes: Sequence[int], bench: Bench) -> dict[str, Any]:
     """All that `nas profile --json` shows."""
     from search_space.breakdown import breakdown
 
+    name, architecture = named.name, named.architecture
     (measured,) = bench.measure([name], [architecture], shares=True)
     rows = [_row(row, measured) for row in breakdown(architecture)]
-    grown, exponents = _growth(architecture, sizes, bench)
+    grown, exponents = _growth(named, sizes, bench)
     deployed = architecture.deployed
     return {
         "name": name,
@@ -120,9 +122,7 @@ def _joined(steps: Sequence[str]) -> str:
     return ", ".join(steps).replace(", + ", " + ").replace(", * ", " * ")
 
 
-def _growth(
-    architecture: Architecture, sizes: Sequence[int], bench: Bench
-) -> tuple[list[dict[str, Any]], dict[str, float]]:
+def _growth(named: Named, sizes: Sequence[int], bench: Bench) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """A row for every image size, and the exponents of MACs in tokens."""
     if not sizes:
         return [], {}
@@ -134,14 +134,15 @@ def _growth(
     for size in sizes:
         row: dict[str, Any] = {"image_size": size, "tokens": None, "params": None, "macs": None, "latency": None}
         try:
-            other = architecture.at(size)
+            other = named.at(size)
         except ArchitectureError as error:
             rows.append({**row, "resized_weights": [], "reason": str(error)})
             continue
         found.append(other)
-        timed = bench.latency(f"{size} x {size}", other) if bench.settings.timing else Measured()
+        measuring = bench.settings.timing and not bench.settings.closed_form
+        timed = bench.latency(f"{size} x {size}", other) if measuring else Measured()
         row |= {"tokens": next(shape for _, shape in other.shapes()).tokens, "params": other.params}
         row |= {"macs": other.macs, "latency": timed.latency}
-        resized = [asdict(weight) for weight in resized_weights(architecture, other)]
+        resized = [asdict(weight) for weight in resized_weights(named.architecture, other)]
         rows.append({**row, "resized_weights": resized, "reason": timed.reasons.get("latency")})
     return rows, macs_exponents(found)

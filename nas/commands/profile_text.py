@@ -63,14 +63,15 @@ def _facts(profile: Record) -> Iterator[tuple[str, str]]:
     yield "parameters", f"{format_count(profile['params'])} ({profile['params']:,})"
     yield "MACs", f"{format_count(profile['macs'])} ({profile['macs']:,})"
     yield "MACs per parameter", format_number(profile["macs_per_param"])
-    if memory is None:
+    if "activation_bytes" in profile["reasons"]:
         yield "activations", f"not measured: {profile['reasons']['activation_bytes']}"
-    else:
+    elif memory is not None:
         yield "activations", f"{format_bytes(memory)}, kept for the backward pass of one image"
     yield from _timings(profile)
     warm_up = " and ".join(str(timing["warm_up"]) for timing in timings)
     mode = f"; eval mode, medians after {warm_up} warm-up passes" if timings else ""
-    yield "measured on", where_words(profile["measured_on"]) + mode
+    if profile["measured_on"] is not None:
+        yield "measured on", where_words(profile["measured_on"]) + mode
     yield "image sizes", profile["usable_sizes"]
     if not profile["is_deployed"]:
         params, macs = (format_count(profile["deployed"][name]) for name in ("params", "macs"))

@@ -13,14 +13,14 @@ import click
 @click.option("--data", metavar="NAME", help="Show the space for this data set [digits].")
 @click.option("--image-size", type=click.IntRange(1, 1024), metavar="PIXELS", help="Show it for images of this size.")
 def command(words: tuple[str, ...], data: str | None, image_size: int | None) -> None:
-    r"""List the search spaces; show the axes, size and cost range of one; or check the file of your own.
+    """List the search spaces; show the axes, size and cost range of one; or check the file of your own.
 
     \b
     nas spaces                      the spaces that ship
     nas spaces mlp_family           one of them, for digits
     nas spaces mlp_family --image-size 224
     nas spaces check my_space.yaml  validate a file
-    """
+    """  # noqa: D301 - click wants the character, which ends paragraphs
     from search_space.definition import list_definitions, load_definition
 
     if not words:

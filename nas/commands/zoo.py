@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +18,21 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.option("--yaml", "as_yaml", is_flag=True, help="The architecture of NAME as YAML, to change and search from.")
 def command(name: str | None, family: str | None, as_json: bool, as_yaml: bool) -> None:
-    r"""List the published models with their exact size beside what was published, or show one.
+    """List the published models with their exact size beside what was published, or show one.
 
     \b
     nas zoo                     all of them
     nas zoo mixer_b16           one: its block drawn, its cost, its sources
     nas zoo mixer_b16 --yaml    its architecture as a file
-    """
+    """  # noqa: D301 - click wants the character, which ends paragraphs
     from search_space import zoo
     from search_space.errors import ConfigError, allowed
 
+    if as_json and as_yaml:
+        raise click.UsageError("--json and --yaml exclude each other")
     if name is not None:
+        if family is not None:
+            raise click.UsageError("--family is for the list, without the NAME of a model")
         entry = zoo.entry(name)
         if as_yaml:
             click.echo(entry.architecture.to_yaml(), nl=False)
@@ -68,40 +71,41 @@ def record(entry: Entry) -> dict[str, Any]:
     }
 
 
-_ROW = "{:<24} {:>5} {:>8} {:>8} {:>8}   {:>8} {:>7} {:>6}"
+_ROW = "{:<23} {:>4} {:>6} {:>6} {:>5}  {:>6} {:>6} {:>6}"
 
 
 def table(entries: list[Entry]) -> str:
-    """All models, family by family, with a footnote for each that differs from what was published."""
+    """All models, family by family, with a footnote for each that differs from what was published or needs a word."""
+    from nas.commands.tables import wrapped
     from search_space.units import format_count
 
     lines = [
-        f"{'':56}   {'published':>23}",
-        _ROW.format("model", "image", "params", "MACs", "MACs/par", "params M", "GFLOPs", "top-1"),
+        f"{'':50}{'published':>20}",
+        _ROW.format("model", "size", "params", "MACs", "M/p", "M", "GFLOPs", "top-1"),
     ]
-    footnotes: list[str] = []
+    footnotes: dict[str, list[str]] = {}
     family = None
     for entry in entries:
         if entry.family is not family:
             family = entry.family
-            lines += ["", f"{family.title}  {family.paper}{_units(family)}"]
-        mark = ""
-        if entry.differences():
-            footnotes.append(f"{entry.name}: {'; '.join(entry.differences())}: {entry.note}")
-            mark = f" [{len(footnotes)}]"
+            lines += ["", f"{family.title}  {family.paper}", *([_units(family)] if _units(family) else [])]
+        text = ": ".join(part for part in ("; ".join(entry.differences()), entry.note) if part)
+        if text:
+            footnotes.setdefault(text, []).append(entry.name)
+        mark = f" [{list(footnotes).index(text) + 1}]" if text else ""
         architecture, published = entry.architecture, entry.published
         cells = [architecture.image_size, format_count(architecture.params), format_count(architecture.macs)]
         cells.append(f"{entry.macs_per_param:.0f}")
         figures = ["" if v is None else str(v) for v in (published.params_m, published.gflops, published.top1)]
-        lines.append(_ROW.format(entry.name, *cells, *figures) + mark)
+        lines.append((_ROW.format(entry.name, *cells, *figures) + mark).rstrip())
     lines.append("")
-    for number, footnote in enumerate(footnotes, start=1):
-        lines += textwrap.wrap(f"[{number}] {footnote}", 92, subsequent_indent="    ")
-    lines += [
-        "Counts are exact and equal those of the reference code. MACs/par: how often a parameter is used for",
-        "one image. Show one with: nas zoo NAME",
-    ]
-    return "\n".join(lines)
+    for number, text in enumerate(footnotes, start=1):
+        lines += wrapped(text, f"[{number}] ")
+    end = (
+        "Counts are exact and equal those of the reference code. M/p: MACs per parameter, how often one is used for an "
+        "image. Show a model with: nas zoo NAME"
+    )
+    return "\n".join([*lines, *wrapped(end, "")])
 
 
 def describe(entry: Entry) -> str:
@@ -125,7 +129,7 @@ def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
     units = ((published.params_m, "M parameters"), (published.gflops, " GFLOPs"), (published.top1, " % top-1"))
     figures = ", ".join(f"{value}{unit}" for value, unit in units if value is not None)
     if figures:
-        yield "published", f"{figures} on ImageNet-1k{_units(entry.family)}"
+        yield "published", f"{figures} on ImageNet-1k {_units(entry.family)}".strip()
         yield "source", published.source
     if entry.differences():
         yield "ours", "; ".join(entry.differences())
@@ -137,7 +141,7 @@ def _units(family: Any) -> str:
     words = ["" if family.params_with_head else "parameters without the head"]
     words.append("" if family.flops_per_mac == 1 else f"{family.flops_per_mac} FLOPs a MAC")
     text = ", ".join(word for word in words if word)
-    return f"  (published: {text})" if text else ""
+    return f"(published: {text})" if text else ""
 
 
 def _quoted(name: str) -> str:

@@ -45,12 +45,15 @@ def make_norm(norm: Norm, width: int, eps: float) -> nn.Module:
 class TokenLinear(nn.Linear):
     """A linear layer along the tokens, the same for every channel: (B, N, C) -> (B, M, C).
 
-    As one batched product with the tokens where they are: no transposed copy is made. On a CPU, forward and backward
-    passes take about a third less time than with nn.Linear on the transposed tokens.
+    One batched product with the tokens where they are makes no transposed copies; the gradient of the weights is then
+    summed from (B, M, N). Where that is larger than the copies would be, it is a layer on the transposed tokens.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        weight = self.weight.expand(len(input), -1, -1)
+        m, n = self.weight.shape
+        if m * n > (m + n) * input.shape[2]:
+            return super().forward(input.transpose(1, 2)).transpose(1, 2)
+        weight = self.weight.expand(input.shape[0], -1, -1)
         return torch.bmm(weight, input) if self.bias is None else torch.baddbmm(self.bias.unsqueeze(1), weight, input)
 
 

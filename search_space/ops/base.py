@@ -81,7 +81,7 @@ class Op:
     def settings(self) -> dict[str, Any]:
         """Its settings by name, as they stand in YAML.
 
-        Those at their default are left out, so that an op may gain a setting and old architectures keep their hash.
+        Those at their default are left out, so that an op that gains a setting leaves the hashes as they are.
         """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {

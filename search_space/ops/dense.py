@@ -113,7 +113,7 @@ def token_linear(shape: TokenShape) -> Mix:
 
 def parse_width(text: str, shape: TokenShape) -> int:
     """A hidden width in terms of C or N: ``4N``, ``C/2``, ``C``."""
-    match = re.fullmatch(r"(\d*)([CN])(?:/(\d+))?", text)
+    match = re.fullmatch(r"(\d{0,6})([CN])(?:/(\d{1,6}))?", text)
     require(match is not None, f"a hidden width is a multiple of C or N, such as C/2 or 4N; it is {text!r}")
     assert match is not None
     factor, unit, divisor = int(match[1] or 1), shape.dim if match[2] == "C" else shape.tokens, int(match[3] or 1)

@@ -20,6 +20,7 @@ from search_space.errors import WeightsError
 _NESTINGS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
 _DEEPEST = 3
 _PREFIXES = ("module.", "_orig_mod.")
+_PREFIX = re.compile(r"^(module|_orig_mod)\.")
 _ZIP = b"PK\x03\x04"
 _DAMAGE = (
     *(pickle.UnpicklingError, struct.error, EOFError, OSError, RuntimeError, ValueError, TypeError),
@@ -54,9 +55,11 @@ def read_weights(weights: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any
     state = {str(name): value for name, value in content.items()}
     if not any(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{origin} does not hold weights: there is no tensor among its {len(state)} entries")
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    for name, value in state.items():
+        if isinstance(value, Tensor) and (value.is_nested or value.layout != torch.strided):
+            raise WeightsError(f"{origin} was not loaded: {name} is a sparse or nested tensor")
+    while any(all(name.startswith(prefix) for name in state) for prefix in _PREFIXES):
+        state = {re.sub(_PREFIX, "", name): value for name, value in state.items()}
     return state, origin, notes
 
 

@@ -11,7 +11,7 @@ Sources: timm is https://github.com/huggingface/pytorch-image-models (1.0). Offi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
@@ -213,8 +213,8 @@ FAMILIES = {
 """The families by what the branches of their blocks compute."""
 
 
-def find_key_map(architecture: Architecture, source: PublishedBy) -> tuple[str, KeyMap]:
-    """The family that an architecture belongs to by its structure, and its published names.
+def find_key_map(architecture: Architecture, source: PublishedBy, published: Container[str] = ()) -> tuple[str, KeyMap]:
+    """The family that an architecture belongs to by its structure, and its names among those that are `published`.
 
     Raises:
         WeightsError: If it belongs to none, or there is no key map for it.
@@ -236,8 +236,11 @@ def find_key_map(architecture: Architecture, source: PublishedBy) -> tuple[str, 
     for norm in norms:
         if norm not in (key_map.norm, "none"):
             raise WeightsError(f"the norms of {family} are {key_map.norm}; this model has {norm}")
-    if key_map is _TIMM_VIT and architecture.norm_after_pooling:
-        key_map = _TIMM_VIT_FC_NORM
+    if key_map is _TIMM_VIT:
+        if architecture.class_token and architecture.pooling == "gap":
+            raise WeightsError("timm's global pooling leaves out the class token; this model's includes it")
+        if "fc_norm.weight" in published:
+            key_map = _TIMM_VIT_FC_NORM
     return family, key_map
 
 

@@ -51,8 +51,9 @@ def load_published(
         WeightsError: If the weights cannot be read, there is no key map for the family, or (a MismatchError) they
             belong to another architecture. The model is then as it was.
     """
-    family, key_map = find_key_map(model.architecture, source)
+    find_key_map(model.architecture, source)  # a family that cannot be loaded is refused before a file is read
     state, origin, notes = read_weights(weights)
+    family, key_map = find_key_map(model.architecture, source, state)
     targets, unknown = find_targets(model, key_map, state)
     if unknown and strict:
         raise WeightsError(f"weights of {family} from {source} have nothing for {some(unknown)} of this model")
@@ -76,6 +77,8 @@ def load_published(
         notes.append(f"the head was initialised afresh: {counts}")
     if model.architecture.image_size != _PUBLISHED_SIZE and _permutes(model.architecture):
         notes.append(f"permute layers suit only the image size they were trained for, {_PUBLISHED_SIZE} as published")
+    if len(copies) + len(head) < len(targets):
+        notes.append(f"{len(copies)} of {len(targets)} tensors were loaded; the others stay as they were")
     expected = {target.name for target in targets}
     report = LoadReport(
         family,

@@ -50,6 +50,13 @@ class LoadReport:
     mismatched: tuple[Mismatch, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        lines = [f"{self.family} from {self.source}: {len(self.loaded)} tensors loaded", *self.notes]
+        mismatched = [f"{mismatch.name} {mismatch.reason}" for mismatch in self.mismatched]
+        for what, names in (("missing", self.missing), ("not needed", self.unexpected), ("unfit", mismatched)):
+            lines += [f"{what}: {some(names)}"] if names else []
+        return "\n".join(lines)
+
 
 class MismatchError(WeightsError):
     """Weights of another architecture; `missing`, `unexpected` and `mismatched` are complete, as in a LoadReport."""

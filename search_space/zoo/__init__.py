@@ -5,11 +5,12 @@
     zoo.get("vit_s16", image_size=384)        the same design for other images
     zoo.entry("mixer_b16").published.top1     what was published about it
 
-A model of the zoo has no stochastic depth: its rate belongs to a recipe (``architecture.resized(drop_path=0.1)``).
+A model of the zoo has no stochastic depth: its rate belongs to a recipe, and ``dataclasses.replace`` sets `drop_path`.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 from search_space.architecture import Architecture
@@ -56,19 +57,20 @@ def get(
 
     Args:
         name: One of `names()`.
-        image_size: Side of the images in pixels; what depends on the number of tokens follows (`Architecture.at`).
+        image_size: Side of the images in pixels; what depends on the number of tokens follows.
         in_channels: Channels of the images.
         classes: Number of classes.
 
     Raises:
         ArchitectureError: If there is no such model, or it cannot exist at this size.
     """
-    architecture = entry(name).architecture
-    if image_size is not None and image_size != architecture.image_size:
-        architecture = architecture.at(image_size)
-    changes = {"in_channels": in_channels, "classes": classes}
-    changes = {field: value for field, value in changes.items() if value is not None}
-    return architecture.resized(**changes) if changes else architecture
+    found = entry(name)
+    architecture = found.architecture if image_size is None else found.make(image_size=image_size)
+    return replace(
+        architecture,
+        in_channels=architecture.in_channels if in_channels is None else in_channels,
+        classes=architecture.classes if classes is None else classes,
+    )
 
 
 @cache

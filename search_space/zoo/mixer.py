@@ -7,10 +7,10 @@ from search_space.ops import Dense
 from search_space.zoo.entry import Family, Published, Variant
 
 
-def mixer(patch: int, dim: int, depth: int) -> Architecture:
+def mixer(patch: int, dim: int, depth: int, image_size: int = 224) -> Architecture:
     """Blocks of a token MLP of hidden width D_S = C / 2 and a channel MLP of D_C = 4 C."""
     block = (Branch(Dense("token", dim // 2)), Branch(Dense("channel", 4 * dim)))
-    return Architecture(224, patch, (Stage(depth, dim, block),))
+    return Architecture(image_size, patch, (Stage(depth, dim, block),))
 
 
 _SOURCE = "arXiv 2105.01601, table 1 (parameters, without the head) and table 3 (ImageNet-1k, 300 epochs)"

@@ -14,7 +14,7 @@ from search_space.zoo.entry import Family, Published, Variant
 _EPS = 1e-5
 
 
-def repmlpnet(image_size: int, dim: int, depths: tuple[int, ...], sharesets: tuple[int, ...]) -> Architecture:
+def repmlpnet(dim: int, depths: tuple[int, ...], sharesets: tuple[int, ...], image_size: int) -> Architecture:
     """Stages of RepMLP and a channel MLP, with BatchNorm throughout; each halves the grid and doubles the width."""
     stages = []
     for index, (depth, sets) in enumerate(zip(depths, sharesets, strict=True)):
@@ -28,12 +28,30 @@ def repmlpnet(image_size: int, dim: int, depths: tuple[int, ...], sharesets: tup
 _SOURCE = "README of DingXiaoH/RepMLP (FLOPs are MACs of the deployed model)"
 _T, _B, _D, _L = (2, 2, 6, 2), (2, 2, 12, 2), (2, 2, 18, 2), (2, 2, 18, 2)
 _MODELS = {
-    "repmlpnet_t224": (partial(repmlpnet, 224, 64, _T, (1, 4, 16, 128)), Published(38.3, 2.8, 76.62, _SOURCE)),
-    "repmlpnet_t256": (partial(repmlpnet, 256, 64, _T, (1, 4, 16, 128)), Published(58.7, 4.2, 77.44, _SOURCE)),
-    "repmlpnet_b224": (partial(repmlpnet, 224, 96, _B, (1, 4, 32, 128)), Published(68.2, 6.7, 80.32, _SOURCE)),
-    "repmlpnet_b256": (partial(repmlpnet, 256, 96, _B, (1, 4, 32, 128)), Published(96.5, 9.6, 81.03, _SOURCE)),
-    "repmlpnet_d256": (partial(repmlpnet, 256, 80, _D, (1, 4, 16, 128)), Published(86.9, 8.6, 80.83, _SOURCE)),
-    "repmlpnet_l256": (partial(repmlpnet, 256, 96, _L, (1, 4, 32, 256)), Published(117.7, 11.5, 81.68, _SOURCE)),
+    "repmlpnet_t224": (
+        partial(repmlpnet, 64, _T, (1, 4, 16, 128), image_size=224),
+        Published(38.3, 2.8, 76.62, _SOURCE),
+    ),
+    "repmlpnet_t256": (
+        partial(repmlpnet, 64, _T, (1, 4, 16, 128), image_size=256),
+        Published(58.7, 4.2, 77.44, _SOURCE),
+    ),
+    "repmlpnet_b224": (
+        partial(repmlpnet, 96, _B, (1, 4, 32, 128), image_size=224),
+        Published(68.2, 6.7, 80.32, _SOURCE),
+    ),
+    "repmlpnet_b256": (
+        partial(repmlpnet, 96, _B, (1, 4, 32, 128), image_size=256),
+        Published(96.5, 9.6, 81.03, _SOURCE),
+    ),
+    "repmlpnet_d256": (
+        partial(repmlpnet, 80, _D, (1, 4, 16, 128), image_size=256),
+        Published(86.9, 8.6, 80.83, _SOURCE),
+    ),
+    "repmlpnet_l256": (
+        partial(repmlpnet, 96, _L, (1, 4, 32, 256), image_size=256),
+        Published(117.7, 11.5, 81.68, _SOURCE),
+    ),
 }
 
 
@@ -48,8 +66,8 @@ def _variants() -> dict[str, Variant]:
     return variants
 
 
-def _deployed(make: Callable[[], Architecture]) -> Architecture:
-    return make().deployed
+def _deployed(make: Callable[..., Architecture], **changes: int) -> Architecture:
+    return make(**changes).deployed
 
 
 FAMILY = Family(

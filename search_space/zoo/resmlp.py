@@ -10,11 +10,11 @@ from search_space.ops import Dense
 from search_space.zoo.entry import Family, Published, Variant
 
 
-def resmlp(patch: int, dim: int, depth: int, layer_scale: float) -> Architecture:
+def resmlp(patch: int, dim: int, depth: int, layer_scale: float, image_size: int = 224) -> Architecture:
     """Blocks of one linear layer over the tokens and a channel MLP; affine in place of norm, and a scaled residual."""
     ops = (Dense("token"), Dense("channel", 4 * dim))
     block = tuple(Branch(op, "affine", layer_scale=layer_scale) for op in ops)
-    return Architecture(224, patch, (Stage(depth, dim, block),), final_norm="affine")
+    return Architecture(image_size, patch, (Stage(depth, dim, block),), final_norm="affine")
 
 
 _TABLE_3 = "arXiv 2105.03404, table 3"

@@ -9,15 +9,21 @@ from search_space.zoo.entry import Family, Published, Variant
 _EPS = 1e-5
 
 
-def vip(patch: int, depths: tuple[int, ...], dims: tuple[int, ...], halved_after: int | None = None) -> Architecture:
+def vip(
+    patch: int,
+    depths: tuple[int, ...],
+    dims: tuple[int, ...],
+    halved_after: int | None = None,
+    image_size: int = 224,
+) -> Architecture:
     """Stages of weighted permute-MLP and a channel MLP of ratio 3; a 2 x 2 convolution follows stage `halved_after`."""
-    grid, stages = 224 // patch, []
+    grid, stages = image_size // patch, []
     for index, (depth, dim) in enumerate(zip(depths, dims, strict=True)):
         entered_by_conv = halved_after is not None and index == halved_after
         grid //= 2 if entered_by_conv else 1
         block = (Branch(Permute(grid), eps=_EPS), Branch(Dense("channel", 3 * dim), eps=_EPS))
         stages.append(Stage(depth, dim, block, "conv2" if entered_by_conv else "none"))
-    return Architecture(224, patch, tuple(stages), final_eps=_EPS)
+    return Architecture(image_size, patch, tuple(stages), final_eps=_EPS)
 
 
 _SOURCE = "README of houqb/VisionPermutator (parameters, accuracy); FLOPs as quoted in a README of a model zoo"
@@ -30,7 +36,6 @@ FAMILY = Family(
     variants={
         "vip_s14": Variant(
             partial(vip, 14, (4, 3, 8, 3), (384,) * 4),
-            note="30M parameters and 80.5 to 80.6 % are remembered, not verified",
         ),
         "vip_s7": Variant(
             partial(vip, 7, (4, 3, 8, 3), (192, 384, 384, 384), halved_after=1), Published(25, 6.9, 81.5, _SOURCE)

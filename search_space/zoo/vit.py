@@ -10,11 +10,11 @@ from search_space.ops import Attention, Dense
 from search_space.zoo.entry import Family, Published, Variant
 
 
-def vit(patch: int, dim: int, depth: int, heads: int) -> Architecture:
+def vit(patch: int, dim: int, depth: int, heads: int, image_size: int = 224) -> Architecture:
     """A class token and learned positions, then blocks of self-attention and a channel MLP."""
     block = (Branch(Attention(heads)), Branch(Dense("channel", 4 * dim)))
     return Architecture(
-        224,
+        image_size,
         patch,
         (Stage(depth, dim, block),),
         class_token=True,

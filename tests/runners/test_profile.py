@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -160,7 +161,7 @@ def test_no_other_weight_changes(tiny):
 
 def test_weights_that_only_one_of_both_has_are_named(tiny):
     design = tiny(Dense("channel"))
-    other = design.resized(position="learned")
+    other = replace(design, position="learned")
     assert resized_weights(design, other) == [ResizedWeight("position", None, (1, 4, 8), 1)]
     assert resized_weights(other, design) == [ResizedWeight("position", (1, 4, 8), None, 1)]
 

@@ -603,9 +603,9 @@ def test_what_breaks_a_rule_of_branches_does_not_exist(refused, changes: dict[st
 
 
 def test_a_copy_is_checked_anew(one_block: Make, refused) -> None:
-    assert one_block().resized(image_size=16).grid == 8
-    assert "patch has to divide" in refused(lambda: one_block().resized(patch=3))
-    assert "permute needs as many segments" in refused(lambda: one_block(Permute(4)).resized(image_size=16))
+    assert replace(one_block(), image_size=16).grid == 8
+    assert "patch has to divide" in refused(lambda: replace(one_block(), patch=3))
+    assert "permute needs as many segments" in refused(lambda: replace(one_block(Permute(4)), image_size=16))
 
 
 # Reading.
@@ -778,7 +778,7 @@ def test_a_mangled_file_is_refused_or_read_but_never_crashes(text: str) -> None:
 def test_replacing_a_branch_gives_another_architecture(one_block: Make) -> None:
     architecture = one_block(Attention(2))
     stage = architecture.stages[0]
-    wider = architecture.resized(stages=(replace(stage, block=(*stage.block, Branch(MLP))),))
+    wider = replace(architecture, stages=(replace(stage, block=(*stage.block, Branch(MLP))),))
     assert wider.params == architecture.params + 16 + 64 + 8 + 64 + 8
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_every_kind_of_net_adds_up(one_block, changes):
 @pytest.mark.parametrize("downsample", ["conv1", "conv2", "conv2_bn_relu"])
 def test_every_downsampling_adds_up(one_block, downsample):
     stages = (Stage(2, 8, (CHANNEL,)), Stage(1, 12, (Branch(Attention(3)), CHANNEL), downsample))
-    architecture = one_block().resized(stages=stages)
+    architecture = replace(one_block(), stages=stages)
     assert total(architecture) == architecture.cost
     (row,) = (row for row in breakdown(architecture) if row.label == "downsampling")
     assert (row.key, row.stage, row.dim, row.tokens) == (
@@ -113,9 +114,9 @@ def test_token_mixers(one_block):
     assert token_mixers(one_block(Dense("channel", 4))) == "none"
     assert token_mixers(one_block(Attention(2), Gating(4), Attention(1))) == "attention, gating"
     stages = (Stage(1, 8, (Branch(Gating(4)),)), Stage(1, 8, (CHANNEL,)), Stage(1, 8, (Branch(Attention(2)),)))
-    assert token_mixers(one_block().resized(stages=stages)) == "gating / none / attention"
+    assert token_mixers(replace(one_block(), stages=stages)) == "gating / none / attention"
     stages = (Stage(1, 8, (Branch(Attention(1)),)), Stage(1, 8, (Branch(Attention(2)),)))
-    assert token_mixers(one_block().resized(stages=stages)) == "attention"
+    assert token_mixers(replace(one_block(), stages=stages)) == "attention"
 
 
 # Exponents.
@@ -182,7 +183,7 @@ def test_the_exponent_of_attention_by_hand(one_block):
 
 def test_tokens_of_later_stages_grow_with_those_of_the_first(one_block):
     block = (Branch(Dense("token")), CHANNEL)
-    design = one_block().resized(stages=(Stage(1, 8, block), Stage(2, 16, block, "conv2")))
+    design = replace(one_block(), stages=(Stage(1, 8, block), Stage(2, 16, block, "conv2")))
     exponents = macs_exponents([design.at(size) for size in (8, 16, 32)])
     assert exponents["token linear"] == pytest.approx(2, abs=1e-12)
     assert exponents["channel mlp"] == pytest.approx(1, abs=1e-12)

@@ -211,18 +211,18 @@ FAULTS: dict[str, tuple[str, str, str]] = {
     "heads": (
         "{heads: [1, 4]}",
         "{heads: [1, 0]}",
-        ":14: stage.mixer.attention.heads.1 is 0; allowed: values of heads",
+        ":14: stage.mixer.attention.heads.1 is 0; allowed: whole numbers from 1",
     ),
     "token_hidden": (
         "[C/2]",
         "[C/2, 2D]",
-        ":15: stage.mixer.mlp.token_hidden.1 is '2D'; allowed: values of token_hidden",
+        ":15: stage.mixer.mlp.token_hidden.1 is '2D'; allowed: multiples of C or N",
     ),
     "token_hidden number": ("[C/2]", "[16]", ":15: stage.mixer.mlp.token_hidden.0 is 16; allowed"),
     "token_norm": ("[channel, token]", "[channel, both]", ":15: stage.mixer.mlp.token_norm.1 is 'both'; allowed"),
     "expansion": ("{expansion: [6]}", "{expansion: [six]}", ":16: stage.mixer.gating.expansion.0 is 'six'; allowed"),
-    "weighted": ("[true]", "[maybe]", ":17: stage.mixer.permute.weighted.0 is 'maybe'; allowed: values of weighted"),
-    "weighted 1": ("[true]", "[1]", ":17: stage.mixer.permute.weighted.0 is 1; allowed: values of weighted"),
+    "weighted": ("[true]", "[maybe]", ":17: stage.mixer.permute.weighted.0 is 'maybe'; allowed: true, false"),
+    "weighted 1": ("[true]", "[1]", ":17: stage.mixer.permute.weighted.0 is 1; allowed: true, false"),
     "no mixers": (
         TEXT[TEXT.index("    attention:") : TEXT.index("  channel_ratio:")],
         "    {}\n",

@@ -176,7 +176,7 @@ def test_weights_that_are_not_finite_are_refused(name: str, value: float) -> Non
     model = learned(build(mixture()))
     with torch.no_grad():
         model.state_dict()[name].view(-1)[0] = value
-    with pytest.raises(WeightsError, match="the merged model's outputs differ by nan, more than 1e-10"):
+    with pytest.raises(WeightsError, match="the merged model's outputs differ by nan"):
         reparameterize(model)
 
 

@@ -615,7 +615,7 @@ def test_convolutions_and_repmlp_start_as_in_pytorch(one_block: Make) -> None:
 def test_every_tensor_of_an_op_is_initialised(one_block: Make, example_op: Op, fill: float) -> None:
     architecture = one_block(
         example_op, branch={"norm": "batchnorm", "layer_scale": 0.1}, position="learned", position_grid=3
-    ).resized(stem="conv_bn_relu")
+    )
     model, fresh = build(architecture), build(architecture).state_dict()
     with torch.no_grad():
         for tensor in [*model.parameters(), *(b for b in model.buffers() if b.is_floating_point())]:

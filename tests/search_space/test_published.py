@@ -6,6 +6,7 @@ import argparse
 import itertools
 import pickle
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -363,7 +364,7 @@ def test_positions_of_ff_only_are_two_tensors() -> None:
 
 
 def test_positions_of_ff_only_may_have_a_grid_of_their_own() -> None:
-    architecture = FF_ONLY.resized(position_grid=3)
+    architecture = replace(FF_ONLY, position_grid=3)
     model, state = build(architecture), draw(FF_ONLY_SHAPES | {"pos_encoding.pos_embed": (1, 8, 3, 3)})
     load_published(model, state, "official")
     assert model.position is not None
@@ -476,7 +477,7 @@ def test_what_is_no_number_is_named(mixer: VisionModel, mixer_state: State) -> N
 
 def test_another_number_of_classes_starts_the_head_afresh(mixer_state: State) -> None:
     def head(**settings: Any) -> tuple[Tensor, LoadReport]:
-        model = build(MIXER.resized(classes=7))
+        model = build(replace(MIXER, classes=7))
         report = load_published(model, mixer_state, **settings)
         assert torch.equal(model.head.bias, torch.zeros(7))
         return model.head.weight.detach(), report

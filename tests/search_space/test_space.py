@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -189,29 +190,31 @@ def member(tiny_space: SearchSpace) -> Architecture:
 FOREIGN: dict[str, Callable[[Architecture], object]] = {
     "no architecture": lambda member: "architecture",
     "None": lambda member: None,
-    "patch": lambda member: member.resized(patch=1),
-    "image_size": lambda member: member.resized(image_size=16, patch=4),
-    "in_channels": lambda member: member.resized(in_channels=3),
-    "classes": lambda member: member.resized(classes=4),
-    "position": lambda member: member.resized(position="learned"),
-    "final_norm": lambda member: member.resized(final_norm="affine"),
-    "another final_norm of the space": lambda member: member.resized(final_norm="none"),
-    "final_eps": lambda member: member.resized(final_eps=1e-3),
-    "norm_after_pooling": lambda member: member.resized(norm_after_pooling=True),
-    "drop_path": lambda member: member.resized(drop_path=0.1),
-    "class token, averaged": lambda member: member.resized(class_token=True, stages=member.stages[:1]),
-    "too deep": lambda member: member.resized(stages=(Stage(3, 4, member.stages[0].block),)),
-    "too wide": lambda member: member.resized(stages=(Stage(1, 8, (Branch(Attention(4)),)),)),
-    "three stages": lambda member: member.resized(stages=(*member.stages, Stage(1, 8, (Branch(Dense("channel", 8)),)))),
-    "conv1": lambda member: member.resized(stages=(member.stages[0], Stage(1, 4, (Branch(Attention(1)),), "conv1"))),
-    "conv2 to another width": lambda member: member.resized(
-        stages=(member.stages[0], Stage(1, 12, (Branch(Attention(1)),), "conv2"))
+    "patch": lambda member: replace(member, patch=1),
+    "image_size": lambda member: replace(member, image_size=16, patch=4),
+    "in_channels": lambda member: replace(member, in_channels=3),
+    "classes": lambda member: replace(member, classes=4),
+    "position": lambda member: replace(member, position="learned"),
+    "final_norm": lambda member: replace(member, final_norm="affine"),
+    "another final_norm of the space": lambda member: replace(member, final_norm="none"),
+    "final_eps": lambda member: replace(member, final_eps=1e-3),
+    "norm_after_pooling": lambda member: replace(member, norm_after_pooling=True),
+    "drop_path": lambda member: replace(member, drop_path=0.1),
+    "class token, averaged": lambda member: replace(member, class_token=True, stages=member.stages[:1]),
+    "too deep": lambda member: replace(member, stages=(Stage(3, 4, member.stages[0].block),)),
+    "too wide": lambda member: replace(member, stages=(Stage(1, 8, (Branch(Attention(4)),)),)),
+    "three stages": lambda member: replace(
+        member, stages=(*member.stages, Stage(1, 8, (Branch(Dense("channel", 8)),)))
     ),
-    "heads": lambda member: member.resized(stages=(Stage(1, 4, (Branch(Attention(2)),)),)),
-    "gating": lambda member: member.resized(stages=(Stage(1, 4, (Branch(Gating(8)),)),)),
-    "eps": lambda member: member.resized(stages=(Stage(1, 4, (Branch(Attention(4), eps=1e-3),)),)),
-    "layer_scale": lambda member: member.resized(stages=(Stage(1, 4, (Branch(Attention(4), layer_scale=0.1),)),)),
-    "two mixers": lambda member: member.resized(stages=(Stage(1, 4, (Branch(Attention(4)), Branch(Attention(1)))),)),
+    "conv1": lambda member: replace(member, stages=(member.stages[0], Stage(1, 4, (Branch(Attention(1)),), "conv1"))),
+    "conv2 to another width": lambda member: replace(
+        member, stages=(member.stages[0], Stage(1, 12, (Branch(Attention(1)),), "conv2"))
+    ),
+    "heads": lambda member: replace(member, stages=(Stage(1, 4, (Branch(Attention(2)),)),)),
+    "gating": lambda member: replace(member, stages=(Stage(1, 4, (Branch(Gating(8)),)),)),
+    "eps": lambda member: replace(member, stages=(Stage(1, 4, (Branch(Attention(4), eps=1e-3),)),)),
+    "layer_scale": lambda member: replace(member, stages=(Stage(1, 4, (Branch(Attention(4), layer_scale=0.1),)),)),
+    "two mixers": lambda member: replace(member, stages=(Stage(1, 4, (Branch(Attention(4)), Branch(Attention(1)))),)),
 }
 
 

@@ -83,7 +83,7 @@ SMALL = {
     ),
     "deit": Case("deit_tiny_patch16_224", vit(), {**TINY, "depth": 2}),
     **{
-        name: Case(PUBLISHED[name].name, PUBLISHED[name].architecture.at(64).resized(classes=10), TINY)
+        name: Case(PUBLISHED[name].name, replace(PUBLISHED[name].architecture.at(64), classes=10), TINY)
         for name in ("mixer 32", "mixer 16", "resmlp", "gmlp", "gmixer")
     },
 }
