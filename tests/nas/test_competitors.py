@@ -57,3 +57,8 @@ def test_bad_input_is_one_sentence(arguments, settings, kind: type[NasError], wo
         nas.baselines(*arguments, **settings)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("image_size", "classes"), [(64, 10), (96, 1000)])
+def test_the_number_of_classes_goes_with_the_images(image_size: int, classes: int) -> None:
+    assert {point.classes for point in nas.baselines("30M", image_size).values()} == {classes}

@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from results.pareto import pareto_front
 from results.store import Role, State, Store
 from runners.base import Cause, Decision, EpochResult, EvaluationError, Measured, Outcome
+from search_space import Architecture
 from search_space.errors import ConfigError, DataError, RunnerError, SpaceError
 
 
@@ -419,3 +420,17 @@ def test_the_same_on_postgresql(run, postgres):
         study = store.study("study")
         assert len({row.architecture.hash for row in study.evaluations(Role.TRIAL)}) == 8
         assert "geheim" not in str(study.row.config)
+
+
+def test_sizes_are_those_of_the_deployed_form(run, stored, optuna_study):
+    """RepMLP is trained with branches that are merged later; the database and Optuna have the merged size."""
+    run(space="mlp_family", objective="nll,params", budget=7, finalists=0)
+    (row,) = (row for row in stored().evaluations(Role.TRIAL) if row.origin == "family:repmlp")
+    trained = Architecture.from_yaml(row.architecture.yaml)
+    assert trained.hash == row.architecture.hash
+    params, macs = trained.deployed.cost
+    assert params != trained.params
+    assert (row.architecture.params, row.architecture.macs) == (params, macs)
+    trial = optuna_study().trials[row.number]
+    assert (trial.user_attrs["params"], trial.user_attrs["macs"]) == (params, macs)
+    assert trial.values == [row.nll, params]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from nas.commands.tables import format_number
 from results.schema import Role
 from search_space import Architecture, Attention, Branch, Dense, Gating, Permute, RepMLP, Stage, zoo
 
@@ -194,7 +196,7 @@ def test_what_does_not_fit_into_memory_is_said(record, nas, files):
     assert profile["throughput"] is None
     assert profile["reasons"] == {"throughput": "cpu ran out of memory for a batch of 2147483647 in float32"}
     assert "not measured: cpu ran out of memory" in nas(*arguments).out
-    Path("huge.yaml").write_text(net(Stage(1, 10**8, (CHANNEL, Branch(Dense("channel"))))).to_yaml())
+    Path("huge.yaml").write_text(net(Stage(1, 10**7, (CHANNEL, Branch(Dense("channel"))))).to_yaml())
     ran = nas("profile", "huge.yaml", "--device", "cpu", "--no-timing")
     assert (ran.code, ran.err) == (2, "nas: cpu ran out of memory for the weights of huge.yaml\n")
 
@@ -324,3 +326,28 @@ def test_a_comparison_fits_the_terminal(nas, files, monkeypatch, width):
     for name in files:
         assert f"{name}.yaml" in ran.out
     assert "  …nger_than_a_column.yaml" in ran.out
+
+
+def test_the_exponent_is_that_between_a_size_and_twice_that_size(record, files):
+    first, _ = record("compare", files["vit"], files["mixer"], "--no-timing")["architectures"]
+    assert first["macs_exponent"] == pytest.approx(math.log(VIT.at(16).macs / VIT.macs) / math.log(65 / 17))
+
+
+def test_a_throughput_has_its_quartiles_and_its_passes(record, files):
+    throughput = record("profile", files["mixed"], *QUICK)["throughput"]
+    lower, upper = throughput["images_per_s_quartiles"]
+    assert lower <= throughput["images_per_s"] <= upper
+    assert throughput["warm_up"] == 2  # the pass that finds out whether it works, and one more
+
+
+def test_the_number_of_threads_holds_for_the_command_alone(record, files):
+    assert record("profile", files["mixer"], *QUICK, "--threads", 2)["measured_on"]["threads"] == 2
+    assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.1234, "0.123"), (0.9996, "1.00"), (9.996, "10.0"), (12.34, "12.3"), (99.96, "100"), (1234.5, "1,234")],
+)
+def test_three_significant_digits(value, text):
+    assert format_number(value) == text

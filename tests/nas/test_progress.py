@@ -158,3 +158,13 @@ def test_farewell_counts_what_is_finished(begin, clock):
     assert progress.farewell("nas search --seed 1") == (
         "Stopped after 1 of 8 trials. Nothing is lost; to go on: nas search --seed 1"
     )
+
+
+def test_the_line_has_the_size_of_the_deployed_form(begin, clock):
+    search, progress = begin(space="mlp_family", budget=8, finalists=0), Progress(io.StringIO(), clock)
+    for number in range(7):  # the families, RepMLP last
+        finish(search, nll=7.0 - number)
+    best = search.trials["trial-0006"]
+    assert best.mixers.startswith("repmlp")
+    assert f"{best.architecture.deployed.params / 1000:.1f}k params" in progress.line(search)
+    assert best.architecture.deployed.params // 100 != best.architecture.params // 100

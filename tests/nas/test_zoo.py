@@ -41,10 +41,16 @@ def test_the_list_for_people(nas) -> None:
         assert f"{family.title}  {family.paper}" in ran.out
     for name in zoo.names():
         assert f"\n{name} " in ran.out
-    assert "gmlp_b16: 73.08M parameters, published 73.4; 31.44 GFLOPs, published 31.6: timm's model" in " ".join(
-        ran.out.split()
-    )
-    assert max(map(len, ran.out.splitlines())) <= 100
+    assert "73.08M parameters, published 73.4; 31.44 GFLOPs, published 31.6: timm's model" in " ".join(ran.out.split())
+    for name in zoo.names():  # a note has its footnote in the row
+        (row,) = (line for line in ran.out.splitlines() if line.startswith(f"{name} ".ljust(24)))
+        assert row.endswith("]") == bool(zoo.entry(name).note)
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_list_fits_the_terminal(nas, monkeypatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert max(map(len, nas("zoo").out.splitlines())) <= columns
 
 
 def test_one_family(nas) -> None:
@@ -92,3 +98,7 @@ def test_no_model_is_built(arguments: list[str], tmp_path) -> None:
     )
     ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines()[-1] == "loaded set()"
+
+
+def test_a_model_with_its_note(nas) -> None:
+    assert zoo.entry("resmlp_s12").note in " ".join(nas("zoo", "resmlp_s12").out.split())

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from results.export import export
 from results.store import Ending, EpochRecord, NewEvaluation, Role, State, StudyStore
 from runners.weights import save_weights
-from search_space import Architecture, build, load_space
+from search_space import Architecture, Attention, Branch, Dense, Stage, build, deployment, load_space
 from search_space.errors import ExportError
 from search_space.families import family_points
 from search_space.space import SearchSpace
@@ -287,3 +287,49 @@ def test_weights_that_cannot_be_merged_are_refused(repmlp_study, weights, target
     with pytest.raises(ExportError, match="could not be brought into its deployed form"):
         export(repmlp_study, weights, target / "bundle")
     assert list(target.iterdir()) == []
+
+
+def test_a_merged_form_that_computes_something_else_is_refused(repmlp_study, weights, target, monkeypatch):
+    merge = deployment.reparameterize
+
+    def merge_badly(model):
+        merged = merge(model)
+        with torch.no_grad():
+            merged.head.weight *= 1.001
+        return merged
+
+    monkeypatch.setattr(deployment, "reparameterize", merge_badly)
+    with pytest.raises(ExportError, match="the export's outputs differ by"):
+        export(repmlp_study, weights, target / "bundle")
+    assert list(target.iterdir()) == []
+
+
+def test_a_bundle_that_computes_something_else_is_refused(study, weights, target, architectures, monkeypatch):
+    def copy_badly(source, destination):
+        save(architectures[1], destination, seed=9)
+
+    monkeypatch.setattr(shutil, "copyfile", copy_badly)
+    with pytest.raises(ExportError, match="the export's outputs differ by"):
+        export(study, weights, target / "bundle")
+    assert list(target.iterdir()) == []
+
+
+def test_the_card_of_the_deployed_form(repmlp_study, weights, target, repmlp):
+    export(repmlp_study, weights, target / "bundle")
+    card = (target / "bundle" / "README.md").read_text()
+    assert f"| parameters | {repmlp.deployed.params:,} |" in card
+    assert repmlp.deployed.params != repmlp.params
+
+
+@pytest.mark.parametrize(("position", "words"), [("none", "other sizes too"), ("learned", "of this size only")])
+def test_the_card_says_whether_other_image_sizes_work(
+    sqlite_store, make_study, add_evaluation, weights, target, position, words
+):
+    """Attention takes any grid, but learned positions have the size of theirs."""
+    stage = Stage(1, 16, (Branch(Attention(2)), Branch(Dense("channel", 32))))
+    architecture = Architecture(8, 2, (stage,), in_channels=1, classes=10, position=position)
+    made = make_study(sqlite_store)
+    add_evaluation(made, 0, architecture)
+    save(architecture, weights / "trial-0000.safetensors", seed=0)
+    export(made, weights, target / "bundle")
+    assert words in (target / "bundle" / "README.md").read_text()

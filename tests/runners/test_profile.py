@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from runners import latency
 from runners.latency import MIN_PASSES, measure_latency_ms, time_in_turn
 from runners.profile import (
     ResizedWeight,
@@ -185,3 +188,28 @@ def test_what_is_not_implemented_is_one_sentence():
 def test_other_errors_stay_what_they_are():
     with pytest.raises(RuntimeError, match="shapes"), failing_clearly("anything", CPU):
         torch.zeros(2, 3) @ torch.zeros(2, 3)
+
+
+def test_a_latency_is_the_median_in_milliseconds(tiny, monkeypatch):
+    times = itertools.cycle([0.001, 0.002, 0.5])
+    monkeypatch.setattr(latency, "_seconds", lambda one, device: next(times))
+    assert measure_latency_ms(make_model(tiny(Dense("channel")), CPU, torch.float32), CPU) == 2
+
+
+def test_every_thing_has_its_seconds(monkeypatch):
+    """Passes of 1 s, 100 s for each of two: 10 passes warm up, then 160 s are shared."""
+    now = [0.0]
+
+    def wait() -> None:
+        now[0] += 1
+
+    monkeypatch.setattr(latency, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    for timing in time_in_turn([wait, wait], CPU, 100):
+        assert (timing.median_ms, timing.quartiles_ms, timing.warm_up) == (1000, (1000, 1000), 10)
+        assert 80 <= timing.passes <= 81
+
+
+def test_activations_leave_no_generator_behind(everything):
+    model = make_model(everything, CPU, torch.float32)
+    activation_bytes(model)
+    assert {module.generator for module in model.modules() if hasattr(module, "generator")} == {None}

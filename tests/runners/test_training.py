@@ -14,7 +14,7 @@ from runners.batches import Normaliser
 from runners.data import Split
 from runners.recipe import Recipe
 from runners.training import evaluate, train
-from search_space import Architecture, build
+from search_space import Architecture, Branch, RepMLP, Stage, build
 from search_space.errors import DataError
 
 MakeJob = Callable[..., Job]
@@ -234,3 +234,19 @@ def test_bfloat16_is_close_to_float32(make_job: MakeJob) -> None:
 
     assert bfloat16 != float32
     assert bfloat16.nll == pytest.approx(float32.nll, rel=0.05)
+
+
+def test_the_latency_is_that_of_the_deployed_form(
+    make_job: MakeJob, make_architecture: MakeArchitecture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[Architecture] = []
+    monkeypatch.setattr(
+        training, "measure_latency_ms", lambda model, device: measured.append(model.architecture) or 1.0
+    )
+    plain = make_architecture()
+    repmlp = replace(plain, stages=(Stage(1, 8, (Branch(RepMLP(2), "batchnorm"),)),))
+    for architecture in (plain, repmlp):
+        curve(make_job(architecture=architecture, recipe=Recipe(epochs=1), measure_latency=True))
+
+    assert measured == [plain, repmlp.deployed]
+    assert repmlp.deployed != repmlp

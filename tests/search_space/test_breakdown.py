@@ -192,3 +192,10 @@ def test_tokens_of_later_stages_grow_with_those_of_the_first(one_block):
 def test_it_does_not_load_torch():
     code = "import sys, search_space.breakdown; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_positions_of_another_grid_and_a_norm_behind_the_pooling() -> None:
+    rows = {row.key: row for row in breakdown(zoo.get("ff_only_l32"))}
+    assert rows["position"].words == ("resized from 14 x 14",)
+    architecture = replace(zoo.get("mixer_s16"), norm_after_pooling=True)
+    assert {row.key: row.tokens for row in breakdown(architecture)}["norm"] == 1

@@ -256,3 +256,12 @@ def test_narrow_limits_are_met_by_drawing_and_impossible_ones_are_named(
     assert tiny_space.sample(rng, Limits(max_params=least)).params == least
     with pytest.raises(SpaceError, match=f"the smallest has {least:,}$"):
         tiny_space.sample(rng, Limits(max_params=least - 1))
+
+
+def test_limits_are_on_the_deployed_form() -> None:
+    """On 2 x 2 tokens RepMLP has more parameters in training: 9 + 1 + 3 x 2 a set, where the merged bias has 4."""
+    space, rng = make(mixer="{repmlp: {sharesets: [1, 2, 4, 8]}}", patch="[4]"), random.Random(0)
+    members = {space.sample(rng) for _ in range(100)}
+    most = max(member.deployed.params for member in members)
+    assert any(member.params > most for member in members)
+    assert {space.sample(rng, Limits(max_params=most)) for _ in range(100)} == members

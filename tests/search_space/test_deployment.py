@@ -191,7 +191,7 @@ def test_a_wrong_merger_is_refused(one_block: Make, monkeypatch: pytest.MonkeyPa
         return state
 
     monkeypatch.setattr(layer, "deployed_state", almost)
-    with pytest.raises(WeightsError, match=r"the merged model's outputs differ by .*, more than 1e-10"):
+    with pytest.raises(WeightsError, match="the merged model's outputs differ by"):
         reparameterize(model)
 
 

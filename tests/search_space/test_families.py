@@ -194,3 +194,35 @@ def test_the_proportions_are_those_of_the_smallest_published_model(family) -> No
     assert family.depths == tuple(stage.depth for stage in model.stages)
     if family.sharesets:
         assert family.sharesets == tuple(stage.block[0].op.sharesets for stage in model.stages)
+
+
+def test_depth_comes_before_the_published_grid() -> None:
+    """Under 5.5M, 30 blocks of gMLP-Ti fit on 7 x 7 tokens; on its own 14 x 14 only 2 would (of 2 or 30)."""
+    space = parse_space(
+        """
+name: gmlp_only
+net: {patch: [16, 32], pooling: [gap], position: [none], norm: [layernorm], layer_scale: [none], drop_path: [0.0],
+      stages: [1]}
+stage: {downsample: [none], mixer: {gating: {expansion: [6]}}, channel_ratio: [0], order: [token_first]}
+scales: [{image_size: 224, tokens: [49, 196], dim: [128], depth: [2, 30], max_params: 30M}]
+""",
+        image_size=224,
+    )
+    (gmlp,) = (family for family in FAMILIES if family.name == "gmlp")
+    found = [scaled(gmlp, space, Limits(limit)) for limit in (5_500_000, 5_900_000)]
+    assert [(point.grid, point.depth) for point in found] == [(7, 30), (14, 30)]
+
+
+def test_a_limit_on_macs_that_nothing_meets_changes_nothing(
+    space: SearchSpace, points: dict[str, Architecture]
+) -> None:
+    assert family_points(space, Limits(space.limits.max_params, 10**15)) == points
+
+
+def test_attention_has_the_number_of_heads_nearest_to_three(
+    space: SearchSpace, points: dict[str, Architecture]
+) -> None:
+    """DeiT-Ti, the smallest published model, has 3."""
+    stage = points["vit"].stages[0]
+    fitting = [heads for heads in space.axis("stage1.heads").values if stage.dim % heads == 0]
+    assert abs(stage.block[0].op.heads - 3) == min(abs(heads - 3) for heads in fitting)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from search_space import build, zoo
-from search_space.initialisation import Scheme
+from search_space.initialisation import Scheme, start
 
 # Deviation of a 192 x 192 linear layer: 0.7 / sqrt(192); as is; Xavier sqrt(2 / (192 + 192)); uniform in 1 / sqrt(192).
 DEVIATIONS = {"adaptive": 0.0505, "truncated_normal": 0.02, "xavier": 0.0722, "pytorch": 0.0417}
@@ -61,3 +61,10 @@ def test_the_same_generator_gives_the_same_weights() -> None:
         for _ in range(2)
     )
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_a_wide_layer_keeps_the_published_deviation() -> None:
+    """Of 2500 inputs 0.7 / sqrt(2500) is 0.014, less than 0.02."""
+    layer = nn.Linear(2500, 40)
+    start(layer, torch.Generator().manual_seed(0), "adaptive")
+    assert layer.weight.std().item() == pytest.approx(0.02, rel=0.02)

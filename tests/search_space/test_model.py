@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +20,35 @@ from search_space.layers.common import Affine, DropPath, ResidualBranch, make_no
 from search_space.model import Downsample, VisionModel, build, resize_positions, set_generator
 from search_space.ops import Attention, Dense, Gating, Op, Permute, RepMLP, TokenShape
 
+TOKEN = {"class_token": True, "pooling": "class_token", "position": "learned"}
+EXAMPLE_NETS = {
+    "attention": Architecture(8, 2, (Stage(2, 8, (Branch(Attention(2)), Branch(Dense("channel", 16)))),), **TOKEN),
+    "positions resized": Architecture(8, 2, (Stage(1, 8, (Branch(Attention(2)),)),), **TOKEN, position_grid=3),
+    "dense": Architecture(
+        8,
+        2,
+        (
+            Stage(
+                1,
+                8,
+                (Branch(Dense("token", 12)), Branch(Dense("token"))),
+            ),
+        ),
+    ),
+    "wide token MLP": Architecture(8, 2, (Stage(1, 8, (Branch(Dense("token", 64), norm_axis="token"),)),)),
+    "gating": Architecture(8, 2, (Stage(1, 8, (Branch(Gating(24, attention_dim=4)),)),)),
+    "permute": Architecture(8, 2, (Stage(1, 8, (Branch(Permute(4)),)), Stage(1, 16, (Branch(Permute(2)),), "conv2"))),
+    "repmlp": Architecture(
+        8,
+        2,
+        (
+            Stage(1, 8, (Branch(RepMLP(2), "batchnorm"),)),
+            Stage(1, 16, (Branch(RepMLP(4), "batchnorm"),), "conv2_bn_relu"),
+        ),
+        stem="conv_bn_relu",
+    ),
+}
+"""Every layer there is, for images of 3 x 8 x 8."""
 SHAPE = TokenShape(4, 8)
 Make = Callable[..., Architecture]
 
@@ -739,3 +769,25 @@ def test_sampled_models_have_gradients_everywhere(space_at) -> None:
         for name, parameter in model.named_parameters():
             assert parameter.grad is not None, name
             assert torch.isfinite(parameter.grad).all(), name
+
+
+# What a model can be turned into.
+
+
+@pytest.fixture(params=[*EXAMPLE_NETS], ids=str)
+def example_net(request: pytest.FixtureRequest) -> Architecture:
+    return EXAMPLE_NETS[request.param]
+
+
+def test_a_model_is_traced_for_every_batch(example_net: Architecture) -> None:
+    model, images = build(example_net).eval(), random_tensor(5, 3, 8, 8).float()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch announces the end of tracing
+        traced = torch.jit.trace(model, images[:2])
+        torch.testing.assert_close(traced(images), model(images), rtol=0, atol=1e-5)
+
+
+def test_a_model_is_exported_for_every_batch(example_net: Architecture) -> None:
+    model, images = build(example_net).eval(), random_tensor(5, 3, 8, 8).float()
+    exported = torch.export.export(model, (images[:2],), dynamic_shapes=({0: torch.export.Dim("batch", max=64)},))
+    torch.testing.assert_close(exported.module()(images), model(images), rtol=0, atol=1e-5)

@@ -50,7 +50,10 @@ def test_neighbours_worked_by_hand(tiny_space: SearchSpace) -> None:
     others = [architecture.stages for architecture in rest]
     assert all(stages[0] == Stage(1, 4, block) for stages in others if len(stages) == 2)
     assert {stages[0].block[0].op.kind for stages in others if len(stages) == 1} == {"dense", "permute"}
-    assert {stages[1].block[0].op.kind for stages in others if len(stages) == 2} == {"dense", "permute"}
+    grown = [stages[1] for stages in others if len(stages) == 2]
+    kinds = {how: {stage.block[0].op.kind for stage in grown if stage.downsample == how} for how in ("none", "conv2")}
+    assert kinds == {"none": {"dense", "permute"}, "conv2": {"attention", "dense", "permute"}}
+    assert {stage.dim for stage in grown if stage.downsample == "conv2"} == {8}
 
 
 def test_neighbours_lie_in_the_space_differ_and_do_not_repeat(

@@ -688,3 +688,22 @@ def test_what_holds_no_tensors_is_refused(mixer: VisionModel, tmp_path: Path) ->
     itself: dict[str, Any] = {}
     itself["model"] = itself
     assert "there is no tensor" in str(refused(mixer, itself))
+
+
+def test_the_order_of_names_in_a_file_does_not_matter() -> None:
+    state, models = draw(VIP_SHAPES), [build(VIP), build(VIP)]
+    for model, names in zip(models, (state, reversed(state)), strict=True):
+        load_published(model, {name: state[name] for name in names}, "official")
+    assert same(weights_of(models[0]), weights_of(models[1]))
+
+
+def test_permute_layers_need_no_note_at_the_published_image_size() -> None:
+    shapes = VIP_SHAPES | conv("patch_embed.proj", 3, 8, 56)
+    assert load_published(build(replace(VIP, image_size=224, patch=56)), draw(shapes), "official").notes == ()
+
+
+def test_a_prefix_that_not_all_names_have_is_part_of_them(mixer: VisionModel, mixer_state: State) -> None:
+    state = {f"module.{name}" if name == "norm.bias" else name: value for name, value in mixer_state.items()}
+    error = refused(mixer, state)
+    assert isinstance(error, MismatchError)
+    assert (error.missing, error.unexpected) == (("norm.bias",), ("module.norm.bias",))

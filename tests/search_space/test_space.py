@@ -12,6 +12,7 @@ import pytest
 
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.errors import SpaceError
+from search_space.families import family_points
 from search_space.ops import Attention, Cost, Dense, Gating
 from search_space.space import Axis, Limits, SearchSpace, list_spaces, mixers_of, parse_space
 
@@ -332,3 +333,30 @@ def test_the_hash_says_whether_spaces_are_the_same(tiny_text: str) -> None:
     assert len({space.hash for space in spaces}) == len(spaces)
     again = tiny_text.replace("Every rule", "Each rule").replace("depth: [1, 2]", "depth: {from: 1, to: 2}")
     assert parse_space(again, **settings).hash == spaces[0].hash
+
+
+def test_batchnorms_have_the_epsilon_of_pytorch(space_at) -> None:
+    """1e-5 whatever the mixer; other norms have it in the blocks whose published code has it."""
+    space, rng = space_at(8), random.Random(0)
+    seen = set()
+    for _ in range(100):
+        for stage in space.sample(rng).stages:
+            kinds = {branch.op.kind for branch in stage.block}
+            for branch in stage.block:
+                if branch.norm != "affine":  # which has none
+                    wide = branch.norm == "batchnorm" or kinds & {"permute", "repmlp"}
+                    assert branch.eps == (1e-5 if wide else 1e-6), stage.block
+                    seen.add((branch.norm, branch.eps))
+    assert seen == {("batchnorm", 1e-5), ("layernorm", 1e-5), ("layernorm", 1e-6)}
+
+
+def test_a_block_costs_what_one_more_adds_to_the_deployed_network(space_at) -> None:
+    space = space_at(8)
+    net = space.encode(family_points(space, space.limits)["repmlp"]) | {"stages": 1}
+    shape = space.first_shape(net)
+    options = space.options(space.context(net, shape))
+    for option in options.all:
+        settings = {f"stage1.{name}": value for name, value in option.settings.items()}
+        one, two = (space.decode({**net, **settings, "stage1.depth": depth}).deployed for depth in (1, 2))
+        assert options.cost(option, "params") == two.params - one.params
+        assert options.cost(option, "macs") == two.macs - one.macs

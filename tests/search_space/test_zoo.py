@@ -131,3 +131,25 @@ def test_what_cannot_be_is_refused_with_the_rule(arguments: dict, words: str) ->
     with pytest.raises(ArchitectureError) as caught:
         zoo.get(**arguments)
     assert words in str(caught.value)
+
+
+EPS = {"vit": 1e-6, "mixer": 1e-6, "ff_only": 1e-6, "gmlp": 1e-6, "vip": 1e-5, "repmlp": 1e-5}
+GAMMA = {"resmlp_s12": 0.1, "resmlp_s24": 1e-5, "resmlp_s36": 1e-6, "resmlp_b24_16": 1e-6, "resmlp_b24_8": 1e-6}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_what_no_count_shows_is_that_of_the_reference_code(name: str) -> None:
+    """PyTorch's epsilon of 1e-5, or 1e-6 as in timm; Affine has none. Layer scales stand in resmlp_models.py."""
+    family, architecture = zoo.entry(name).family.name, zoo.get(name)
+    branches = [branch for stage in architecture.stages for branch in stage.block]
+    if family != "resmlp":
+        assert {branch.eps for branch in branches} | {architecture.final_eps} == {EPS[family]}
+    assert {branch.layer_scale for branch in branches} == {GAMMA.get(name)}
+
+
+def test_every_family_starts_as_its_authors_start_it() -> None:
+    assert {family.name: family.initialisation for family in zoo.FAMILIES} == {
+        **dict.fromkeys(("vit", "ff_only", "resmlp", "vip"), "truncated_normal"),
+        **dict.fromkeys(("mixer", "gmlp"), "xavier"),
+        "repmlp": "pytorch",
+    }
