@@ -10,12 +10,12 @@ from __future__ import annotations
 import itertools
 import random
 from bisect import bisect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from search_space.errors import SpaceError
 from search_space.ops import Cost, TokenShape
-from search_space.options import Context, Option, can_downsample, downsampled
+from search_space.options import Context, Option, Options, can_downsample, downsampled
 
 if TYPE_CHECKING:
     from search_space.architecture import Architecture, Norm
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_DRAWS = 5000
 """Draws before giving up on hitting narrow limits by chance."""
+MOST_TRIED = 100
+"""Chains of stages that are tried for each choice of the whole network when both limits leave little."""
 
 
 class Counter:
@@ -160,13 +162,20 @@ def smallest(space: SearchSpace, limits: Limits) -> Architecture:
         least = _extreme(space, measure, largest=False)
         if limits.allow(least.deployed.cost):
             return least
-    # Both limits bind: every architecture with one least deep stage, as any other contains one of these.
+    # Both limits bind. The fewest stages of least depth come first, as larger architectures contain such; and blocks
+    # that use up little of either limit.
     counter = _counter(space)
-    for net in counter.nets:
-        if counter.stages(net) == 1 and counter.depths_of(net):
-            for option in space.options(space.context(net, space.first_shape(net))).all:
-                settings = {f"stage1.{key}": value for key, value in option.settings.items()}
-                found = space.decode({**net, **settings, "stage1.depth": min(counter.depths_of(net))})
+
+    def use(options: Options) -> list[Option]:
+        def share(option: Option) -> float:
+            costs = (options.cost(option, "params"), options.cost(option, "macs"))
+            return max(cost / limit for cost, limit in zip(costs, limits, strict=True) if limit is not None)
+
+        return sorted(options.all, key=share)
+
+    for net in sorted(counter.nets, key=counter.stages):
+        if counter.depths_of(net):
+            for found in itertools.islice(_chains(space, net, min(counter.depths_of(net)), use), MOST_TRIED):
                 if limits.allow(found.deployed.cost):
                     return found
     raise SpaceError(f"found no architecture of the space {space.name!r} within {limits}")
@@ -216,22 +225,25 @@ def _extreme_candidates(space: SearchSpace, measure: str, largest: bool) -> Iter
         walked: list[list[list[int]]] = []
         for dim in sorted(by_dim, reverse=largest):
             net = by_dim[dim]
-            walk = _Walk(space, counter, net, pick(counter.depths_of(net)), measure, largest)
+            walk = _Walk(space, counter, net, measure, largest)
             ranks = walk.ranks()
             if not any(walk.dominates(other, ranks) for other in walked):
                 walked.append(ranks)
-                yield from walk.extend(dict(net), space.first_shape(net), 1, None)
+                yield from _chains(space, net, pick(counter.depths_of(net)), walk.extreme)
 
 
 class _Walk(NamedTuple):
-    """A walk down the stages that takes only blocks of extreme cost."""
+    """What the stages of a network with these choices can be made of at the extremes of cost."""
 
     space: SearchSpace
     counter: Counter
     net: dict[str, Any]
-    depth: int
     measure: Any
     largest: bool
+
+    def extreme(self, options: Options) -> list[Option]:
+        """The three most extreme blocks of a context."""
+        return options.extreme(self.measure, self.largest, count=3)
 
     def ranks(self) -> list[list[int]]:
         """The costs of the three most extreme blocks in every context that the stages may have."""
@@ -239,8 +251,7 @@ class _Walk(NamedTuple):
         shape = self.space.first_shape(self.net)
         for _ in range(self.net["stages"]):
             options = self.space.options(self.space.context(self.net, shape))
-            ranked = options.extreme(self.measure, self.largest, count=3)
-            costs.append([options.cost(option, self.measure) for option in ranked])
+            costs.append([options.cost(option, self.measure) for option in self.extreme(options)])
             if "conv2" not in self.counter.downsamples or not can_downsample(shape):
                 break
             shape = downsampled(shape)
@@ -256,21 +267,34 @@ class _Walk(NamedTuple):
         pairs = ((a, b) for theirs, ours in zip(other, own, strict=True) for a, b in zip(theirs, ours, strict=True))
         return all(a >= b if self.largest else a <= b for a, b in pairs)
 
+
+def _chains(
+    space: SearchSpace, net: dict[str, Any], depth: int, choose: Callable[[Options], Iterable[Option]]
+) -> Iterator[Architecture]:
+    """Architectures with these choices of the whole network and stages of this depth.
+
+    Args:
+        space: The space.
+        net: Choices of the whole network.
+        depth: Depth of every stage.
+        choose: The blocks to try in a context, in this order.
+    """
+    counter, stages = _counter(space), net["stages"]
+
     def extend(
-        self, params: dict[str, Any], shape: TokenShape, number: int, besides: Option | None
+        params: dict[str, Any], shape: TokenShape, number: int, besides: Option | None
     ) -> Iterator[Architecture]:
-        stages = self.net["stages"]
-        options = self.space.options(self.space.context(self.net, shape))
-        for option in options.extreme(self.measure, self.largest, count=3):
+        for option in choose(space.options(space.context(net, shape))):
             if besides is not None and option.block == besides.block:
                 continue
-            here = {**params, f"stage{number}.depth": self.depth}
+            here = {**params, f"stage{number}.depth": depth}
             here |= {f"stage{number}.{key}": value for key, value in option.settings.items()}
             if number == stages:
-                yield self.space.decode(here)
+                yield space.decode(here)
                 continue
-            for downsample, after, chains in self.counter.entries(self.net, shape, stages - number):
+            for downsample, after, chains in counter.entries(net, shape, stages - number):
                 if chains:
                     entered = {**here, f"stage{number + 1}.downsample": downsample}
-                    repeated = option if downsample == "none" else None
-                    yield from self.extend(entered, after, number + 1, repeated)
+                    yield from extend(entered, after, number + 1, option if downsample == "none" else None)
+
+    yield from extend(dict(net), space.first_shape(net), 1, None)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from search_space.architecture import Norm
 from search_space.errors import NasError, SpaceError, allowed
@@ -190,14 +190,15 @@ def _read_scale(source: Source, path: KeyPath) -> Scale:
     keys = ("image_size", "tokens", "dim", "depth", "max_params")
     source.keys(path, keys, keys)
     whole = "whole numbers from 1"
-    tokens = _choices(source, (*path, "tokens"), lambda value: _whole(value, 1), whole)
-    if len(tokens) != 2 or not _ascending(tokens):
-        raise source.fail((*path, "tokens"), f"is {list(tokens)}; allowed: the fewest and the most, such as [16, 256]")
+    tokens = source.at((*path, "tokens"))
+    pair = isinstance(tokens, list) and len(tokens) == 2 and all(_whole(value, 1) for value in tokens)
+    if not pair or tokens[0] > tokens[1]:
+        raise source.fail((*path, "tokens"), f"is {tokens!r}; allowed: the fewest and the most, such as [16, 256]")
     size = source.typed((*path, "image_size"), int, "a whole number of pixels")
     dim = _choices(source, (*path, "dim"), lambda value: _whole(value, 1), whole)
     depth = _choices(source, (*path, "depth"), lambda value: _whole(value, 1), whole)
     limit = source.convert((*path, "max_params"), lambda value: parse_count(value, "the limit"))
-    return Scale(size, _ints(tokens)[:2], _ints(dim), _ints(depth), limit)  # type: ignore[arg-type]
+    return Scale(size, (tokens[0], tokens[1]), _ints(dim), _ints(depth), limit)
 
 
 def _choices(source: Source, path: KeyPath, valid: Callable[[Value], bool], describe: str) -> tuple[Value, ...]:
@@ -224,7 +225,3 @@ def _choices(source: Source, path: KeyPath, valid: Callable[[Value], bool], desc
 
 def _ints(values: Iterable[Value]) -> tuple[int, ...]:
     return tuple(sorted(value for value in values if isinstance(value, int)))
-
-
-def _ascending(values: tuple[Any, ...]) -> bool:
-    return list(values) == sorted(values)

@@ -351,3 +351,31 @@ def test_the_number_of_threads_holds_for_the_command_alone(record, files):
 )
 def test_three_significant_digits(value, text):
     assert format_number(value) == text
+
+
+def test_closed_form_builds_nothing(record, files):
+    profile = record("profile", files["mixer"], "--closed-form")
+    assert (profile["params"], profile["macs"]) == (MIXER.params, MIXER.macs)
+    assert profile["activation_bytes"] is profile["latency"] is profile["measured_on"] is None
+    compared = record("compare", files["mixer"], files["vit"], "--closed-form")
+    assert [row["params"] for row in compared["architectures"]] == [MIXER.params, VIT.params]
+
+
+def test_compare_shows_the_form(record, nas, files):
+    text = nas("compare", files["repmlp"], files["mixer"], "--closed-form").out
+    assert ["form", "in", "training", "as", "shipped"] in [line.split() for line in text.splitlines()]
+    rows = record("compare", files["repmlp"], files["mixer"], "--closed-form", "--deploy")["architectures"]
+    assert [row["is_deployed"] for row in rows] == [True, True]
+
+
+def test_a_model_of_the_zoo_keeps_its_design_at_every_size(record):
+    """FF-only has its positions on 14 x 14 whatever the image."""
+    (row,) = record("profile", "ff_only_ti16", "--closed-form", "--image-sizes", "448")["image_sizes"]
+    assert row["params"] == zoo.get("ff_only_ti16", image_size=448).params
+    assert "position" not in {weight["name"] for weight in row["resized_weights"]}
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf"])
+def test_seconds_are_finite(nas, files, seconds):
+    ran = nas("profile", files["mixer"], "--seconds", seconds)
+    assert (ran.code, ran.err) == (2, f"nas: --seconds is {seconds}; allowed: a number of seconds\n")

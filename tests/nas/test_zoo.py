@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -102,3 +103,17 @@ def test_no_model_is_built(arguments: list[str], tmp_path) -> None:
 
 def test_a_model_with_its_note(nas) -> None:
     assert zoo.entry("resmlp_s12").note in " ".join(nas("zoo", "resmlp_s12").out.split())
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_a_terminal_without_the_characters(encoding: str) -> None:
+    command = [sys.executable, "-m", "nas", "zoo", "mixer_s32"]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    ran = subprocess.run(command, capture_output=True, env=environment, check=True)
+    assert b"LayerNorm" in ran.stdout
+    assert ran.stderr == b""
+
+
+def test_flags_that_exclude_each_other(nas) -> None:
+    for arguments in (("vip_s7", "--json", "--yaml"), ("vip_s7", "--family", "vip")):
+        assert nas("zoo", *arguments).code == 2

@@ -887,3 +887,28 @@ def test_deployed_and_at_may_change_places(one_block: Make) -> None:
     architecture = one_block(RepMLP(2), Dense("token", 48), Permute(4), stage={"dim": 40})
     assert architecture.at(16).deployed == architecture.deployed.at(16)
     assert architecture.at(16).stages[0].block[1].op == Dense("token", 192)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("depth: 1", "depth: 1001", "there may be 1,000 blocks at most; there are 1,001"),
+        ("dim: 8", f"dim: {10**30}", "dim is 10000000000000000000...; allowed: whole numbers up to 10,000,000"),
+        ("drop_path: 0.0", f"drop_path: 1{'0' * 400}", "allowed: whole numbers up to 10,000,000"),
+        ("image_size: 8", f"image_size: -{10**12}", "allowed: whole numbers up to 10,000,000"),
+    ],
+)
+def test_numbers_beyond_all_measure_are_refused(one_block: Make, refused, before: str, after: str, words: str) -> None:
+    text = one_block().to_yaml()
+    assert before in text
+    assert words in refused(lambda: Architecture.from_yaml(text.replace(before, after)))
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, b"8"])
+def test_what_is_no_plain_data_is_refused(one_block: Make, refused, value: object) -> None:
+    data = one_block().to_dict()
+    assert "made of plain data" in refused(lambda: Architecture.from_dict({**data, "image_size": value}))
+
+
+def test_minus_zero_is_zero(one_block: Make) -> None:
+    assert one_block(drop_path=-0.0).hash == one_block(drop_path=0.0).hash

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from search_space.architecture import Architecture
+from search_space.counting import smallest
 from search_space.errors import SpaceError
 from search_space.ops import Cost
 from search_space.space import Limits, SearchSpace, list_spaces, parse_space
@@ -265,3 +266,13 @@ def test_limits_are_on_the_deployed_form() -> None:
     most = max(member.deployed.params for member in members)
     assert any(member.params > most for member in members)
     assert {space.sample(rng, Limits(max_params=most)) for _ in range(100)} == members
+
+
+def test_two_limits_are_met_where_every_architecture_has_two_stages() -> None:
+    """Every member is within the limits that are its own cost, so the nearest one to anything exists."""
+    mixers = "{repmlp: {sharesets: [2]}, attention: {heads: [1]}, gating: {expansion: [2]}}"
+    space = make(stages="[2]", mixer=mixers, ratio="[0, 1]", dim="[8, 16]")
+    rng = random.Random(0)
+    for member in {space.sample(rng) for _ in range(40)}:
+        limits = Limits(*member.deployed.cost)
+        assert limits.allow(smallest(space, limits).deployed.cost)

@@ -226,3 +226,20 @@ def test_attention_has_the_number_of_heads_nearest_to_three(
     stage = points["vit"].stages[0]
     fitting = [heads for heads in space.axis("stage1.heads").values if stage.dim % heads == 0]
     assert abs(stage.block[0].op.heads - 3) == min(abs(heads - 3) for heads in fitting)
+
+
+@pytest.mark.parametrize("mixer", ["linear: {}", "gating: {expansion: [6]}", "permute: {weighted: [true]}", "none: {}"])
+@pytest.mark.parametrize("conv_bn", ["[false]", "[true]", "[false, true]"])
+def test_a_space_need_not_have_every_mixer(mixer: str, conv_bn: str) -> None:
+    space = parse_space(
+        f"""
+name: few
+net: {{patch: [2], pooling: [gap], position: [none], norm: [layernorm], layer_scale: [none], drop_path: [0.0],
+      stages: [1], conv_bn: {conv_bn}}}
+stage: {{downsample: [none], mixer: {{{mixer}}}, channel_ratio: [0, 3], order: [token_first]}}
+scales: [{{image_size: 8, tokens: [16, 16], dim: [8], depth: [4], max_params: 30M}}]
+""",
+        image_size=8,
+    )
+    expected = {"gating: {expansion: [6]}": ["gmlp"], "permute: {weighted: [true]}": ["vip"]}.get(mixer, [])
+    assert list(family_points(space, Limits())) == (expected if conv_bn != "[true]" else [])

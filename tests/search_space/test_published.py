@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import pickle
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -707,3 +708,38 @@ def test_a_prefix_that_not_all_names_have_is_part_of_them(mixer: VisionModel, mi
     error = refused(mixer, state)
     assert isinstance(error, MismatchError)
     assert (error.missing, error.unexpected) == (("norm.bias",), ("module.norm.bias",))
+
+
+# What looks right and is not.
+
+
+@pytest.mark.parametrize("make", [torch.Tensor.to_sparse, lambda value: torch.nested.nested_tensor([value])])
+def test_sparse_and_nested_tensors_are_refused(mixer: VisionModel, mixer_state: State, make) -> None:
+    before = weights_of(mixer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nested tensors are a prototype
+        error = refused(mixer, {**mixer_state, "head.weight": make(mixer_state["head.weight"])})
+    assert "head.weight is a sparse or nested tensor" in str(error)
+    assert same(weights_of(mixer), before)
+
+
+def test_a_mean_over_the_class_token_is_not_timms() -> None:
+    """timm's global pooling averages the patch tokens alone."""
+    stage = Stage(1, 8, (Branch(Attention(2)), Branch(Dense("channel", 32))))
+    model = build(Architecture(8, 4, (stage,), class_token=True, position="learned", classes=5))
+    assert "leaves out the class token" in str(refused(model, {}))
+
+
+def test_prefixes_in_any_order(mixer: VisionModel, mixer_state: State) -> None:
+    report = load_published(mixer, {f"_orig_mod.module.{name}": value for name, value in mixer_state.items()})
+    assert set(report.loaded) == set(mixer_state)
+
+
+def test_a_report_in_words(mixer: VisionModel, mixer_state: State) -> None:
+    whole = load_published(mixer, mixer_state)
+    assert str(whole) == f"Mixer from timm: {len(mixer_state)} tensors loaded"
+    partial = load_published(mixer, {"head.bias": mixer_state["head.bias"], "other": torch.ones(2)}, strict=False)
+    lines = str(partial).splitlines()
+    assert lines[1] == f"1 of {len(mixer_state)} tensors were loaded; the others stay as they were"
+    assert lines[2].startswith("missing: stem.proj.weight, ")
+    assert lines[3] == "not needed: other"

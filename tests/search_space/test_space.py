@@ -360,3 +360,11 @@ def test_a_block_costs_what_one_more_adds_to_the_deployed_network(space_at) -> N
         one, two = (space.decode({**net, **settings, "stage1.depth": depth}).deployed for depth in (1, 2))
         assert options.cost(option, "params") == two.params - one.params
         assert options.cost(option, "macs") == two.macs - one.macs
+
+
+def test_equal_choices_are_one_choice(space_at) -> None:
+    """64.0 stands for 64 and 1 for True where they are meant; the architecture and its hash are the same."""
+    space = space_at(32)
+    params = space.encode(family_points(space, space.limits)["vip"])
+    loose = {**params, "dim": float(params["dim"]), "stage1.weighted": 1, "drop_path": 0}
+    assert space.decode(loose).hash == space.decode(params).hash
