@@ -56,7 +56,7 @@ def baselines(
     points = family_points(bound, limit)
     if not points:
         raise SpaceError(
-            f"no published family has a model with {limit} for images of {image_size} x {image_size} "
+            f"no published family has a model with at most {limit} for images of {image_size} x {image_size} "
             f"in the space {bound.name!r}"
         )
     return points

@@ -18,7 +18,7 @@ TOLERANCE = 1e-10
 def reparameterize(model: VisionModel) -> VisionModel:
     """The deployed model that computes the same function as `model` does in eval mode.
 
-    It proves itself: both are run on the same images in float64, and their features and outputs agree to 1e-10 of the
+    It checks itself: both are run on the same images in float64, and their features and outputs agree to 1e-10 of the
     largest.
 
     Args:

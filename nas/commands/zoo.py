@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @click.command("zoo", short_help="List the published models, or show one.")
 @click.argument("name", required=False)
-@click.option("--family", metavar="NAME", help="Only this system: vit, mixer, ff_only, resmlp, gmlp, vip or repmlp.")
+@click.option("--family", metavar="NAME", help="Only this system, such as mixer or repmlp.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.option("--yaml", "as_yaml", is_flag=True, help="The architecture of NAME as YAML, to change and search from.")
 def command(name: str | None, family: str | None, as_json: bool, as_yaml: bool) -> None:
@@ -102,8 +102,8 @@ def table(entries: list[Entry]) -> str:
     for number, text in enumerate(footnotes, start=1):
         lines += wrapped(text, f"[{number}] ")
     end = (
-        "Counts are exact and equal those of the reference code. M/p: MACs per parameter, how often one is used for an "
-        "image. Show a model with: nas zoo NAME"
+        "Counts are exact, and equal those of the reference code wherever it was run. M/p: MACs per parameter, how "
+        "often one is used for an image. Show a model with: nas zoo NAME"
     )
     return "\n".join([*lines, *wrapped(end, "")])
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from runners.data.torchvision_import import import_torchvision
 from search_space import zoo
 from search_space.architecture import Architecture, Branch, Stage
-from search_space.model import build
+from search_space.model import VisionModel, build
 from search_space.ops import Attention, Dense
 from search_space.published import load_published
 
@@ -53,6 +53,23 @@ GMIXER = replace(
         ),
     ),
 )
+TIMM_NAMES = {
+    "vit_ti16": "vit_tiny_patch16_224",
+    "vit_s16": "vit_small_patch16_224",
+    "vit_s32": "vit_small_patch32_224",
+    "vit_b16": "vit_base_patch16_224",
+    "vit_b32": "vit_base_patch32_224",
+    "vit_l16": "vit_large_patch16_224",
+    "vit_l32": "vit_large_patch32_224",
+    "vit_h14": "vit_huge_patch14_224",
+    **{name: f"{name}_224" for name in ("mixer_s32", "mixer_s16", "mixer_b32", "mixer_b16", "mixer_l32", "mixer_l16")},
+    "resmlp_s12": "resmlp_12_224",
+    "resmlp_s24": "resmlp_24_224",
+    "resmlp_s36": "resmlp_36_224",
+    "resmlp_b24_8": "resmlp_big_24_224",
+    **{name: f"{name}_224" for name in ("gmlp_ti16", "gmlp_s16", "gmlp_b16")},
+}
+"""Every model of the zoo that timm has."""
 PUBLISHED = {
     "vit": Case("vit_tiny_patch16_224", zoo.get("vit_ti16")),
     "deit": Case("deit_small_patch16_224", zoo.get("vit_s16")),
@@ -180,3 +197,13 @@ def test_a_vit_for_other_images_is_timms(timm: ModuleType, reference: Reference)
     load_published(ours, state)
     images = draw(larger.architecture, 2)
     close(ours(images), theirs(images))
+
+
+@pytest.mark.parametrize("name", TIMM_NAMES)
+def test_every_model_that_timm_has_is_as_large_as_timms(name: str, timm: ModuleType) -> None:
+    with torch.device("meta"):
+        theirs = timm.create_model(TIMM_NAMES[name], pretrained=False, num_classes=1000)
+        ours = VisionModel(zoo.get(name))
+    sizes = [sorted(parameter.numel() for parameter in model.parameters()) for model in (theirs, ours)]
+    assert sizes[0] == sizes[1]
+    assert zoo.get(name).params == sum(sizes[0])
