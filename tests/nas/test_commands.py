@@ -63,14 +63,21 @@ def test_every_command_is_in_the_documentation(name):
         ["spaces"],
         ["spaces", "mlp_family"],
         ["search", "--budget", "0"],
+        ["zoo"],
+        ["zoo", "vit_h14", "--json"],
+        ["profile", "--help"],
+        ["profile", "vit_h14", "--closed-form"],
+        ["profile", "nothing"],
+        ["compare", "vit_s16", "mixer_s16", "--closed-form"],
     ],
+    ids=" ".join,
 )
 def test_nothing_heavy_is_loaded_for_a_quick_answer(arguments, tmp_path):
     program = (
         f"import sys; sys.argv = ['nas', *{arguments!r}]\n"
         "from nas.__main__ import main\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "print('loaded', {'torch', 'ray', 'optuna', 'sklearn'} & set(sys.modules))"
+        "print('loaded', {'torch', 'ray', 'optuna', 'sklearn', 'numpy'} & set(sys.modules))"
     )
     ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines()[-1] == "loaded set()"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -272,18 +270,6 @@ def test_a_mistake_is_answered_in_one_line(nas, files, arguments, message):
     (line,) = ran.err.splitlines()
     assert line.startswith("nas: ")
     assert pytest.RaisesExc(ValueError, match=message).matches(ValueError(line)), line
-
-
-@pytest.mark.parametrize("arguments", [["profile", "--help"], ["profile", "nothing"], ["compare", "a", "b"]], ids=str)
-def test_mistakes_are_answered_without_torch(arguments, tmp_path):
-    program = (
-        f"import sys; sys.argv = ['nas', *{arguments!r}]\n"
-        "from nas.__main__ import main\n"
-        "try: main()\nexcept SystemExit: pass\n"
-        "print('loaded', {'torch', 'ray', 'optuna', 'sqlalchemy'} & set(sys.modules))"
-    )
-    ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert ran.stdout.splitlines()[-1] == "loaded set()"
 
 
 # Compare.
