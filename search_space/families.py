@@ -26,8 +26,8 @@ LEAST_DEPTH = 4
 
 
 @dataclass(frozen=True)
-class Family:
-    """A published family as choices on axes, with the proportions of its smallest published model.
+class ScaledFamily:
+    """A published family as it is scaled into spaces: choices on axes, and proportions of its smallest published model.
 
     Attributes:
         name: Short name.
@@ -49,10 +49,10 @@ class Family:
     stage: Mapping[str, Value] = field(default_factory=dict)
     sharesets: tuple[int, ...] = ()
 
-    def last_stages(self, count: int) -> Family:
+    def last_stages(self, count: int) -> ScaledFamily:
         """The family as if it began `count` stages before its end."""
         skipped = len(self.depths) - count
-        return Family(
+        return ScaledFamily(
             self.name,
             self.paper,
             self.grid >> skipped,
@@ -69,49 +69,49 @@ _WITH_GAP = {"pooling": "gap", "position": "none"}
 _PLAIN: dict[str, Value] = {"norm": "layernorm", "layer_scale": None, "drop_path": 0.0, "conv_bn": False}
 
 FAMILIES = (
-    Family(
+    ScaledFamily(
         "vit",
         "https://arxiv.org/abs/2010.11929",
         *(14, 192, (12,)),
         {**_PLAIN, **_WITH_CLASS_TOKEN},
         {"mixer": "attention", "channel_ratio": 4, "order": "token_first"},
     ),
-    Family(
+    ScaledFamily(
         "mixer",
         "https://arxiv.org/abs/2105.01601",
         *(14, 512, (8,)),
         {**_PLAIN, **_WITH_GAP},
         {"mixer": "mlp", "token_hidden": "C/2", "token_norm": "channel", "channel_ratio": 4, "order": "token_first"},
     ),
-    Family(
+    ScaledFamily(
         "ff_only",
         "https://arxiv.org/abs/2105.02723",
         *(14, 192, (12,)),
         {**_PLAIN, **_WITH_CLASS_TOKEN},
         {"mixer": "mlp", "token_hidden": "4N", "token_norm": "token", "channel_ratio": 4, "order": "channel_first"},
     ),
-    Family(
+    ScaledFamily(
         "resmlp",
         "https://arxiv.org/abs/2105.03404",
         *(14, 384, (12,)),
         {**_PLAIN, **_WITH_GAP, "norm": "affine", "layer_scale": 0.1},
         {"mixer": "linear", "channel_ratio": 4, "order": "token_first"},
     ),
-    Family(
+    ScaledFamily(
         "gmlp",
         "https://arxiv.org/abs/2105.08050",
         *(14, 128, (30,)),
         {**_PLAIN, **_WITH_GAP},
         {"mixer": "gating", "expansion": 6, "attention_dim": 0, "channel_ratio": 0},
     ),
-    Family(
+    ScaledFamily(
         "vip",
         "https://arxiv.org/abs/2106.12368",
         *(16, 384, (18,)),
         {**_PLAIN, **_WITH_GAP},
         {"mixer": "permute", "weighted": True, "channel_ratio": 3, "order": "token_first"},
     ),
-    Family(
+    ScaledFamily(
         "repmlp",
         "https://arxiv.org/abs/2112.11081",
         *(56, 64, (2, 2, 6, 2)),
@@ -128,7 +128,7 @@ def family_points(space: SearchSpace, limits: Limits) -> dict[str, Architecture]
     return {name: point for name, point in points.items() if point is not None}
 
 
-def scaled(family: Family, space: SearchSpace, limits: Limits) -> Architecture | None:
+def scaled(family: ScaledFamily, space: SearchSpace, limits: Limits) -> Architecture | None:
     """The point of `space` that stands for a family within `limits`; None if there is none.
 
     Of the points with at least LEAST_DEPTH blocks, then with the most of the published stages, then with the grid
@@ -158,7 +158,7 @@ def scaled(family: Family, space: SearchSpace, limits: Limits) -> Architecture |
     return min(points, key=distance)
 
 
-def _points(family: Family, space: SearchSpace) -> Iterator[Architecture]:
+def _points(family: ScaledFamily, space: SearchSpace) -> Iterator[Architecture]:
     """All members of a family in the space."""
     if family.stage["mixer"] not in space.axis("stage1.mixer").values:
         return
@@ -180,7 +180,7 @@ def _points(family: Family, space: SearchSpace) -> Iterator[Architecture]:
 
 
 def _stages(
-    family: Family, space: SearchSpace, params: Mapping[str, Any], unit: Any, own: Mapping[str, Value]
+    family: ScaledFamily, space: SearchSpace, params: Mapping[str, Any], unit: Any, own: Mapping[str, Value]
 ) -> dict[str, Value]:
     """The choices of all stages: as many as the grid allows, with depths in the published proportions."""
     shapes: list[TokenShape] = [space.first_shape(params)]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from search_space.architecture import Architecture, Stage
+from search_space.errors import ArchitectureError
 from search_space.initialisation import Scheme, initialise
 from search_space.layers import LAYERS
 from search_space.layers.common import DropPath, ResidualBranch, make_norm
@@ -69,7 +70,13 @@ class VisionModel(nn.Module):
         self.head = nn.Linear(last, architecture.classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """Tokens after the last block, before the final norm: (B, N, C)."""
+        """Tokens after the last block, before the final norm: (B, N, C).
+
+        Raises:
+            ArchitectureError: If the images are not of a size that the model takes.
+        """
+        if not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]  # there, sizes are traced values
+            self._check(images)
         x = self.stem(images).flatten(2).transpose(1, 2)
         if self.class_token is not None:
             x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1)
@@ -78,6 +85,14 @@ class VisionModel(nn.Module):
         for stage in self.stages:
             x = stage(x)
         return x
+
+    def _check(self, images: Tensor) -> None:
+        architecture = self.architecture
+        size, channels = architecture.image_size, architecture.in_channels
+        movable = not architecture.fixed_input_size and architecture.position == "none"
+        if images.shape[1] != channels or (not movable and images.shape[2:] != (size, size)):
+            got = " x ".join(map(str, images.shape[1:]))
+            raise ArchitectureError(f"images are {got}; this model takes {channels} x {size} x {size}")
 
     def _positions(self, position: Tensor) -> Tensor:
         """Position embeddings on the grid of tokens."""

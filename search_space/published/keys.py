@@ -200,7 +200,7 @@ KEY_MAPS: dict[tuple[str, PublishedBy], KeyMap] = {
     ("ViP", "official"): _OFFICIAL_VIP,
     ("RepMLPNet", "official"): _OFFICIAL_REPMLPNET,
 }
-FAMILIES = {
+FAMILY_BY_BLOCK = {
     ("attention", "channel MLP"): "ViT",
     ("token MLP", "channel MLP"): "Mixer",
     ("token linear", "channel MLP"): "ResMLP",
@@ -223,10 +223,10 @@ def find_key_map(architecture: Architecture, source: PublishedBy, published: Con
     if source not in sources:
         raise WeightsError(f"there are no key maps for weights from {source!r}; {allowed(source, sources)}")
     blocks = list(dict.fromkeys(tuple(map(_branch_kind, stage.block)) for stage in architecture.stages))
-    family = FAMILIES.get(blocks[0]) if len(blocks) == 1 else None
+    family = FAMILY_BY_BLOCK.get(blocks[0]) if len(blocks) == 1 else None
     if family is None:
         text = " and ".join(" + ".join(block) for block in blocks)
-        known = ", ".join(f"{' + '.join(block)} ({name})" for block, name in FAMILIES.items() if _sources(name))
+        known = ", ".join(f"{' + '.join(block)} ({name})" for block, name in FAMILY_BY_BLOCK.items() if _sources(name))
         raise WeightsError(f"there is no key map for blocks of {text}; allowed: {known}")
     if source not in _sources(family):
         other = f"from {_sources(family)[0]!r}" if _sources(family) else "none"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from search_space.architecture import Architecture, Branch, Stage
+from search_space.errors import ArchitectureError
 from search_space.initialisation import initialise
 from search_space.layers import LAYERS
 from search_space.layers.common import Affine, DropPath, ResidualBranch, make_norm
@@ -791,3 +792,15 @@ def test_a_model_is_exported_for_every_batch(example_net: Architecture) -> None:
     model, images = build(example_net).eval(), random_tensor(5, 3, 8, 8).float()
     exported = torch.export.export(model, (images[:2],), dynamic_shapes=({0: torch.export.Dim("batch", max=64)},))
     torch.testing.assert_close(exported.module()(images), model(images), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 8, 8), (1, 3, 16, 16), (1, 3, 8, 16)])
+def test_images_of_another_size_are_refused(shape: tuple[int, ...]) -> None:
+    model = build(EXAMPLE_NETS["gating"])
+    with pytest.raises(ArchitectureError) as caught:
+        model(torch.zeros(shape))
+    assert str(caught.value) == f"images are {shape[1]} x {shape[2]} x {shape[3]}; this model takes 3 x 8 x 8"
+
+
+def test_attention_without_positions_takes_any_image_the_patch_divides(one_block: Make) -> None:
+    assert build(one_block(Attention(2))).eval()(torch.zeros(1, 3, 12, 12)).shape == (1, 5)
