@@ -437,9 +437,9 @@ def _read_branch(source: Source, path: KeyPath) -> Branch:
         raise source.fail((*path, "op") if "op" in mapping else path, f"is {kind!r}, no op; {allowed(kind, OPS)}")
     op, own = OPS[kind], [field.name for field in fields(Branch)]
     source.keys(path, [*own, *(field.name for field in fields(op))])
-    values = _read_fields(source, path, Branch, skip=("op",))
+    values, settings = _read_fields(source, path, Branch, skip=("op",)), _read_fields(source, path, op)
     try:
-        return Branch(op=op(**_read_fields(source, path, op)), **values)
+        return Branch(op=op(**settings), **values)
     except ArchitectureError as error:
         raise source.fail(path, str(error)) from None
 

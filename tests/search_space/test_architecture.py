@@ -912,3 +912,8 @@ def test_what_is_no_plain_data_is_refused(one_block: Make, refused, value: objec
 
 def test_minus_zero_is_zero(one_block: Make) -> None:
     assert one_block(drop_path=-0.0).hash == one_block(drop_path=0.0).hash
+
+
+def test_a_fault_is_placed_once(one_block: Make, refused) -> None:
+    text = one_block(RepMLP(2)).to_yaml().replace("sharesets: 2", "sharesets: two")
+    assert refused(lambda: Architecture.from_yaml(text, name="a.yaml")).count("a.yaml") == 1
