@@ -73,6 +73,10 @@ class Branch:
         """The branch that computes the same function at inference."""
         return self if self.op.deployed is self.op else replace(self, op=self.op.deployed)
 
+    def at(self, shape: TokenShape, other: TokenShape) -> Branch:
+        """The same branch, as it was meant at `shape`, on another grid."""
+        return replace(self, op=self.op.at(shape, other, over_tokens=self.norm_axis == "token"))
+
     def cost(self, shape: TokenShape) -> Cost:
         """Exact cost of norm, op and layer scale at `shape`."""
         params, macs = self.op.cost(shape)
@@ -241,7 +245,7 @@ class Architecture:
         """The architecture that is shipped: the same function with the training branches of RepMLP merged."""
         if all(branch.op.deployed is branch.op for stage in self.stages for branch in stage.block):
             return self
-        return self._with_ops(lambda op, shape: op.deployed)
+        return self._with_branches(lambda branch, shape: branch.deployed)
 
     def at(self, image_size: int) -> Architecture:
         """The same design for images of another size, with what depends on the number of tokens following it.
@@ -251,15 +255,15 @@ class Architecture:
         """
         side = image_size // self.patch
 
-        def moved(op: Op, shape: TokenShape) -> Op:
-            return op.at(shape, shape._replace(grid=shape.grid * side // self.grid))
+        def moved(branch: Branch, shape: TokenShape) -> Branch:
+            return branch.at(shape, shape._replace(grid=shape.grid * side // self.grid))
 
-        return self._with_ops(moved, image_size=image_size)
+        return self._with_branches(moved, image_size=image_size)
 
-    def _with_ops(self, change: Callable[[Op, TokenShape], Op], **changes: Any) -> Architecture:
-        """A copy with every op replaced by `change(op, shape)`, and some fields changed."""
+    def _with_branches(self, change: Callable[[Branch, TokenShape], Branch], **changes: Any) -> Architecture:
+        """A copy with every branch replaced by `change(branch, shape)`, and some fields changed."""
         stages = tuple(
-            replace(stage, block=tuple(replace(branch, op=change(branch.op, shape)) for branch in stage.block))
+            replace(stage, block=tuple(change(branch, shape) for branch in stage.block))
             for stage, shape in self.shapes()
         )
         return replace(self, stages=stages, **changes)

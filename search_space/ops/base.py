@@ -69,8 +69,11 @@ class Op:
         """What it does at `shape`, step by step, in a few words each: for diagrams."""
         raise NotImplementedError
 
-    def at(self, shape: TokenShape, other: TokenShape) -> Op:
-        """The same op, as it was meant at `shape`, on another grid (`other` has the same channels)."""
+    def at(self, shape: TokenShape, other: TokenShape, over_tokens: bool = False) -> Op:
+        """The same op, as it was meant at `shape`, on another grid (`other` has the same channels).
+
+        `over_tokens` says whether the norm in front of it runs over the tokens, as FF-only's.
+        """
         return self
 
     @property

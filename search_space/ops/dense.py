@@ -79,11 +79,14 @@ class Dense(Op):
         inner = self.hidden // 2 if self.glu else self.hidden
         return (f"fc {width} -> {self.hidden}{over}", *norm, middle, f"fc {inner} -> {width}{over}", *norm)
 
-    def at(self, shape: TokenShape, other: TokenShape) -> Dense:
-        """Along tokens, a hidden width of C/2, C, 2C or 4C stays (MLP-Mixer), a multiple of N follows (FF-only)."""
+    def at(self, shape: TokenShape, other: TokenShape, over_tokens: bool = False) -> Dense:
+        """Along tokens, a hidden width that is a multiple of N follows it (FF-only).
+
+        One that is C/2, C, 2C or 4C as well does so only if the norm runs over the tokens; else it stays (MLP-Mixer).
+        """
         if self.axis == "channel" or self.hidden is None or self.hidden % shape.tokens:
             return self
-        if self.hidden in (shape.dim // 2, shape.dim, 2 * shape.dim, 4 * shape.dim):
+        if not over_tokens and self.hidden in (shape.dim // 2, shape.dim, 2 * shape.dim, 4 * shape.dim):
             return self
         return replace(self, hidden=self.hidden // shape.tokens * other.tokens)
 

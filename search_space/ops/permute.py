@@ -46,7 +46,7 @@ class Permute(Op):
         total = (weights, "weighted sum") if self.weighted else ("sum",)
         return (f"fc {c} -> {c} along height, width, channels", *total, f"fc {c} -> {c}")
 
-    def at(self, shape: TokenShape, other: TokenShape) -> Permute:
+    def at(self, shape: TokenShape, other: TokenShape, over_tokens: bool = False) -> Permute:
         return replace(self, segments=other.grid)
 
 

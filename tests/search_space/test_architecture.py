@@ -917,3 +917,11 @@ def test_minus_zero_is_zero(one_block: Make) -> None:
 def test_a_fault_is_placed_once(one_block: Make, refused) -> None:
     text = one_block(RepMLP(2)).to_yaml().replace("sharesets: 2", "sharesets: two")
     assert refused(lambda: Architecture.from_yaml(text, name="a.yaml")).count("a.yaml") == 1
+
+
+@pytest.mark.parametrize(("norm_axis", "hidden"), [("token", 256), ("channel", 64)])
+def test_a_width_of_4n_and_4c_follows_tokens_that_are_normalised(one_block: Make, norm_axis: str, hidden: int) -> None:
+    """N and C are 16: 64 is 4N for FF-only, which normalises over the tokens, and 4C for a Mixer."""
+    block = (Branch(Dense("token", 64), norm_axis=norm_axis),)
+    architecture = one_block(stage={"dim": 16, "block": block})
+    assert architecture.at(16).stages[0].block[0].op == Dense("token", hidden)
