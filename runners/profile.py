@@ -68,9 +68,9 @@ def failing_clearly(what: str, device: torch.device) -> Iterator[None]:
 def activation_bytes(model: VisionModel) -> dict[str, int]:
     """What autograd keeps for the backward pass of one image in training mode, in bytes, by piece.
 
-    Every storage counts once, for the piece that kept it first; the images count, parameters and buffers do not. A
-    storage of which a part is needed is kept as a whole. One image is the difference between batches of three and
-    two, so what does not grow with the batch (the statistics of a batch norm) does not count.
+    Every storage counts once, for the piece that kept it first; the images count. A storage of which a part is needed
+    is kept as a whole. One image is the difference between batches of three and two, so what does not grow with the
+    batch (parameters, the statistics of a batch norm) does not count.
 
     Args:
         model: Left in eval mode. Its batch norms take notice of the passes.
@@ -178,7 +178,6 @@ def _watching(model: VisionModel, enter: Callable[[str], None]) -> Iterator[None
 def _saved_bytes(model: VisionModel, batch: int) -> Counter[str]:
     """Bytes of the storages that a forward pass in training mode keeps, by the piece that kept them first."""
     images = make_images(model, batch)
-    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[int, tuple[str, torch.UntypedStorage]] = {}  # held, so that no address is given to another one
     piece = "stem"
 
@@ -188,8 +187,7 @@ def _saved_bytes(model: VisionModel, batch: int) -> Counter[str]:
 
     def pack(tensor: Tensor) -> None:  # nothing will ask for it: there is no backward pass
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept.setdefault(storage.data_ptr(), (piece, storage))
+        kept.setdefault(storage.data_ptr(), (piece, storage))
 
     model.train()
     try:
