@@ -212,8 +212,7 @@ def _card(architecture: Architecture, contender: Contender, provenance: Mapping[
         lines.append(f"| validation NLL, mean of {contender.seeds} seeds | {contender.mean_nll:.4f}{spread} |")
     if contender.test_accuracy is not None:
         lines.append(f"| test accuracy, mean of {contender.seeds} seeds | {100 * contender.test_accuracy:.2f} % |")
-    movable = not architecture.fixed_input_size and architecture.position == "none"
-    fixed = "It takes other sizes too." if movable else "It takes images of this size only."
+    fixed = "It takes other sizes too." if architecture.any_image_size else "It takes images of this size only."
     return "\n".join(
         [
             *lines,

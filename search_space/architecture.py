@@ -194,13 +194,18 @@ class Architecture:
         )
 
     @property
+    def any_image_size(self) -> bool:
+        """Whether a model takes images of other sizes as it is."""
+        return not self.fixed_input_size and self.position == "none"
+
+    @property
     def image_sizes(self) -> str:
         """Which image sizes its weights are good for, in words."""
         if self.fixed_input_size:
             return "this one only: the weights that mix tokens fit this grid"
-        if self.position == "learned":
-            return "others too, once the positions are interpolated"
-        return "any that the patch divides"
+        return (
+            "any that the patch divides" if self.any_image_size else "others too, once the positions are interpolated"
+        )
 
     # What it costs.
 
@@ -353,12 +358,12 @@ class Architecture:
         require(0 <= self.drop_path < 1, f"drop_path has to lie in [0, 1); it is {self.drop_path}")
         require(0 < self.final_eps <= 0.1, f"final_eps has to lie in (0, 0.1]; it is {self.final_eps}")
         require(len(self.stages) >= 1, "an architecture needs at least one stage")
+        require(self.depth <= DEEPEST, f"there may be {DEEPEST:,} blocks at most; there are {self.depth:,}")
         require(self.stages[0].downsample == "none", "the first stage cannot downsample; use a larger patch")
         grid, dim = self.grid, self.stages[0].dim
         for index, stage in enumerate(self.stages):
             at = f"stage {index + 1}: "
             require(stage.depth >= 1, f"{at}depth has to be at least 1; it is {stage.depth}")
-            require(self.depth <= DEEPEST, f"there may be {DEEPEST:,} blocks at most; there are {self.depth:,}")
             require(stage.dim >= 1, f"{at}dim has to be at least 1; it is {stage.dim}")
             require(len(stage.block) >= 1, f"{at}a block needs at least one branch")
             require(

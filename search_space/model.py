@@ -89,8 +89,7 @@ class VisionModel(nn.Module):
     def _check(self, images: Tensor) -> None:
         architecture = self.architecture
         size, channels = architecture.image_size, architecture.in_channels
-        movable = not architecture.fixed_input_size and architecture.position == "none"
-        if images.shape[1] != channels or (not movable and images.shape[2:] != (size, size)):
+        if images.shape[1] != channels or (not architecture.any_image_size and images.shape[2:] != (size, size)):
             got = " x ".join(map(str, images.shape[1:]))
             raise ArchitectureError(f"images are {got}; this model takes {channels} x {size} x {size}")
 

@@ -83,16 +83,16 @@ def table(entries: list[Entry]) -> str:
         f"{'':50}{'published':>20}",
         _ROW.format("model", "size", "params", "MACs", "M/p", "M", "GFLOPs", "top-1"),
     ]
-    footnotes: dict[str, list[str]] = {}
+    footnotes: list[str] = []
     family = None
     for entry in entries:
         if entry.family is not family:
             family = entry.family
             lines += ["", f"{family.title}  {family.paper}", *([_units(family)] if _units(family) else [])]
         text = ": ".join(part for part in ("; ".join(entry.differences()), entry.note) if part)
-        if text:
-            footnotes.setdefault(text, []).append(entry.name)
-        mark = f" [{list(footnotes).index(text) + 1}]" if text else ""
+        if text and text not in footnotes:
+            footnotes.append(text)
+        mark = f" [{footnotes.index(text) + 1}]" if text else ""
         architecture, published = entry.architecture, entry.published
         cells = [architecture.image_size, format_count(architecture.params), format_count(architecture.macs)]
         cells.append(f"{entry.macs_per_param:.0f}")

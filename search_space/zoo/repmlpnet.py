@@ -26,39 +26,24 @@ def repmlpnet(dim: int, depths: tuple[int, ...], sharesets: tuple[int, ...], ima
 
 
 _SOURCE = "README of DingXiaoH/RepMLP (FLOPs are MACs of the deployed model)"
-_T, _B, _D, _L = (2, 2, 6, 2), (2, 2, 12, 2), (2, 2, 18, 2), (2, 2, 18, 2)
-_MODELS = {
-    "repmlpnet_t224": (
-        partial(repmlpnet, 64, _T, (1, 4, 16, 128), image_size=224),
-        Published(38.3, 2.8, 76.62, _SOURCE),
-    ),
-    "repmlpnet_t256": (
-        partial(repmlpnet, 64, _T, (1, 4, 16, 128), image_size=256),
-        Published(58.7, 4.2, 77.44, _SOURCE),
-    ),
-    "repmlpnet_b224": (
-        partial(repmlpnet, 96, _B, (1, 4, 32, 128), image_size=224),
-        Published(68.2, 6.7, 80.32, _SOURCE),
-    ),
-    "repmlpnet_b256": (
-        partial(repmlpnet, 96, _B, (1, 4, 32, 128), image_size=256),
-        Published(96.5, 9.6, 81.03, _SOURCE),
-    ),
-    "repmlpnet_d256": (
-        partial(repmlpnet, 80, _D, (1, 4, 16, 128), image_size=256),
-        Published(86.9, 8.6, 80.83, _SOURCE),
-    ),
-    "repmlpnet_l256": (
-        partial(repmlpnet, 96, _L, (1, 4, 32, 256), image_size=256),
-        Published(117.7, 11.5, 81.68, _SOURCE),
-    ),
-}
+_T, _B, _D = (2, 2, 6, 2), (2, 2, 12, 2), (2, 2, 18, 2)
+_MODELS = (
+    # letter, image size, C, depths, S; parameters in millions, GFLOPs, top-1
+    ("t", 224, 64, _T, (1, 4, 16, 128), (38.3, 2.8, 76.62)),
+    ("t", 256, 64, _T, (1, 4, 16, 128), (58.7, 4.2, 77.44)),
+    ("b", 224, 96, _B, (1, 4, 32, 128), (68.2, 6.7, 80.32)),
+    ("b", 256, 96, _B, (1, 4, 32, 128), (96.5, 9.6, 81.03)),
+    ("d", 256, 80, _D, (1, 4, 16, 128), (86.9, 8.6, 80.83)),
+    ("l", 256, 96, _D, (1, 4, 32, 256), (117.7, 11.5, 81.68)),
+)
 
 
 def _variants() -> dict[str, Variant]:
     """Each model in the form it is trained in, then as it is deployed."""
     variants = {}
-    for name, (make, published) in _MODELS.items():
+    for letter, size, dim, depths, sharesets, figures in _MODELS:
+        name, make = f"repmlpnet_{letter}{size}", partial(repmlpnet, dim, depths, sharesets, image_size=size)
+        published = Published(*figures, _SOURCE)
         variants[name] = Variant(make, published, "the published FLOPs are those of the deployed form")
         variants[f"{name} (deploy)"] = Variant(
             partial(_deployed, make), published, "the published parameters are those of the training form"
