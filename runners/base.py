@@ -56,6 +56,7 @@ class Job:
         recipe: How to train.
         seed: Seed of initialisation, data order, augmentation and stochastic depth.
         rungs: Epochs after which the evaluation waits for a decision to go on.
+        reported: Epochs that the search knows already; the evaluation goes on from there, by its checkpoint.
         task: "train" sees the train and validation splits only; "test" loads `weights` and sees the test split only.
         checkpoint: File that a running training can be resumed from; None for no checkpoints.
         weights: File for the final weights (safetensors): written by "train" if given, read by "test".
@@ -70,6 +71,7 @@ class Job:
     recipe: Recipe
     seed: int
     rungs: tuple[int, ...] = ()
+    reported: int = 0
     task: Literal["train", "test"] = "train"
     checkpoint: Path | None = None
     weights: Path | None = None

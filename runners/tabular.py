@@ -1,0 +1,291 @@
+"""Trainings that have been done already: a table of learning curves, and the evaluator that replays it.
+
+A table is a folder of plain text:
+
+    definition.yaml        what it was built from: space, data set, recipe, seeds, bands of equal size
+    architectures.jsonl    a line an architecture: its band and its choices
+    trainings.jsonl        a line a training: the curve on the validation split, figures on the test split, CPU time
+
+Every seed has one role. A search sees the validation curves of the search seeds; what it found is judged by the mean
+test NLL over the truth seeds, which it never sees. `replay` is an evaluator, so that a whole search, with its database,
+samplers and pruners, runs over a table as it would over a GPU.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from runners.base import Cause, DataSpec, EpochResult, EvaluationError, Job, Measured
+from runners.data import describe_dataset
+from runners.recipe import Recipe, recipe_for
+from search_space.architecture import Architecture
+from search_space.errors import DataError
+from search_space.space import SearchSpace, load_space
+from search_space.units import parse_count
+from search_space.yaml_source import read_yaml_file
+
+BAND_WIDTH = 0.1
+"""Relative distance from a band's MACs that its architectures may have."""
+ANY_SIZE = "any"
+"""The name of the band without a size."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """Architectures of about equal size.
+
+    Attributes:
+        name: Its name.
+        macs: MACs in its middle; None for any size.
+        architectures: How many were drawn.
+        held_out: Whether it was kept aside while strategies were designed.
+    """
+
+    name: str
+    macs: int | None
+    architectures: int
+    held_out: bool = False
+
+    def holds(self, macs: int) -> bool:
+        """Whether an architecture of so many MACs belongs to it."""
+        return self.macs is None or abs(macs - self.macs) <= BAND_WIDTH * self.macs
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a table is built from.
+
+    Attributes:
+        space: Name of the search space.
+        data: Name of the data set.
+        recipe: Fields of the recipe that differ from the data set's own.
+        search_seeds: Seeds whose validation curves a search may see.
+        truth_seeds: Seeds whose test figures are the truth.
+        draw_seed: Seed of the draw of the architectures.
+        bands: The bands, that of any size included.
+    """
+
+    space: str
+    data: str
+    recipe: Mapping[str, Any]
+    search_seeds: tuple[int, ...]
+    truth_seeds: tuple[int, ...]
+    draw_seed: int
+    bands: tuple[Band, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All seeds."""
+        return self.search_seeds + self.truth_seeds
+
+    @property
+    def full_recipe(self) -> Recipe:
+        """The recipe of every training."""
+        return recipe_for(self.data, **self.recipe)
+
+    def load_space(self) -> SearchSpace:
+        """The space, bound to the images."""
+        info = describe_dataset(DataSpec(self.data))
+        return load_space(self.space, image_size=info.image_size, in_channels=info.in_channels, classes=info.classes)
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of the table.
+
+    Attributes:
+        architecture: Hash of the architecture.
+        seed: Seed of the training.
+        seconds: CPU time of the whole training.
+        train_loss: After every epoch.
+        nll: On the validation split, in nats, after every epoch.
+        accuracy: On the validation split, 0 to 1, after every epoch.
+        test_nll: On the test split at the end; None if the training failed.
+        test_accuracy: The same.
+        cause: Why it failed; None if it did not.
+    """
+
+    architecture: str
+    seed: int
+    seconds: float
+    train_loss: list[float] = field(default_factory=list)
+    nll: list[float] = field(default_factory=list)
+    accuracy: list[float] = field(default_factory=list)
+    test_nll: float | None = None
+    test_accuracy: float | None = None
+    cause: str | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One architecture of the table.
+
+    Attributes:
+        architecture: It.
+        band: Name of its band.
+        choices: Its parameters in the space.
+        origin: "drawn", or "family:NAME" for a hand-designed one.
+    """
+
+    architecture: Architecture
+    band: str
+    choices: Mapping[str, Any]
+    origin: str
+
+
+class Table:
+    """A tabular benchmark.
+
+    Args:
+        folder: Where it lies.
+
+    Raises:
+        DataError: If it is none, or a line of it cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.definition = read_definition(folder)
+        self.recipe = self.definition.full_recipe
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return self.folder.name
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The search space, bound to the images."""
+        return self.definition.load_space()
+
+    @cached_property
+    def entries(self) -> dict[str, Entry]:
+        """The architectures by hash, in the order they were drawn."""
+        found: dict[str, Entry] = {}
+        for line in _lines(self.folder / "architectures.jsonl"):
+            architecture = self.space.decode(line["choices"])
+            if architecture.hash != line["hash"]:
+                raise DataError(f"{self.folder}: {line['hash']} has become another architecture; build the table anew")
+            found[architecture.hash] = Entry(architecture, line["band"], line["choices"], line["origin"])
+        return found
+
+    @cached_property
+    def trainings(self) -> dict[tuple[str, int], Training]:
+        """The trainings by architecture and seed."""
+        lines = (Training(**line) for line in _lines(self.folder / "trainings.jsonl"))
+        return {(training.architecture, training.seed): training for training in lines}
+
+    def band(self, name: str) -> list[Entry]:
+        """The architectures of a band."""
+        return [entry for entry in self.entries.values() if entry.band == name]
+
+    def write_architectures(self, entries: list[Entry]) -> None:
+        """Write the architectures of a new table."""
+        lines = (
+            {
+                "hash": entry.architecture.hash,
+                "band": entry.band,
+                "origin": entry.origin,
+                "params": entry.architecture.deployed.params,
+                "macs": entry.architecture.deployed.macs,
+                "choices": dict(entry.choices),
+            }
+            for entry in entries
+        )
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (self.folder / "architectures.jsonl").write_text(text, encoding="utf-8")
+
+    def add(self, training: Training) -> None:
+        """Append a training, at once and for good."""
+        line = {name: value for name, value in asdict(training).items() if value is not None}
+        with (self.folder / "trainings.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, separators=(",", ":")) + "\n")
+
+
+@dataclass(frozen=True)
+class Replay:
+    """The evaluator that reads a table instead of training.
+
+    A job's seed decides which training it sees: the seed `first` stands for `seeds[0]`, the next one for `seeds[1]`, and
+    so on in a circle.
+
+    Attributes:
+        table: The table.
+        seeds: Seeds of the table to show, none of them a truth seed.
+        first: Seed of a job that sees the first of them.
+    """
+
+    table: Table
+    seeds: tuple[int, ...]
+    first: int = 0
+
+    def __post_init__(self) -> None:
+        hidden = set(self.seeds) - set(self.table.definition.search_seeds)
+        if hidden or not self.seeds:
+            raise DataError(f"a search may see the seeds {self.table.definition.search_seeds}, not {self.seeds}")
+
+    def __call__(self, job: Job) -> Generator[EpochResult, None, Measured]:
+        """Yield the curve, for a "test" job the test figures.
+
+        Raises:
+            DataError: If the table lacks the training.
+            EvaluationError: If the training failed when the table was built.
+        """
+        seed = self.seeds[(job.seed - self.first) % len(self.seeds)]
+        training = self.table.trainings.get((job.architecture.hash, seed))
+        if training is None:
+            raise DataError(f"{self.table.folder} has no training of {job.architecture.hash} with seed {seed}")
+        epochs = len(training.nll)
+        seconds = training.seconds / max(1, epochs)
+        if job.task == "test" and training.test_nll is not None and training.test_accuracy is not None:
+            yield EpochResult(epochs, 0.0, training.test_nll, training.test_accuracy, 0.0)
+            return Measured()
+        for index in range(job.reported, epochs):
+            loss, nll, accuracy = training.train_loss[index], training.nll[index], training.accuracy[index]
+            yield EpochResult(index + 1, loss, nll, accuracy, seconds)
+        if training.cause is not None:
+            raise EvaluationError(Cause(training.cause), "it failed when the table was built")
+        return Measured(device=f"replayed from {self.table.name}")
+
+
+def read_definition(folder: Path) -> Definition:
+    """Read what a table is built from.
+
+    Raises:
+        DataError: If that cannot be read.
+    """
+    source = read_yaml_file(folder / "definition.yaml", DataError)
+    source.keys((), ["space", "data", "recipe", "search_seeds", "truth_seeds", "draw_seed", "any_size", "bands"])
+    data = source.data
+    bands = [
+        Band(str(band["name"]), parse_count(band["macs"], "macs"), band["architectures"], band.get("held_out", False))
+        for band in data["bands"]
+    ]
+    if data["any_size"]:
+        bands.append(Band(ANY_SIZE, None, data["any_size"]))
+    return Definition(
+        data["space"],
+        data["data"],
+        data["recipe"],
+        tuple(data["search_seeds"]),
+        tuple(data["truth_seeds"]),
+        data["draw_seed"],
+        tuple(bands),
+    )
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            yield json.loads(line)
+        except ValueError:
+            raise DataError(f"{path}, line {number} is no JSON; a build that was cut off may have left it") from None
