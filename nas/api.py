@@ -8,6 +8,7 @@ from typing import Any
 
 from nas.config import SearchConfig
 from nas.engine import Search
+from nas.evaluator import WithProxies
 from nas.run_folder import storage_url
 from nas.study import Question, make_question, open_folder, open_study
 from results.render import render
@@ -63,7 +64,7 @@ def search(
         on_start(running, new)
         try:
             if not running.done:
-                runner.run(running, evaluator or _training())
+                runner.run(running, WithProxies(evaluator))
         finally:
             running.close()
         report = make_report(study)
@@ -78,12 +79,6 @@ def _check_this_machine(question: Question) -> None:
         from runners.device import pick_device
 
         pick_device(question.config.device)
-
-
-def _training() -> Evaluator:
-    from runners.training import train
-
-    return train
 
 
 def make_runner(config: SearchConfig) -> Runner:

@@ -13,13 +13,14 @@ from typing import Any
 from nas.objectives import Objective, parse_objectives
 from nas.pruners import PRUNERS
 from nas.samplers import SAMPLERS
+from nas.strategies import PROXY_NAMES, RANKERS, STRATEGIES, Strategy
 from search_space.errors import ConfigError, allowed
 from search_space.space import Limits
 from search_space.units import parse_count
 from search_space.yaml_source import Source, read_yaml_file
 
 RUNNERS = ("ray", "inline")
-_NUMBERS = ("lr", "max_latency_ms", "cpus_per_trial", "gpus_per_trial")
+_NUMBERS = ("max_fte", "lr", "max_latency_ms", "cpus_per_trial", "gpus_per_trial")
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
@@ -33,9 +34,17 @@ class SearchConfig:
         data_dir: Where data sets are cached; None for ``NAS_DATA_DIR``, else the user's cache folder.
         image_size: Side to which an image folder is resized, in pixels.
         budget: Distinct architectures to evaluate, over all runs of the study.
+        max_fte: Compute to spend, in full-training equivalents, finalists included; None for no limit besides `budget`.
         objective: Names of the objectives; the first is the quality.
+        strategy: Which parts of a search work together; see `nas.strategies`. The next six are its parts, None for what
+            the strategy says.
         sampler: Which sampler proposes.
+        ranker: Who chooses among proposals: "none", "model", or a proxy by its name.
+        proxies: Proxies that the model sees beside the architecture; needs the ranker "model".
         pruner: Which pruner stops trials early.
+        families: Whether the hand-designed families are tried first.
+        local: Whether the neighbours of the best are candidates too; needs the ranker "model".
+        control: Strategy that searches afterwards with equal compute, for comparison; None for none.
         max_params: Limit on parameters; None for the space's own limit for this size of images, 0 for none.
         max_macs: Limit on MACs for one image.
         max_latency_ms: Limit on the measured latency of one image.
@@ -58,9 +67,16 @@ class SearchConfig:
     data_dir: str | None = None
     image_size: int | None = None
     budget: int = 200
+    max_fte: float | None = None
     objective: tuple[str, ...] = ("nll",)
-    sampler: str = "tpe"
-    pruner: str = "halving"
+    strategy: str = "auto"
+    sampler: str | None = None
+    ranker: str | None = None
+    proxies: tuple[str, ...] | None = None
+    pruner: str | None = None
+    families: bool | None = None
+    local: bool | None = None
+    control: str | None = None
     max_params: int | None = None
     max_macs: int | None = None
     max_latency_ms: float | None = None
@@ -86,9 +102,12 @@ class SearchConfig:
             if problem:
                 raise ConfigError(f"{flag(name)} is {value!r}; {problem}")
         objectives = self.objectives  # checks them too
-        if self.sampler == "cmaes" and len(objectives) > 1:
+        if self.parts.sampler == "cmaes" and len(objectives) > 1:
             others = ", ".join(name for name in SAMPLERS if name != "cmaes")
             raise ConfigError(f"the sampler cmaes handles one objective only; allowed with several: {others}")
+        for name in ("proxies", "local"):
+            if getattr(self, name) and self.parts.ranker != "model":
+                raise ConfigError(f"{flag(name)} is for the ranker 'model'; the ranker is {self.parts.ranker!r}")
 
     @classmethod
     def make(cls, **settings: Any) -> SearchConfig:
@@ -111,6 +130,16 @@ class SearchConfig:
     def objectives(self) -> tuple[Objective, ...]:
         """The objectives, the quality first."""
         return parse_objectives(self.objective)
+
+    @property
+    def parts(self) -> Strategy:
+        """The strategy's parts, with those put in that are set on their own."""
+        strategy = STRATEGIES[self.strategy]
+        own = {field.name: getattr(self, field.name) for field in fields(strategy) if field.name != "summary"}
+        given = {name: value for name, value in own.items() if value is not None}
+        if given.get("ranker", strategy.ranker) != "model":  # what serves the model goes with it
+            given = {"local": False, "proxies": (), **given}
+        return replace(strategy, **given)
 
     @property
     def study_name(self) -> str:
@@ -168,6 +197,11 @@ def _convert(name: str, value: Any) -> Any:
         if not isinstance(names, (list, tuple)) or not all(isinstance(item, str) for item in names):
             raise ConfigError(f"{flag(name)} is {value!r}; allowed: names of objectives")
         return tuple(part.strip() for item in names for part in item.split(","))
+    if name == "proxies":
+        names = value.split(",") if isinstance(value, str) else value
+        if not isinstance(names, (list, tuple)) or not all(isinstance(item, str) for item in names):
+            raise ConfigError(f"{flag(name)} is {value!r}; allowed: names of proxies")
+        return tuple(name for name in names if name != "none")
     if isinstance(value, Path):
         return str(value)
     if name in _NUMBERS and isinstance(value, (int, str)) and not isinstance(value, bool):
@@ -209,6 +243,15 @@ def _one_of(*choices: str) -> Callable[[Any], str | None]:
     return lambda value: None if value in choices else allowed(value, choices)
 
 
+def _names_of_proxies(value: Any) -> str | None:
+    unknown = [name for name in value if name not in PROXY_NAMES]
+    return allowed(unknown[0], PROXY_NAMES) if unknown else None
+
+
+def _switch(value: Any) -> str | None:
+    return None if isinstance(value, bool) else "allowed: true, false"
+
+
 def _text(value: Any) -> str | None:
     return None if isinstance(value, str) and value else "allowed: a text"
 
@@ -225,8 +268,15 @@ _CHECKS: Mapping[str, Callable[[Any], str | None]] = {
     "data_dir": _text,
     "image_size": _whole(1, 1024),
     "budget": _whole(1),
+    "max_fte": _number(0),
+    "strategy": _one_of(*STRATEGIES),
     "sampler": _one_of(*SAMPLERS),
+    "ranker": _one_of(*RANKERS),
+    "proxies": _names_of_proxies,
     "pruner": _one_of(*PRUNERS),
+    "control": _one_of("random"),
+    "families": _switch,
+    "local": _switch,
     "max_params": _whole(0, 10**13),
     "max_macs": _whole(1, 10**16),
     "max_latency_ms": _number(0),

@@ -3,7 +3,7 @@
 `Search` is a `runners.base.TrialSource`: a runner asks it for jobs and tells it what became of them. A study goes
 through three phases, and each begins where the one before has nothing running any more:
 
-    trials     hand-designed families first, then what the sampler proposes, until the budget is spent
+    trials     what the planner starts and lets go on (`nas.planner`), until the budget is spent
     finalists  the best ones trained in full again with several seeds, ranked by mean validation NLL
     test       the winner's models evaluated on the test split
 
@@ -17,21 +17,22 @@ import time
 from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from statistics import fmean
 from typing import Literal
 
 from nas import finalists
-from nas.proposer import Known, Proposer
-from nas.pruners import make_pruner
+from nas.planner import GoOn, Move, Planner, ScoreBatch, Start
+from nas.proposer import Known
 from nas.run_folder import RunFolder
 from nas.study import Question
 from nas.trial import Trial
 from results.pareto import pareto_front
 from results.schema import Epoch
-from results.store import FINAL_STATES, Ending, EpochRecord, NewEvaluation, Role, State, StudyStore
-from runners.base import INFEASIBLE_CAUSES, Cause, Decision, EpochResult, Job, Measured, Outcome
+from results.store import FINAL_STATES, Ending, EpochRecord, Facts, NewEvaluation, Role, State, StudyStore
+from runners.base import INFEASIBLE_CAUSES, Cause, Decision, EpochResult, Job, Latency, Measured, Outcome
 from search_space.architecture import Architecture
 from search_space.errors import RunnerError, SpaceError
-from search_space.families import family_points
 from search_space.space import mixers_of
 
 MAX_ATTEMPTS = 3
@@ -55,7 +56,8 @@ class Search:
 
     Attributes:
         trials: All evaluations by key, earlier runs included.
-        exhausted: Whether the space ran out of architectures before the budget was spent.
+        searched: The trials among them, in order.
+        planner: What decides about trials.
     """
 
     def __init__(
@@ -68,12 +70,11 @@ class Search:
         self.question, self.study, self.folder = question, study, folder
         self.config = question.config
         self.objectives = self.config.objectives
-        self.pruner = make_pruner(self.config.pruner, question.recipe.epochs)
         self.started = time.monotonic()
         self.finished_here = 0
-        self.exhausted = False
         self._broken_in_row = self._slow_in_row = 0
         self.trials: dict[str, Trial] = {}
+        self.searched: list[Trial] = []
         self._pending: dict[str, Trial] = {}
         self._best: list[tuple[float, str]] = []  # loss and key of the complete trials whose weights are kept
         self._on_change = on_change
@@ -81,19 +82,19 @@ class Search:
         self._queue: deque[Trial] = deque()
         self._planned_finalists: list[Trial] | None = None
         self._plan: deque[NewEvaluation] = deque()
-        self._seeds = deque(family_points(question.space, question.limits).items())
-        self._load()
-        self._proposer = Proposer(
-            question.space,
-            question.limits,
-            self.config.sampler,
-            [objective.direction for objective in self.objectives],
-            seed=self.config.seed * 1_000_003 + self.spent,  # a continued search must not repeat its proposals
+        self._ahead: Move | NewEvaluation | None = (
+            None  # what comes next, if somebody wanted to know whether anything does
         )
-        for trial in self.of(Role.TRIAL):
-            self._proposer.enter(trial.architecture)
-            if trial.state in FINAL_STATES:
-                self._proposer.learn(trial.architecture, self._known(trial))
+        self._scoring: dict[str, tuple[Architecture, ...]] = {}  # what is being scored by proxies, by key
+        self._scores: dict[str, dict[str, float | None]] = {}
+        self._load()
+        # A continued search must not repeat its draws.
+        self.planner = Planner(question, self.searched, self._scores, seed=self.config.seed * 1_000_003 + self.spent)
+        for trial in self.searched:
+            self._settle_at_rung(trial)
+            self.planner.entered(trial)
+            if trial.state in (*FINAL_STATES, State.PAUSED):
+                self.planner.learn(trial, self._known(trial))
 
     # What stands where.
 
@@ -104,7 +105,26 @@ class Search:
     @property
     def spent(self) -> int:
         """Distinct architectures that count towards the budget: all but those rejected as too slow."""
-        return sum(1 for trial in self.of(Role.TRIAL) if trial.cause != Cause.TOO_SLOW)
+        return sum(1 for trial in self.searched if trial.cause != Cause.TOO_SLOW)
+
+    @property
+    def fte(self) -> float:
+        """Compute spent so far, in full-training equivalents: epochs over those of a full training.
+
+        Proxies count by their seconds over those of a full training in this study. Tests train nothing.
+        """
+        epochs, seconds = 0, 0.0
+        for trial in self.trials.values():
+            if trial.role == Role.PROXIES:
+                seconds += trial.seconds
+            elif trial.role != Role.TEST:
+                epochs += trial.epochs_run
+        if seconds:
+            per_epoch = [epoch.seconds for trial in self.searched for epoch in trial.epochs]
+            epochs_worth = seconds / fmean(per_epoch) if per_epoch and any(per_epoch) else 0.0
+        else:
+            epochs_worth = 0.0
+        return (epochs + epochs_worth) / self.question.recipe.epochs
 
     @property
     def pending(self) -> list[Trial]:
@@ -115,6 +135,15 @@ class Search:
     def best(self) -> Trial | None:
         """The complete trial with the best quality."""
         return self.trials[self._best[0][1]] if self._best else None
+
+    def choice(self) -> Architecture | None:
+        """What would be delivered if the search ended now: the winner, else the best that was trained furthest."""
+        winner = next((row for row in self.study.finalists() if row.rank == 1), None)
+        if winner is not None:
+            return self.trials[f"trial-{winner.number:04d}"].architecture
+        complete = [trial for trial in self.searched if trial.state == State.COMPLETE]
+        best = self.planner.judge.best(complete or self.searched, 1)
+        return best[0].architecture if best else None
 
     def loss(self, trial: Trial) -> float:
         """The first objective of a trial, turned so that less is better."""
@@ -135,21 +164,22 @@ class Search:
 
     @property
     def done(self) -> bool:
-        return not self._pending and not self._more()
+        return not self._pending and self._peek() is None
 
     def ask(self) -> Job | None:
         if self._queue:
-            trial = self._queue.popleft()
-            trial.state = State.RUNNING
-            self.study.set_pending(trial.key, State.RUNNING)
-            return self._job(trial)
-        new = self._next()
-        if new is None:
-            return None
-        self.study.start(new, self._axes)
-        trial = self.trials[new.key] = self._pending[new.key] = Trial(new, new.architecture)
-        self._on_change(self)
-        return self._job(trial)
+            return self._run_again(self._queue.popleft())
+        move, self._ahead = self._peek(), None
+        if isinstance(move, GoOn):
+            trial = move.trial
+            trial.passed.add(trial.epoch)
+            self._pending[trial.key] = trial
+            return self._run_again(trial)
+        if isinstance(move, ScoreBatch):
+            return self._run(self._new_scoring(move))
+        if isinstance(move, Start):
+            return self._run(self._new_trial(move))
+        return None if move is None else self._run(move)
 
     def report(self, key: str, epochs: Sequence[EpochResult]) -> Decision:
         trial = self.trials[key]
@@ -165,21 +195,26 @@ class Search:
             self._requeue(trial, died=True)
             self._queue.append(trial)
             return
-        state = {"complete": State.COMPLETE, "stopped": State.PRUNED, "failed": State.FAILED}[outcome.status]
-        message = outcome.message
-        if state == State.COMPLETE and not trial.epochs:
-            state, message = State.FAILED, "the evaluation ended without an epoch"
-        seconds = max(outcome.seconds, trial.unbilled)
-        trial.state, trial.seconds = state, trial.seconds + seconds
-        trial.cause = (outcome.cause or Cause.BUG) if state == State.FAILED else None
         if outcome.measured != Measured():
             trial.measured = outcome.measured
+        seconds = max(outcome.seconds, trial.unbilled)
+        if outcome.status == "stopped":
+            self._pause(trial, seconds)
+            return
+        if trial.role == Role.PROXIES and outcome.status == "complete":
+            self._learn_scores(trial, outcome)
+        state = State.COMPLETE if outcome.status == "complete" else State.FAILED
+        message = outcome.message
+        if state == State.COMPLETE and not trial.epochs and trial.role != Role.PROXIES:
+            state, message = State.FAILED, "the evaluation ended without an epoch"
+        trial.state, trial.seconds = state, trial.seconds + seconds
+        trial.cause = (outcome.cause or Cause.BUG) if state == State.FAILED else None
         self.study.finish(key, self._ending(trial, seconds, message))
         self.folder.checkpoint(key).unlink(missing_ok=True)
         self.finished_here += 1
         del self._pending[key]
         if trial.role == Role.TRIAL:
-            self._proposer.learn(trial.architecture, self._known(trial))
+            self.planner.learn(trial, self._known(trial))
             self._tidy(trial)
         self._check_health(trial, message)
         self._on_change(self)
@@ -192,7 +227,7 @@ class Search:
         for trial in self._pending.values():
             if trial.state == State.RUNNING:
                 self._requeue(trial, died=False)
-        self.folder.sweep(self._pending.keys())
+        self.folder.sweep({*self._pending, *(trial.key for trial in self.searched if trial.state == State.PAUSED)})
 
     def _requeue(self, trial: Trial, *, died: bool) -> None:
         trial.state, trial.attempts = State.QUEUED, trial.attempts + died
@@ -201,38 +236,49 @@ class Search:
 
     # What comes next.
 
-    def _more(self) -> bool:
-        """Whether there is something to hand out when nothing is pending."""
-        if self.spent < self.config.budget and not self.exhausted:
-            return True
-        self._plan_ahead()
-        return bool(self._plan)
+    def _peek(self) -> Move | NewEvaluation | None:
+        """What comes next; None if there is nothing, or nothing until a pending evaluation has been told."""
+        if self._ahead is None:
+            self._ahead = self._decide_next()
+        return self._ahead
 
-    def _next(self) -> NewEvaluation | None:
-        if self.spent < self.config.budget and not self.exhausted:
-            found = self._next_trial()
-            if found is not None:
-                return found
-            self.exhausted = True
-        self._plan_ahead()
+    def _decide_next(self) -> Move | NewEvaluation | None:
+        if not self._plan and self._planned_finalists is None:
+            move = self.planner.next(self._can_start, self._can_go_on)
+            if move is None and not self._pending and self.config.max_fte is not None:
+                move = self.planner.last_chance(self._can_go_on)
+            if isinstance(move, ScoreBatch) and self._find_scores(move.architectures):
+                return self._decide_next()
+            if move is not None:
+                return move
+        if not self._plan and not self._pending:
+            self._plan_ahead()
         return self._plan.popleft() if self._plan else None
 
-    def _next_trial(self) -> NewEvaluation | None:
-        while self._seeds:
-            name, architecture = self._seeds.popleft()
-            if all(trial.architecture != architecture for trial in self.of(Role.TRIAL)):
-                self._proposer.enter(architecture)
-                return self._new(architecture, f"family:{name}")
-        architecture_or_none = self._proposer.propose()
-        if architecture_or_none is None:
-            return None
-        return self._new(architecture_or_none, self.config.sampler)
+    def _can_start(self, until_decided: float) -> bool:
+        """Whether there is budget for a new trial, and compute for it and for its going on where it is good."""
+        return self.spent < self.config.budget and self._affordable(1.0)
+
+    def _can_go_on(self, trial: Trial) -> bool:
+        return self._affordable(1.0 - trial.epoch / self.question.recipe.epochs)
+
+    def _affordable(self, fte: float) -> bool:
+        """Whether so much compute is left beside what runs and what the finalists need."""
+        if self.config.max_fte is None:
+            return True
+        epochs = self.question.recipe.epochs
+        running = sum(
+            min([rung for rung in self._rungs(trial) if rung > trial.epoch], default=epochs) - trial.epoch
+            for trial in self._pending.values()
+            if trial.role == Role.TRIAL
+        )
+        left = self.config.max_fte - finalists.reserve(self.config) - self.fte - running / epochs
+        return fte <= left + 1e-9
 
     def _plan_ahead(self) -> None:
-        """Plan finalists once all trials are over, and the test once all finalists are."""
-        if self._pending or self._plan or not self.config.finalists:
-            return
+        """The trials are over: plan finalists and, once those are over too, the test of the winner."""
         if self._planned_finalists is None:
+            self._prune_waiting()
             self._planned_finalists = finalists.choose(self)
             self._plan.extend(finalists.trainings(self, self._planned_finalists))
         if not self._plan:
@@ -240,15 +286,24 @@ class Search:
         if not self._plan:
             finalists.record_test(self)
 
-    def _new(self, architecture: Architecture, origin: str) -> NewEvaluation:
-        number = len(self.of(Role.TRIAL))
+    def _prune_waiting(self) -> None:
+        """The trials are over: whoever still waits was pruned."""
+        for trial in self.searched:
+            if trial.state == State.PAUSED:
+                trial.state = State.PRUNED
+                self.study.finish(trial.key, self._ending(trial, 0.0, ""))
+                self.folder.discard(trial.key)
+
+    def _new_trial(self, start: Start) -> NewEvaluation:
+        architecture, number = start.architecture, len(self.searched)
         choices = self.question.space.encode(architecture)
         return NewEvaluation(
             key=f"trial-{number:04d}",
             role=Role.TRIAL,
             number=number,
             architecture=architecture,
-            origin=origin,
+            origin=start.origin,
+            stage=start.stage,
             choices=choices,
             seed=self.config.seed,
             epochs_planned=self.question.recipe.epochs,
@@ -257,12 +312,44 @@ class Search:
                 "mixers": mixers_of(choices),
                 "params": architecture.deployed.params,
                 "macs": architecture.deployed.macs,
-                "origin": origin,
+                "origin": start.origin,
+                "stage": start.stage,
             },
         )
 
+    def _new_scoring(self, move: ScoreBatch) -> NewEvaluation:
+        number = len(self.of(Role.PROXIES))
+        new = NewEvaluation(
+            key=f"proxies-{number:04d}",
+            role=Role.PROXIES,
+            number=number,
+            architecture=move.architectures[0],
+            origin=self.config.parts.ranker,
+            stage="proxies",
+            choices={},
+            seed=self.config.seed,
+            epochs_planned=0,
+        )
+        self._scoring[new.key] = move.architectures
+        return new
+
+    def _run(self, new: NewEvaluation) -> Job:
+        self.study.start(new, self._axes)
+        trial = self.trials[new.key] = self._pending[new.key] = Trial(new, new.architecture)
+        if trial.role == Role.TRIAL:
+            self.searched.append(trial)
+        self._on_change(self)
+        return self._job(trial)
+
+    def _run_again(self, trial: Trial) -> Job:
+        trial.state = State.RUNNING
+        self.study.set_pending(trial.key, State.RUNNING)
+        return self._job(trial)
+
     def _job(self, trial: Trial) -> Job:
         config = self.config
+        if trial.role == Role.PROXIES:
+            return self._scoring_job(trial)
         task: Literal["train", "test"] = "test" if trial.role == Role.TEST else "train"
         weights_key = trial.key if task == "train" else trial.key.replace("test-", "finalist-", 1)
         measure = config.max_latency_ms is not None or "latency" in config.objective
@@ -273,6 +360,7 @@ class Search:
             recipe=self.question.recipe,
             seed=trial.seed,
             rungs=self._rungs(trial),
+            reported=trial.epoch,
             task=task,
             checkpoint=self.folder.checkpoint(trial.key) if task == "train" else None,
             weights=self.folder.weights(weights_key),
@@ -281,7 +369,54 @@ class Search:
             device=config.device,
         )
 
+    def _scoring_job(self, trial: Trial) -> Job:
+        return Job(
+            key=trial.key,
+            architecture=trial.architecture,
+            data=self.question.data,
+            recipe=self.question.recipe,
+            seed=trial.seed,
+            task="score",
+            device=self.config.device,
+            batch=self._scoring[trial.key],
+            proxies=self.planner.proxies,
+        )
+
     # What came back.
+
+    def _pause(self, trial: Trial, seconds: float) -> None:
+        """It waits at a rung, and its checkpoint with it."""
+        trial.state, trial.seconds, trial.unbilled = State.PAUSED, trial.seconds + seconds, 0.0
+        self.study.set_pending(trial.key, State.PAUSED, seconds=seconds, facts=_facts(trial))
+        self.finished_here += 1
+        del self._pending[trial.key]
+        self.planner.learn(trial, self._known(trial))
+        self._on_change(self)
+
+    def _find_scores(self, architectures: Sequence[Architecture]) -> bool:
+        """Take scores from the database, where an earlier run or another study left them; whether there were any."""
+        hashes = [architecture.hash for architecture in architectures]
+        found = {
+            name: {proxy: value for proxy, (value, _) in scores.items()}
+            for name, scores in self.study.store.scores(self.question.scoring_context, hashes).items()
+            if set(self.planner.proxies) <= set(scores)
+        }
+        self._scores.update(found)
+        return bool(found)
+
+    def _learn_scores(self, trial: Trial, outcome: Outcome) -> None:
+        """Keep what proxies say, for this study and for others on the same images."""
+        batch = self._scoring.pop(trial.key)
+        found = dict(zip(batch, outcome.measured.scores, strict=True))
+        for architecture, scores in found.items():
+            self._scores[architecture.hash] = {name: score.value for name, score in scores.items()}
+        self.study.store.put_scores(
+            self.question.scoring_context,
+            {
+                architecture: {name: (score.value, score.seconds) for name, score in scores.items()}
+                for architecture, scores in found.items()
+            },
+        )
 
     def _record(self, trial: Trial, epochs: Iterable[EpochResult]) -> None:
         """Store new epochs; ones that are known already (a restart without a checkpoint) are dropped."""
@@ -291,6 +426,7 @@ class Search:
         for epoch in epochs:
             trial.measured = epoch.measured or trial.measured
             trial.unbilled += epoch.seconds
+            trial.epochs_run += 1
             if epoch.epoch > last:
                 records.append(EpochRecord(epoch.epoch, epoch.train_loss, epoch.nll, epoch.accuracy, epoch.seconds))
             else:
@@ -307,24 +443,16 @@ class Search:
         self.study.add_epochs(trial.key, records, quality if len(self.objectives) == 1 else {})
 
     def _decide(self, trial: Trial) -> Decision:
-        epoch = trial.epochs[-1].epoch if trial.epochs else 0
-        if epoch not in self._rungs(trial):
+        if trial.epoch not in self._rungs(trial) or trial.epoch in trial.passed:
             return Decision.CONTINUE
-        others = [
-            other.losses[epoch]
-            for other in self.of(Role.TRIAL)
-            if other is not trial and epoch in other.losses and self._competes(other, trial)
-        ]
-        return Decision.CONTINUE if self.pruner.keep(trial.losses[epoch], others) else Decision.STOP
+        if self.planner.goes_on(trial) and self._can_go_on(trial):
+            trial.passed.add(trial.epoch)
+            return Decision.CONTINUE
+        return Decision.STOP
 
     def _rungs(self, trial: Trial) -> tuple[int, ...]:
-        """Where a trial may be stopped; families and finalists are trained in full."""
-        searched = trial.role == Role.TRIAL and not trial.origin.startswith("family:")
-        return self.pruner.rungs(trial.number) if searched else ()
-
-    def _competes(self, other: Trial, trial: Trial) -> bool:
-        """Whether `other` is no worse than `trial` in every objective but the quality, so that it may displace it."""
-        return all(objective.loss(other.figures) <= objective.loss(trial.figures) for objective in self.objectives[1:])
+        """Where a trial may have to wait; finalists are trained in full."""
+        return self.planner.rungs(trial) if trial.role == Role.TRIAL else ()
 
     def _ending(self, trial: Trial, seconds: float, message: str) -> Ending:
         attrs: dict[str, object] = {"seconds": round(seconds, 3)}
@@ -341,14 +469,11 @@ class Search:
         if trial.measured.latency_ms is not None:
             attrs["latency_ms"] = trial.measured.latency_ms
         return Ending(
+            **vars(_facts(trial)),
             state=trial.state,
             seconds=seconds,
             cause=trial.cause,
             message=message or None,
-            latency_ms=trial.measured.latency_ms,
-            peak_memory_mib=trial.measured.peak_memory_mib,
-            device=trial.measured.device,
-            versions=trial.measured.versions,
             values=values,
             attrs=attrs,
         )
@@ -360,7 +485,7 @@ class Search:
         curve = {
             epoch: loss if self.objectives[0].direction == "minimize" else -loss for epoch, loss in trial.losses.items()
         }
-        if trial.state == State.PRUNED:
+        if trial.state != State.COMPLETE:
             return Known(curve=curve)
         return Known(values=[objective.value(trial.figures) for objective in self.objectives], curve=curve)
 
@@ -392,7 +517,7 @@ class Search:
             count = "" if self._broken_in_row == 1 else f"{self._broken_in_row} evaluations in a row failed, the last: "
             raise RunnerError(f"{count}{trial.key} failed ({trial.cause}): {message}")
         if self._slow_in_row >= MAX_TOO_SLOW:
-            times = [t for other in self.of(Role.TRIAL) if (t := other.measured.latency_ms) is not None]
+            times = [t for other in self.searched if (t := other.measured.latency_ms) is not None]
             raise SpaceError(
                 f"{MAX_TOO_SLOW} architectures in a row exceed --max-latency-ms {self.config.max_latency_ms:g}; "
                 f"the fastest so far took {min(times):.3g} ms"
@@ -406,17 +531,34 @@ class Search:
         for row in self.study.evaluations():
             trial = self.trials[row.key] = Trial(row, Architecture.from_yaml(row.architecture.yaml))
             trial.state, trial.cause, trial.attempts = State(row.state), row.cause, row.attempts
-            trial.seconds, trial.measured = row.seconds, Measured(row.latency_ms, row.peak_memory_mib, row.device)
+            latency = Latency(**row.latency) if row.latency else None
+            trial.seconds, trial.epochs_run = row.seconds, row.epochs_run
+            trial.measured = Measured(row.latency_ms, row.peak_memory_mib, row.device, latency=latency)
             for epoch in curves.get(row.key, ()):
                 trial.epochs.append(
                     EpochRecord(epoch.epoch, epoch.train_loss, epoch.nll, epoch.accuracy, epoch.seconds)
                 )
                 trial.losses[epoch.epoch] = self.loss(trial)
+            if trial.role == Role.TRIAL:
+                self.searched.append(trial)
             self._take_up(trial)
         self._best.sort()
 
+    def _settle_at_rung(self, trial: Trial) -> None:
+        """A trial of an earlier run that was last seen at a rung waits there; it is decided on anew."""
+        rungs = self._rungs(trial)
+        trial.passed = {rung for rung in rungs if rung < trial.epoch}
+        if trial.state == State.QUEUED and trial.epoch in rungs:
+            self._queue.remove(trial)
+            del self._pending[trial.key]
+            trial.state = State.PAUSED
+            self.study.set_pending(trial.key, State.PAUSED)
+
     def _take_up(self, trial: Trial) -> None:
         """Decide what becomes of an evaluation of an earlier run."""
+        if trial.role == Role.PROXIES and trial.state not in FINAL_STATES:  # its scores are asked for anew
+            trial.state, trial.cause = State.FAILED, Cause.WORKER_LOST
+            self.study.finish(trial.key, Ending(state=State.FAILED, seconds=0.0, cause=trial.cause))
         if trial.state == State.COMPLETE and trial.role == Role.TRIAL:
             self._best.append((self.loss(trial), trial.key))
         if trial.state == State.RUNNING:  # its driver died, and it with it
@@ -425,9 +567,23 @@ class Search:
             if trial.attempts > MAX_ATTEMPTS:
                 trial.state, trial.cause = State.FAILED, Cause.WORKER_LOST
                 message = f"its process died {trial.attempts - 1} times"
-                self.study.finish(trial.key, Ending(State.FAILED, 0.0, trial.cause, message))
+                self.study.finish(
+                    trial.key, Ending(state=State.FAILED, seconds=0.0, cause=trial.cause, message=message)
+                )
         elif trial.state == State.FAILED and trial.cause == Cause.DATA:  # the images may be readable by now
             self._requeue(trial, died=False)
         if trial.state == State.QUEUED:
             self._queue.append(trial)
             self._pending[trial.key] = trial
+
+
+def _facts(trial: Trial) -> Facts:
+    """What was found out about a trial besides its epochs."""
+    measured = trial.measured
+    return Facts(
+        latency_ms=measured.latency_ms,
+        latency=None if measured.latency is None else asdict(measured.latency),
+        peak_memory_mib=measured.peak_memory_mib,
+        device=measured.device,
+        versions=measured.versions,
+    )

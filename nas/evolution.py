@@ -7,7 +7,7 @@ measurement does not survive. A parent is the best of a random tournament, a chi
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -59,7 +59,7 @@ class RegularizedEvolutionSampler(BaseSampler):
             return {}
         living = finished[-self._population :]
         competing = self._rng.sample(living, min(self._tournament, len(living)))
-        parent = self._best(competing, [direction == StudyDirection.MAXIMIZE for direction in study.directions])
+        parent = self.best(competing, study)
         child = self._space.mutate(self._space.decode(parent.params), self._rng, self._limits)
         return {**parent.params, **self._space.encode(child)}
 
@@ -69,14 +69,15 @@ class RegularizedEvolutionSampler(BaseSampler):
         return self._first.sample_independent(study, trial, param_name, param_distribution)
 
     @staticmethod
-    def _best(trials: list[FrozenTrial], maximized: list[bool]) -> FrozenTrial:
+    def best(trials: Sequence[FrozenTrial], study: Study) -> FrozenTrial:
         """The trial trained furthest and, among those, dominated by the fewest and best in the first objective."""
+        maximized = [direction == StudyDirection.MAXIMIZE for direction in study.directions]
 
         def losses(trial: FrozenTrial) -> list[float]:
             values = trial.values or [trial.intermediate_values[max(trial.intermediate_values)]]
             return [-value if up else value for value, up in zip(values, maximized, strict=False)]
 
-        known = [trial for trial in trials if trial.values or trial.intermediate_values] or trials
+        known = [trial for trial in trials if trial.values or trial.intermediate_values] or list(trials)
         complete = [trial for trial in known if trial.state == TrialState.COMPLETE] or known
         if not (complete[0].values or complete[0].intermediate_values):
             return complete[0]

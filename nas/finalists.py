@@ -1,7 +1,7 @@
 """The end of a search: the best trials are trained again with several seeds, and the winner meets the test split.
 
 One training is a noisy measurement, and the best of many is the luckiest as much as the best (the winner's curse). So
-the winner is chosen among `finalists` architectures by their mean validation NLL over fresh seeds, and only its models
+the winner is chosen among `finalists` architectures by their mean validation NLL over several seeds, and only its models
 are evaluated on the test split.
 """
 
@@ -15,17 +15,34 @@ from results.pareto import pareto_front
 from results.store import NewEvaluation, Role, State
 
 if TYPE_CHECKING:
+    from nas.config import SearchConfig
     from nas.engine import Search
 from nas.trial import Trial
 
+RESERVE = 1 / 4
+"""Largest share of a limit on compute that finalists get."""
+
+
+def number(config: SearchConfig) -> int:
+    """How many finalists there will be: fewer than asked for where compute is short, and none instead of one."""
+    if config.max_fte is None:
+        return config.finalists
+    affordable = int(RESERVE * config.max_fte / config.seeds)
+    return 0 if affordable < 2 else min(config.finalists, affordable)
+
+
+def reserve(config: SearchConfig) -> float:
+    """The compute that finalists need, in full-training equivalents."""
+    return float(number(config) * config.seeds)
+
 
 def choose(search: Search) -> list[Trial]:
-    """The trials to retrain: the best by quality, with several objectives those on the Pareto front first."""
-    complete = sorted(search.of(Role.TRIAL, State.COMPLETE), key=search.loss)
+    """The trials to retrain: the most promising ones, with several objectives those on the Pareto front first."""
+    complete = search.planner.judge.best(search.of(Role.TRIAL, State.COMPLETE), len(search.searched))
     if len(search.objectives) > 1:
         front = set(pareto_front([search.losses(trial) for trial in complete]))
         complete = sorted(complete, key=lambda trial: complete.index(trial) not in front)
-    return complete[: search.config.finalists]
+    return complete[: number(search.config)]
 
 
 def trainings(search: Search, chosen: Sequence[Trial]) -> Iterator[NewEvaluation]:
@@ -50,11 +67,15 @@ def tests(search: Search, chosen: Sequence[Trial]) -> Iterator[NewEvaluation]:
 
 
 def rank(search: Search, chosen: Sequence[Trial]) -> Trial | None:
-    """Store the finalists' means and ranks by mean quality; returns the winner, None if none could be trained."""
+    """Store the finalists' means and ranks; returns the winner, None if none could be trained.
+
+    The rank counts every training of an architecture, that of its trial included: among finalists, which all have a
+    lucky one, it still tells something. The means that are reported are over the fresh seeds alone.
+    """
     trained = {trial.number: runs(search, trial.number) for trial in chosen}
     ranked = sorted(
         (trial for trial in chosen if trained[trial.number]),
-        key=lambda trial: mean(search.loss(run) for run in trained[trial.number]),
+        key=lambda trial: mean(search.loss(run) for run in (trial, *trained[trial.number])),
     )
     for row in search.study.finalists():  # finalists of an earlier, smaller budget keep their means, not their ranks
         if row.number not in trained and row.rank is not None:

@@ -1,15 +1,15 @@
-"""Where the next architecture comes from: a sampler with a memory, whose proposals are made feasible and new.
+"""Where architectures come from: a sampler with a memory, whose proposals are made feasible and new.
 
-The sampler works on an Optuna study in memory, not on the one in the database. There it sees everything at no cost:
+Optuna's samplers work on a study in memory, not on the one in the database. There they see everything at no cost:
 finished trials, running ones, answers to duplicates, and architectures that turned out infeasible. The database gets
-one row for each architecture that is really evaluated, with its active parameters only.
+one row for each architecture that is really evaluated, with its active parameters only. Random search needs no memory.
 """
 
 from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -65,75 +65,110 @@ class Proposer:
         self._rng = random.Random(seed)
         self._distributions = {axis.name: distribution(axis) for axis in space.axes}
         self._storage = optuna.storages.InMemoryStorage()
-        self._study = optuna.create_study(
-            storage=self._storage,
-            directions=list(directions),
-            sampler=make_sampler(sampler, space, self._distributions, limits, seed=seed),
-        )
-        self._numbers: dict[str, int] = {}  # architecture hash -> number of its trial in memory
+        self._study: optuna.Study | None = None
+        if sampler != "random":
+            self._study = optuna.create_study(
+                storage=self._storage,
+                directions=list(directions),
+                sampler=make_sampler(sampler, space, self._distributions, limits, seed=seed),
+            )
+        self._numbers: dict[str, int] = {}  # architecture hash -> number of its unfinished trial in memory
         self._known: dict[str, Known] = {}
 
     def propose(self) -> Architecture | None:
-        """The next architecture to evaluate; None if the space holds no other within the limits."""
+        """The next architecture to evaluate, entered; None if the space holds no other within the limits."""
+        if self._study is None:
+            return self._entered(self._draw_at_random())
         for _ in range(SAMPLER_TRIES):
-            trial = self._ask()
-            architecture = self._space.complete(trial.params, self._rng, self._limits)
-            for name, value in self._space.encode(architecture).items():
-                if trial.params[name] != value:  # the sampler shall learn what was evaluated, not what it wished for
-                    kind = self._distributions[name]
-                    self._storage.set_trial_param(trial._trial_id, name, kind.to_internal_repr(value), kind)
+            number, architecture = self._ask(self._study)
             if architecture.hash not in self._known:
-                return self._accept(architecture, trial.number)
-            self._tell(trial.number, self._known[architecture.hash])
-        for _ in range(RANDOM_TRIES):
-            architecture = self._space.sample(self._rng, self._limits)
-            if architecture.hash not in self._known:
-                return self._accept(architecture, self._add(architecture))
-        return None
+                self._numbers[architecture.hash] = number
+                self._known[architecture.hash] = Known(running=True)
+                return architecture
+            self._tell(self._study, number, self._known[architecture.hash])
+        return self._entered(self._draw_at_random())
+
+    def draw(self, besides: Container[str] = ()) -> Architecture | None:
+        """An architecture that may or may not be evaluated; None if the space holds no other within the limits.
+
+        Args:
+            besides: Hashes of architectures that are not wanted, as they were drawn before.
+        """
+        if self._study is not None:
+            for _ in range(SAMPLER_TRIES):
+                number, architecture = self._ask(self._study)
+                self._tell(self._study, number, self._known.get(architecture.hash, Known(running=True)))
+                if architecture.hash not in self._known and architecture.hash not in besides:
+                    return architecture
+        return self._draw_at_random(besides)
 
     def enter(self, architecture: Architecture) -> None:
         """Take note of an architecture that is being evaluated though it was not proposed here."""
-        self._accept(architecture, self._add(architecture))
+        self._known[architecture.hash] = Known(running=True)
+        if self._study is not None:
+            self._numbers[architecture.hash] = self._add(self._study, architecture)
 
     def learn(self, architecture: Architecture, known: Known) -> None:
-        """Take in what became of an architecture that was proposed or entered."""
+        """Take in what became of an architecture that was proposed or entered; a later word replaces an earlier one."""
         self._known[architecture.hash] = known
-        self._tell(self._numbers[architecture.hash], known)
+        if self._study is not None:
+            number = self._numbers.pop(architecture.hash, None)
+            self._tell(self._study, self._add(self._study, architecture) if number is None else number, known)
 
-    def _ask(self) -> optuna.Trial:
-        with _quiet():
-            return self._study.ask(self._distributions)
-
-    def _accept(self, architecture: Architecture, number: int) -> Architecture:
-        self._numbers[architecture.hash] = number
-        self._known[architecture.hash] = Known(running=True)
+    def _entered(self, architecture: Architecture | None) -> Architecture | None:
+        if architecture is not None:
+            self.enter(architecture)
         return architecture
 
-    def _add(self, architecture: Architecture) -> int:
+    def _draw_at_random(self, besides: Container[str] = ()) -> Architecture | None:
+        """Uniformly on every axis, then made feasible; where that repeats itself, uniformly over the space."""
+        for attempt in range(SAMPLER_TRIES + RANDOM_TRIES):
+            if attempt < SAMPLER_TRIES:
+                wish = {axis.name: self._rng.choice(axis.values) for axis in self._space.axes}
+                architecture = self._space.complete(wish, self._rng, self._limits)
+            else:
+                architecture = self._space.sample(self._rng, self._limits)
+            if architecture.hash not in self._known and architecture.hash not in besides:
+                return architecture
+        return None
+
+    def _ask(self, study: optuna.Study) -> tuple[int, Architecture]:
+        """What the sampler wishes for, made feasible."""
+        with _quiet():
+            trial = study.ask(self._distributions)
+        architecture = self._space.complete(trial.params, self._rng, self._limits)
+        for name, value in self._space.encode(architecture).items():
+            if trial.params[name] != value:  # the sampler shall learn what was evaluated, not what it wished for
+                kind = self._distributions[name]
+                self._storage.set_trial_param(trial._trial_id, name, kind.to_internal_repr(value), kind)
+        return trial.number, architecture
+
+    def _add(self, study: optuna.Study, architecture: Architecture) -> int:
         """A running trial in memory for an architecture; inactive axes get random values, as a sampler's would."""
         params: dict[str, Any] = {axis.name: self._rng.choice(axis.values) for axis in self._space.axes}
         params |= self._space.encode(architecture)
-        self._study.enqueue_trial(params)
-        return self._ask().number
-
-    def _tell(self, number: int, known: Known) -> None:
+        study.enqueue_trial(params)
         with _quiet():
-            self._tell_loudly(number, known)
+            return study.ask(self._distributions).number
 
-    def _tell_loudly(self, number: int, known: Known) -> None:
-        if known.running:  # a duplicate of a trial under way: nothing to learn yet
-            self._study.tell(number, state=TrialState.FAIL)
+    def _tell(self, study: optuna.Study, number: int, known: Known) -> None:
+        with _quiet():
+            self._tell_loudly(study, number, known)
+
+    def _tell_loudly(self, study: optuna.Study, number: int, known: Known) -> None:
+        if known.running:  # a duplicate of a trial under way, or one of many candidates: nothing to learn yet
+            study.tell(number, state=TrialState.FAIL)
             return
-        trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+        trial_id = self._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
         # Failed trials are invisible to samplers; an infeasible one is told through a constraint instead.
         self._storage.set_trial_system_attr(trial_id, "constraints:feasible", 1.0 if known.infeasible else -1.0)
         if known.values is not None:
-            self._study.tell(number, list(known.values))
+            study.tell(number, list(known.values))
             return
-        if len(self._study.directions) == 1:
+        if len(study.directions) == 1:
             for epoch, value in (known.curve or {}).items():
                 self._storage.set_trial_intermediate_value(trial_id, epoch, value)
-        self._study.tell(number, state=TrialState.PRUNED)
+        study.tell(number, state=TrialState.PRUNED)
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""When to stop a training early.
+"""When to stop a training early, and which of the stopped ones go on.
 
-A pruner names the epochs ("rungs") at which a trial has to justify itself, and compares it there with all trials that
-came as far. Comparing earlier than a quarter of the training misleads when token mixers differ: linear mixers look good
-early and end behind, permuting ones the reverse. So no rung lies before `FIRST_RUNG`.
+A pruner names epochs ("rungs") at which a trial waits until the search knows enough to let it go on, from its
+checkpoint. Whoever is never called was pruned. Comparing earlier than a quarter of the training misleads when token mixers differ:
+linear mixers look good early and end behind, permuting ones the reverse. So no rung lies before `FIRST_RUNG`, but for
+the pruner that exists to be compared with.
 """
 
 from __future__ import annotations
@@ -23,17 +24,20 @@ class Pruner(Protocol):
 
     @property
     def all_rungs(self) -> tuple[int, ...]:
-        """Every epoch at which any trial may be compared."""
+        """Every epoch at which any trial may have to wait."""
 
     def rungs(self, number: int) -> tuple[int, ...]:
-        """Epochs after which trial `number` is compared."""
+        """Epochs after which trial `number` waits."""
 
-    def keep(self, loss: float, others: Sequence[float]) -> bool:
-        """Whether a trial goes on.
+    def going_on(self, losses: Sequence[float], passed: Sequence[bool]) -> list[int]:
+        """Who of those that wait at a rung goes on now.
 
         Args:
-            loss: Its loss at a rung (less is better).
-            others: Losses of all other trials that reached this rung.
+            losses: Of all trials that have reached the rung, less is better.
+            passed: Which of them have gone on already.
+
+        Returns:
+            Indices of waiting trials, the best first.
         """
 
 
@@ -46,13 +50,17 @@ class NoPruner:
     def rungs(self, number: int) -> tuple[int, ...]:
         return ()
 
-    def keep(self, loss: float, others: Sequence[float]) -> bool:
-        return True
+    def going_on(self, losses: Sequence[float], passed: Sequence[bool]) -> list[int]:
+        return _waiting(losses, passed)
 
 
 @dataclass(frozen=True)
 class Halving:
-    """Asynchronous successive halving (https://arxiv.org/abs/1810.05934): the best 1 / reduction go on at each rung.
+    """Asynchronous successive halving (https://arxiv.org/abs/1810.05834): the best 1 / reduction go on at each rung.
+
+    Of n trials that reached a rung, n / reduction may pass it, whoever was let through before. The paper's rule, to
+    pass whoever is among the best 1 / reduction at the moment, lets more than that through when later trials are
+    better than earlier ones, as they are in a search that learns.
 
     Attributes:
         all_rungs: The rungs.
@@ -65,9 +73,9 @@ class Halving:
     def rungs(self, number: int) -> tuple[int, ...]:
         return self.all_rungs
 
-    def keep(self, loss: float, others: Sequence[float]) -> bool:
-        better = sum(other < loss for other in others)
-        return better < max(1, (len(others) + 1) // self.reduction)
+    def going_on(self, losses: Sequence[float], passed: Sequence[bool]) -> list[int]:
+        places = len(losses) // self.reduction - sum(passed)
+        return _waiting(losses, passed)[: max(0, places)]
 
 
 @dataclass(frozen=True)
@@ -83,30 +91,31 @@ class Hyperband:
     def rungs(self, number: int) -> tuple[int, ...]:
         return self.all_rungs[number % (len(self.all_rungs) + 1) :]
 
-    def keep(self, loss: float, others: Sequence[float]) -> bool:
-        return Halving(self.all_rungs, self.reduction).keep(loss, others)
+    def going_on(self, losses: Sequence[float], passed: Sequence[bool]) -> list[int]:
+        return Halving(self.all_rungs, self.reduction).going_on(losses, passed)
 
 
 @dataclass(frozen=True)
 class Median:
-    """The median stopping rule: a trial worse than the median of the others at a rung is stopped.
+    """The median stopping rule: whoever is not worse than the median at a rung goes on.
 
     Attributes:
         all_rungs: The rungs.
-        warmup: How many others have to have reached a rung before anyone is stopped there.
+        warmup: How many have to have reached a rung before anyone is kept waiting there.
     """
 
     all_rungs: tuple[int, ...]
-    warmup: int = 4
+    warmup: int = 5
 
     def rungs(self, number: int) -> tuple[int, ...]:
         return self.all_rungs
 
-    def keep(self, loss: float, others: Sequence[float]) -> bool:
-        return len(others) < self.warmup or loss <= median(others)
+    def going_on(self, losses: Sequence[float], passed: Sequence[bool]) -> list[int]:
+        waiting = _waiting(losses, passed)
+        return [n for n in waiting if len(losses) < self.warmup or losses[n] <= median(losses)]
 
 
-PRUNERS = ("halving", "hyperband", "median", "none")
+PRUNERS = ("halving", "hyperband", "median", "one_epoch", "none")
 
 
 def make_pruner(name: str, epochs: int) -> Pruner:
@@ -121,9 +130,16 @@ def make_pruner(name: str, epochs: int) -> Pruner:
         return Hyperband(_rungs(epochs, (FIRST_RUNG, 2 * FIRST_RUNG)))
     if name == "median":
         return Median(_rungs(epochs, (FIRST_RUNG, 2 * FIRST_RUNG, 3 * FIRST_RUNG)))
+    if name == "one_epoch":  # https://arxiv.org/abs/2307.15422, for comparison
+        return Halving((1,) if epochs > 1 else (), reduction=10)
     if name == "none":
         return NoPruner()
     raise ConfigError(f"the pruner is {name!r}; {allowed(name, PRUNERS)}")
+
+
+def _waiting(losses: Sequence[float], passed: Sequence[bool]) -> list[int]:
+    """Indices of those that have not passed, the best first."""
+    return sorted((n for n in range(len(losses)) if not passed[n]), key=lambda n: losses[n])
 
 
 def _rungs(epochs: int, shares: Sequence[float]) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from search_space.space import Limits, SearchSpace
 
-SAMPLERS = ("tpe", "random", "nsgaii", "cmaes", "gp", "evolution")
+SAMPLERS = ("tpe", "random", "nsgaii", "cmaes", "gp", "evolution", "local")
 STARTUP_TRIALS = 20
 """Random trials before a model is trusted."""
 
@@ -39,6 +39,7 @@ def make_sampler(
     from optuna.exceptions import ExperimentalWarning
 
     from nas.evolution import RegularizedEvolutionSampler
+    from nas.local_search import LocalSearchSampler
 
     if name == "random":
         return samplers.RandomSampler(seed=seed)
@@ -55,6 +56,8 @@ def make_sampler(
         )
     if name == "evolution":
         return RegularizedEvolutionSampler(space, distributions, limits, seed=seed)
+    if name == "local":
+        return LocalSearchSampler(space, distributions, limits, seed=seed)
     if name == "cmaes":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)

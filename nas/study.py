@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 from nas.config import SearchConfig
 from nas.run_folder import RunFolder, storage_url
 from results.database import shown
+from results.hypervolume import reference_point
 from results.store import Store, StudyStore
 from runners.base import DataSpec
 from runners.data import describe_dataset, fingerprint
@@ -52,6 +55,12 @@ class Question:
             "seed": self.config.seed,
         }
 
+    @property
+    def scoring_context(self) -> str:
+        """16 hexadecimal digits that are equal where proxies say the same of an architecture."""
+        known = {"data": self.identity()["data"], "recipe": asdict(self.recipe), "seed": self.config.seed}
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+
 
 def make_question(config: SearchConfig) -> Question:
     """Resolve a configuration: find the data set, bind the space to it, check the limits.
@@ -92,6 +101,7 @@ def open_study(store: Store, question: Question) -> tuple[StudyStore, bool]:
             config=public_settings(config),
             objectives={objective.name: objective.direction for objective in config.objectives},
             metric_names=[objective.title for objective in config.objectives],
+            reference=reference_point(config.objective, question.space, question.limits, config.max_latency_ms),
         )
         return study, True
     differences = list(_differences(study.row.identity, question.identity()))
@@ -113,6 +123,7 @@ def public_settings(config: SearchConfig) -> dict[str, Any]:
     """The settings as plain data, without the database's password."""
     settings = asdict(config)
     settings["objective"] = list(config.objective)
+    settings["parts"] = asdict(config.parts)
     if config.storage:
         settings["storage"] = shown(config.storage)
     return settings

@@ -15,13 +15,16 @@ class Trial:
 
     Attributes:
         architecture: What is evaluated.
+        stage: Which part of the strategy proposed it.
         losses: The first objective after each epoch, turned so that less is better.
+        epochs_run: Epochs computed, those that were lost and computed again included.
+        passed: Rungs from which it was let go on.
         unbilled: Seconds of the epochs of this attempt, for the account in case that it has no proper end.
     """
 
     def __init__(self, row: NewEvaluation | Evaluation, architecture: Architecture) -> None:
         self.key, self.role, self.number, self.seed = row.key, Role(row.role), row.number, row.seed
-        self.origin, self.choices = row.origin, dict(row.choices)
+        self.origin, self.stage, self.choices = row.origin, row.stage, dict(row.choices)
         self.architecture = architecture
         self.state = State.RUNNING
         self.cause: str | None = None
@@ -31,6 +34,13 @@ class Trial:
         self.measured = Measured()
         self.epochs: list[EpochRecord] = []
         self.losses: dict[int, float] = {}
+        self.epochs_run = 0
+        self.passed: set[int] = set()
+
+    @property
+    def epoch(self) -> int:
+        """How far it was trained."""
+        return self.epochs[-1].epoch if self.epochs else 0
 
     @property
     def figures(self) -> Figures:
@@ -43,3 +53,12 @@ class Trial:
     def mixers(self) -> str:
         """The token mixers of its stages."""
         return mixers_of(self.choices)
+
+    @property
+    def family(self) -> str:
+        """The token mixer of most of its blocks, the earliest of several."""
+        blocks: dict[str, int] = {}
+        for number in range(1, self.choices["stages"] + 1):
+            mixer = self.choices[f"stage{number}.mixer"]
+            blocks[mixer] = blocks.get(mixer, 0) + self.choices[f"stage{number}.depth"]
+        return max(blocks, key=lambda mixer: blocks[mixer])

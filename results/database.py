@@ -14,7 +14,7 @@ from search_space.errors import StorageError
 
 BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
-HEAD = "0001_initial"
+HEAD = "0002_ledger"
 """The newest migration."""
 
 

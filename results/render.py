@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from results.front import FrontPoint
+from results.ledger import Account, Compute
 from results.report import Contender, Report
 from search_space.units import format_count
 
@@ -27,11 +29,8 @@ def _lines(report: Report) -> Iterator[str]:
     else:
         yield from _winner(report, report.winner)
         yield from _table(report, report.winner)
-    if report.compute.fte:
-        stages = ", ".join(f"{stage} {fte:.1f}" for stage, fte in report.compute.fte_by_stage.items())
-        yield ""
-        yield f"Compute: {report.compute.fte:.1f} full-training equivalents ({stages})"
-        yield f"         in {report.compute.seconds:.0f} s of training and testing, summed over workers"
+    yield from _latencies(report)
+    yield from _compute(report.compute)
     for failure in report.failures[:MAX_FAILURES]:
         yield f"Failed: {failure}"
     if len(report.failures) > MAX_FAILURES:
@@ -66,14 +65,56 @@ def _table(report: Report, winner: Contender) -> Iterator[str]:
         yield _contender(family.name, family, latency)
     yield "  The families are hand-designed, scaled to the same limit. Each row is one training with the"
     yield "  search's seed; the winner was chosen for doing well in it, so trust its mean above."
-    if report.pareto:
-        yield ""
-        yield f"Pareto front of {', '.join(report.objective)}:"
-        for point in report.pareto:
-            yield _contender(f"trial {point.trial}", point, latency)
+    yield from _front(report)
 
 
-def _contender(name: str, contender: Contender, latency: bool) -> str:
+def _front(report: Report) -> Iterator[str]:
+    if not report.pareto:
+        return
+    latency = "latency" in report.objective
+    yield ""
+    yield f"Pareto front of {', '.join(report.objective)}:"
+    yield _row("", ["mixers", "params", "MACs", "val NLL", "val acc", *(["ms"] if latency else []), "epochs", "seeds"])
+    for point in report.pareto:
+        rests_on = [f"{point.epochs}/{point.epochs_planned}", f"{point.seeds} {'fresh' if point.fresh else 'own'}"]
+        yield _contender(f"trial {point.trial}", point, latency, rests_on)
+    yield "  Figures are means over fresh seeds where a trial was retrained. Those of the search's own"
+    yield "  seed flatter what was chosen by them."
+    if report.hypervolume is not None:
+        reference = ", ".join(f"{name} {_figure(value)}" for name, value in report.hypervolume.reference.items())
+        yield f"  Hypervolume: {report.hypervolume.value:.4f} of what is better than {reference}"
+    elif "latency" in report.objective and report.max_latency_ms is None:
+        yield "  Without --max-latency-ms there is no point that a hypervolume could refer to."
+
+
+def _latencies(report: Report) -> Iterator[str]:
+    devices = report.latency_measured_on
+    if not devices:
+        return
+    yield ""
+    if len(devices) == 1:
+        yield f"Latencies were measured on {devices[0]}."
+    else:
+        yield f"Latencies were measured on {len(devices)} devices, so they cannot be compared: {'; '.join(devices)}."
+
+
+def _compute(compute: Compute) -> Iterator[str]:
+    """The ledger as a table."""
+    spent = {stage: account for stage, account in compute.stages.items() if account.count}
+    if not spent:
+        return
+    total = Account(sum(account.count for account in spent.values()), compute.seconds, compute.fte)
+    yield ""
+    yield f"{'Compute':<12} {'count':>7} {'FTE':>8} {'seconds':>9}   (FTE: full-training equivalents)"
+    for stage, account in {**spent, "total": total}.items():
+        fte = "-" if account.fte is None else f"{account.fte:.2f}"
+        yield f"  {stage:<10} {account.count:>7} {fte:>8} {account.seconds:>9.0f}"
+    if compute.parts:
+        parts = (f"{part} {account.count} for {account.fte or 0.0:.2f}" for part, account in compute.parts.items())
+        yield f"  Trials by who proposed them, with FTE: {', '.join(parts)}"
+
+
+def _contender(name: str, contender: Contender | FrontPoint, latency: bool, more: Sequence[str] = ()) -> str:
     cells = [
         contender.mixers if len(contender.mixers) <= 28 else contender.mixers[:27] + "…",
         format_count(contender.params),
@@ -83,11 +124,15 @@ def _contender(name: str, contender: Contender, latency: bool) -> str:
     ]
     if latency:
         cells.append("-" if contender.latency_ms is None else f"{contender.latency_ms:.3g}")
-    return _row(name, cells)
+    return _row(name, [*cells, *more])
 
 
 def _row(name: str, cells: list[str]) -> str:
     return f"  {name:<10} {cells[0]:<28} " + " ".join(f"{cell:>8}" for cell in cells[1:])
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4g}" if value < 1000 else format_count(round(value))
 
 
 def _percent(share: float | None) -> str:

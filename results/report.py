@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from results.pareto import pareto_front
+from results.front import FrontPoint, make_front
+from results.hypervolume import Hypervolume, hypervolume
+from results.ledger import Compute, make_ledger
 from results.schema import Evaluation, Finalist, Role, State
 from results.store import StudyStore
 from search_space.space import mixers_of
@@ -65,26 +67,6 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Compute:
-    """Compute spent by a study, interrupted attempts and failures included.
-
-    A full-training equivalent (FTE) is as many epochs as one full training has. Counted in epochs it does not depend on
-    what else the machine was doing; seconds do.
-
-    Attributes:
-        seconds: Sum over all evaluations of their wall time.
-        fte: Epochs computed, over the epochs of a full training.
-        fte_by_stage: The same by state of the trials, and for finalists. Tests train nothing and count 0.
-        seconds_by_stage: `seconds` by state of the trials, for finalists and for tests.
-    """
-
-    seconds: float
-    fte: float
-    fte_by_stage: Mapping[str, float]
-    seconds_by_stage: Mapping[str, float]
-
-
-@dataclass(frozen=True)
 class Report:
     """What a study came to.
 
@@ -98,9 +80,13 @@ class Report:
         winner: The best finalist; without finalists the best trial.
         finalists: All ranked finalists.
         families: The hand-designed families under the same limit.
-        pareto: The trials that no other dominates; [] with one objective.
+        pareto: The architectures that no other dominates, with what their quality rests on; [] with one objective.
+        hypervolume: Of the front; None with one objective, where a latency has no limit to refer to, where latencies
+            were measured on several devices, and for a study begun by a version that kept no reference point.
+        latency_measured_on: The devices of all latencies; figures of different ones must not be compared.
         test_evaluations: How many architectures have met the test split; 1 unless the budget was raised later.
         failures: Every failed evaluation with its cause and message.
+        compute: What the study spent; see `results.ledger`.
     """
 
     study: str
@@ -108,6 +94,7 @@ class Report:
     space: str
     max_params: int | None
     max_macs: int | None
+    max_latency_ms: float | None
     objective: list[str]
     budget: int
     evaluated: int
@@ -116,7 +103,9 @@ class Report:
     winner: Contender | None
     finalists: list[Contender]
     families: list[Contender]
-    pareto: list[Contender]
+    pareto: list[FrontPoint]
+    hypervolume: Hypervolume | None
+    latency_measured_on: list[str]
     test_evaluations: int
     failures: list[str]
     compute: Compute
@@ -131,33 +120,38 @@ def make_report(study: StudyStore) -> Report:
     rows = study.evaluations()
     trials = [row for row in rows if row.role == Role.TRIAL]
     by_number = {row.number: row for row in trials}
-    ranked = [row for row in study.finalists() if row.rank is not None]
+    retrained = study.finalists()
+    ranked = [row for row in retrained if row.rank is not None]
     finalists = [_contender(by_number[row.number], row) for row in ranked]
     complete = [row for row in trials if row.state == State.COMPLETE]
     best = min(complete, key=lambda row: _quality(row, study.row.objectives[0]), default=None)
     identity, config = study.row.identity, study.row.config
     counts = {state.value.lower(): sum(row.state == state for row in trials) for state in State}
     causes = [row.cause for row in trials if row.cause]
+    front, measured_on = make_front(trials, retrained, study.row.objectives), _measured_on(rows)
     return Report(
         study=study.name,
         data=identity["data"]["name"],
         space=identity["space"]["name"],
         max_params=identity["max_params"],
         max_macs=identity["max_macs"],
+        max_latency_ms=identity["max_latency_ms"],
         objective=study.row.objectives,
         budget=config["budget"],
         evaluated=sum(row.cause != "too_slow" and row.state in ("COMPLETE", "PRUNED", "FAILED") for row in trials),
-        counts={state: count for state, count in counts.items() if count or state not in ("queued", "running")},
+        counts={state: count for state, count in counts.items() if count or state in ("complete", "pruned", "failed")},
         causes={cause: causes.count(cause) for cause in sorted(set(causes))},
         winner=finalists[0] if finalists else None if best is None else _contender(best, None),
         finalists=finalists,
         families=[_contender(row, None) for row in trials if row.origin.startswith("family:")],
-        pareto=_pareto(complete, study.row.objectives),
+        pareto=front,
+        hypervolume=_hypervolume(study, front, measured_on),
+        latency_measured_on=measured_on,
         test_evaluations=len({row.number for row in rows if row.role == Role.TEST and row.state == State.COMPLETE}),
         failures=[
             f"{row.key} ({row.cause}): {row.message or 'no message'}" for row in rows if row.state == State.FAILED
         ],
-        compute=_compute(rows),
+        compute=make_ledger(rows, study.seconds_per_epoch()),
     )
 
 
@@ -176,27 +170,15 @@ def _quality(row: Evaluation, objective: str) -> float:
     return row.nll if objective == "nll" else -row.accuracy
 
 
-def _pareto(complete: list[Evaluation], objectives: list[str]) -> list[Contender]:
-    """The trials that no other dominates, best quality first; [] with a single objective."""
-    if len(objectives) < 2:
-        return []
-
-    def losses(row: Evaluation) -> list[float]:
-        cheap = {"params": row.architecture.params, "macs": row.architecture.macs, "latency": row.latency_ms}
-        cheap |= {"nll": row.nll, "accuracy": -(row.accuracy or 0.0)}
-        return [float("inf") if (value := cheap[name]) is None else float(value) for name in objectives]
-
-    points = [losses(row) for row in complete]
-    front = sorted(pareto_front(points), key=lambda index: points[index])
-    return [_contender(complete[index], None) for index in front]
+def _hypervolume(study: StudyStore, front: list[FrontPoint], measured_on: list[str]) -> Hypervolume | None:
+    """The front's hypervolume; None without a reference point, or where latencies cannot be compared."""
+    objectives, reference = study.row.objectives, study.row.reference
+    if reference is None or ("latency" in objectives and len(measured_on) > 1):
+        return None
+    points = [{name: value for name in objectives if (value := point.value(name)) is not None} for point in front]
+    return hypervolume(points, reference)
 
 
-def _compute(rows: list[Evaluation]) -> Compute:
-    seconds: dict[str, float] = {}
-    fte: dict[str, float] = {}
-    for row in rows:
-        stage = row.state.lower() if row.role == Role.TRIAL else f"{row.role}s"
-        seconds[stage] = seconds.get(stage, 0.0) + row.seconds
-        if row.role != Role.TEST:
-            fte[stage] = fte.get(stage, 0.0) + row.epochs_run / row.epochs_planned
-    return Compute(sum(seconds.values()), sum(fte.values()), fte, seconds)
+def _measured_on(rows: list[Evaluation]) -> list[str]:
+    """The devices on which latencies were measured."""
+    return sorted({row.latency["device"] if row.latency else row.device for row in rows if row.latency_ms is not None})

@@ -2,9 +2,10 @@
 
     nas_studies        a search: its space, its settings, its Optuna study
     nas_architectures  every distinct architecture, over all studies
-    nas_evaluations    every training or test of an architecture in a study: a trial, a finalist's run, a test
+    nas_evaluations    everything that a study spent compute on: a trial, a finalist's run, a test, a batch of proxies
     nas_epochs         the learning curve of every evaluation
     nas_finalists      the architectures that were retrained with several seeds, and what that came to
+    nas_scores         what training-free proxies say of architectures, over all studies
 
 Change a table only together with a new migration in `results/migrations/versions/`.
 """
@@ -15,15 +16,16 @@ import enum
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Double, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, DateTime, Double, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
 class State(enum.StrEnum):
-    """State of an evaluation. QUEUED and RUNNING become one of the other three, which are final."""
+    """State of an evaluation. QUEUED, RUNNING and PAUSED become one of the other three, which are final."""
 
     QUEUED = "QUEUED"  # to be run, or to be run again after an interruption
     RUNNING = "RUNNING"
+    PAUSED = "PAUSED"  # stopped at a rung, its checkpoint kept: it may go on
     COMPLETE = "COMPLETE"
     PRUNED = "PRUNED"  # stopped by the pruner; its figures are those of its last epoch
     FAILED = "FAILED"
@@ -38,6 +40,7 @@ class Role(enum.StrEnum):
     TRIAL = "trial"
     FINALIST = "finalist"
     TEST = "test"
+    PROXIES = "proxies"
 
 
 class Base(DeclarativeBase):
@@ -53,6 +56,7 @@ class Study(Base):
         optuna_study_id: The study of the same name in Optuna's tables.
         identity: What must not change when the study is continued (space, data, objectives, limits, recipe, seed).
         config: All settings of the last run.
+        reference: Reference point of the hypervolume by objective; null with one objective, or where there is none.
     """
 
     __tablename__ = "nas_studies"
@@ -64,6 +68,7 @@ class Study(Base):
     identity: Mapped[dict[str, Any]]
     config: Mapped[dict[str, Any]]
     objectives: Mapped[list[str]]
+    reference: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class ArchitectureRow(Base):
@@ -79,17 +84,22 @@ class ArchitectureRow(Base):
 
 
 class Evaluation(Base):
-    """One training or test of an architecture.
+    """One training or test of an architecture, or the scoring of a batch of them by proxies.
 
     Attributes:
-        key: Unique in the study and telling: ``trial-0012``, ``finalist-0012-seed-1``, ``test-0012-seed-1``.
-        number: Number of the trial; finalists and tests carry the number of the trial they come from.
+        architecture_id: What is evaluated; for proxies the first of the batch.
+        key: Unique in the study and telling: ``trial-0012``, ``finalist-0012-seed-1``, ``test-0012-seed-1``,
+            ``proxies-0003``.
+        number: Number of the trial; finalists and tests carry that of the trial they come from, proxies their own.
         origin: Who proposed it: ``family:vit`` or the name of a sampler.
+        stage: Which part of the strategy proposed it, such as ``startup`` or ``model``; empty if it has no parts.
         choices: The architecture's parameters in the space.
         cause: Typed cause of a failure.
         nll: Validation NLL in nats after the last epoch (test NLL where the role is "test").
         accuracy: Accuracy after the last epoch, 0 to 1.
+        latency_ms: Median latency of one image; `latency` says where and how it was measured, with its quartiles.
         seconds: Compute of all attempts.
+        epochs_planned: Epochs of the full training; 0 for proxies.
         epochs_run: Epochs computed, those that were lost and computed again included.
         attempts: 1 plus how often its process died.
         optuna_trial_id: The trial in Optuna's tables; null unless the role is "trial".
@@ -108,6 +118,7 @@ class Evaluation(Base):
     role: Mapped[str] = mapped_column(String(16))
     number: Mapped[int]
     origin: Mapped[str] = mapped_column(String(64))
+    stage: Mapped[str] = mapped_column(String(32), default="", server_default=text("''"))
     choices: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(16))
     cause: Mapped[str | None] = mapped_column(String(32))
@@ -119,6 +130,7 @@ class Evaluation(Base):
     nll: Mapped[float | None]
     accuracy: Mapped[float | None]
     latency_ms: Mapped[float | None]
+    latency: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     peak_memory_mib: Mapped[float | None]
     seconds: Mapped[float] = mapped_column(default=0.0)
     attempts: Mapped[int] = mapped_column(default=1)
@@ -171,3 +183,21 @@ class Finalist(Base):
     test_accuracy: Mapped[float | None]
 
     architecture: Mapped[ArchitectureRow] = relationship(lazy="joined")
+
+
+class ScoreRow(Base):
+    """What a proxy says of an architecture: the same in every study with the same context.
+
+    Attributes:
+        context: Hash of all that a score depends on besides architecture and proxy: images, seed, recipe, version.
+        value: More is better; null where the proxy cannot be computed.
+        seconds: Compute that it took.
+    """
+
+    __tablename__ = "nas_scores"
+
+    context: Mapped[str] = mapped_column(String(64), primary_key=True)
+    architecture_id: Mapped[int] = mapped_column(ForeignKey("nas_architectures.id"), primary_key=True)
+    proxy: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[float | None]
+    seconds: Mapped[float]

@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -15,59 +14,15 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from results.architectures import architecture_ids
 from results.database import open_engine, shown
 from results.lock import driver_lock
-from results.schema import FINAL_STATES, ArchitectureRow, Epoch, Evaluation, Finalist, Role, State, Study
+from results.records import Ending, EpochRecord, Facts, NewEvaluation
+from results.schema import FINAL_STATES, Epoch, Evaluation, Finalist, Role, State, Study
+from results.scores import Scores, read_scores, write_scores
 from search_space.architecture import Architecture
 from search_space.errors import StorageError
 from search_space.space import Axis
-
-
-@dataclass(frozen=True)
-class NewEvaluation:
-    """What is known of an evaluation before it runs; see `results.schema.Evaluation`."""
-
-    key: str
-    role: Role
-    number: int
-    architecture: Architecture
-    origin: str
-    choices: Mapping[str, Any]
-    seed: int
-    epochs_planned: int
-    attrs: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """One epoch to be stored; see `results.schema.Epoch`."""
-
-    epoch: int
-    train_loss: float
-    nll: float
-    accuracy: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How an evaluation ended; see `results.schema.Evaluation`.
-
-    Attributes:
-        values: The objective values that Optuna's tables get; None for none.
-        attrs: More user attributes for Optuna's tables.
-    """
-
-    state: State
-    seconds: float
-    cause: str | None = None
-    message: str | None = None
-    latency_ms: float | None = None
-    peak_memory_mib: float | None = None
-    device: str = ""
-    versions: Mapping[str, Any] = field(default_factory=dict)
-    values: Sequence[float] | None = None
-    attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Store:
@@ -125,6 +80,7 @@ class Store:
         config: Mapping[str, Any],
         objectives: Mapping[str, Literal["minimize", "maximize"]],
         metric_names: Sequence[str],
+        reference: Mapping[str, float] | None = None,
     ) -> StudyStore:
         """Create a study in our tables and in Optuna's.
 
@@ -134,6 +90,7 @@ class Store:
             config: All settings.
             objectives: Direction ("minimize", "maximize") of every objective, in order.
             metric_names: What the dashboard calls them.
+            reference: Reference point of the hypervolume; see `results.hypervolume.reference_point`.
         """
         from results import optuna_tables
 
@@ -145,10 +102,28 @@ class Store:
             identity=dict(identity),
             config=dict(config),
             objectives=list(objectives),
+            reference=None if reference is None else dict(reference),
         )
         with self.session() as session, session.begin():
             session.add(row)
         return StudyStore(self, row)
+
+    # Scores of proxies, for all studies.
+
+    def scores(self, context: str, hashes: Iterable[str]) -> dict[str, dict[str, tuple[float | None, float]]]:
+        """Value and seconds of every proxy that is known, by hash and proxy.
+
+        Args:
+            context: Hash of all that scores depend on besides the architecture; see `results.schema.ScoreRow`.
+            hashes: Of the architectures; those without scores are left out.
+        """
+        with self.session() as session:
+            return read_scores(session, context, hashes)
+
+    def put_scores(self, context: str, scores: Mapping[Architecture, Scores]) -> None:
+        """Keep scores; those that are known already stay as they are."""
+        with self.session() as session, session.begin():
+            write_scores(session, context, scores)
 
 
 class StudyStore:
@@ -192,6 +167,16 @@ class StudyStore:
                 curves.setdefault(key, []).append(epoch)
         return curves
 
+    def seconds_per_epoch(self) -> float:
+        """Mean wall time of the epochs of all trials and finalists; 0 if there are none."""
+        query = (
+            sa.select(sa.func.avg(Epoch.seconds))
+            .join(Evaluation, Evaluation.id == Epoch.evaluation_id)
+            .where(Evaluation.study_id == self.row.id, Evaluation.role.in_((Role.TRIAL, Role.FINALIST)))
+        )
+        with self._session() as session:
+            return float(session.scalar(query) or 0.0)
+
     def finalists(self) -> list[Finalist]:
         """All finalists, the winner first, unranked ones last."""
         query = sa.select(Finalist).where(Finalist.study_id == self.row.id)
@@ -214,11 +199,12 @@ class StudyStore:
         with self._session() as session, session.begin():
             row = Evaluation(
                 study_id=self.row.id,
-                architecture_id=self._architecture_id(session, new.architecture),
+                architecture_id=_architecture_id(session, new.architecture),
                 key=new.key,
                 role=new.role,
                 number=new.number,
                 origin=new.origin,
+                stage=new.stage,
                 choices=dict(new.choices),
                 state=State.RUNNING,
                 seed=new.seed,
@@ -233,14 +219,17 @@ class StudyStore:
             session.flush()
             self._ids[new.key] = (row.id, row.optuna_trial_id)
 
-    def set_pending(self, key: str, state: State, *, seconds: float = 0.0, died: bool = False) -> None:
-        """Make an evaluation QUEUED (it was interrupted) or RUNNING (it goes on).
+    def set_pending(
+        self, key: str, state: State, *, seconds: float = 0.0, died: bool = False, facts: Facts | None = None
+    ) -> None:
+        """Make an evaluation QUEUED (it was interrupted), PAUSED (it was stopped at a rung) or RUNNING (it goes on).
 
         Args:
             key: Which.
-            state: QUEUED or RUNNING.
+            state: QUEUED, PAUSED or RUNNING.
             seconds: Compute to add to its account.
             died: Whether its process died, which counts as an attempt.
+            facts: What is known of it by now; None for nothing new.
         """
         from optuna.trial import TrialState
 
@@ -253,6 +242,7 @@ class StudyStore:
             "attempts": Evaluation.attempts + int(died),
             "cause": None,
             "message": None,
+            **(facts or Facts()).columns(),
         }
         with self._session() as session, session.begin():
             session.execute(sa.update(Evaluation).where(Evaluation.id == evaluation_id).values(changes))
@@ -313,12 +303,9 @@ class StudyStore:
                     state=ending.state,
                     cause=ending.cause,
                     message=None if ending.message is None else ending.message.replace("\0", ""),
-                    latency_ms=ending.latency_ms,
-                    peak_memory_mib=ending.peak_memory_mib,
                     seconds=Evaluation.seconds + ending.seconds,
-                    device=ending.device[:200],
-                    versions=dict(ending.versions),
                     finished_at=datetime.now(UTC),
+                    **ending.columns(),
                 )
             )
             if trial_id is not None:
@@ -331,7 +318,7 @@ class StudyStore:
         with self._session() as session, session.begin():
             row = session.scalar(sa.select(Finalist).where(Finalist.study_id == self.row.id, Finalist.number == number))
             if row is None:
-                architecture_id = self._architecture_id(session, architecture)
+                architecture_id = _architecture_id(session, architecture)
                 row = Finalist(study_id=self.row.id, architecture_id=architecture_id, number=number)
                 session.add(row)
             row.seeds = seeds
@@ -353,16 +340,9 @@ class StudyStore:
             self._ids[key] = (found[0], found[1])
         return self._ids[key]
 
-    @staticmethod
-    def _architecture_id(session: Session, architecture: Architecture) -> int:
-        found = session.scalar(sa.select(ArchitectureRow.id).where(ArchitectureRow.hash == architecture.hash))
-        if found is not None:
-            return found
-        params, macs = architecture.deployed.cost
-        row = ArchitectureRow(hash=architecture.hash, yaml=architecture.to_yaml(), params=params, macs=macs)
-        session.add(row)
-        session.flush()
-        return row.id
+
+def _architecture_id(session: Session, architecture: Architecture) -> int:
+    return architecture_ids(session, [architecture])[architecture.hash]
 
 
 class _FailingClearly(Session):
@@ -375,4 +355,4 @@ class _FailingClearly(Session):
             raise StorageError(f"the database {shown(str(self.get_bind().engine.url))} failed: {reason}") from error
 
 
-__all__ = ["FINAL_STATES", "Ending", "EpochRecord", "NewEvaluation", "Role", "State", "Store", "StudyStore"]
+__all__ = ["FINAL_STATES", "Ending", "EpochRecord", "Facts", "NewEvaluation", "Role", "State", "Store", "StudyStore"]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import enum
 import math
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,12 +57,15 @@ class Job:
         seed: Seed of initialisation, data order, augmentation and stochastic depth.
         rungs: Epochs after which the evaluation waits for a decision to go on.
         reported: Epochs that the search knows already; the evaluation goes on from there, by its checkpoint.
-        task: "train" sees the train and validation splits only; "test" loads `weights` and sees the test split only.
-        checkpoint: File that a running training can be resumed from; None for no checkpoints.
+        task: "train" sees the train and validation splits only; "test" loads `weights` and sees the test split only;
+            "score" computes `proxies` of every architecture of `batch`, from training images.
+        checkpoint: File that a training can be resumed from, written at every rung and now and then; None for none.
         weights: File for the final weights (safetensors): written by "train" if given, read by "test".
         measure_latency: Whether to measure the latency of the model before training it.
         max_latency_ms: If given, an architecture slower than this is infeasible and not trained.
         device: "auto", "cpu", "cuda", "cuda:1", ...
+        batch: For "score": what to score.
+        proxies: For "score": names of the proxies.
     """
 
     key: str
@@ -72,12 +75,14 @@ class Job:
     seed: int
     rungs: tuple[int, ...] = ()
     reported: int = 0
-    task: Literal["train", "test"] = "train"
+    task: Literal["train", "test", "score"] = "train"
     checkpoint: Path | None = None
     weights: Path | None = None
     measure_latency: bool = False
     max_latency_ms: float | None = None
     device: str = "auto"
+    batch: tuple[Architecture, ...] = ()
+    proxies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,20 +122,64 @@ INFEASIBLE_CAUSES = frozenset({Cause.DIVERGED, Cause.OUT_OF_MEMORY, Cause.TOO_SL
 
 
 @dataclass(frozen=True)
+class Score:
+    """What a proxy says of an architecture.
+
+    Attributes:
+        value: More is better; None where it cannot be computed.
+        seconds: Compute it would have taken alone, the building of the model included.
+    """
+
+    value: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Latency:
+    """A latency with all that it depends on besides the model; comparable only under equal conditions.
+
+    Attributes:
+        device: Where it was measured, in words (see `Measured.device`).
+        threads: Threads that torch had; they matter on a CPU.
+        batch_size: Images in one pass.
+        precision: Of weights and images: "fp32".
+        warm_up: Passes before the first one that counts.
+        repeats: Passes that count.
+        median_ms: Median of their wall times.
+        lower_ms: Their first quartile.
+        upper_ms: Their third quartile.
+    """
+
+    device: str
+    threads: int
+    batch_size: int
+    precision: str
+    warm_up: int
+    repeats: int
+    median_ms: float
+    lower_ms: float
+    upper_ms: float
+
+
+@dataclass(frozen=True)
 class Measured:
     """Facts that an evaluator found out besides its epochs; all optional.
 
     Attributes:
-        latency_ms: Median time of a forward pass of one image.
+        latency_ms: Median time of a forward pass of one image; `latency` says how it was measured.
         peak_memory_mib: Most memory the device held at once.
         device: Where it ran, in words ("NVIDIA H100 80GB HBM3", "CPU (AMD EPYC), 1 thread").
         versions: Versions of Python, torch and others that shaped the result.
+        latency: Where and how `latency_ms` was measured; None if that is not known.
+        scores: For a "score" job: the scores of every architecture of its batch by proxy, in order.
     """
 
     latency_ms: float | None = None
     peak_memory_mib: float | None = None
     device: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    latency: Latency | None = None
+    scores: tuple[Mapping[str, Score], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -172,7 +221,8 @@ class Evaluator(Protocol):
     """What a job does: a generator that yields every epoch and returns what else it measured.
 
     It raises EvaluationError for typed failures. It is closed where the search said STOP, and Interrupted is thrown
-    into it where it is to go on later. It is pickled to workers, so it has to be importable.
+    into it where the runner is stopped; either way it may be called for again, with `Job.reported` saying what is known
+    by then. It is pickled to workers, so it has to be importable.
     """
 
     def __call__(self, job: Job) -> Generator[EpochResult, None, Measured]: ...
@@ -193,7 +243,10 @@ class TrialSource(Protocol):
         """Whether nothing is left to hand out and nothing is running."""
 
     def ask(self) -> Job | None:
-        """The next job, or None if there is none until another one has been told."""
+        """The next job, or None if there is none until another one has been told.
+
+        A key may come again once its end has been told: of a training that was stopped at a rung and is to go on.
+        """
 
     def report(self, key: str, epochs: Sequence[EpochResult]) -> Decision:
         """Take in new epochs of a running job."""

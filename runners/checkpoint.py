@@ -21,12 +21,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from runners.base import EpochResult, Job
+from runners.base import EpochResult, Job, Latency
 from runners.files import write_atomically
 
 log = logging.getLogger(__name__)
 
-_MAGIC = b"nas checkpoint 1\n"
+_MAGIC = b"nas checkpoint 2\n"
 _DIGEST_SIZE = hashlib.sha256().digest_size
 
 
@@ -38,16 +38,13 @@ class Checkpoint:
         curve: The epochs so far; the last one's number is where to go on.
         model: State dict of the model.
         optimizer: State dict of the optimizer.
+        latency: What was measured before the training, if anything was: it is measured once.
     """
 
     curve: tuple[EpochResult, ...]
     model: Mapping[str, Any]
     optimizer: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, curve: list[EpochResult], model: nn.Module, optimizer: torch.optim.Optimizer) -> Checkpoint:
-        """The present state (not copied)."""
-        return cls(tuple(curve), model.state_dict(), optimizer.state_dict())
+    latency: Latency | None = None
 
 
 def save_checkpoint(path: Path, job: Job, checkpoint: Checkpoint) -> None:
@@ -58,6 +55,7 @@ def save_checkpoint(path: Path, job: Job, checkpoint: Checkpoint) -> None:
         "curve": [astuple(epoch) for epoch in checkpoint.curve],
         "model": dict(checkpoint.model),
         "optimizer": dict(checkpoint.optimizer),
+        "latency": None if checkpoint.latency is None else asdict(checkpoint.latency),
     }
     torch.save(content, buffer)
     payload = buffer.getvalue()
@@ -73,7 +71,8 @@ def load_checkpoint(path: Path, job: Job, model: nn.Module) -> Checkpoint | None
         if _shapes(content["model"]) != _shapes(model.state_dict()):
             raise ValueError("its weights have other names or shapes")
         curve = tuple(EpochResult(*epoch) for epoch in content["curve"])
-        return Checkpoint(curve, content["model"], content["optimizer"])
+        latency = None if content["latency"] is None else Latency(**content["latency"])
+        return Checkpoint(curve, content["model"], content["optimizer"], latency)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from runners.device import synchronize
+from runners.base import Latency
+from runners.device import describe_device, synchronize
 from search_space.model import VisionModel
 
 WARM_UP = 10
@@ -21,10 +22,11 @@ WARM_UP_SHARE = 0.2
 
 
 @torch.inference_mode()
-def measure_latency_ms(model: VisionModel, device: torch.device) -> float:
-    """Median wall time of a float32 forward pass of a batch of one, in milliseconds.
+def measure_latency(model: VisionModel, device: torch.device) -> Latency:
+    """Wall time of a float32 forward pass of a batch of one, with what it depends on.
 
-    The median shrugs off the passes that another process disturbed. The number of threads is the process's own.
+    The median shrugs off the passes that another process disturbed; the distance of the quartiles tells how many there
+    were. The number of threads is the process's own.
 
     Args:
         model: On `device`; left in the mode it was in.
@@ -37,7 +39,18 @@ def measure_latency_ms(model: VisionModel, device: torch.device) -> float:
         model(image)
     times = [_seconds(lambda: model(image), device) for _ in range(REPEATS)]
     model.train(was_training)
-    return 1000 * statistics.median(times)
+    timing = _timing(times, WARM_UP)
+    return Latency(
+        device=describe_device(device),
+        threads=torch.get_num_threads(),
+        batch_size=1,
+        precision="fp32",
+        warm_up=timing.warm_up,
+        repeats=timing.passes,
+        median_ms=timing.median_ms,
+        lower_ms=timing.quartiles_ms[0],
+        upper_ms=timing.quartiles_ms[1],
+    )
 
 
 @dataclass(frozen=True)

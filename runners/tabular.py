@@ -5,6 +5,7 @@ A table is a folder of plain text:
     definition.yaml        what it was built from: space, data set, recipe, seeds, bands of equal size
     architectures.jsonl    a line an architecture: its band and its choices
     trainings.jsonl        a line a training: the curve on the validation split, figures on the test split, CPU time
+    scores.jsonl           a line an architecture: what the training-free proxies say of it, and their CPU time
 
 Every seed has one role. A search sees the validation curves of the search seeds; what it found is judged by the mean
 test NLL over the truth seeds, which it never sees. `replay` is an evaluator, so that a whole search, with its database,
@@ -14,13 +15,13 @@ samplers and pruners, runs over a table as it would over a GPU.
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from runners.base import Cause, DataSpec, EpochResult, EvaluationError, Job, Measured
+from runners.base import Cause, DataSpec, EpochResult, EvaluationError, Job, Measured, Score
 from runners.data import describe_dataset
 from runners.recipe import Recipe, recipe_for
 from search_space.architecture import Architecture
@@ -180,6 +181,26 @@ class Table:
         lines = (Training(**line) for line in _lines(self.folder / "trainings.jsonl"))
         return {(training.architecture, training.seed): training for training in lines}
 
+    @cached_property
+    def scores(self) -> dict[str, dict[str, Score]]:
+        """The scores by architecture and proxy, none before anything is scored; later lines add to earlier ones."""
+        path, found = self.folder / "scores.jsonl", dict[str, dict[str, Score]]()
+        for line in _lines(path) if path.exists() else ():
+            scores = {name: Score(value, line["seconds"][name]) for name, value in line["values"].items()}
+            found.setdefault(line["hash"], {}).update(scores)
+        return found
+
+    def visible(self) -> Table:
+        """This table with nothing in it that a search must not see: no truth seeds, and no test figures at all."""
+        copy = object.__new__(Table)
+        copy.__dict__.update(self.__dict__, space=self.space, entries=self.entries, scores=self.scores)
+        copy.__dict__["trainings"] = {
+            (name, seed): replace(training, test_nll=None, test_accuracy=None)
+            for (name, seed), training in self.trainings.items()
+            if seed in self.definition.search_seeds
+        }
+        return copy
+
     def band(self, name: str) -> list[Entry]:
         """The architectures of a band."""
         return [entry for entry in self.entries.values() if entry.band == name]
@@ -206,13 +227,26 @@ class Table:
         with (self.folder / "trainings.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, separators=(",", ":")) + "\n")
 
+    def add_scores(self, architecture: str, scores: Mapping[str, Score]) -> None:
+        """Append the scores of an architecture, at once and for good."""
+        with (self.folder / "scores.jsonl").open("a", encoding="utf-8") as file:
+            file.write(_scores_line(architecture, scores))
+
+    def tidy_scores(self) -> None:
+        """Write the scores anew: a line an architecture, in the order of the architectures."""
+        path = self.folder / "scores.jsonl"
+        lines = (_scores_line(name, self.scores[name]) for name in self.entries if name in self.scores)
+        new = path.with_suffix(".new")
+        new.write_text("".join(lines), encoding="utf-8")
+        new.replace(path)
+
 
 @dataclass(frozen=True)
 class Replay:
     """The evaluator that reads a table instead of training.
 
-    A job's seed decides which training it sees: the seed `first` stands for `seeds[0]`, the next one for `seeds[1]`, and
-    so on in a circle.
+    A job's seed decides which training it sees: the seed `first` stands for `seeds[0]`, the next one for `seeds[1]`,
+    and so on in a circle.
 
     Attributes:
         table: The table.
@@ -230,12 +264,15 @@ class Replay:
             raise DataError(f"a search may see the seeds {self.table.definition.search_seeds}, not {self.seeds}")
 
     def __call__(self, job: Job) -> Generator[EpochResult, None, Measured]:
-        """Yield the curve, for a "test" job the test figures.
+        """Yield the curve, for a "test" job the test figures; for a "score" job return the scores.
 
         Raises:
-            DataError: If the table lacks the training.
+            DataError: If the table lacks the training or a score.
             EvaluationError: If the training failed when the table was built.
         """
+        if job.task == "score":
+            scores = tuple(self._scores(architecture, job.proxies) for architecture in job.batch)
+            return Measured(device=f"replayed from {self.table.name}", scores=scores)
         seed = self.seeds[(job.seed - self.first) % len(self.seeds)]
         training = self.table.trainings.get((job.architecture.hash, seed))
         if training is None:
@@ -251,6 +288,13 @@ class Replay:
         if training.cause is not None:
             raise EvaluationError(Cause(training.cause), "it failed when the table was built")
         return Measured(device=f"replayed from {self.table.name}")
+
+    def _scores(self, architecture: Architecture, proxies: Sequence[str]) -> dict[str, Score]:
+        known = self.table.scores.get(architecture.hash, {})
+        missing = [name for name in proxies if name not in known]
+        if missing:
+            raise DataError(f"{self.table.folder} has no score of {architecture.hash} by {', '.join(missing)}")
+        return {name: known[name] for name in proxies}
 
 
 def read_definition(folder: Path) -> Definition:
@@ -277,6 +321,15 @@ def read_definition(folder: Path) -> Definition:
         data["draw_seed"],
         tuple(bands),
     )
+
+
+def _scores_line(architecture: str, scores: Mapping[str, Score]) -> str:
+    line = {
+        "hash": architecture,
+        "values": {name: score.value for name, score in scores.items()},
+        "seconds": {name: round(score.seconds, 6) for name, score in scores.items()},
+    }
+    return json.dumps(line, separators=(",", ":")) + "\n"
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

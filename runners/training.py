@@ -1,8 +1,8 @@
 """`train`: the default evaluator, one training from initial weights to a validated model.
 
-On a CPU the same job gives bit-identical results for the same number of threads, also when it was interrupted and
-resumed in between. All randomness of an epoch (order, augmentation, stochastic depth) is seeded by the job's seed and
-the epoch's number.
+On a CPU the same job gives bit-identical results for the same number of threads, also when it was stopped at a rung or
+interrupted, and went on later in another process. All randomness of an epoch (order, augmentation, stochastic depth)
+is seeded by the job's seed and the epoch's number.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from runners.base import Cause, DataSpec, EpochResult, EvaluationError, Interrupted, Job, Measured
+from runners.base import Cause, DataSpec, EpochResult, EvaluationError, Interrupted, Job, Latency, Measured
 from runners.batches import Normaliser, evaluation_batches, place, steps_per_epoch, training_batches
 from runners.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from runners.data import Split, Splits, data_directory, load_splits, load_test
 from runners.device import describe_device, pick_device, versions
-from runners.latency import measure_latency_ms
+from runners.latency import measure_latency
 from runners.optimisation import learning_rate, make_optimizer
 from runners.precision import autocast_for
 from runners.weights import load_weights, save_weights
@@ -40,10 +40,12 @@ EVALUATION_BATCH = 512
 def train(job: Job) -> Generator[EpochResult, None, Measured]:
     """Train on the training split and validate after every epoch; or, for a "test" job, test once.
 
-    A resumed training repeats the epochs after its last rung: they may have been lost before they were reported.
+    A training goes on from its checkpoint, which is written at every rung before the rung is reported: whatever the
+    search decides there, another process can take it up at once. Without a checkpoint it starts again.
 
     Yields:
-        Every epoch; for a "test" job a single one, numbered as the last of the recipe.
+        Every epoch that the search does not know; all of them if the training starts again. For a "test" job a single
+        one, numbered as the last of the recipe.
 
     Returns:
         Latency if it was asked for, peak memory on a GPU, device and versions.
@@ -57,48 +59,57 @@ def train(job: Job) -> Generator[EpochResult, None, Measured]:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     model = build(job.architecture, generator=torch.Generator().manual_seed(job.seed), device=device)
-    measured = Measured(_latency_within_limit(job, model, device), None, describe_device(device), versions())
     if job.task == "test":
+        measured = _measured(device)
         yield _test(job, model, device)
     else:
-        yield from _train(job, model, device, measured)
+        measured = yield from _train(job, model, device)
     if device.type == "cuda":
         measured = replace(measured, peak_memory_mib=torch.cuda.max_memory_allocated(device) / 2**20)
     return measured
 
 
-def _train(job: Job, model: VisionModel, device: torch.device, measured: Measured) -> Generator[EpochResult]:
+def _train(job: Job, model: VisionModel, device: torch.device) -> Generator[EpochResult, None, Measured]:
     recipe = job.recipe
+    resumed = load_checkpoint(job.checkpoint, job, model) if job.checkpoint else None
+    latency = resumed.latency if resumed else None
+    if latency is None:
+        latency = _latency_within_limit(job, model, device)
+    measured = _measured(device, latency)
     splits = _splits_on(_resolved(job.data), device)
     _check_fit(job.architecture, splits)
     training = _Training(job, model, device, splits)
     curve: list[EpochResult] = []
-    resumed = load_checkpoint(job.checkpoint, job, model) if job.checkpoint else None
     if resumed is not None:
         model.load_state_dict(resumed.model)
         training.optimizer.load_state_dict(dict(resumed.optimizer))
         curve = list(resumed.curve)
-        last_rung = max((rung for rung in job.rungs if rung <= len(curve)), default=0)
-        yield from (replace(epoch, measured=measured) for epoch in curve[last_rung:])
+        yield from (replace(epoch, measured=measured) for epoch in curve[job.reported :])
 
-    saved_at = time.monotonic()
+    def save() -> int:
+        """Write a checkpoint if the job has one; the epoch that it holds."""
+        if job.checkpoint is not None:
+            state = Checkpoint(tuple(curve), model.state_dict(), training.optimizer.state_dict(), latency)
+            save_checkpoint(job.checkpoint, job, state)
+        return len(curve)
+
+    saved, saved_at = len(curve), time.monotonic()
     for epoch in range(len(curve) + 1, recipe.epochs + 1):
         curve.append(training.run_epoch(epoch))
+        # The last one is written too: if the driver dies before it is told of the end, nothing is trained again.
+        if epoch in job.rungs or epoch == recipe.epochs or time.monotonic() - saved_at > CHECKPOINT_EVERY_S:
+            saved, saved_at = save(), time.monotonic()
         try:
             yield replace(curve[-1], measured=measured)
         except Interrupted:
-            if job.checkpoint is not None:
-                save_checkpoint(job.checkpoint, job, Checkpoint.of(curve, model, training.optimizer))
+            # What was saved is left alone: a training stopped at a rung may have gone on elsewhere by now.
+            if saved < epoch:
+                save()
             raise
-        # After the yield: what is in a checkpoint up to its last rung has been reported.
-        # The last one is written too: if the driver dies before it is told of the end, nothing is trained again.
-        due = epoch in job.rungs or epoch == recipe.epochs or time.monotonic() - saved_at > CHECKPOINT_EVERY_S
-        if job.checkpoint is not None and due:
-            save_checkpoint(job.checkpoint, job, Checkpoint.of(curve, model, training.optimizer))
-            saved_at = time.monotonic()
 
     if job.weights is not None:
         save_weights(model, job.weights, splits.mean, splits.std)
+    return measured
 
 
 class _Training:
@@ -180,16 +191,20 @@ def _test(job: Job, model: VisionModel, device: torch.device) -> EpochResult:
     return EpochResult(job.recipe.epochs, 0.0, nll, accuracy, time.perf_counter() - started)
 
 
-def _latency_within_limit(job: Job, model: VisionModel, device: torch.device) -> float | None:
+def _measured(device: torch.device, latency: Latency | None = None) -> Measured:
+    median = None if latency is None else latency.median_ms
+    return Measured(median, None, describe_device(device), versions(), latency)
+
+
+def _latency_within_limit(job: Job, model: VisionModel, device: torch.device) -> Latency | None:
     if not (job.measure_latency or job.max_latency_ms is not None):
         return None
     deployed = job.architecture.deployed
-    latency_ms = measure_latency_ms(model if deployed is job.architecture else build(deployed, device=device), device)
-    if job.max_latency_ms is not None and latency_ms > job.max_latency_ms:
-        measured = Measured(latency_ms, None, describe_device(device), versions())
-        message = f"one image takes {latency_ms:.3g} ms, more than the {job.max_latency_ms:g} ms allowed"
-        raise EvaluationError(Cause.TOO_SLOW, message, measured)
-    return latency_ms
+    latency = measure_latency(model if deployed is job.architecture else build(deployed, device=device), device)
+    if job.max_latency_ms is not None and latency.median_ms > job.max_latency_ms:
+        message = f"one image takes {latency.median_ms:.3g} ms, more than the {job.max_latency_ms:g} ms allowed"
+        raise EvaluationError(Cause.TOO_SLOW, message, _measured(device, latency))
+    return latency
 
 
 def _seed(seed: int, epoch: int, purpose: str) -> int:

@@ -56,40 +56,42 @@ def repair(space: SearchSpace, wish: Mapping[str, Any], rng: random.Random, limi
 def neighbours(space: SearchSpace, architecture: Architecture) -> Iterator[Architecture]:
     """All architectures one step away on one axis, without repeats."""
     seen = {architecture}
-    for found in _neighbours_by_axis(space, architecture).values():
-        for neighbour in found:
+    params = space.encode(architecture)
+    for name in params:
+        for neighbour in _neighbours_on(space, architecture, params, name):
             if neighbour not in seen:
                 seen.add(neighbour)
                 yield neighbour
 
 
 def mutate(space: SearchSpace, architecture: Architecture, rng: random.Random, limits: Limits) -> Architecture:
-    """A random neighbour within the limits; the architecture itself if it has none."""
-    by_axis = {
-        axis: fit
-        for axis, found in _neighbours_by_axis(space, architecture).items()
-        if (fit := [neighbour for neighbour in found if limits.allow(neighbour.deployed.cost)])
-    }
-    if not by_axis:
-        return architecture
-    return rng.choice(by_axis[rng.choice(sorted(by_axis))])
-
-
-def _neighbours_by_axis(space: SearchSpace, architecture: Architecture) -> dict[str, list[Architecture]]:
+    """A random neighbour within the limits, all axes that have one alike; the architecture itself if it has none."""
     params = space.encode(architecture)
-    found: dict[str, list[Architecture]] = {}
-    for name, current in params.items():
-        axis = space.axis(name)
-        values = axis.values
-        if axis.step is not None:  # an ordered axis: one step up or down
-            index = values.index(current)
-            values = values[max(index - 1, 0) : index + 2]
-        for value in values:
-            if value != current:
-                for neighbour in _with(space, architecture, params, name, value):
-                    if neighbour != architecture:
-                        found.setdefault(name, []).append(neighbour)
-    return found
+    for axis in rng.sample(sorted(params), len(params)):
+        fit = [
+            neighbour
+            for neighbour in _neighbours_on(space, architecture, params, axis)
+            if limits.allow(neighbour.deployed.cost)
+        ]
+        if fit:
+            return rng.choice(fit)
+    return architecture
+
+
+def _neighbours_on(
+    space: SearchSpace, architecture: Architecture, params: Mapping[str, Any], name: str
+) -> Iterator[Architecture]:
+    """The architectures one step away on the axis `name`; `params` describe the architecture."""
+    axis, current = space.axis(name), params[name]
+    values = axis.values
+    if axis.step is not None:  # an ordered axis: one step up or down
+        index = values.index(current)
+        values = values[max(index - 1, 0) : index + 2]
+    for value in values:
+        if value != current:
+            for neighbour in _with(space, architecture, params, name, value):
+                if neighbour != architecture:
+                    yield neighbour
 
 
 def _with(

@@ -74,9 +74,19 @@ class Options:
 
     def nearest(self, wanted: Settings, besides: tuple[Branch, ...] | None = None) -> list[Option]:
         """The options most like the settings `wanted`, leaving out the block `besides`; [] if there is no other."""
-        rated = [(option.likeness(wanted), option) for option in self.all if option.block != besides]
+        others = [option for option in self._by_mixer.get(wanted.get("mixer"), ()) if option.block != besides]
+        if not others:  # the mixer counts more than all else, so it is given up only where it cannot be had
+            others = [option for option in self.all if option.block != besides]
+        rated = [(option.likeness(wanted), option) for option in others]
         best = max((rate for rate, _ in rated), default=None)
         return [option for rate, option in rated if rate == best]
+
+    @functools.cached_property
+    def _by_mixer(self) -> dict[Any, list[Option]]:
+        by_mixer: dict[Any, list[Option]] = {}
+        for option in self.all:
+            by_mixer.setdefault(option.settings["mixer"], []).append(option)
+        return by_mixer
 
 
 def can_downsample(shape: TokenShape) -> bool:

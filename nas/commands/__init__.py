@@ -15,7 +15,9 @@ COMMANDS = {
     "export": "Export an architecture with its weights, verified.",
     "spaces": "List, show and check search spaces.",
     "profile": "Show what an architecture costs, piece by piece.",
+    "bench": "Compare search strategies over tables of trainings.",
     "compare": "Show the costs of architectures side by side.",
+    "proxies": "Show how well training-free proxies rank architectures.",
     "zoo": "List the published models, or show one.",
 }
 

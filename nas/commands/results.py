@@ -87,7 +87,7 @@ def table(trials: list[dict[str, Any]], top: int) -> str:
     """The trials that got furthest, best first."""
     from search_space.units import format_count
 
-    order = {"COMPLETE": 0, "RUNNING": 1, "QUEUED": 1, "PRUNED": 2, "FAILED": 3}
+    order = {"COMPLETE": 0, "RUNNING": 1, "QUEUED": 1, "PAUSED": 1, "PRUNED": 2, "FAILED": 3}
     shown = sorted(trials, key=lambda t: (order[t["state"]], t["nll"] if t["nll"] is not None else float("inf")))[:top]
     lines = [_line("trial", "state", "mixers", "params", "MACs", "epochs", "val NLL", "val acc", "s")]
     for trial in shown:

@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,10 @@ from nas.config import RUNNERS, SearchConfig
 from nas.objectives import OBJECTIVES
 from nas.pruners import PRUNERS
 from nas.samplers import SAMPLERS
+from nas.strategies import RANKERS, STRATEGIES
+
+if TYPE_CHECKING:
+    from results.report import Report
 
 
 def _names(choices: Any) -> str:
@@ -29,6 +33,12 @@ def _names(choices: Any) -> str:
 )
 @click.option("--budget", type=int, metavar="N", help="Distinct architectures to evaluate, over all runs [200].")
 @click.option(
+    "--max-fte",
+    type=float,
+    metavar="X",
+    help="Compute to spend at most, in full trainings, finalists included [no limit].",
+)
+@click.option(
     "--objective",
     multiple=True,
     metavar="NAME",
@@ -39,8 +49,20 @@ def _names(choices: Any) -> str:
 )
 @click.option("--max-macs", metavar="COUNT", help="Limit on MACs for one image, such as 5M.")
 @click.option("--max-latency-ms", type=float, metavar="MS", help="Limit on the measured latency of one image.")
-@click.option("--sampler", metavar="NAME", help=f"{_names(SAMPLERS)} [tpe].")
-@click.option("--pruner", metavar="NAME", help=f"{_names(PRUNERS)} [halving].")
+@click.option("--strategy", metavar="NAME", help=f"{_names(STRATEGIES)} [auto]. The next six are its parts.")
+@click.option("--sampler", metavar="NAME", help=f"Who proposes: {_names(SAMPLERS)} [by strategy].")
+@click.option("--ranker", metavar="NAME", help=f"Who chooses among proposals: {_names(RANKERS)} [by strategy].")
+@click.option(
+    "--proxies",
+    metavar="NAMES",
+    help="What the ranker 'model' sees beside architectures, such as zico,entropy; or none.",
+)
+@click.option("--pruner", metavar="NAME", help=f"Who stops trials early: {_names(PRUNERS)} [by strategy].")
+@click.option("--families/--no-families", default=None, help="Whether hand-designed families are tried first.")
+@click.option("--local/--no-local", default=None, help="Whether neighbours of the best ones are candidates.")
+@click.option(
+    "--control", metavar="NAME", help="Afterwards search by this strategy with equal compute, to compare with: random."
+)
 @click.option("--epochs", type=int, metavar="E", help="Epochs of a full training [by data set].")
 @click.option("--batch-size", type=int, metavar="B", help="Images a step [by data set].")
 @click.option("--lr", type=float, metavar="LR", help="Peak learning rate [by data set].")
@@ -79,10 +101,26 @@ def command(config: Path | None, as_json: bool, **flags: Any) -> None:
 
 
 def run(config: SearchConfig, as_json: bool) -> None:
-    """Run a search with progress on stderr and the report on stdout."""
+    """Run a search, and its control if there is to be one, with progress on stderr and the report on stdout."""
+    from nas.control import control_of, side_by_side
+    from results.render import render
+
+    report, was_spent = _search(config)
+    control = None if config.control is None else _search(control_of(config, report))[0]
+    if as_json:
+        plain = report.to_dict()
+        click.echo(json.dumps(plain if control is None else {**plain, "control": control.to_dict()}, indent=2))
+        return
+    click.echo(render(report))
+    if control is not None:
+        click.echo("\n" + side_by_side(report, control, config.control or ""))
+    click.echo("\n" + next_steps(config, was_spent, report.budget))
+
+
+def _search(config: SearchConfig) -> tuple[Report, bool]:
+    """Search with progress on stderr; returns the report, and whether there was nothing left to do."""
     from nas.api import search
     from nas.progress import Progress
-    from results.render import render
 
     again = "nas " + " ".join(map(shlex.quote, sys.argv[1:]))
     progress = Progress()
@@ -92,11 +130,7 @@ def run(config: SearchConfig, as_json: bool) -> None:
     except KeyboardInterrupt:
         click.echo(progress.farewell(again), err=True)
         raise
-    if as_json:
-        click.echo(json.dumps(report.to_dict(), indent=2))
-        return
-    click.echo(render(report))
-    click.echo("\n" + next_steps(config, progress.was_spent, report.budget))
+    return report, progress.was_spent
 
 
 def next_steps(config: SearchConfig, was_spent: bool, budget: int) -> str:

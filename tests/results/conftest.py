@@ -55,13 +55,20 @@ def sqlite_store(tmp_path: Path) -> Iterator[Store]:
 def make_study() -> Callable[..., StudyStore]:
     """A study without trials; keywords change what identifies it."""
 
-    def make(store: Store, name: str = "study", objectives: tuple[str, ...] = ("nll",), **identity: Any) -> StudyStore:
+    def make(
+        store: Store,
+        name: str = "study",
+        objectives: tuple[str, ...] = ("nll",),
+        reference: dict[str, float] | None = None,
+        **identity: Any,
+    ) -> StudyStore:
         return store.create_study(
             name,
             identity={**IDENTITY, **identity},
             config={"budget": 8},
             objectives={name: "maximize" if name == "accuracy" else "minimize" for name in objectives},
             metric_names=list(objectives),
+            reference=reference,
         )
 
     return make
@@ -102,6 +109,8 @@ def add_evaluation(space: SearchSpace, new_evaluation: Callable[..., NewEvaluati
         retried: bool = False,
         cause: str | None = None,
         latency_ms: float | None = None,
+        latency_on: str | None = None,
+        seconds_per_epoch: float = 0.1,
         **changes: Any,
     ) -> None:
         new = new_evaluation(number, architecture, **changes)
@@ -110,8 +119,11 @@ def add_evaluation(space: SearchSpace, new_evaluation: Callable[..., NewEvaluati
             study.set_pending(new.key, State.QUEUED, died=True)
             study.set_pending(new.key, State.RUNNING)
         if epochs:
-            study.add_epochs(new.key, [EpochRecord(n, nll, nll, accuracy, 0.1) for n in range(1, epochs + 1)], {})
+            study.add_epochs(
+                new.key, [EpochRecord(n, nll, nll, accuracy, seconds_per_epoch) for n in range(1, epochs + 1)], {}
+            )
         values = [nll] * len(study.row.objectives) if state == State.COMPLETE else None
-        study.finish(new.key, Ending(state, seconds, cause, latency_ms=latency_ms, values=values))
+        latency = None if latency_on is None else {"device": latency_on, "median_ms": latency_ms}
+        study.finish(new.key, Ending(state, seconds, cause, latency_ms=latency_ms, latency=latency, values=values))
 
     return add

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
@@ -18,6 +21,26 @@ from results.migrations.env_names import VERSION_TABLE
 from results.schema import Base
 from results.store import Store
 from search_space.errors import StorageError
+
+EMPTY = {"identity": {}, "config": {}, "objectives": ["nll"]}
+FIRST_TRIAL = {
+    "role": "trial",
+    "number": 0,
+    "origin": "tpe",
+    "choices": {},
+    "state": "COMPLETE",
+    "seed": 0,
+    "epochs_planned": 2,
+    "epochs_trained": 2,
+    "epochs_run": 2,
+    "nll": 0.5,
+    "latency_ms": 1.5,
+    "seconds": 3.0,
+    "attempts": 1,
+    "device": "a CPU",
+    "versions": {},
+}
+"""A complete trial as the first version stored it."""
 
 
 def sqlite_url(path: Path) -> str:
@@ -46,6 +69,36 @@ def test_migrations_make_exactly_the_schema(database_url):
         )
         assert compare_metadata(context, Base.metadata) == []
     engine.dispose()
+
+
+def test_a_database_of_the_first_version_keeps_what_it_holds(database_url):
+    """Its tables are made by the migration of that time and filled without today's classes."""
+    engine = sa.create_engine(database_url)
+    config = Config()
+    config.set_main_option("script_location", str(Path(results.__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001_initial")
+        tables = sa.MetaData()
+        tables.reflect(connection, only=lambda name, _: name.startswith("nas_"))
+        now = datetime(2026, 1, 1)
+        for table, row in (
+            ("studies", {"name": "old", "optuna_study_id": 1, "created_at": now, **EMPTY}),
+            ("architectures", {"hash": "abc", "yaml": "yaml", "params": 10, "macs": 20}),
+            (
+                "evaluations",
+                {"study_id": 1, "architecture_id": 1, "key": "trial-0000", **FIRST_TRIAL, "started_at": now},
+            ),
+        ):
+            connection.execute(sa.insert(tables.tables[f"nas_{table}"]).values(id=1, **row))
+    engine.dispose()
+    store = Store(database_url, create=False)
+    study = store.study("old")
+    (row,) = study.evaluations()
+    assert (row.key, row.nll, row.latency_ms, row.device) == ("trial-0000", 0.5, 1.5, "a CPU")
+    assert (row.stage, row.latency, study.row.reference) == ("", None, None)
+    assert store.scores("context", ["abc"]) == {}
+    store.close()
 
 
 def test_head_is_the_newest_migration():

@@ -72,7 +72,7 @@ def test_every_trial_is_read_back_as_it_was_written(
     store, make_study, new_evaluation, architectures, space, axes, load
 ):
     study = make_study(store)
-    for number, architecture in enumerate(architectures[:5]):
+    for number, architecture in enumerate(architectures[:6]):
         study.start(new_evaluation(number, architecture, attrs={"mixers": "m", "params": architecture.params}), axes)
     study.add_epochs("trial-0000", CURVE, {1: 1.5, 2: 0.75})
     study.finish("trial-0000", Ending(State.COMPLETE, 1.0, values=[0.75], attrs={"val_accuracy": 0.625}))
@@ -80,16 +80,18 @@ def test_every_trial_is_read_back_as_it_was_written(
     study.finish("trial-0001", Ending(State.PRUNED, 1.0, values=[1.5]))
     study.finish("trial-0002", Ending(State.FAILED, 1.0, cause="bug", message="no", attrs={"cause": "bug"}))
     study.set_pending("trial-0003", State.QUEUED)
+    study.add_epochs("trial-0005", CURVE[:1], {1: 1.5})
+    study.set_pending("trial-0005", State.PAUSED)
 
     read = load()
     assert read.directions == [StudyDirection.MINIMIZE]
     assert read.metric_names == ["nll"]
     trials = read.get_trials()
-    assert [trial.number for trial in trials] == [0, 1, 2, 3, 4]
+    assert [trial.number for trial in trials] == [0, 1, 2, 3, 4, 5]
     states = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.WAITING, TrialState.RUNNING]
-    assert [trial.state for trial in trials] == states
-    assert [trial.values for trial in trials] == [[0.75], [1.5], None, None, None]
-    assert [trial.intermediate_values for trial in trials] == [{1: 1.5, 2: 0.75}, {1: 1.5}, {}, {}, {}]
+    assert [trial.state for trial in trials] == [*states, TrialState.WAITING]
+    assert [trial.values for trial in trials] == [[0.75], [1.5], None, None, None, None]
+    assert [trial.intermediate_values for trial in trials] == [{1: 1.5, 2: 0.75}, {1: 1.5}, {}, {}, {}, {1: 1.5}]
     for trial, architecture in zip(trials, architectures, strict=False):
         choices = space.encode(architecture)
         assert trial.params == choices

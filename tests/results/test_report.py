@@ -50,27 +50,20 @@ def test_counts_and_causes(study, add):
     assert "4 of 8 architectures evaluated: 1 complete, 1 pruned, 3 failed (2 diverged, 1 too_slow)" in render(report)
 
 
-def test_compute_in_full_training_equivalents(study, add):
-    # Two epochs are a full training.
-    add(0, seconds=10.0)
-    add(1, seconds=20.0)
-    add(2, seconds=45.0)
-    study.add_repeated("trial-0002", 1)  # one epoch was lost and computed again: 3 of 2
-    add(3, seconds=5.0, state=State.PRUNED, epochs=1)
-    add(4, seconds=3.0, state=State.FAILED, cause="bug", epochs=0)
-    add(0, key="finalist-0000-seed-1", role=Role.FINALIST, seconds=30.0)
-    add(0, key="test-0000-seed-1", role=Role.TEST, seconds=1.5, epochs=1)
-    compute = make_report(study).compute
-    assert compute.fte == 1 + 1 + 1.5 + 0.5 + 0 + 1
-    assert compute.fte_by_stage == {"complete": 3.5, "pruned": 0.5, "failed": 0.0, "finalists": 1.0}
-    assert compute.seconds == 114.5
-    assert compute.seconds_by_stage == {
-        "complete": 75.0,
-        "pruned": 5.0,
-        "failed": 3.0,
-        "finalists": 30.0,
-        "tests": 1.5,
-    }
+def test_the_report_shows_the_ledger(study, add):
+    add(0, seconds=10.0, stage="families")
+    add(1, seconds=20.0, stage="model")
+    add(2, seconds=5.0, state=State.PRUNED, epochs=1, stage="model")
+    add(0, key="proxies-0000", role=Role.PROXIES, seconds=0.05, epochs=0, epochs_planned=0)
+    lines = render(make_report(study)).splitlines()
+    start = lines.index("Compute        count      FTE   seconds   (FTE: full-training equivalents)")
+    assert lines[start + 1 : start + 6] == [
+        "  proxies          1     0.25         0",  # 0.05 s, where a full training takes 2 * 0.1 s
+        "  complete         2     2.00        30",
+        "  pruned           1     0.50         5",
+        "  total            4     2.75        35",
+        "  Trials by who proposed them, with FTE: families 1 for 1.00, model 2 for 1.50",
+    ]
 
 
 def test_without_finalists_the_best_complete_trial_wins(study, add):
@@ -145,23 +138,74 @@ def test_the_families_stand_in_a_table_of_their_own(study, add, architectures):
 
 
 def test_pareto_front(sqlite_store, make_study, add_evaluation, architectures):
-    study = make_study(sqlite_store, objectives=("nll", "params"))
+    reference = {"nll": 1.0, "params": 2.0 * architectures[4].params}
+    study = make_study(sqlite_store, objectives=("nll", "params"), reference=reference)
     #                        0 smallest: on the front; 1: on it; 2: worse and larger than 1; 3: as good as 1 but larger
     for number, nll in enumerate([0.875, 0.5, 0.75, 0.5, 0.25]):
         add_evaluation(study, number, architectures[number], nll=nll)
     add_evaluation(study, 5, architectures[5], nll=0.125, state=State.PRUNED, epochs=1)  # not complete: not a point
     report = make_report(study)
     assert [point.trial for point in report.pareto] == [4, 1, 0]
-    assert "Pareto front of nll, params:" in render(report)
+    shares = [architectures[number].params / reference["params"] for number in (0, 1, 4)]
+    by_hand = 0.125 * (1 - shares[0]) + 0.375 * (1 - shares[1]) + 0.25 * (1 - shares[2])
+    assert report.hypervolume.value == pytest.approx(by_hand)
+    assert report.hypervolume.reference == reference
+    text = render(report)
+    assert "Pareto front of nll, params:" in text
+    assert f"Hypervolume: {by_hand:.4f} of what is better than nll 1, params" in text
+
+
+def test_a_point_of_the_front_says_what_its_quality_rests_on(sqlite_store, make_study, add_evaluation, architectures):
+    """Retraining moves trial 2 from the front behind trial 1; trial 0 keeps its place with another figure."""
+    study = make_study(sqlite_store, objectives=("nll", "params"))
+    for number, nll in enumerate([0.75, 0.5, 0.25]):
+        add_evaluation(study, number, architectures[number], nll=nll, accuracy=0.5)
+    study.put_finalist(0, architectures[0], 3, rank=1, mean_nll=0.625, mean_accuracy=0.75)
+    study.put_finalist(2, architectures[2], 2, rank=None, mean_nll=0.5625, mean_accuracy=0.25)
+    study.put_finalist(1, architectures[1], 2)  # nothing is trained yet, so the trial's own figures stand
+    found = [
+        (point.trial, point.nll, point.accuracy, point.epochs, point.epochs_planned, point.seeds, point.fresh)
+        for point in make_report(study).pareto
+    ]
+    assert found == [(1, 0.5, 0.5, 2, 2, 1, False), (0, 0.625, 0.75, 2, 2, 3, True)]
+    rows = [line.split()[-3:] for line in render(make_report(study)).splitlines() if line.startswith("  trial ")]
+    assert rows == [["2/2", "1", "own"], ["2/2", "3", "fresh"]]
 
 
 def test_an_architecture_without_latency_is_on_no_front_of_latencies(
     sqlite_store, make_study, add_evaluation, architectures
 ):
     study = make_study(sqlite_store, objectives=("accuracy", "latency"))
-    for number, (accuracy, latency_ms) in enumerate([(0.5, 1.0), (0.75, 2.0), (0.625, 3.0), (0.5, None)]):
+    for number, (accuracy, latency_ms) in enumerate([(0.5, 1.0), (0.75, 2.0), (0.625, 3.0), (0.875, None)]):
         add_evaluation(study, number, architectures[number], accuracy=accuracy, latency_ms=latency_ms)
-    assert [point.trial for point in make_report(study).pareto] == [1, 0]
+    report = make_report(study)
+    assert [point.trial for point in report.pareto] == [1, 0]
+    assert report.hypervolume is None
+    assert "Without --max-latency-ms there is no point that a hypervolume could refer to" in render(report)
+
+
+def test_latencies_of_several_devices_are_not_compared_silently(
+    sqlite_store, make_study, add_evaluation, architectures
+):
+    reference = {"nll": 2.0, "latency": 4.0}
+    study = make_study(sqlite_store, objectives=("nll", "latency"), reference=reference, max_latency_ms=4.0)
+    add_evaluation(study, 0, architectures[0], nll=1.0, latency_ms=1.0, latency_on="a CPU, 1 thread")
+    report = make_report(study)
+    assert report.latency_measured_on == ["a CPU, 1 thread"]
+    assert report.hypervolume.value == pytest.approx(0.5 * 0.75)
+    assert "Latencies were measured on a CPU, 1 thread." in render(report)
+
+    add_evaluation(study, 1, architectures[1], nll=0.5, latency_ms=2.0, latency_on="a GPU")
+    report = make_report(study)
+    assert report.latency_measured_on == ["a CPU, 1 thread", "a GPU"]
+    assert report.hypervolume is None
+    assert "measured on 2 devices, so they cannot be compared: a CPU, 1 thread; a GPU." in render(report)
+
+
+def test_paused_trials_are_counted_while_there_are_any(study, new_evaluation, architectures, space):
+    study.start(new_evaluation(0, architectures[0]), {axis.name: axis for axis in space.axes})
+    study.set_pending("trial-0000", State.PAUSED)
+    assert make_report(study).counts == {"paused": 1, "complete": 0, "pruned": 0, "failed": 0}
 
 
 def test_a_single_objective_has_no_front(study, add):
@@ -178,6 +222,7 @@ def test_the_report_as_plain_data(study, add):
         "space",
         "max_params",
         "max_macs",
+        "max_latency_ms",
         "objective",
         "budget",
         "evaluated",
@@ -187,10 +232,13 @@ def test_the_report_as_plain_data(study, add):
         "finalists",
         "families",
         "pareto",
+        "hypervolume",
+        "latency_measured_on",
         "test_evaluations",
         "failures",
         "compute",
     }
     assert (data["study"], data["data"], data["space"], data["max_params"]) == ("study", "digits", "small", 50_000)
     assert (data["winner"]["trial"], data["winner"]["nll"]) == (0, 0.5)
-    assert set(data["compute"]) == {"seconds", "fte", "fte_by_stage", "seconds_by_stage"}
+    assert set(data["compute"]) == {"seconds", "fte", "stages", "parts"}
+    assert data["compute"]["stages"]["complete"] == {"count": 1, "seconds": 1.0, "fte": 1.0}

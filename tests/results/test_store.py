@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 
-from results.store import Ending, EpochRecord, Role, State, Store
+from results.store import Ending, EpochRecord, Facts, Role, State, Store
 from search_space.errors import StorageError
 from search_space.space import Axis
 
@@ -87,6 +87,55 @@ def test_an_interrupted_evaluation_keeps_account_of_its_attempts(
     study.finish("trial-0000", Ending(State.FAILED, 2.0, cause="worker_lost", message="gone"))
     (row,) = study.evaluations()
     assert (row.state, row.cause, row.message, row.attempts, row.seconds) == ("FAILED", "worker_lost", "gone", 2, 3.5)
+
+
+def test_a_paused_evaluation_keeps_what_is_known_and_is_pruned_without_another_epoch(
+    store, make_study, new_evaluation, architectures, axes
+):
+    study = make_study(store)
+    study.start(new_evaluation(0, architectures[0], stage="startup"), axes)
+    study.add_epochs("trial-0000", [epoch(1, 2.0)], {1: 2.0})
+    latency = {"device": "a CPU", "threads": 1, "median_ms": 0.5, "lower_ms": 0.25, "upper_ms": 0.75}
+    facts = Facts(latency_ms=0.5, latency=latency, device="a GPU", versions={"torch": "2.13"})
+    study.set_pending("trial-0000", State.PAUSED, seconds=1.5, facts=facts)
+    (row,) = study.evaluations()
+    assert (row.state, row.stage, row.seconds, row.attempts, row.finished_at) == ("PAUSED", "startup", 1.5, 1, None)
+    assert (row.latency_ms, row.latency, row.device, row.versions) == (0.5, latency, "a GPU", {"torch": "2.13"})
+    study.set_pending("trial-0000", State.RUNNING)
+    study.set_pending("trial-0000", State.PAUSED, seconds=0.5)
+    study.finish("trial-0000", Ending(State.PRUNED, 0.0, values=[2.0]))
+    (row,) = study.evaluations()
+    assert (row.state, row.epochs_trained, row.nll, row.seconds) == ("PRUNED", 1, 2.0, 2.0)
+    assert (row.latency_ms, row.latency, row.device) == (0.5, latency, "a GPU")
+    assert row.finished_at is not None
+
+
+def test_proxies_have_an_account_and_no_epochs(store, make_study, new_evaluation, architectures, axes):
+    study = make_study(store)
+    study.start(
+        new_evaluation(3, architectures[0], key="proxies-0003", role=Role.PROXIES, choices={}, epochs_planned=0), axes
+    )
+    study.finish("proxies-0003", Ending(State.COMPLETE, 1.5))
+    (row,) = study.evaluations(Role.PROXIES)
+    assert (row.key, row.state, row.seconds, row.epochs_run, row.optuna_trial_id) == (
+        "proxies-0003",
+        "COMPLETE",
+        1.5,
+        0,
+        None,
+    )
+    assert study.evaluations(Role.TRIAL) == []
+
+
+def test_the_mean_epoch_is_that_of_trainings(store, make_study, new_evaluation, architectures, axes):
+    study = make_study(store)
+    assert study.seconds_per_epoch() == 0.0
+    for number, role in enumerate((Role.TRIAL, Role.FINALIST, Role.TEST)):
+        study.start(new_evaluation(number, architectures[number], key=role, role=role), axes)
+    study.add_epochs(Role.TRIAL, [EpochRecord(n, 1.0, 1.0, 0.5, 2.0) for n in (1, 2)], {})
+    study.add_epochs(Role.FINALIST, [EpochRecord(1, 1.0, 1.0, 0.5, 5.0)], {})
+    study.add_epochs(Role.TEST, [EpochRecord(2, 1.0, 1.0, 0.5, 99.0)], {})
+    assert study.seconds_per_epoch() == 3.0
 
 
 def test_a_message_may_hold_any_character(store, make_study, new_evaluation, architectures, axes):

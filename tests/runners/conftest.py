@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from runners.base import DataSpec, Job
+from runners.base import DataSpec, Decision, EpochResult, Job, Outcome
 from runners.recipe import Recipe
 from search_space import Architecture, Branch, Dense, Stage
 
@@ -48,6 +49,51 @@ def make_job(make_architecture: Callable[..., Architecture]) -> Callable[..., Jo
         return Job(**{**settings, **changes})
 
     return make
+
+
+class PausingSource:
+    """Stops every job at each of its rungs, hands it out again under the same key, and keeps what it is told.
+
+    Attributes:
+        epochs: What was reported of each key, without times.
+        endings: How each key ended, time after time.
+    """
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.jobs = {job.key: job for job in jobs}
+        self.waiting, self.running = list(self.jobs), set[str]()
+        self.epochs: dict[str, list[EpochResult]] = {key: [] for key in self.jobs}
+        self.endings: dict[str, list[str]] = {key: [] for key in self.jobs}
+
+    @property
+    def done(self) -> bool:
+        return not self.waiting and not self.running
+
+    def ask(self) -> Job | None:
+        if not self.waiting:
+            return None
+        key = self.waiting.pop(0)
+        self.running.add(key)
+        return replace(self.jobs[key], reported=len(self.epochs[key]))
+
+    def report(self, key: str, epochs: Sequence[EpochResult]) -> Decision:
+        self.epochs[key] += [replace(epoch, seconds=0.0, measured=None) for epoch in epochs]
+        return Decision.STOP if epochs[-1].epoch in self.jobs[key].rungs else Decision.CONTINUE
+
+    def tell(self, key: str, outcome: Outcome) -> None:
+        self.running.remove(key)
+        self.endings[key].append(outcome.status)
+        if outcome.status == "stopped":
+            self.waiting.append(key)
+
+    def idle(self) -> None:
+        pass
+
+
+@pytest.fixture
+def pausing_source() -> type[PausingSource]:
+    """A source whose jobs go on after every rung."""
+    return PausingSource
 
 
 @pytest.fixture

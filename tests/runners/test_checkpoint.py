@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from runners.base import DataSpec, EpochResult, Job
+from runners.base import DataSpec, EpochResult, Job, Latency
 from runners.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from runners.recipe import Recipe
 
@@ -32,6 +32,13 @@ def test_what_was_saved_is_loaded(saved: tuple[Path, Job]) -> None:
     assert loaded.curve == CURVE
     assert loaded.model["weight"].tolist() == [[1.0, 2.0]]
     assert [path.name for path in saved[0].parent.iterdir()] == ["checkpoint"]  # nothing half-written is left
+
+
+def test_a_latency_is_kept(tmp_path: Path, make_job: MakeJob) -> None:
+    path, job, latency = tmp_path / "checkpoint", make_job(), Latency("a CPU", 1, 1, "fp32", 10, 50, 2.0, 1.0, 3.0)
+    save_checkpoint(path, job, Checkpoint(CURVE, {"weight": torch.zeros(1, 2)}, {}, latency))
+
+    assert load_checkpoint(path, job, MODEL).latency == latency
 
 
 def test_no_checkpoint_is_no_event(tmp_path: Path, make_job: MakeJob, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -12,7 +11,8 @@ import pytest
 import torch
 
 from runners import latency
-from runners.latency import MIN_PASSES, measure_latency_ms, time_in_turn
+from runners.device import describe_device
+from runners.latency import MIN_PASSES, measure_latency, time_in_turn
 from runners.profile import (
     ResizedWeight,
     activation_bytes,
@@ -139,7 +139,7 @@ def test_models_are_timed_in_inference_mode(tiny):
 @pytest.mark.parametrize("training", [True, False])
 def test_a_latency_leaves_the_model_in_its_mode(tiny, training):
     model = make_model(tiny(Dense("channel")), CPU, torch.float32).train(training)
-    assert measure_latency_ms(model, CPU) > 0
+    assert measure_latency(model, CPU).median_ms > 0
     assert model.training == training
 
 
@@ -190,10 +190,15 @@ def test_other_errors_stay_what_they_are():
         torch.zeros(2, 3) @ torch.zeros(2, 3)
 
 
-def test_a_latency_is_the_median_in_milliseconds(tiny, monkeypatch):
-    times = itertools.cycle([0.001, 0.002, 0.5])
+def test_a_latency_says_how_it_was_measured(tiny, monkeypatch):
+    """50 passes: 13 of 1 ms, 24 of 2 ms and 13 of 500 ms, so that the quartiles lie on the steps between them."""
+    times = iter([0.001] * 13 + [0.002] * 24 + [0.5] * 13)
     monkeypatch.setattr(latency, "_seconds", lambda one, device: next(times))
-    assert measure_latency_ms(make_model(tiny(Dense("channel")), CPU, torch.float32), CPU) == 2
+    measured = measure_latency(make_model(tiny(Dense("channel")), CPU, torch.float32), CPU)
+    assert (measured.lower_ms, measured.median_ms, measured.upper_ms) == (1.25, 2, 375.5)
+    assert (measured.warm_up, measured.repeats, measured.batch_size, measured.precision) == (10, 50, 1, "fp32")
+    assert measured.threads == torch.get_num_threads()
+    assert measured.device == describe_device(CPU)
 
 
 def test_every_thing_has_its_seconds(monkeypatch):

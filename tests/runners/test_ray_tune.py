@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from runners import ray_tune  # noqa: E402
 from runners.base import Cause, Decision, EpochResult, EvaluationError, Job, Measured, Outcome  # noqa: E402
 from runners.ray_tune import RayTuneRunner  # noqa: E402
 from runners.recipe import Recipe  # noqa: E402
+from runners.training import train  # noqa: E402
 from search_space.errors import RunnerError  # noqa: E402
 
 
@@ -128,6 +130,28 @@ def test_an_error_of_the_source_ends_the_run_and_comes_out(
 def test_more_than_the_machine_has_is_refused(two_slots: None, tmp_path: Path, make_job: Callable[..., Job]) -> None:
     with pytest.raises(RunnerError, match="--cpus-per-trial is 64, but there are 2 CPUs"):
         RayTuneRunner(tmp_path, cpus_per_trial=64).run(RecordingSource([make_job()]), by_key)
+
+
+def test_a_training_that_pauses_at_its_rungs_ends_as_one_that_ran_through(
+    two_slots: None, tmp_path: Path, make_job: Callable[..., Job], pausing_source: type
+) -> None:
+    """Three trainings on two slots: workers are reused, and a training goes on wherever there is room."""
+    recipe = Recipe(epochs=4)
+    keys = [f"trial-{seed}" for seed in range(3)]
+    jobs = [
+        make_job(
+            key=key, seed=seed, rungs=(1, 2), recipe=recipe, checkpoint=tmp_path / key, weights=tmp_path / f"{key}.w"
+        )
+        for seed, key in enumerate(keys)
+    ]
+    source = pausing_source(jobs)
+    RayTuneRunner(tmp_path / "ray").run(source, train)
+
+    assert source.endings == {key: ["stopped", "stopped", "complete"] for key in keys}
+    for job in jobs:
+        whole = replace(job, checkpoint=None, weights=tmp_path / "whole")
+        assert source.epochs[job.key] == [replace(epoch, seconds=0.0, measured=None) for epoch in train(whole)]
+        assert job.weights.read_bytes() == whole.weights.read_bytes()
 
 
 def test_packed_jobs_survive_pickling(make_job: Callable[..., Job]) -> None:

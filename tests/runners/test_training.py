@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from runners import training
-from runners.base import Cause, EpochResult, Evaluation, EvaluationError, Interrupted, Job, Measured
+from runners.base import Cause, EpochResult, Evaluation, EvaluationError, Interrupted, Job, Latency, Measured
 from runners.batches import Normaliser
 from runners.data import Split
 from runners.recipe import Recipe
 from runners.training import evaluate, train
 from search_space import Architecture, Branch, RepMLP, Stage, build
 from search_space.errors import DataError
+from search_space.model import VisionModel
 
 MakeJob = Callable[..., Job]
 MakeArchitecture = Callable[..., Architecture]
@@ -58,49 +59,91 @@ def test_the_global_generator_is_left_alone(make_job: MakeJob) -> None:
     assert torch.random.get_rng_state().equal(before)
 
 
+def close(steps: Generator[EpochResult, None, Measured]) -> None:
+    """End a training as a runner does that was told to stop it."""
+    steps.close()
+
+
+@pytest.mark.parametrize("end", [interrupt, close])
 @pytest.mark.parametrize("changes", [{}, {"drop_path": 0.3}, {"norm": "batchnorm"}], ids=str)
-def test_a_resumed_training_equals_an_uninterrupted_one(
-    make_job: MakeJob, make_architecture: MakeArchitecture, tmp_path: Path, changes: dict
+def test_a_training_that_went_on_equals_one_that_ran_through(
+    make_job: MakeJob, make_architecture: MakeArchitecture, tmp_path: Path, changes: dict, end: Callable
 ) -> None:
     settings = {"architecture": make_architecture(**changes), "recipe": Recipe(epochs=4)}
     whole = curve(make_job(**settings, weights=tmp_path / "whole"))
     job = make_job(**settings, checkpoint=tmp_path / "checkpoint", weights=tmp_path / "resumed", rungs=(2,))
     steps = train(job)
     first = [replace(next(steps), seconds=0.0) for _ in range(2)]
-    interrupt(steps)
+    end(steps)
 
-    rest = curve(job)
+    rest = curve(replace(job, reported=2))
 
     assert first + rest == whole
     assert (tmp_path / "resumed").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
-def test_what_may_not_have_been_reported_is_yielded_again(make_job: MakeJob, tmp_path: Path) -> None:
-    job = make_job(recipe=Recipe(epochs=5), checkpoint=tmp_path / "checkpoint", rungs=(1, 4))
-    whole = curve(make_job(recipe=Recipe(epochs=5)))
+def test_a_rung_is_in_the_checkpoint_before_it_is_reported(make_job: MakeJob, tmp_path: Path) -> None:
+    """Another process goes on while the first one has not been closed yet, and ends before that."""
+    settings = {"recipe": Recipe(epochs=3)}
+    job = make_job(**settings, checkpoint=tmp_path / "checkpoint", rungs=(1,))
+    first = train(job)
+    next(first)
+
+    assert curve(replace(job, reported=1)) == curve(make_job(**settings))[1:]
+    interrupt(first)  # which must not bring back the checkpoint of epoch 1
+    assert curve(replace(job, reported=3)) == []
+
+
+@pytest.mark.parametrize(("reported", "yielded"), [(0, [1, 2, 3, 4, 5]), (2, [3, 4, 5]), (3, [4, 5]), (4, [4, 5])])
+def test_what_is_not_known_is_yielded_from_the_checkpoint_on(
+    make_job: MakeJob, tmp_path: Path, reported: int, yielded: list[int]
+) -> None:
+    """The checkpoint holds three epochs: what the search lacks of them is yielded, what comes after them trained."""
+    job = make_job(recipe=Recipe(epochs=5), checkpoint=tmp_path / "checkpoint", rungs=(1,))
     steps = train(job)
     for _ in range(3):
         next(steps)
     interrupt(steps)
 
-    assert curve(job) == whole[1:]  # epoch 1 is a rung, so it had been reported
+    whole = curve(make_job(recipe=Recipe(epochs=5)))
+    assert curve(replace(job, reported=reported)) == [whole[epoch - 1] for epoch in yielded]
+
+
+def test_without_its_checkpoint_a_training_starts_again(make_job: MakeJob, tmp_path: Path) -> None:
+    job = make_job(checkpoint=tmp_path / "checkpoint", reported=2)
+
+    assert curve(job) == curve(make_job())
 
 
 def test_a_complete_training_is_not_repeated_if_its_end_was_not_noticed(make_job: MakeJob, tmp_path: Path) -> None:
-    job = make_job(checkpoint=tmp_path / "checkpoint", weights=tmp_path / "weights", rungs=(1,))
+    job = make_job(checkpoint=tmp_path / "checkpoint", weights=tmp_path / "weights")
     whole = curve(job)
     (tmp_path / "weights").unlink()
 
-    assert curve(job) == whole[1:]  # from the checkpoint: epoch 1 is a rung, so it had been reported
+    assert curve(replace(job, reported=2)) == whole[2:]
     assert (tmp_path / "weights").exists()
 
 
-def test_a_stopped_training_leaves_no_checkpoint(make_job: MakeJob, tmp_path: Path) -> None:
-    steps = train(make_job(checkpoint=tmp_path / "checkpoint"))
+def test_a_training_stopped_before_its_first_rung_leaves_no_checkpoint(make_job: MakeJob, tmp_path: Path) -> None:
+    steps = train(make_job(checkpoint=tmp_path / "checkpoint", rungs=(2,)))
     next(steps)
     steps.close()
 
     assert not (tmp_path / "checkpoint").exists()
+
+
+def test_a_latency_is_measured_once(make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training that goes on is held to the figure it began with, not to a second draw of the noise."""
+    job = make_job(checkpoint=tmp_path / "checkpoint", rungs=(1,), max_latency_ms=1e9)
+    steps = train(job)
+    before = next(steps).measured
+    steps.close()
+    monkeypatch.setattr(training, "measure_latency", None)
+
+    (*_, last) = train(replace(job, reported=1))
+
+    assert last.measured == before
+    assert last.measured.latency.median_ms == last.measured.latency_ms > 0
 
 
 def test_a_damaged_checkpoint_starts_again(make_job: MakeJob, tmp_path: Path) -> None:
@@ -220,7 +263,8 @@ def test_what_is_measured_is_returned(make_job: MakeJob) -> None:
     assert outcome.measured.latency_ms > 0
     assert outcome.measured.device.startswith("CPU (")
     assert outcome.measured.versions["torch"] == torch.__version__
-    assert isinstance(outcome.measured, Measured)
+    assert outcome.measured.latency.device == outcome.measured.device
+    assert outcome.measured.latency.median_ms == outcome.measured.latency_ms
 
 
 def test_a_batch_larger_than_the_split_is_the_split(make_job: MakeJob) -> None:
@@ -240,9 +284,12 @@ def test_the_latency_is_that_of_the_deployed_form(
     make_job: MakeJob, make_architecture: MakeArchitecture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[Architecture] = []
-    monkeypatch.setattr(
-        training, "measure_latency_ms", lambda model, device: measured.append(model.architecture) or 1.0
-    )
+
+    def measure(model: VisionModel, device: torch.device) -> Latency:
+        measured.append(model.architecture)
+        return Latency("", 1, 1, "fp32", 0, 1, 1.0, 1.0, 1.0)
+
+    monkeypatch.setattr(training, "measure_latency", measure)
     plain = make_architecture()
     repmlp = replace(plain, stages=(Stage(1, 8, (Branch(RepMLP(2), "batchnorm"),)),))
     for architecture in (plain, repmlp):

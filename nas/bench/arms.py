@@ -1,0 +1,31 @@
+"""Strategies as they take part in a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nas.bench.comparison import RANDOM
+from nas.bench.simulation import Arm
+from nas.strategies import STRATEGIES
+from search_space.errors import ConfigError, allowed
+
+
+def arms(names: Sequence[str] = ()) -> list[Arm]:
+    """The strategies of these names, all by default; random search, the measure of all, comes first in any case.
+
+    Raises:
+        ConfigError: If there is no such strategy.
+    """
+    for name in names:
+        if name not in STRATEGIES:
+            raise ConfigError(f"--strategies names {name!r}; {allowed(name, STRATEGIES)}")
+    chosen = dict.fromkeys([RANDOM, *(names or STRATEGIES)])
+    return [_arm(name) for name in chosen]
+
+
+def _arm(name: str) -> Arm:
+    strategy = STRATEGIES[name]
+    modelled = strategy.ranker == "model"
+    # What stops early or keeps compute for finalists plans for its budget; the others only ever come farther.
+    anytime = strategy.pruner == "none" and not modelled
+    return Arm(name, {"strategy": name} if modelled else {"strategy": name, "finalists": 0}, anytime)

@@ -1,0 +1,180 @@
+"""A band of a table as the ground of a contest: who takes part, over which pools, and how good everyone truly is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.bench.estimates import Floats
+from nas.bench.simulation import NOTHING, Arm, Simulation, mean_seconds
+from runners.tabular import Band, Table
+from search_space.errors import DataError
+
+BUDGETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+"""Compute of a search, in FTE, at which strategies are compared."""
+RANDOM_BUDGET = 200.0
+"""FTE of the random search whose quality is the mark to reach; a smaller band is exhausted by then."""
+TOP = 0.1
+"""The share of a band that counts as its best."""
+RUNS_PER_TASK = 20
+"""Runs that are done together."""
+FEWEST_POOLS = 10
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How often everything is simulated.
+
+    Attributes:
+        runs: Runs of every strategy over the whole band; half as many are done over resampled pools.
+    """
+
+    runs: int = 500
+
+    @property
+    def pools(self) -> int:
+        """Resampled pools."""
+        return max(FEWEST_POOLS, self.runs // 10)
+
+    @property
+    def runs_per_pool(self) -> int:
+        """Runs over each of them."""
+        return max(1, round(self.runs / 2 / self.pools))
+
+
+class Contest:
+    """One band of a table.
+
+    In a design contest the truth seeds are not looked at: a search sees one of the search seeds, and is judged by the
+    test figures of the other ones.
+
+    Args:
+        table: The table.
+        band: The band.
+        design: Whether this is a design contest.
+
+    Attributes:
+        members: Places in the band of the architectures that take part: all, in a design contest those trained so far.
+    """
+
+    def __init__(self, table: Table, band: Band, *, design: bool) -> None:
+        self.table, self.band, self.design = table, band, design
+        self._entries = table.band(band.name)
+        searched, truth = table.definition.search_seeds, table.definition.truth_seeds
+        if design and len(searched) < 2:
+            raise DataError(f"{table.folder} has one search seed; a design contest needs two, of which one judges")
+        needed = searched if design else (*searched, *truth)
+        trained = [
+            all((entry.architecture.hash, seed) in table.trainings for seed in needed) for entry in self._entries
+        ]
+        if not any(trained) or not (design or all(trained)):
+            raise DataError(
+                f"{table.folder}: {trained.count(False)} of the {len(trained)} architectures of the band {band.name} "
+                f"lack trainings with the seeds {', '.join(map(str, needed))}; finish the table, or take --design"
+            )
+        self.members = tuple(place for place, is_there in enumerate(trained) if is_there)
+
+    @property
+    def name(self) -> str:
+        """Table and band."""
+        return f"{self.table.name}/{self.band.name}"
+
+    # Who plays.
+
+    def simulations(self, arm: Arm, scale: Scale, budgets: tuple[float, ...]) -> Iterator[Simulation]:
+        """All runs of a strategy: first over the whole band, then over the resampled pools one by one."""
+        for start in range(0, scale.runs, RUNS_PER_TASK):
+            yield self._simulation(arm, self.members, range(start, min(start + RUNS_PER_TASK, scale.runs)), budgets)
+        for number, pool in enumerate(self.pools(scale.pools)):
+            start = scale.runs + number * scale.runs_per_pool
+            yield self._simulation(arm, pool, range(start, start + scale.runs_per_pool), budgets)
+
+    def _simulation(self, arm: Arm, members: tuple[int, ...], runs: range, budgets: tuple[float, ...]) -> Simulation:
+        return Simulation(arm, self.table.name, self.band.name, members, runs, budgets, single_seed=self.design)
+
+    def pools(self, count: int) -> list[tuple[int, ...]]:
+        """Bootstrap samples of the members, repeats left out."""
+        rng = np.random.default_rng(count)
+        draws = rng.choice(self.members, size=(count, len(self.members)))
+        return [tuple(np.unique(draw).tolist()) for draw in draws]
+
+    # Who is how good.
+
+    @cached_property
+    def truth(self) -> Floats:
+        """True NLL of the band's architectures, of shape [turns, architectures]; run r is judged by row r % turns.
+
+        A failed training counts as the worst of the others. NaN for who does not take part.
+        """
+        searched = self.table.definition.search_seeds
+        judges = [[seed for seed in searched if seed != own] for own in searched]
+        rows = [
+            self._mean_test_nll(seeds) for seeds in (judges if self.design else [self.table.definition.truth_seeds])
+        ]
+        return np.array(rows)
+
+    def _mean_test_nll(self, seeds: list[int] | tuple[int, ...]) -> Floats:
+        figures = np.full((len(self._entries), len(seeds)), np.nan)
+        for place in self.members:
+            name = self._entries[place].architecture.hash
+            nlls = [self.table.trainings[name, seed].test_nll for seed in seeds]
+            figures[place] = [math.inf if nll is None else nll for nll in nlls]
+        failed = np.isinf(figures)
+        if failed.any():
+            figures[failed] = np.nanmax(figures[~failed])
+        means: Floats = figures.mean(axis=1)
+        return means
+
+    def quality(self, chosen: NDArray[np.int16], runs: range, members: tuple[int, ...]) -> Floats:
+        """True NLL of what was delivered, of shape [runs, budgets]; nothing counts as a random member of the pool."""
+        truth = self._truth_of(runs)
+        at_random = truth[:, list(members)].mean(axis=1, keepdims=True)
+        return np.where(chosen == NOTHING, at_random, np.take_along_axis(truth, chosen.astype(int), axis=1))
+
+    def best(self, runs: range, members: tuple[int, ...]) -> Floats:
+        """The best true NLL that could be delivered, of shape [runs, 1]."""
+        best: Floats = self._truth_of(runs)[:, list(members)].min(axis=1, keepdims=True)
+        return best
+
+    def top(self, runs: range) -> NDArray[np.bool_]:
+        """Who is among the true best TOP of the members, of shape [runs, architectures]."""
+        count = math.ceil(TOP * len(self.members))
+        places = np.argsort(self.truth, axis=1)[:, :count]  # NaN comes last
+        marks = np.zeros(self.truth.shape, dtype=bool)
+        np.put_along_axis(marks, places, True, axis=1)
+        found: NDArray[np.bool_] = marks[np.asarray(runs) % len(marks)]
+        return found
+
+    def _truth_of(self, runs: range) -> Floats:
+        rows: Floats = self.truth[np.asarray(runs) % len(self.truth)]
+        return rows
+
+    # What the band is like.
+
+    @cached_property
+    def test_retest_tau(self) -> float | None:
+        """Kendall's tau of the final validation NLL between search seeds, the mean over pairs: what one training tells.
+
+        None with a single search seed.
+        """
+        from scipy.stats import kendalltau  # type: ignore[import-untyped]
+
+        seeds = self.table.definition.search_seeds
+        finals = {seed: [self._final_nll(place, seed) for place in self.members] for seed in seeds}
+        taus = [float(kendalltau(finals[one], finals[other]).statistic) for one, other in combinations(seeds, 2)]
+        return float(np.mean(taus)) if taus else None
+
+    def _final_nll(self, place: int, seed: int) -> float:
+        training = self.table.trainings[self._entries[place].architecture.hash, seed]
+        return math.inf if training.cause is not None else training.nll[-1]
+
+    @cached_property
+    def full_seconds(self) -> float:
+        """Mean CPU seconds of a full training."""
+        return mean_seconds(self.table, self.band.name)

@@ -1,0 +1,159 @@
+"""Means over runs with intervals that cover another draw of runs and of architectures.
+
+Runs over one pool differ by chance alone; a benchmark's architectures are a sample too. So the same runs are done
+over smaller pools, each a bootstrap sample of the band's architectures (drawn with repeats, kept once), the same pools
+for all strategies. The variance between pools, beyond what the few runs over each of them explain, is what the choice of
+architectures contributes to the error of a mean; the variance of runs over their number is what chance contributes.
+
+Shapes: R runs over the whole band, P pools with K runs each, B budgets, D figures of one run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+NORMAL_95 = 1.96
+"""Standard errors to either side of a mean that make an interval of 95 %."""
+DRAWS = 2000
+"""Of curves and targets within their errors."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and its 95 % interval.
+
+    Attributes:
+        mean: The figure.
+        low: Lower end.
+        high: Upper end.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Reached:
+    """The compute at which a quality is reached, in FTE, and its 95 % interval.
+
+    Attributes:
+        value: None if it is not reached within the largest budget. So too for the ends.
+        low: Lower end.
+        high: Upper end.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+
+def error_covariance(runs: Floats, pools: Floats) -> Floats:
+    """The covariance of the error of the mean over runs, of shape [D, D].
+
+    It is that of a random-effects model: between-pool covariance by analysis of variance (negative parts are none),
+    plus covariance of runs over R.
+
+    Args:
+        runs: Figures of the runs over the whole band, of shape [R, D].
+        pools: Figures of the runs over the resampled pools, of shape [P, K, D].
+    """
+    count, repeats, size = pools.shape
+    chance = _covariance(runs)
+    within = chance  # with one run a pool, what is known of chance is what the whole band shows
+    if repeats > 1:
+        within = np.mean([_covariance(pool) for pool in pools], axis=0)
+    between = _covariance(pools.mean(axis=1)) - within / repeats if count > 1 else np.zeros((size, size))
+    values, vectors = np.linalg.eigh(between)
+    between = (vectors * np.maximum(values, 0.0)) @ vectors.T
+    covariance: Floats = between + chance / len(runs)
+    return covariance
+
+
+def estimate(runs: Floats, pools: Floats) -> Estimate:
+    """The mean over runs with an interval of 1.96 standard errors to either side.
+
+    Args:
+        runs: A figure of each run over the whole band, of shape [R].
+        pools: The same of the runs over the resampled pools, of shape [P, K].
+    """
+    center = float(runs.mean())
+    error = math.sqrt(error_covariance(runs[:, None], pools[:, :, None])[0, 0])
+    return Estimate(center, center - NORMAL_95 * error, center + NORMAL_95 * error)
+
+
+def first_reached(curve: Sequence[float] | Floats, budgets: Sequence[float], target: float) -> float:
+    """Where a curve first falls to a target, interpolated linearly in log2 of the budget; infinity if nowhere.
+
+    Args:
+        curve: Less is better; a value for each budget.
+        budgets: Ascending.
+        target: What is to be reached.
+    """
+    for index, (value, budget) in enumerate(zip(curve, budgets, strict=True)):
+        if value <= target:
+            if index == 0:
+                return float(budget)
+            before = curve[index - 1]
+            share = (before - target) / (before - value)
+            low, high = math.log2(budgets[index - 1]), math.log2(budget)
+            return float(2 ** (low + share * (high - low)))
+    return math.inf
+
+
+def reached(runs: Floats, pools: Floats, budgets: Sequence[float], seed: int = 0) -> Reached:
+    """The compute at which the mean quality falls to a target, which has a mean and an error itself.
+
+    The interval is that of the same reading of curves and targets drawn from a normal distribution with the covariance
+    of their errors.
+
+    Args:
+        runs: Quality by budget of each run over the whole band and, last, the target paired with it: [R, B + 1].
+            Less is better.
+        pools: The same of the runs over the resampled pools, of shape [P, K, B + 1].
+        budgets: In FTE, ascending.
+        seed: Of the draws.
+    """
+    means = runs.mean(axis=0)
+    draws = np.random.default_rng(seed).multivariate_normal(
+        means, error_covariance(runs, pools), size=DRAWS, check_valid="ignore"
+    )
+    found = np.sort([first_reached(draw[:-1], budgets, draw[-1]) for draw in draws])
+    low, high = found[round(0.025 * (DRAWS - 1))], found[round(0.975 * (DRAWS - 1))]
+    value = first_reached(means[:-1], budgets, means[-1])
+    return Reached(_finite(value), _finite(low), _finite(high))
+
+
+def area(curves: Floats, budgets: Sequence[float]) -> Floats:
+    """The area under curves of shape [..., budgets] over log2 of the budget, by the trapezoidal rule."""
+    octaves = np.diff(np.log2(np.asarray(budgets, dtype=float)))
+    found: Floats = ((curves[..., 1:] + curves[..., :-1]) / 2) @ octaves
+    return found
+
+
+def _covariance(samples: Floats) -> Floats:
+    """Of shape [D, D], from samples of shape [n, D]; zero if there is one sample only."""
+    size = samples.shape[1]
+    if len(samples) < 2:
+        return np.zeros((size, size))
+    return np.asarray(np.cov(samples, rowvar=False), dtype=np.float64).reshape(size, size)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

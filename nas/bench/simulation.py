@@ -1,0 +1,236 @@
+"""Runs of a strategy over a pool: the real search, with a replayed table in the place of a GPU.
+
+A simulation is handed tables without truth (`Table.visible`) and returns which architecture would have been delivered
+at every budget. How good those are is not its business, and it could not find out.
+
+Compute is counted in FTE, full-training equivalents: epochs over the epochs of a full training, plus the seconds of
+training-free proxies over the mean seconds of a full training in the band.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import mean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.bench.pool import Pool
+from nas.bench.stand_ins import NoFolder, NoStudy, SimulatedQuestion
+from nas.config import SearchConfig
+from nas.engine import Search
+from results.schema import Role, State
+from runners.base import DataSpec, Decision, Evaluation, Job, Outcome
+from runners.tabular import Replay, Table
+from search_space.space import Limits
+
+NOTHING = -1
+"""What was delivered before anything could be."""
+LONGEST_STEP = 1.0
+"""FTE between two looks at a search, at most: one training."""
+STOPPED_EARLY = frozenset({State.PAUSED, State.PRUNED})
+"""States of trials that stand stopped before their end."""
+_CLOSE = 1e-9
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A strategy that takes part.
+
+    Attributes:
+        name: Its name.
+        settings: Settings of its searches; see `nas.config.SearchConfig`.
+        anytime: Whether what it does first is independent of its budget, so that one run tells of all smaller ones.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    anytime: bool = True
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """Some runs of one strategy over one pool.
+
+    Attributes:
+        arm: The strategy.
+        table: Name of the table.
+        band: Name of the band.
+        members: The pool: places in the band.
+        runs: Numbers of the runs; a run's number is the seed of its search.
+        budgets: In FTE, ascending.
+        single_seed: Whether a search sees one of the search seeds only: run r sees the r-th, in a circle. Otherwise it
+            sees all of them, beginning with that one.
+    """
+
+    arm: Arm
+    table: str
+    band: str
+    members: tuple[int, ...]
+    runs: range
+    budgets: tuple[float, ...]
+    single_seed: bool = False
+
+    def seeds(self, run: int, search_seeds: Sequence[int]) -> tuple[int, ...]:
+        """The seeds of the table that a run sees, in order."""
+        turn = run % len(search_seeds)
+        return (search_seeds[turn],) if self.single_seed else (*search_seeds[turn:], *search_seeds[:turn])
+
+
+@dataclass(frozen=True)
+class Records:
+    """What runs came to; R runs, B budgets, N architectures of the band.
+
+    Attributes:
+        chosen: [R, B] place in the band of what would be delivered; NOTHING for nothing.
+        fte: [R, B] FTE spent by then.
+        seconds: [R, B] CPU seconds spent by then.
+        started: [R, B, N] which architectures had been started.
+        stopped: [R, B, N] which of them stood stopped early.
+    """
+
+    chosen: NDArray[np.int16]
+    fte: NDArray[np.float32]
+    seconds: NDArray[np.float32]
+    started: NDArray[np.bool_]
+    stopped: NDArray[np.bool_]
+
+    @classmethod
+    def join(cls, parts: Sequence[Records]) -> Records:
+        """All runs of several records, in order."""
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__annotations__))
+
+
+class Simulator:
+    """Runs simulations over tables.
+
+    Args:
+        tables: The tables by name, without truth.
+    """
+
+    def __init__(self, tables: Mapping[str, Table]) -> None:
+        self._tables = tables
+        self._pools: dict[tuple[str, str, tuple[int, ...]], Pool] = {}
+
+    def run(self, simulation: Simulation) -> Records:
+        """Do all runs of a simulation."""
+        table = self._tables[simulation.table]
+        band = table.band(simulation.band)
+        key = simulation.table, simulation.band, simulation.members
+        if key not in self._pools:
+            self._pools[key] = Pool(table.space, [band[place] for place in simulation.members])
+        pool = self._pools[key]
+        search_seeds = table.definition.search_seeds
+        full_seconds = mean_seconds(table, simulation.band)
+        budgets = simulation.budgets
+        snapshots = []
+        for run in simulation.runs:
+            replay = Replay(table, simulation.seeds(run, search_seeds), first=run)
+            for portion in [budgets] if simulation.arm.anytime else [(budget,) for budget in budgets]:
+                simulated = _Run(simulation.arm, pool.fresh(), replay, run, portion, full_seconds)
+                snapshots += simulated.snapshots()
+        return _records(snapshots, len(budgets), simulation.members, len(band))
+
+
+def mean_seconds(table: Table, band: str) -> float:
+    """Mean CPU seconds of a full training in a band, over the search seeds."""
+    names = {entry.architecture.hash for entry in table.band(band)}
+    return mean(
+        training.seconds
+        for (name, seed), training in table.trainings.items()
+        if name in names and seed in table.definition.search_seeds and training.cause is None
+    )
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """A search at some moment; architectures by their places in the pool."""
+
+    chosen: int = NOTHING
+    fte: float = 0.0
+    seconds: float = 0.0
+    started: tuple[int, ...] = ()
+    stopped: tuple[int, ...] = ()
+
+
+class _Run:
+    """One search, looked at whenever it may be about to exceed one of its budgets."""
+
+    def __init__(
+        self, arm: Arm, pool: Pool, replay: Replay, seed: int, budgets: Sequence[float], full_seconds: float
+    ) -> None:
+        self.pool, self.replay, self.budgets, self.full_seconds = pool, replay, budgets, full_seconds
+        config = SearchConfig.make(
+            **arm.settings, seed=seed, budget=len(pool.members), max_fte=budgets[-1], runner="inline"
+        )
+        data, recipe = DataSpec(replay.table.definition.data), replay.table.recipe
+        question = SimulatedQuestion(pool, Limits(), data, recipe, config)
+        self.search = Search(question, NoStudy(pool), NoFolder())
+        self.full_epochs = recipe.epochs
+        self.epochs, self.epoch_seconds, self.proxy_seconds = 0, 0.0, 0.0
+
+    @property
+    def fte(self) -> float:
+        """FTE spent so far."""
+        return self.epochs / self.full_epochs + self.proxy_seconds / self.full_seconds
+
+    def snapshots(self) -> list[_Snapshot]:
+        """What stood at each budget: at the last moment when no more than it had been spent."""
+        found: list[_Snapshot] = []
+        last = _Snapshot()
+        while len(found) < len(self.budgets) and (job := self.search.ask()) is not None and job.task != "test":
+            self._execute(job)
+            while len(found) < len(self.budgets) and self.fte > self.budgets[len(found)] + _CLOSE:
+                found.append(last)
+            if len(found) < len(self.budgets) and self.fte + LONGEST_STEP + _CLOSE >= self.budgets[len(found)]:
+                last = self._look()
+        return found + [self._look()] * (len(self.budgets) - len(found))
+
+    def _execute(self, job: Job) -> None:
+        evaluation = Evaluation(job, self.replay)
+        outcome: Outcome | None = None
+        while outcome is None:
+            epochs, outcome = evaluation.advance()
+            self.epochs += len(epochs)
+            self.epoch_seconds += sum(epoch.seconds for epoch in epochs)
+            decision = self.search.report(job.key, epochs) if epochs else Decision.CONTINUE
+            if outcome is None and decision is Decision.STOP:
+                outcome = evaluation.stop()
+        if job.task == "score":  # replaying them took no time
+            outcome = replace(
+                outcome, seconds=sum(score.seconds for one in outcome.measured.scores for score in one.values())
+            )
+            self.proxy_seconds += outcome.seconds
+        self.search.tell(job.key, outcome)
+
+    def _look(self) -> _Snapshot:
+        chosen = self.search.choice()
+        trials = self.search.of(Role.TRIAL)
+        return _Snapshot(
+            NOTHING if chosen is None else self.pool.index(chosen),
+            self.fte,
+            self.epoch_seconds + self.proxy_seconds,
+            tuple(self.pool.index(trial.architecture) for trial in trials),
+            tuple(self.pool.index(trial.architecture) for trial in trials if trial.state in STOPPED_EARLY),
+        )
+
+
+def _records(snapshots: Sequence[_Snapshot], budgets: int, members: Sequence[int], size: int) -> Records:
+    """Snapshots, budget by budget and run by run, with places in a band of this size."""
+    place = [*members, NOTHING]  # so that NOTHING, the last, stays what it is
+
+    def where(attribute: str) -> NDArray[np.bool_]:
+        marks = np.zeros((len(snapshots), size), dtype=bool)
+        for mark, snapshot in zip(marks, snapshots, strict=True):
+            mark[[place[index] for index in getattr(snapshot, attribute)]] = True
+        return marks.reshape(-1, budgets, size)
+
+    return Records(
+        np.array([place[snapshot.chosen] for snapshot in snapshots], dtype=np.int16).reshape(-1, budgets),
+        np.array([snapshot.fte for snapshot in snapshots], dtype=np.float32).reshape(-1, budgets),
+        np.array([snapshot.seconds for snapshot in snapshots], dtype=np.float32).reshape(-1, budgets),
+        where("started"),
+        where("stopped"),
+    )

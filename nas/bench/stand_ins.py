@@ -1,0 +1,106 @@
+"""A study and a folder that keep nothing on disk, for simulations that take milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nas.bench.pool import Pool
+from nas.run_folder import RunFolder
+from nas.study import Question
+from results.records import Ending, EpochRecord, Facts, NewEvaluation
+from results.schema import Epoch, Evaluation, Finalist, Role, State
+from results.scores import Scores
+from results.store import Store, StudyStore
+from search_space.architecture import Architecture
+from search_space.space import Axis
+
+
+class SimulatedQuestion(Question):
+    """A question about images that nobody looks at, so that the data set need not be there."""
+
+    @property
+    def scoring_context(self) -> str:
+        return "simulation"
+
+
+class NoStore(Store):
+    """A database that forgets everything."""
+
+    def __init__(self) -> None:
+        pass
+
+    def scores(self, context: str, hashes: Iterable[str]) -> dict[str, dict[str, tuple[float | None, float]]]:
+        return {}
+
+    def put_scores(self, context: str, scores: Mapping[Architecture, Scores]) -> None:
+        pass
+
+
+class NoStudy(StudyStore):
+    """A study that begins empty and forgets everything but its finalists: a search in one piece remembers the rest.
+
+    Args:
+        pool: Where architectures come from; whatever is started is taken from it.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self.store = NoStore()
+        self._pool = pool
+        self._finalists: dict[int, Finalist] = {}
+
+    @property
+    def name(self) -> str:
+        return "simulation"
+
+    def evaluations(self, role: Role | None = None) -> list[Evaluation]:
+        return []
+
+    def curves(self, role: Role = Role.TRIAL) -> dict[str, list[Epoch]]:
+        return {}
+
+    def seconds_per_epoch(self) -> float:
+        return 0.0
+
+    def finalists(self) -> list[Finalist]:
+        return sorted(self._finalists.values(), key=lambda row: (row.rank is None, row.rank, row.number))
+
+    def start(self, new: NewEvaluation, axes: Mapping[str, Axis]) -> None:
+        if new.role == Role.TRIAL:
+            self._pool.take(new.architecture)
+
+    def set_pending(
+        self, key: str, state: State, *, seconds: float = 0.0, died: bool = False, facts: Facts | None = None
+    ) -> None:
+        pass
+
+    def add_repeated(self, key: str, epochs: int) -> None:
+        pass
+
+    def add_epochs(self, key: str, epochs: Sequence[EpochRecord], quality: Mapping[int, float]) -> None:
+        pass
+
+    def finish(self, key: str, ending: Ending) -> None:
+        pass
+
+    def put_finalist(self, number: int, architecture: Architecture, seeds: int, **figures: Any) -> None:
+        row = self._finalists.setdefault(number, Finalist(number=number))
+        for name, value in {"seeds": seeds, **figures}.items():
+            setattr(row, name, value)
+
+
+class NoFolder(RunFolder):
+    """A folder without files: nothing is trained, so there are no weights and no checkpoints."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("nowhere"), "simulation")
+
+    def make(self) -> None:
+        pass
+
+    def discard(self, key: str) -> None:
+        pass
+
+    def sweep(self, needed: object) -> None:
+        pass

@@ -1,0 +1,135 @@
+"""`nas bench`."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nas.commands.tables import Notes
+from search_space.errors import ConfigError, DataError, allowed
+
+if TYPE_CHECKING:
+    from nas.bench.contest import Contest
+
+
+@click.command("bench", short_help="Compare search strategies over tables of trainings.")
+@click.option("--table", "folders", multiple=True, metavar="DIR", help="A tabular benchmark [those of this project].")
+@click.option("--runs", default=500, show_default=True, type=click.IntRange(2), help="Runs of every strategy.")
+@click.option("--strategies", metavar="A,B,...", help="Only these, beside random search [all].")
+@click.option("--bands", metavar="A,B,...", help="Only these bands [all].")
+@click.option("--design", is_flag=True, help="Leave truth seeds and held-out bands alone; judge by a search seed.")
+@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Processes [a core each].")
+@click.option(
+    "--cache", type=click.Path(path_type=Path), metavar="DIR", help="Where to keep results [~/.cache/nas/bench]."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.svg", help="Draw a picture, too.")
+def command(
+    folders: Sequence[str],
+    runs: int,
+    strategies: str | None,
+    bands: str | None,
+    design: bool,
+    jobs: int | None,
+    cache: Path | None,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    r"""Compare search strategies, hundreds of runs each, over tables of trainings that have been done already.
+
+    \b
+    nas bench --table benchmarks/tables/digits
+    nas bench --strategies auto,tpe --runs 100 --design --out design.svg
+
+    Searches see validation curves of the table's search seeds. What they would deliver is judged by the mean test NLL
+    of other seeds, at 1 to 128 times the compute of one training. Nothing is trained. Ctrl-C loses nothing: the same
+    command goes on.
+    """
+    from nas.bench.arms import arms
+    from nas.bench.comparison import compare
+    from nas.bench.contest import Scale
+    from nas.bench.picture import check_format, draw
+    from nas.bench.text import render
+
+    if out is not None:
+        check_format(out)
+    chosen = arms(_names(strategies))
+    contests = _contests([Path(folder) for folder in folders] or committed_tables(), _names(bands), design=design)
+    with Notes() as notes:
+        comparison = compare(
+            contests,
+            chosen,
+            Scale(runs),
+            jobs=jobs or os.cpu_count() or 1,
+            cache_folder=cache or Path.home() / ".cache" / "nas" / "bench",
+            on_progress=_Progress(notes),
+        )
+    if out is not None:
+        draw(comparison, out)
+    click.echo(json.dumps(comparison.to_dict(), indent=2) if as_json else render(comparison))
+
+
+def committed_tables() -> list[Path]:
+    """The tables that come with the source of this project.
+
+    Raises:
+        DataError: If this is an installation without them.
+    """
+    folder = Path(__file__).parents[2] / "benchmarks" / "tables"
+    found = sorted(path.parent for path in folder.glob("*/definition.yaml"))
+    if not found:
+        raise DataError(f"there are no tables in {folder}; name one with --table DIR")
+    return found
+
+
+def _contests(folders: Sequence[Path], names: Sequence[str], *, design: bool) -> list[Contest]:
+    from nas.bench.contest import Contest
+    from runners.tabular import Table
+
+    tables = [Table(folder) for folder in folders]
+    known = dict.fromkeys(band.name for table in tables for band in table.definition.bands)
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"--bands names {name!r}; {allowed(name, known)}")
+    if len({table.name for table in tables}) < len(tables):
+        raise ConfigError(
+            f"two tables have one name: {', '.join(map(str, folders))}; the folders' names tell them apart"
+        )
+    chosen = [
+        Contest(table, band, design=design)
+        for table in tables
+        for band in table.definition.bands
+        if (not names or band.name in names) and not (design and band.held_out)
+    ]
+    if not chosen:
+        raise ConfigError("no band is left: held-out bands take no part in a design contest")
+    return chosen
+
+
+def _names(text: str | None) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()] if text else []
+
+
+class _Progress:
+    """A line on stderr with the time left."""
+
+    def __init__(self, notes: Notes) -> None:
+        self._notes, self._started = notes, time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        if not done:
+            return
+        left = (time.monotonic() - self._started) / done * (total - done)
+        self._notes(f"{done} of {total} simulations, {_duration(left)} left")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

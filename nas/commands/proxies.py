@@ -1,0 +1,131 @@
+"""`nas proxies`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from search_space.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from runners.tabular import Table
+
+COMMITTED = Path(__file__).parents[2] / "benchmarks" / "tables"
+
+
+@click.command("proxies", short_help="Show how well training-free proxies rank architectures.")
+@click.option("--table", "folders", multiple=True, metavar="DIR", help="A tabular benchmark; repeatable [all shipped].")
+@click.option("--data", metavar="NAME", help="Only tables of this data set.")
+@click.option("--seeds", metavar="N,N", help="Judge by the validation NLL of these search seeds, not by the truth.")
+@click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
+def command(folders: tuple[str, ...], data: str | None, seeds: str | None, as_json: bool) -> None:
+    """Show how well training-free proxies rank the architectures of tabular benchmarks, and what they cost.
+
+    \b
+    nas proxies                                    every table of a checkout
+    nas proxies --table benchmarks/tables/digits   this one
+    nas proxies --seeds 0,1                        without a look at the truth
+
+    The figures are Kendall's tau-b with 95 % bootstrap intervals: 1 for the same ranking, 0 for none. Architectures are
+    compared with those of their own size band only, except in the band "any".
+    """  # noqa: D301 - click wants the character, which ends paragraphs
+    from nas.proxy_report import report
+
+    chosen = _parse_seeds(seeds)
+    records = [report(table, chosen) for table in _tables(folders, data)]
+    if as_json:
+        click.echo(json.dumps(records, indent=2))
+        return
+    click.echo("\n\n".join("\n".join(_lines(record)) for record in records))
+
+
+def _parse_seeds(text: str | None) -> tuple[int, ...]:
+    if text is None:
+        return ()
+    try:
+        return tuple(dict.fromkeys(int(seed) for seed in text.split(",")))
+    except ValueError:
+        raise ConfigError(f"--seeds is {text!r}; allowed: search seeds such as 0,1") from None
+
+
+def _tables(folders: Sequence[str], data: str | None) -> list[Table]:
+    from runners.tabular import Table
+    from search_space.errors import allowed
+
+    paths = [Path(folder) for folder in folders] or sorted(path.parent for path in COMMITTED.glob("*/definition.yaml"))
+    if not paths:
+        raise DataError(f"there are no tables in {COMMITTED}; name one with --table DIR")
+    tables = [Table(path) for path in paths]
+    if data is None:
+        return tables
+    found = [table for table in tables if table.definition.data == data]
+    if not found:
+        raise DataError(
+            f"no table is about the data set {data!r}; {allowed(data, {table.definition.data for table in tables})}"
+        )
+    return found
+
+
+# As text.
+
+
+def _lines(record: Mapping[str, Any]) -> Iterator[str]:
+    from nas.commands.tables import wrapped
+
+    yield from wrapped(f"rank correlation with the {record['judged_by']}", f"{record['table']}: ")
+    if not record["is_truth"]:
+        yield from wrapped("validation figures stand in for the truth, which stays unseen", "  note: ")
+    if record["held_out"]:
+        yield from wrapped(f"held out until the truth is looked at: {', '.join(record['held_out'])}", "  bands: ")
+    if record["ranked"] < record["architectures"]:
+        yield f"  {record['ranked']} of {record['architectures']} architectures are trained with all of these seeds"
+    for proxy in record["proxies"]:
+        if proxy["without_a_value"]:
+            yield f"  {proxy['name']} has no value for {proxy['without_a_value']} of {proxy['scored']} architectures"
+    yield from _blocks(record, [n for n, group in enumerate(record["groups"]) if group["kind"] != "family"], cost=True)
+    yield ""
+    yield "  by the token mixer of most blocks, size-matched"
+    yield from _blocks(record, [n for n, group in enumerate(record["groups"]) if group["kind"] == "family"])
+
+
+def _blocks(record: Mapping[str, Any], places: Sequence[int], cost: bool = False) -> Iterator[str]:
+    """Tables of some groups as columns, as many as the terminal has room for."""
+    from nas.commands.tables import GAP, columns, table
+
+    groups, proxies = record["groups"], record["proxies"]
+    names = ["", "n", "test-retest", *(proxy["name"] for proxy in proxies)]
+    shown = [_column(groups[place], [proxy["taus"][place] for proxy in proxies]) for place in places]
+    if cost:
+        shown.append(["FTE, %", "", "100", *(_percent(proxy["fte"]) for proxy in proxies)])
+    room, block = columns() - max(map(len, names)), list[list[str]]()
+    for index, column in enumerate(shown):
+        block.append(column)
+        following = shown[index + 1 : index + 2]
+        if not following or sum(max(map(len, one)) + GAP for one in [*block, *following]) > room:
+            yield ""
+            yield from table(list(zip(names, *block, strict=True)))
+            block = []
+
+
+def _column(group: Mapping[str, Any], taus: Sequence[Mapping[str, Any]]) -> list[str]:
+    most = max((tau["n"] for tau in taus), default=0)
+    return [group["name"], str(most), _cell(group["retest"]), *map(_cell, taus)]
+
+
+def _cell(tau: Mapping[str, Any] | None) -> str:
+    """A tau and its interval: ``.31 [ .22  .40]``."""
+    if tau is None or tau["tau"] is None:
+        return "-"
+    return f"{_short(tau['tau'])} [{_short(tau['low'])} {_short(tau['high'])}]"
+
+
+def _percent(share: float) -> str:
+    return "<.01" if share < 1e-4 else f"{100 * share:.2g}"
+
+
+def _short(tau: float) -> str:
+    return f"{tau:.2f}".replace("0.", ".").replace("-.00", ".00").rjust(4)

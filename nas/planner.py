@@ -1,0 +1,274 @@
+"""What a search does next, while it has trials left: start one, let one go on, or wait.
+
+    families    hand-designed architectures first
+    startup     random ones, until there are enough for a model
+    sampler     what the sampler proposed and the ranker put first
+    local       neighbours of the best ones, put first by the ranker
+
+Trials wait at the pruner's rungs; whoever it lets through goes on before anything new is started.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from nas.judge import Judge
+from nas.proposer import Known, Proposer
+from nas.pruners import make_pruner
+from nas.shortlist import Candidate, Shortlist
+from nas.strategies import PROXY_NAMES
+from nas.study import Question
+from nas.trial import Trial
+from results.schema import State
+from search_space.architecture import Architecture
+from search_space.families import family_points
+
+STARTUP = 12
+"""Random starts before a model chooses, those of the hand-designed families included."""
+EXPLORE = 4
+"""Every so manieth start is random all the same: the model may be wrong where it has not looked."""
+CENTRES = 3
+"""How many of the best architectures local search starts from."""
+STEPS = 4
+"""Neighbours of each of them that become candidates at a time."""
+FAMILIES_SHARE = 1 / 8
+"""Families are trained in full, whatever a rung says, where that takes no larger share of the compute."""
+FIRST_GUESS = 1 / 4
+"""Share of the trials that a pruner lets go on, about."""
+SCORED_AT_ONCE = 32
+"""Candidates scored by proxies in one job."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Train a new architecture.
+
+    Attributes:
+        architecture: It.
+        stage: Which part of the strategy it comes from.
+        origin: ``family:vit``, or the name of the sampler.
+    """
+
+    architecture: Architecture
+    stage: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class GoOn:
+    """Let a waiting trial go on."""
+
+    trial: Trial
+
+
+@dataclass(frozen=True)
+class ScoreBatch:
+    """Score architectures by proxies."""
+
+    architectures: tuple[Architecture, ...]
+
+
+Move = Start | GoOn | ScoreBatch
+
+
+class Planner:
+    """Plans the trials of a search.
+
+    Args:
+        question: What is searched for.
+        trials: All trials, in order; grows while the search goes on.
+        scores: Values of proxies by architecture hash; grows too.
+        seed: Of all random choices.
+
+    Attributes:
+        proxies: What candidates are scored by.
+        exhausted: Whether the space has no more architectures to offer.
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        trials: Sequence[Trial],
+        scores: Mapping[str, Mapping[str, float | None]],
+        seed: int,
+    ) -> None:
+        config, parts = question.config, question.config.parts
+        self._question, self._trials, self._parts, self._scores = question, trials, parts, scores
+        self._pruner = make_pruner(parts.pruner, question.recipe.epochs)
+        self._rng = random.Random(seed)
+        self._proposer = Proposer(
+            question.space,
+            question.limits,
+            parts.sampler,
+            [objective.direction for objective in config.objectives],
+            seed=seed,
+        )
+        self.judge = Judge(
+            question.space,
+            question.limits,
+            config.objectives,
+            trials,
+            scores=scores,
+            proxies=parts.proxies,
+            modelled=parts.ranker == "model",
+            seed=seed,
+        )
+        self._shortlist = Shortlist(self._proposer.draw)
+        self._families = deque[tuple[str, Architecture]]()
+        if parts.families:
+            self._families.extend(family_points(question.space, question.limits).items())
+        self._families_in_full = len(self._families) <= FAMILIES_SHARE * self._expected_fte()
+        self.proxies = (parts.ranker,) if parts.ranker in PROXY_NAMES else parts.proxies
+        self.exhausted = False
+
+    # What happened.
+
+    def entered(self, trial: Trial) -> None:
+        """Take note of a trial that this planner did not start."""
+        self._proposer.enter(trial.architecture)
+
+    def learn(self, trial: Trial, known: Known) -> None:
+        """Take in what became of a trial; a waiting one counts as pruned until it goes on."""
+        self._proposer.learn(trial.architecture, known)
+
+    # What is next.
+
+    def next(self, can_start: Callable[[float], bool], can_go_on: Callable[[Trial], bool]) -> Move | None:
+        """The next move, None if there is none now.
+
+        Args:
+            can_start: Whether there is compute left for a new trial that needs so many FTE before it can be decided on,
+                and for what may follow from it.
+            can_go_on: The same for a waiting trial.
+        """
+        trial = next((trial for trial in self._ready() if can_go_on(trial)), None)
+        if trial is not None:
+            return GoOn(trial)
+        if self.exhausted or not can_start(self._share_until_decided()):
+            return None
+        while self._families:
+            name, architecture = self._families.popleft()
+            if all(trial.architecture != architecture for trial in self._trials):
+                self._proposer.enter(architecture)
+                return Start(architecture, "families", f"family:{name}")
+        return self._proposal()
+
+    def last_chance(self, can_go_on: Callable[[Trial], bool]) -> GoOn | None:
+        """Nothing new can be started: the best waiting trial that there is compute for, whatever the pruner says."""
+        for rung in reversed(self._pruner.all_rungs):
+            waiting = [trial for trial in self._waiting_at(rung) if can_go_on(trial)]
+            if waiting:
+                merits = self.judge.at_rung(waiting, rung)
+                return GoOn(waiting[merits.index(min(merits))])
+        return None
+
+    def rungs(self, trial: Trial) -> tuple[int, ...]:
+        """Where a trial has to wait."""
+        if trial.stage == "families" and self._families_in_full:
+            return ()
+        return self._pruner.rungs(trial.number)
+
+    def goes_on(self, trial: Trial) -> bool:
+        """Whether a trial that has just reached a rung goes on at once."""
+        return any(ready is trial for ready in self._ready())
+
+    def _ready(self) -> Iterator[Trial]:
+        """Waiting trials that the pruner lets through now, the furthest and best first."""
+        for rung in reversed(self._pruner.all_rungs):
+            reached = [trial for trial in self._trials if rung in trial.losses and rung in self.rungs(trial)]
+            passed = [rung in trial.passed or trial.state == State.FAILED for trial in reached]
+            if not self._pruner.going_on([0.0] * len(reached), passed):
+                continue  # nobody would be let through even if all were equally good
+            merits = self.judge.at_rung(reached, rung)
+            for index in self._pruner.going_on(merits, passed):
+                yield reached[index]
+
+    def _waiting_at(self, rung: int) -> list[Trial]:
+        return [trial for trial in self._trials if trial.state == State.PAUSED and trial.epoch == rung]
+
+    def _share_until_decided(self) -> float:
+        """FTE that a new trial needs until its first rung."""
+        epochs = self._question.recipe.epochs
+        return min([*self._pruner.rungs(len(self._trials)), epochs]) / epochs
+
+    def _expected_fte(self) -> float:
+        """About as much compute as the trials may take."""
+        config = self._question.config
+        first = self._share_until_decided()
+        by_budget = config.budget * (first + (1 - first) * FIRST_GUESS if first < 1 else 1.0)
+        return by_budget if config.max_fte is None else min(by_budget, config.max_fte)
+
+    # Proposals.
+
+    def _proposal(self) -> Move | None:
+        parts = self._parts
+        if parts.ranker == "none":
+            return self._start(self._proposer.propose(), "sampler")
+        self._shortlist.fill()
+        if parts.ranker == "model":
+            number = len(self._trials)
+            if number < STARTUP or number % EXPLORE == 0 or not self.judge.knows:
+                return self._at_random("startup" if number < STARTUP else "explore")
+            self._shortlist.refresh(self._nearby() if parts.local else (), self.judge.rank)
+            ranked = self.judge.rank(self._shortlist.candidates())
+            return self._score_first(ranked) or self._take(ranked)
+        return self._by_proxy(parts.ranker)
+
+    def _score_first(self, ranked: Sequence[Candidate]) -> ScoreBatch | None:
+        """The most promising candidates and the trials, where proxies are to be had and many of them lack theirs."""
+        if not self.proxies:
+            return None
+        wanted = [
+            *(trial.architecture for trial in self._trials),
+            *(item.architecture for item in ranked[:SCORED_AT_ONCE]),
+        ]
+        unscored = [architecture for architecture in wanted if architecture.hash not in self._scores]
+        return ScoreBatch(tuple(unscored[:SCORED_AT_ONCE])) if len(unscored) > SCORED_AT_ONCE // 4 else None
+
+    def _at_random(self, stage: str) -> Start | None:
+        candidates = [item for item in self._shortlist.candidates() if item.stage == "sampler"]
+        if not candidates:
+            candidates = self._shortlist.candidates()
+        return self._take([self._rng.choice(candidates)] if candidates else [], stage)
+
+    def _nearby(self) -> Iterator[Architecture]:
+        """Some neighbours of the best architectures that have not been trained."""
+        space, limits = self._question.space, self._question.limits
+        tried = {trial.architecture.hash for trial in self._trials}
+        for centre in self.judge.best(self._trials, CENTRES):
+            for _ in range(STEPS):
+                neighbour = space.mutate(centre.architecture, self._rng, limits)
+                if neighbour.hash not in tried:
+                    yield neighbour
+
+    def _take(self, ranked: Sequence[Candidate], stage: str | None = None) -> Start | None:
+        if not ranked:
+            self.exhausted = True
+            return None
+        self._shortlist.take(ranked[0])
+        self._proposer.enter(ranked[0].architecture)
+        return Start(ranked[0].architecture, stage or ranked[0].stage, self._parts.sampler)
+
+    def _start(self, architecture: Architecture | None, stage: str) -> Start | None:
+        if architecture is None:
+            self.exhausted = True
+            return None
+        return Start(architecture, stage, self._parts.sampler)
+
+    def _by_proxy(self, name: str) -> Move | None:
+        """The candidate with the highest value of a proxy; those without one are scored first."""
+        candidates = self._shortlist.candidates()
+        unscored = [
+            item.architecture for item in candidates if name not in self._scores.get(item.architecture.hash, {})
+        ]
+        if unscored:
+            return ScoreBatch(tuple(unscored[:SCORED_AT_ONCE]))
+
+        def value(candidate: Candidate) -> float:
+            found = self._scores[candidate.architecture.hash][name]
+            return float("-inf") if found is None else found
+
+        return self._take(sorted(candidates, key=value, reverse=True))
