@@ -6,7 +6,6 @@ python -m benchmarks.table [digits | fashion_mnist] [--seeds 0,1] [--gpus-per-tr
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import sys
 import tempfile
@@ -89,7 +88,7 @@ class Missing:
             (entry.architecture, seed)
             for seed in seeds
             for entry in table.entries.values()
-            if (entry.architecture.hash, seed) not in table.trainings
+            if seed in table.definition.seeds(entry.band) and (entry.architecture.hash, seed) not in table.trainings
         )
         self.total, self.finished, self.started = len(self.todo), 0, time.monotonic()
         self.trained: dict[str, Training] = {}
@@ -165,10 +164,14 @@ def build(folder: Path, seeds: Sequence[int] | None = None, gpus_per_trial: floa
     (folder / "trainings.jsonl").touch()
     prepare(DataSpec(table.definition.data))
     with tempfile.TemporaryDirectory() as scratch:
-        source = Missing(table, seeds or table.definition.seeds, Path(scratch))
+        source = Missing(table, seeds or _all_seeds(table.definition), Path(scratch))
         if not source.done:
             RayTuneRunner(folder=Path(scratch) / "ray", gpus_per_trial=gpus_per_trial).run(source, train_on_cpu_time)
     _sort(folder)
+
+
+def _all_seeds(definition: Definition) -> list[int]:
+    return sorted({seed for band in definition.bands for seed in definition.seeds(band.name)})
 
 
 def _sort(folder: Path) -> None:
@@ -180,7 +183,7 @@ def _sort(folder: Path) -> None:
     order = sorted(range(len(lines)), key=lambda n: _place(list(table.trainings)[n], place))
     new = path.with_suffix(".new")
     new.write_text("".join(lines[n] for n in order), encoding="utf-8")
-    os.replace(new, path)
+    new.replace(path)
 
 
 def _place(key: tuple[str, int], place: dict[str, int]) -> tuple[int, int]:

@@ -58,6 +58,7 @@ class Search:
         trials: All evaluations by key, earlier runs included.
         searched: The trials among them, in order.
         planner: What decides about trials.
+        finalists: The trials that are trained again; None while that is open.
     """
 
     def __init__(
@@ -80,11 +81,13 @@ class Search:
         self._on_change = on_change
         self._axes = {axis.name: axis for axis in question.space.axes}
         self._queue: deque[Trial] = deque()
-        self._planned_finalists: list[Trial] | None = None
+        self.finalists: list[Trial] | None = None
         self._plan: deque[NewEvaluation] = deque()
         self._ahead: Move | NewEvaluation | None = (
             None  # what comes next, if somebody wanted to know whether anything does
         )
+        self._epochs_run = 0  # by trials and finalists, those that were lost and computed again included
+        self._scorings: list[Trial] = []
         self._scoring: dict[str, tuple[Architecture, ...]] = {}  # what is being scored by proxies, by key
         self._scores: dict[str, dict[str, float | None]] = {}
         self._load()
@@ -113,18 +116,10 @@ class Search:
 
         Proxies count by their seconds over those of a full training in this study. Tests train nothing.
         """
-        epochs, seconds = 0, 0.0
-        for trial in self.trials.values():
-            if trial.role == Role.PROXIES:
-                seconds += trial.seconds
-            elif trial.role != Role.TEST:
-                epochs += trial.epochs_run
-        if seconds:
-            per_epoch = [epoch.seconds for trial in self.searched for epoch in trial.epochs]
-            epochs_worth = seconds / fmean(per_epoch) if per_epoch and any(per_epoch) else 0.0
-        else:
-            epochs_worth = 0.0
-        return (epochs + epochs_worth) / self.question.recipe.epochs
+        seconds = sum(trial.seconds for trial in self._scorings)
+        per_epoch = [epoch.seconds for trial in self.searched for epoch in trial.epochs] if seconds else []
+        worth = seconds / fmean(per_epoch) if any(per_epoch) else 0.0
+        return (self._epochs_run + worth) / self.question.recipe.epochs
 
     @property
     def pending(self) -> list[Trial]:
@@ -156,7 +151,7 @@ class Search:
     @property
     def phase(self) -> str:
         """Which phase the study is in: trials, finalists or test."""
-        if self._planned_finalists is None:
+        if self.finalists is None:
             return "trials"
         return "test" if any(trial.role == Role.TEST for trial in self.pending) else "finalists"
 
@@ -201,7 +196,7 @@ class Search:
         if outcome.status == "stopped":
             self._pause(trial, seconds)
             return
-        if trial.role == Role.PROXIES and outcome.status == "complete":
+        if trial.role == Role.PROXIES:
             self._learn_scores(trial, outcome)
         state = State.COMPLETE if outcome.status == "complete" else State.FAILED
         message = outcome.message
@@ -243,9 +238,9 @@ class Search:
         return self._ahead
 
     def _decide_next(self) -> Move | NewEvaluation | None:
-        if not self._plan and self._planned_finalists is None:
+        if not self._plan and self.finalists is None:
             move = self.planner.next(self._can_start, self._can_go_on)
-            if move is None and not self._pending and self.config.max_fte is not None:
+            if move is None and not self._pending and (self.config.max_fte is not None or self.best is None):
                 move = self.planner.last_chance(self._can_go_on)
             if isinstance(move, ScoreBatch) and self._find_scores(move.architectures):
                 return self._decide_next()
@@ -257,6 +252,8 @@ class Search:
 
     def _can_start(self, until_decided: float) -> bool:
         """Whether there is budget for a new trial, and compute for it and for its going on where it is good."""
+        if self._scoring:  # what is best to start is known once its scores are there
+            return False
         return self.spent < self.config.budget and self._affordable(1.0)
 
     def _can_go_on(self, trial: Trial) -> bool:
@@ -277,12 +274,12 @@ class Search:
 
     def _plan_ahead(self) -> None:
         """The trials are over: plan finalists and, once those are over too, the test of the winner."""
-        if self._planned_finalists is None:
+        if self.finalists is None:
             self._prune_waiting()
-            self._planned_finalists = finalists.choose(self)
-            self._plan.extend(finalists.trainings(self, self._planned_finalists))
+            self.finalists = finalists.choose(self)
+            self._plan.extend(finalists.trainings(self, self.finalists))
         if not self._plan:
-            self._plan.extend(finalists.tests(self, self._planned_finalists))
+            self._plan.extend(finalists.tests(self, self.finalists))
         if not self._plan:
             finalists.record_test(self)
 
@@ -318,7 +315,7 @@ class Search:
         )
 
     def _new_scoring(self, move: ScoreBatch) -> NewEvaluation:
-        number = len(self.of(Role.PROXIES))
+        number = len(self._scorings)
         new = NewEvaluation(
             key=f"proxies-{number:04d}",
             role=Role.PROXIES,
@@ -336,10 +333,16 @@ class Search:
     def _run(self, new: NewEvaluation) -> Job:
         self.study.start(new, self._axes)
         trial = self.trials[new.key] = self._pending[new.key] = Trial(new, new.architecture)
-        if trial.role == Role.TRIAL:
-            self.searched.append(trial)
+        self._list(trial)
         self._on_change(self)
         return self._job(trial)
+
+    def _list(self, trial: Trial) -> None:
+        """Put an evaluation on the list of those of its kind."""
+        if trial.role == Role.TRIAL:
+            self.searched.append(trial)
+        elif trial.role == Role.PROXIES:
+            self._scorings.append(trial)
 
     def _run_again(self, trial: Trial) -> Job:
         trial.state = State.RUNNING
@@ -389,6 +392,7 @@ class Search:
         trial.state, trial.seconds, trial.unbilled = State.PAUSED, trial.seconds + seconds, 0.0
         self.study.set_pending(trial.key, State.PAUSED, seconds=seconds, facts=_facts(trial))
         self.finished_here += 1
+        self._broken_in_row = self._slow_in_row = 0
         del self._pending[trial.key]
         self.planner.learn(trial, self._known(trial))
         self._on_change(self)
@@ -407,6 +411,8 @@ class Search:
     def _learn_scores(self, trial: Trial, outcome: Outcome) -> None:
         """Keep what proxies say, for this study and for others on the same images."""
         batch = self._scoring.pop(trial.key)
+        if outcome.status != "complete":
+            return
         found = dict(zip(batch, outcome.measured.scores, strict=True))
         for architecture, scores in found.items():
             self._scores[architecture.hash] = {name: score.value for name, score in scores.items()}
@@ -427,6 +433,7 @@ class Search:
             trial.measured = epoch.measured or trial.measured
             trial.unbilled += epoch.seconds
             trial.epochs_run += 1
+            self._epochs_run += trial.role != Role.TEST
             if epoch.epoch > last:
                 records.append(EpochRecord(epoch.epoch, epoch.train_loss, epoch.nll, epoch.accuracy, epoch.seconds))
             else:
@@ -539,8 +546,8 @@ class Search:
                     EpochRecord(epoch.epoch, epoch.train_loss, epoch.nll, epoch.accuracy, epoch.seconds)
                 )
                 trial.losses[epoch.epoch] = self.loss(trial)
-            if trial.role == Role.TRIAL:
-                self.searched.append(trial)
+            self._epochs_run += trial.epochs_run * (trial.role != Role.TEST)
+            self._list(trial)
             self._take_up(trial)
         self._best.sort()
 

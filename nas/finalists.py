@@ -1,8 +1,8 @@
 """The end of a search: the best trials are trained again with several seeds, and the winner meets the test split.
 
 One training is a noisy measurement, and the best of many is the luckiest as much as the best (the winner's curse). So
-the winner is chosen among `finalists` architectures by their mean validation NLL over several seeds, and only its models
-are evaluated on the test split.
+the winner is chosen among `finalists` architectures by their mean validation NLL over several seeds, and only its
+models are evaluated on the test split.
 """
 
 from __future__ import annotations

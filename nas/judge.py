@@ -66,6 +66,7 @@ class Judge:
         self._reference: Array | None = None
         self._model: SpaceModel | None = None
         self._fitted = 0
+        self._labels: dict[str, tuple[Label, tuple[State, int]]] = {}
 
     @property
     def knows(self) -> bool:
@@ -125,9 +126,14 @@ class Judge:
         self._model = SpaceModel([self._label(trial) for trial in known], self._reference)
 
     def _label(self, trial: Trial) -> Label:
-        infeasible = trial.cause in INFEASIBLE_CAUSES
-        curve = {} if infeasible else {epoch: self._log(loss) for epoch, loss in trial.losses.items()}
-        return Label(trial.key, self._vector(trial.architecture), curve, trial.family, trial.state == State.COMPLETE)
+        label, seen = self._labels.get(trial.key, (None, None))
+        if label is None or seen != (trial.state, trial.epoch):
+            infeasible = trial.cause in INFEASIBLE_CAUSES
+            curve = {} if infeasible else {epoch: self._log(loss) for epoch, loss in trial.losses.items()}
+            vector, complete = self._vector(trial.architecture), trial.state == State.COMPLETE
+            label = Label(trial.key, vector, curve, trial.family, complete)
+            self._labels[trial.key] = label, (trial.state, trial.epoch)
+        return label
 
     def _vector(self, architecture: Architecture) -> Vector:
         return self._features(architecture)
@@ -145,6 +151,8 @@ class Judge:
         """
         columns = [quality]
         for objective in self._objectives[1:]:
+            if objective.is_quality:  # the model knows one quality, and the others go with it
+                continue
             cost = [getattr(architecture.deployed.cost, _COST[objective.name]) for architecture in architectures]
             columns.append(np.log(np.array(cost, dtype=float)))
         table = np.stack(columns, axis=1)

@@ -25,9 +25,9 @@ Array = NDArray[np.float64]
 
 MIN_LABELS = 6
 """Fewer than this predict nothing."""
-NOISE = 0.3
+NOISE = 0.15
 """Variance of a full training between seeds, as a share of the variance of all labels."""
-PARTIAL_NOISE = 0.5
+PARTIAL_NOISE = 0.3
 """The same for a training that waits at its first rung."""
 TRUST = 4.0
 """So many trials of a mixer have to have gone on from a rung before half of their own gain counts, not everybody's."""
@@ -151,5 +151,5 @@ def _regressor(dimensions: int, noise: Array) -> GaussianProcessRegressor:
 
     # In units of the features' spread, two random architectures are sqrt(2 d) apart.
     return GaussianProcessRegressor(
-        RBF(1.2 * math.sqrt(max(1, dimensions))), alpha=noise, optimizer=None, normalize_y=True
+        RBF(1.8 * math.sqrt(max(1, dimensions))), alpha=noise, optimizer=None, normalize_y=True
     )

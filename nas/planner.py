@@ -134,6 +134,12 @@ class Planner:
         """Take in what became of a trial; a waiting one counts as pruned until it goes on."""
         self._proposer.learn(trial.architecture, known)
 
+    @property
+    def families_left(self) -> int:
+        """How many hand-designed families are still to be started."""
+        tried = {trial.architecture.hash for trial in self._trials} if self._families else set()
+        return sum(architecture.hash not in tried for _, architecture in self._families)
+
     # What is next.
 
     def next(self, can_start: Callable[[float], bool], can_go_on: Callable[[Trial], bool]) -> Move | None:
@@ -144,9 +150,9 @@ class Planner:
                 and for what may follow from it.
             can_go_on: The same for a waiting trial.
         """
-        trial = next((trial for trial in self._ready() if can_go_on(trial)), None)
-        if trial is not None:
-            return GoOn(trial)
+        for trial in self._ready():
+            if trial.state == State.PAUSED and can_go_on(trial):
+                return GoOn(trial)
         if self.exhausted or not can_start(self._share_until_decided()):
             return None
         while self._families:
@@ -157,7 +163,7 @@ class Planner:
         return self._proposal()
 
     def last_chance(self, can_go_on: Callable[[Trial], bool]) -> GoOn | None:
-        """Nothing new can be started: the best waiting trial that there is compute for, whatever the pruner says."""
+        """The best waiting trial that there is compute for, whatever the pruner says; for when nothing else is left."""
         for rung in reversed(self._pruner.all_rungs):
             waiting = [trial for trial in self._waiting_at(rung) if can_go_on(trial)]
             if waiting:
@@ -176,14 +182,20 @@ class Planner:
         return any(ready is trial for ready in self._ready())
 
     def _ready(self) -> Iterator[Trial]:
-        """Waiting trials that the pruner lets through now, the furthest and best first."""
+        """Trials at a rung that the pruner lets through now, the furthest and best first."""
+        for trial in self._trials:
+            if trial.state == State.PAUSED and trial.epoch not in self.rungs(trial):
+                yield trial  # with the settings of an earlier run it had to wait there
         for rung in reversed(self._pruner.all_rungs):
             reached = [trial for trial in self._trials if rung in trial.losses and rung in self.rungs(trial)]
             passed = [rung in trial.passed or trial.state == State.FAILED for trial in reached]
-            if not self._pruner.going_on([0.0] * len(reached), passed):
+            waiting = [
+                not gone and trial.state != State.PRUNED for gone, trial in zip(passed, reached, strict=True)
+            ]
+            if not self._pruner.going_on([0.0] * len(reached), passed, waiting):
                 continue  # nobody would be let through even if all were equally good
             merits = self.judge.at_rung(reached, rung)
-            for index in self._pruner.going_on(merits, passed):
+            for index in self._pruner.going_on(merits, passed, waiting):
                 yield reached[index]
 
     def _waiting_at(self, rung: int) -> list[Trial]:
@@ -208,6 +220,8 @@ class Planner:
         if parts.ranker == "none":
             return self._start(self._proposer.propose(), "sampler")
         self._shortlist.fill()
+        if not len(self._shortlist):
+            return self._take([])
         if parts.ranker == "model":
             number = len(self._trials)
             if number < STARTUP or number % EXPLORE == 0 or not self.judge.knows:

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TextIO
 
+from nas import finalists
 from nas.engine import Search
+from nas.strategies import Strategy
 from nas.trial import Trial
 from results.schema import Role, State
 from runners.base import Cause
@@ -19,6 +21,8 @@ from search_space.units import format_count
 
 REDRAW_EVERY_S = 0.2
 PRINT_EVERY_S = 15.0
+LEAST_KNOWN = 4
+"""Evaluations that have to have ended before the time left is guessed."""
 
 
 class Progress:
@@ -38,6 +42,7 @@ class Progress:
         self._drawn_at = float("-inf")
         self._drawn = 0
         self._search: Search | None = None
+        self._fte_before = 0.0
         self.was_spent = False
 
     def __enter__(self) -> Progress:
@@ -55,18 +60,17 @@ class Progress:
             self._stream.flush()
 
     def begin(self, search: Search, new: bool) -> None:
-        """Say what is being done."""
-        self._search, self.was_spent = search, search.done
-        question, study = search.question, search.study
+        """Say what is being done, and by which strategy."""
+        self._search, self.was_spent, self._fte_before = search, search.done, search.fte
+        question, study, config = search.question, search.study, search.config
         doing = "New study" if new else "Study finished before:" if self.was_spent else "Continuing study"
+        limit = "" if config.max_fte is None else f", at most {config.max_fte:g} FTE"
         self._print_line(f"{doing} {study.name}: {question.space.name} on {question.data.name}, {question.limits}")
-        self._print_line(
-            f"  budget {search.config.budget}, {search.config.sampler} + {search.config.pruner}, "
-            f"{question.recipe.epochs} epochs, {search.config.runner} runner"
-        )
+        self._print_line(f"  budget {config.budget}{limit}, {question.recipe.epochs} epochs, {config.runner} runner")
+        self._print_line(f"  strategy {config.strategy}: {_describe_parts(config.parts)}")
         self._print_line(f"  {study.store}")
         if self._live and not self.was_spent:
-            self._write_in_place(f"starting the {search.config.runner} runner ...")
+            self._write_in_place(f"starting the {config.runner} runner ...")
 
     def update(self, search: Search) -> None:
         """Draw anew if it is time."""
@@ -78,30 +82,35 @@ class Progress:
         """What to say after Ctrl-C."""
         if self._search is None:
             return "Stopped before anything was begun."
-        done = self._search.spent - len([trial for trial in self._search.pending if trial.role == Role.TRIAL])
-        return f"Stopped after {done} of {self._search.config.budget} trials. Nothing is lost; to go on: {again}"
+        done, budget = len(_decided(self._search)), self._search.config.budget
+        return f"Stopped after {done} of {budget} trials. Nothing is lost; to go on: {again}"
 
-    def line(self, search: Search) -> str:
-        """The progress line, the most important first: a narrow terminal cuts its end."""
-        trials = [trial for trial in search.of(Role.TRIAL) if trial.cause != Cause.TOO_SLOW]
-        count = {state: sum(trial.state == state for trial in trials) for state in State}
-        done = count[State.COMPLETE] + count[State.PRUNED] + count[State.FAILED]
-        running = sum(trial.state == State.RUNNING for trial in search.pending)
+    def line(self, search: Search, width: int | None = None) -> str:
+        """The progress line, the most important first.
+
+        Args:
+            search: The search.
+            width: Columns there are; what does not fit is left out. None for no limit.
+        """
         elapsed = self._clock() - search.started
-        left = remaining_seconds(search, elapsed)
-        parts = [
-            f"{_phase(search)} {done}/{search.config.budget}",
-            f"{running} running, {count[State.PRUNED]} pruned, {count[State.FAILED]} failed",
-            _duration(elapsed) + (f", {_duration(left)} left" if left is not None else ""),
-        ]
+        left = remaining_seconds(search, elapsed, self._fte_before)
+        limit = search.config.max_fte
+        parts = [_phase(search), _states(search), f"{search.fte:.1f}{'' if limit is None else f'/{limit:g}'} FTE"]
         if search.best is not None:
-            parts.append(f"best {_describe(search.best)}")
-        return " | ".join(parts)
+            parts.append(f"best acc {100 * search.best.figures.accuracy:.2f} %")
+        if left is not None:
+            parts.append(f"{_duration(left)} left")
+        parts.append(f"{_duration(elapsed)} so far")
+        if search.best is not None:
+            parts.append(f"{search.best.mixers} {format_count(search.best.architecture.deployed.params)} params")
+        while len(line := " | ".join(parts)) > (width or len(line)) and len(parts) > 1:
+            parts.pop()
+        return line
 
     def _show(self, search: Search) -> None:
         self._drawn_at = self._clock()
         if self._live:
-            self._write_in_place(self.line(search))
+            self._write_in_place(self.line(search, _terminal_width(self._stream) - 1))
         else:
             self._print_line(self.line(search))
 
@@ -120,40 +129,83 @@ class Progress:
         self._stream.flush()
 
 
-def remaining_seconds(search: Search, elapsed: float) -> float | None:
+def remaining_seconds(search: Search, elapsed: float, fte_before: float = 0.0) -> float | None:
     """An estimate of the time left, from what this run has done so far; None while too little is known.
 
-    Trials are assumed to go on at the rate so far. A finalist takes as long as a complete trial, and as many run
-    side by side as did on average.
+    Args:
+        search: The search.
+        elapsed: Seconds that this run has taken so far.
+        fte_before: Compute that earlier runs had spent, in full-training equivalents.
     """
-    finished = [trial for trial in search.trials.values() if trial.state in (State.COMPLETE, State.PRUNED)]
-    if search.finished_here < 4 or not finished or elapsed <= 0:
+    fte_here = search.fte - fte_before
+    if search.finished_here < LEAST_KNOWN or fte_here <= 0:
         return None
-    trials_left = max(0, search.config.budget - search.spent) + sum(t.role == Role.TRIAL for t in search.pending)
-    seconds = trials_left * elapsed / search.finished_here
-    complete = [trial.seconds for trial in finished if trial.state == State.COMPLETE and trial.role != Role.TEST]
-    planned = search.config.finalists * search.config.seeds
-    runs_left = max(0, planned - len(search.of(Role.FINALIST, State.COMPLETE, State.FAILED)))
-    if complete and runs_left:
-        compute = sum(trial.seconds for trial in finished) / len(finished) * search.finished_here
-        side_by_side = max(1.0, compute / elapsed)
-        seconds += runs_left * (sum(complete) / len(complete)) / side_by_side
-    return seconds
+    return _fte_left(search) * elapsed / fte_here
+
+
+def _fte_left(search: Search) -> float:
+    """Compute that is still to be spent, if coming trials take as much as those so far."""
+    config, epochs = search.config, search.question.recipe.epochs
+    runs = search.of(Role.FINALIST)
+    left = float(_finalists_planned(search) * epochs - sum(run.epoch for run in runs))
+    if search.phase == "trials":
+        decided = _decided(search)
+        spent = sum(trial.epochs_run for trial in search.searched)
+        left += max(0, config.budget - len(decided)) * spent / max(1, len(decided))
+    left = max(0.0, left / epochs)
+    return left if config.max_fte is None else min(left, max(0.0, config.max_fte - search.fte))
+
+
+def _finalists_planned(search: Search) -> int:
+    """How many trainings of finalists there are in all, or will be."""
+    chosen = finalists.number(search.config) if search.finalists is None else len(search.finalists)
+    return chosen * search.config.seeds
+
+
+def _decided(search: Search) -> list[Trial]:
+    """The trials that count towards the budget and have ended, or have come to a rung at least."""
+    running = {trial.key for trial in search.pending if not trial.passed}
+    return [trial for trial in search.searched if trial.key not in running and trial.cause != Cause.TOO_SLOW]
 
 
 def _phase(search: Search) -> str:
-    finalists = search.of(Role.FINALIST)
-    if search.phase == "trials":
-        return "trials"
+    """What the search is at, and how far it is with that."""
     if search.phase == "test":
-        return "testing the winner, trials"
-    done = sum(trial.state in (State.COMPLETE, State.FAILED) for trial in finalists)
-    return f"finalists {done}/{search.config.finalists * search.config.seeds}, trials"
+        return "testing the winner"
+    if search.finalists is not None:
+        numbers = {trial.number for trial in search.finalists}
+        ended = search.of(Role.FINALIST, State.COMPLETE, State.FAILED)
+        return f"finalists {sum(run.number in numbers for run in ended)}/{_finalists_planned(search)}"
+    if any(trial.role == Role.PROXIES for trial in search.pending):
+        return "scoring by proxies"
+    stage = search.searched[-1].stage if search.searched else "families"
+    families = sum(trial.stage == "families" for trial in search.searched) + search.planner.families_left
+    decided, parts = _decided(search), search.config.parts
+    if stage == "families" and families:
+        return f"families {sum(trial.stage == 'families' for trial in decided)}/{families}"
+    who = parts.sampler if parts.ranker == "none" else "start-up" if stage == "startup" else parts.ranker
+    return f"{who} {len(decided)}/{search.config.budget}"
 
 
-def _describe(trial: Trial) -> str:
-    params = format_count(trial.architecture.deployed.params)
-    return f"{trial.mixers} {params} params, val acc {100 * trial.figures.accuracy:.2f} %"
+def _states(search: Search) -> str:
+    """How many run, wait at a rung, were pruned and failed; what there is none of is left out."""
+    trials = [trial for trial in search.searched if trial.cause != Cause.TOO_SLOW]
+    counts = {
+        "run": sum(trial.state == State.RUNNING for trial in search.pending),
+        "wait": sum(trial.state == State.PAUSED for trial in trials),
+        "pruned": sum(trial.state == State.PRUNED for trial in trials),
+        "failed": sum(trial.state == State.FAILED for trial in trials),
+    }
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "run")
+
+
+def _describe_parts(parts: Strategy) -> str:
+    """The parts of a strategy in words."""
+    words = [f"sampler {parts.sampler}", f"ranker {parts.ranker}", f"pruner {parts.pruner}"]
+    words += [f"proxies {' + '.join(parts.proxies)}"] if parts.proxies else []
+    words += ["families"] if parts.families else []
+    words += ["local search"] if parts.local else []
+    return ", ".join(words)
 
 
 def _duration(seconds: float) -> str:

@@ -123,11 +123,8 @@ class Proposer:
     def _draw_at_random(self, besides: Container[str] = ()) -> Architecture | None:
         """Uniformly on every axis, then made feasible; where that repeats itself, uniformly over the space."""
         for attempt in range(SAMPLER_TRIES + RANDOM_TRIES):
-            if attempt < SAMPLER_TRIES:
-                wish = {axis.name: self._rng.choice(axis.values) for axis in self._space.axes}
-                architecture = self._space.complete(wish, self._rng, self._limits)
-            else:
-                architecture = self._space.sample(self._rng, self._limits)
+            draw = self._space.draw if attempt < SAMPLER_TRIES else self._space.sample
+            architecture = draw(self._rng, self._limits)
             if architecture.hash not in self._known and architecture.hash not in besides:
                 return architecture
         return None
@@ -136,9 +133,10 @@ class Proposer:
         """What the sampler wishes for, made feasible."""
         with _quiet():
             trial = study.ask(self._distributions)
-        architecture = self._space.complete(trial.params, self._rng, self._limits)
+        wished = trial.params
+        architecture = self._space.complete(wished, self._rng, self._limits)
         for name, value in self._space.encode(architecture).items():
-            if trial.params[name] != value:  # the sampler shall learn what was evaluated, not what it wished for
+            if wished[name] != value:  # the sampler shall learn what was evaluated, not what it wished for
                 kind = self._distributions[name]
                 self._storage.set_trial_param(trial._trial_id, name, kind.to_internal_repr(value), kind)
         return trial.number, architecture

@@ -1,9 +1,9 @@
 """When to stop a training early, and which of the stopped ones go on.
 
 A pruner names epochs ("rungs") at which a trial waits until the search knows enough to let it go on, from its
-checkpoint. Whoever is never called was pruned. Comparing earlier than a quarter of the training misleads when token mixers differ:
-linear mixers look good early and end behind, permuting ones the reverse. So no rung lies before `FIRST_RUNG`, but for
-the pruner that exists to be compared with.
+checkpoint. Whoever is never called was pruned. Comparing earlier than a quarter of the training misleads when token
+mixers differ: linear mixers look good early and end behind, permuting ones the reverse. So no rung lies before
+`FIRST_RUNG`, but for the pruner that exists to be compared with.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ class Pruner(Protocol):
     def rungs(self, number: int) -> tuple[int, ...]:
         """Epochs after which trial `number` waits."""
 
-    def going_on(self, losses: Sequence[float], passed: Sequence[bool]) -> list[int]:
+    def going_on(self, losses: Sequence[float], passed: Sequence[bool], waiting: Sequence[bool]) -> list[int]:
         """Who of those that wait at a rung goes on now.
 
         Args:
             losses: Of all trials that have reached the rung, less is better.
             passed: Which of them have gone on already.
+            waiting: Which of them wait; the rest were pruned by an earlier run of the study.
 
         Returns:
             Indices of waiting trials, the best first.
@@ -50,8 +51,8 @@ class NoPruner:
     def rungs(self, number: int) -> tuple[int, ...]:
         return ()
 
-    def going_on(self, losses: Sequence[float], passed: Sequence[bool]) -> list[int]:
-        return _waiting(losses, passed)
+    def going_on(self, losses: Sequence[float], passed: Sequence[bool], waiting: Sequence[bool]) -> list[int]:
+        return _best_first(losses, waiting)
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,9 @@ class Halving:
     def rungs(self, number: int) -> tuple[int, ...]:
         return self.all_rungs
 
-    def going_on(self, losses: Sequence[float], passed: Sequence[bool]) -> list[int]:
+    def going_on(self, losses: Sequence[float], passed: Sequence[bool], waiting: Sequence[bool]) -> list[int]:
         places = len(losses) // self.reduction - sum(passed)
-        return _waiting(losses, passed)[: max(0, places)]
+        return _best_first(losses, waiting)[: max(0, places)]
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ class Hyperband:
     def rungs(self, number: int) -> tuple[int, ...]:
         return self.all_rungs[number % (len(self.all_rungs) + 1) :]
 
-    def going_on(self, losses: Sequence[float], passed: Sequence[bool]) -> list[int]:
-        return Halving(self.all_rungs, self.reduction).going_on(losses, passed)
+    def going_on(self, losses: Sequence[float], passed: Sequence[bool], waiting: Sequence[bool]) -> list[int]:
+        return Halving(self.all_rungs, self.reduction).going_on(losses, passed, waiting)
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,9 @@ class Median:
     def rungs(self, number: int) -> tuple[int, ...]:
         return self.all_rungs
 
-    def going_on(self, losses: Sequence[float], passed: Sequence[bool]) -> list[int]:
-        waiting = _waiting(losses, passed)
-        return [n for n in waiting if len(losses) < self.warmup or losses[n] <= median(losses)]
+    def going_on(self, losses: Sequence[float], passed: Sequence[bool], waiting: Sequence[bool]) -> list[int]:
+        best_first = _best_first(losses, waiting)
+        return [n for n in best_first if len(losses) < self.warmup or losses[n] <= median(losses)]
 
 
 PRUNERS = ("halving", "hyperband", "median", "one_epoch", "none")
@@ -137,9 +138,9 @@ def make_pruner(name: str, epochs: int) -> Pruner:
     raise ConfigError(f"the pruner is {name!r}; {allowed(name, PRUNERS)}")
 
 
-def _waiting(losses: Sequence[float], passed: Sequence[bool]) -> list[int]:
-    """Indices of those that have not passed, the best first."""
-    return sorted((n for n in range(len(losses)) if not passed[n]), key=lambda n: losses[n])
+def _best_first(losses: Sequence[float], waiting: Sequence[bool]) -> list[int]:
+    """Indices of those that wait, the best first."""
+    return sorted((n for n in range(len(losses)) if waiting[n]), key=lambda n: losses[n])
 
 
 def _rungs(epochs: int, shares: Sequence[float]) -> tuple[int, ...]:

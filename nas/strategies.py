@@ -20,6 +20,7 @@ PROXY_NAMES = (
     "synflow",
     "params",
     "macs",
+    "depth",
 )
 """The registry of `nas.proxies`, known without loading torch."""
 RANKERS = ("none", "model", *PROXY_NAMES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from nas.objectives import Figures
 from results.schema import Evaluation
 from results.store import EpochRecord, NewEvaluation, Role, State
@@ -54,7 +56,7 @@ class Trial:
         """The token mixers of its stages."""
         return mixers_of(self.choices)
 
-    @property
+    @cached_property
     def family(self) -> str:
         """The token mixer of most of its blocks, the earliest of several."""
         blocks: dict[str, int] = {}

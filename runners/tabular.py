@@ -8,8 +8,8 @@ A table is a folder of plain text:
     scores.jsonl           a line an architecture: what the training-free proxies say of it, and their CPU time
 
 Every seed has one role. A search sees the validation curves of the search seeds; what it found is judged by the mean
-test NLL over the truth seeds, which it never sees. `replay` is an evaluator, so that a whole search, with its database,
-samplers and pruners, runs over a table as it would over a GPU.
+test NLL over the truth seeds, which it never sees. While strategies are designed, the design seeds judge instead.
+`Replay` is an evaluator, so that a whole search, with its samplers and pruners, runs over a table as over a GPU.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from search_space.architecture import Architecture
 from search_space.errors import DataError
 from search_space.space import SearchSpace, load_space
 from search_space.units import parse_count
-from search_space.yaml_source import read_yaml_file
+from search_space.yaml_source import Source, read_yaml_file
 
 BAND_WIDTH = 0.1
 """Relative distance from a band's MACs that its architectures may have."""
@@ -66,6 +66,7 @@ class Definition:
         data: Name of the data set.
         recipe: Fields of the recipe that differ from the data set's own.
         search_seeds: Seeds whose validation curves a search may see.
+        design_seeds: Seeds whose test figures judge while strategies are designed; not of held-out bands.
         truth_seeds: Seeds whose test figures are the truth.
         draw_seed: Seed of the draw of the architectures.
         bands: The bands, that of any size included.
@@ -75,14 +76,15 @@ class Definition:
     data: str
     recipe: Mapping[str, Any]
     search_seeds: tuple[int, ...]
+    design_seeds: tuple[int, ...]
     truth_seeds: tuple[int, ...]
     draw_seed: int
     bands: tuple[Band, ...]
 
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """All seeds."""
-        return self.search_seeds + self.truth_seeds
+    def seeds(self, band: str) -> tuple[int, ...]:
+        """All seeds with which the architectures of a band are trained."""
+        kept_aside = any(each.held_out or each.macs is None for each in self.bands if each.name == band)
+        return (*self.search_seeds, *(() if kept_aside else self.design_seeds), *self.truth_seeds)
 
     @property
     def full_recipe(self) -> Recipe:
@@ -245,7 +247,7 @@ class Table:
 class Replay:
     """The evaluator that reads a table instead of training.
 
-    A job's seed decides which training it sees: the seed `first` stands for `seeds[0]`, the next one for `seeds[1]`,
+    A job's seed decides which training it sees: the seed `first` stands for `seeds[0]`, the next for `seeds[1]`,
     and so on in a circle.
 
     Attributes:
@@ -304,22 +306,37 @@ def read_definition(folder: Path) -> Definition:
         DataError: If that cannot be read.
     """
     source = read_yaml_file(folder / "definition.yaml", DataError)
-    source.keys((), ["space", "data", "recipe", "search_seeds", "truth_seeds", "draw_seed", "any_size", "bands"])
-    data = source.data
-    bands = [
-        Band(str(band["name"]), parse_count(band["macs"], "macs"), band["architectures"], band.get("held_out", False))
-        for band in data["bands"]
-    ]
-    if data["any_size"]:
+    names = ["space", "data", "recipe", "search_seeds", "design_seeds", "truth_seeds", "draw_seed", "any_size", "bands"]
+    data = source.keys((), names, required=names)
+    source.keys(("recipe",), Recipe.__dataclass_fields__)
+    bands = [_band(source, index) for index in range(len(source.typed(("bands",), list, "a list of bands")))]
+    if source.typed(("any_size",), int, "a number of architectures"):
         bands.append(Band(ANY_SIZE, None, data["any_size"]))
     return Definition(
-        data["space"],
-        data["data"],
+        source.typed(("space",), str, "the name of a space"),
+        source.typed(("data",), str, "the name of a data set"),
         data["recipe"],
-        tuple(data["search_seeds"]),
-        tuple(data["truth_seeds"]),
-        data["draw_seed"],
+        _seeds(source, "search_seeds"),
+        _seeds(source, "design_seeds"),
+        _seeds(source, "truth_seeds"),
+        source.typed(("draw_seed",), int, "a whole number"),
         tuple(bands),
+    )
+
+
+def _seeds(source: Source, name: str) -> tuple[int, ...]:
+    seeds = source.typed((name,), list, "a list of seeds")
+    return tuple(source.typed((name, index), int, "a whole number") for index in range(len(seeds)))
+
+
+def _band(source: Source, index: int) -> Band:
+    path = ("bands", index)
+    band = source.keys(path, ["name", "macs", "architectures", "held_out"], required=["name", "macs", "architectures"])
+    return Band(
+        source.typed((*path, "name"), str, "a name"),
+        source.convert((*path, "macs"), parse_count),
+        source.typed((*path, "architectures"), int, "a number of architectures"),
+        band.get("held_out", False),
     )
 
 

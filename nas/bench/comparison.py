@@ -175,15 +175,12 @@ def _budgets(arm: Arm) -> tuple[float, ...]:
 def _score(contest: Contest, scale: Scale, parts: list[Records]) -> _Scored:
     pools = contest.pools(scale.pools)
     whole = Records.join(parts[: -len(pools)])
-    runs = range(scale.runs)
-    nll = contest.quality(whole.chosen, runs, contest.members)
+    nll = contest.quality(whole.chosen, contest.members)
     pool_nll, pool_regret = [], []
-    for number, (pool, part) in enumerate(zip(pools, parts[-len(pools) :], strict=True)):
-        start = scale.runs + number * scale.runs_per_pool
-        runs_here = range(start, start + scale.runs_per_pool)
-        pool_nll.append(contest.quality(part.chosen, runs_here, pool))
-        pool_regret.append(pool_nll[-1] - contest.best(runs_here, pool))
-    regret = nll - contest.best(runs, contest.members)
+    for pool, part in zip(pools, parts[-len(pools) :], strict=True):
+        pool_nll.append(contest.quality(part.chosen, pool))
+        pool_regret.append(pool_nll[-1] - contest.best(pool))
+    regret = nll - contest.best(contest.members)
     return _Scored(nll, regret, np.array(pool_nll), np.array(pool_regret), whole)
 
 
@@ -198,7 +195,7 @@ def _judge(contest: Contest, scored: Mapping[str, _Scored]) -> BandResult:
         contest.test_retest_tau,
         contest.full_seconds,
         float(random.nll[:, -1].mean()),
-        float(np.nanmin(contest.truth, axis=1).mean()),
+        contest.best(contest.members),
         {name: _result(contest, it, random) for name, it in scored.items()},
     )
 
@@ -232,8 +229,7 @@ def wrongly_stopped(contest: Contest, records: Records) -> list[float | None]:
         contest: Where.
         records: Of the runs 0, 1, ... over the whole band.
     """
-    top = contest.top(range(len(records.chosen)))[:, None, :]
-    stopped, started = ((marks & top).sum(axis=(0, 2)) for marks in (records.stopped, records.started))
+    stopped, started = ((marks & contest.top).sum(axis=(0, 2)) for marks in (records.stopped, records.started))
     return [_ratio(part, whole) for part, whole in zip(stopped, started, strict=True)]
 
 

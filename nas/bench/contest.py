@@ -51,8 +51,7 @@ class Scale:
 class Contest:
     """One band of a table.
 
-    In a design contest the truth seeds are not looked at: a search sees one of the search seeds, and is judged by the
-    test figures of the other ones.
+    In a design contest the truth seeds are not looked at: the design seeds judge.
 
     Args:
         table: The table.
@@ -66,10 +65,11 @@ class Contest:
     def __init__(self, table: Table, band: Band, *, design: bool) -> None:
         self.table, self.band, self.design = table, band, design
         self._entries = table.band(band.name)
-        searched, truth = table.definition.search_seeds, table.definition.truth_seeds
-        if design and len(searched) < 2:
-            raise DataError(f"{table.folder} has one search seed; a design contest needs two, of which one judges")
-        needed = searched if design else (*searched, *truth)
+        definition = table.definition
+        self.judges = definition.design_seeds if design else definition.truth_seeds
+        if not self.judges:
+            raise DataError(f"{table.folder} has no design seeds, which judge a design contest")
+        needed = (*definition.search_seeds, *self.judges)
         trained = [
             all((entry.architecture.hash, seed) in table.trainings for seed in needed) for entry in self._entries
         ]
@@ -96,7 +96,7 @@ class Contest:
             yield self._simulation(arm, pool, range(start, start + scale.runs_per_pool), budgets)
 
     def _simulation(self, arm: Arm, members: tuple[int, ...], runs: range, budgets: tuple[float, ...]) -> Simulation:
-        return Simulation(arm, self.table.name, self.band.name, members, runs, budgets, single_seed=self.design)
+        return Simulation(arm, self.table.name, self.band.name, members, runs, budgets)
 
     def pools(self, count: int) -> list[tuple[int, ...]]:
         """Bootstrap samples of the members, repeats left out."""
@@ -108,18 +108,11 @@ class Contest:
 
     @cached_property
     def truth(self) -> Floats:
-        """True NLL of the band's architectures, of shape [turns, architectures]; run r is judged by row r % turns.
+        """True NLL of the band's architectures, of shape [architectures]: the mean test NLL over the judging seeds.
 
         A failed training counts as the worst of the others. NaN for who does not take part.
         """
-        searched = self.table.definition.search_seeds
-        judges = [[seed for seed in searched if seed != own] for own in searched]
-        rows = [
-            self._mean_test_nll(seeds) for seeds in (judges if self.design else [self.table.definition.truth_seeds])
-        ]
-        return np.array(rows)
-
-    def _mean_test_nll(self, seeds: list[int] | tuple[int, ...]) -> Floats:
+        seeds = self.judges
         figures = np.full((len(self._entries), len(seeds)), np.nan)
         for place in self.members:
             name = self._entries[place].architecture.hash
@@ -131,29 +124,20 @@ class Contest:
         means: Floats = figures.mean(axis=1)
         return means
 
-    def quality(self, chosen: NDArray[np.int16], runs: range, members: tuple[int, ...]) -> Floats:
+    def quality(self, chosen: NDArray[np.int16], members: tuple[int, ...]) -> Floats:
         """True NLL of what was delivered, of shape [runs, budgets]; nothing counts as a random member of the pool."""
-        truth = self._truth_of(runs)
-        at_random = truth[:, list(members)].mean(axis=1, keepdims=True)
-        return np.where(chosen == NOTHING, at_random, np.take_along_axis(truth, chosen.astype(int), axis=1))
+        return np.where(chosen == NOTHING, self.truth[list(members)].mean(), self.truth[chosen])
 
-    def best(self, runs: range, members: tuple[int, ...]) -> Floats:
-        """The best true NLL that could be delivered, of shape [runs, 1]."""
-        best: Floats = self._truth_of(runs)[:, list(members)].min(axis=1, keepdims=True)
-        return best
+    def best(self, members: tuple[int, ...]) -> float:
+        """The best true NLL that could be delivered."""
+        return float(self.truth[list(members)].min())
 
-    def top(self, runs: range) -> NDArray[np.bool_]:
-        """Who is among the true best TOP of the members, of shape [runs, architectures]."""
-        count = math.ceil(TOP * len(self.members))
-        places = np.argsort(self.truth, axis=1)[:, :count]  # NaN comes last
+    @cached_property
+    def top(self) -> NDArray[np.bool_]:
+        """Who is among the true best TOP of the members, of shape [architectures]."""
         marks = np.zeros(self.truth.shape, dtype=bool)
-        np.put_along_axis(marks, places, True, axis=1)
-        found: NDArray[np.bool_] = marks[np.asarray(runs) % len(marks)]
-        return found
-
-    def _truth_of(self, runs: range) -> Floats:
-        rows: Floats = self.truth[np.asarray(runs) % len(self.truth)]
-        return rows
+        marks[np.argsort(self.truth)[: math.ceil(TOP * len(self.members))]] = True  # NaN comes last
+        return marks
 
     # What the band is like.
 

@@ -2,8 +2,8 @@
 
 Runs over one pool differ by chance alone; a benchmark's architectures are a sample too. So the same runs are done
 over smaller pools, each a bootstrap sample of the band's architectures (drawn with repeats, kept once), the same pools
-for all strategies. The variance between pools, beyond what the few runs over each of them explain, is what the choice of
-architectures contributes to the error of a mean; the variance of runs over their number is what chance contributes.
+for all strategies. The variance between pools, beyond what the few runs over each of them explain, is what the choice
+of architectures contributes to the error of a mean; the variance of runs over their number is what chance contributes.
 
 Shapes: R runs over the whole band, P pools with K runs each, B budgets, D figures of one run.
 """

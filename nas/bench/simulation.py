@@ -61,8 +61,6 @@ class Simulation:
         members: The pool: places in the band.
         runs: Numbers of the runs; a run's number is the seed of its search.
         budgets: In FTE, ascending.
-        single_seed: Whether a search sees one of the search seeds only: run r sees the r-th, in a circle. Otherwise it
-            sees all of them, beginning with that one.
     """
 
     arm: Arm
@@ -71,12 +69,11 @@ class Simulation:
     members: tuple[int, ...]
     runs: range
     budgets: tuple[float, ...]
-    single_seed: bool = False
 
     def seeds(self, run: int, search_seeds: Sequence[int]) -> tuple[int, ...]:
-        """The seeds of the table that a run sees, in order."""
+        """The seeds of the table that a run sees, in order: run r begins with the r-th, in a circle."""
         turn = run % len(search_seeds)
-        return (search_seeds[turn],) if self.single_seed else (*search_seeds[turn:], *search_seeds[:turn])
+        return (*search_seeds[turn:], *search_seeds[:turn])
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,7 @@ def render(comparison: Comparison) -> str:
     """The whole comparison; held-out bands come last and say so."""
     parts = [_band(band) for band in sorted(comparison.bands, key=lambda band: band.held_out)]
     note = (
-        "Design: searches saw one search seed and were judged by the test figures of the other; the truth seeds and "
-        "the held-out bands were left alone.\n\n"
+        "Design: searches are judged by the design seeds; the truth seeds and the held-out bands are left alone.\n\n"
         if comparison.design
         else ""
     )

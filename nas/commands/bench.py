@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--runs", default=500, show_default=True, type=click.IntRange(2), help="Runs of every strategy.")
 @click.option("--strategies", metavar="A,B,...", help="Only these, beside random search [all].")
 @click.option("--bands", metavar="A,B,...", help="Only these bands [all].")
-@click.option("--design", is_flag=True, help="Leave truth seeds and held-out bands alone; judge by a search seed.")
+@click.option("--design", is_flag=True, help="Leave truth seeds and held-out bands alone; judge by the design seeds.")
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="Processes [a core each].")
 @click.option(
     "--cache", type=click.Path(path_type=Path), metavar="DIR", help="Where to keep results [~/.cache/nas/bench]."

@@ -52,12 +52,16 @@ def recording() -> Callable[..., Recording]:
 
 @pytest.fixture
 def scripted() -> Callable[..., Evaluator]:
-    """An evaluator with the validation NLLs that a function of the job gives, one an epoch; it may raise instead."""
+    """An evaluator with the validation NLLs that a function of the job gives, one an epoch; it may raise instead.
+
+    It goes on after the epochs that the search knows, as a training does from its checkpoint.
+    """
 
     def make(curve: Callable[[Job], Sequence[float]], measured: Measured | None = None) -> Evaluator:
         def evaluate(job: Job) -> Generator[EpochResult, None, Measured]:
             for epoch, nll in enumerate(curve(job), start=1):
-                yield EpochResult(epoch, nll, nll, 1 / (1 + nll), 0.0)
+                if epoch > job.reported:
+                    yield EpochResult(epoch, nll, nll, 1 / (1 + nll), 0.0)
             return measured or Measured()
 
         return evaluate
@@ -67,9 +71,14 @@ def scripted() -> Callable[..., Evaluator]:
 
 @pytest.fixture
 def settings(space_files: dict[str, Path], tmp_path: Path) -> dict[str, Any]:
-    """Settings of a search of the space "small" in this process: 8 epochs with a rung after the second."""
+    """Settings of a search of the space "small" in this process: 8 epochs with a rung after the second.
+
+    Families first, then TPE: what tests of a model or of proxies ask for besides is theirs to set.
+    """
     return {
         "space": str(space_files["small"]),
+        "strategy": "tpe+halving",
+        "families": True,
         "runner": "inline",
         "epochs": 8,
         "budget": 6,

@@ -182,7 +182,7 @@ class TestSimulation:
         _, outcome = Evaluation(replace(job, batch=architectures), replay).advance()
         assert outcome is not None
         assert outcome.measured.scores == ({"l2": Score(0.0, 0.5)}, {"l2": Score(1.0, 0.5)})
-        with pytest.raises(DataError, match="no score .* by snip"):
+        with pytest.raises(DataError, match=r"no score .* by snip"):
             next(replay(replace(job, batch=architectures, proxies=("l2", "snip"))))
 
     def test_runs_take_turns_in_the_seed_they_see_first(self, make_table: MakeTable) -> None:

@@ -82,7 +82,7 @@ def trials(proposer: Proposer, *states: TrialState):
 
 
 def test_a_duplicate_is_answered_with_what_is_known(make):
-    proposer = make(seed=1)
+    proposer = make("nsgaii", seed=1)
     proposed = [proposer.propose() for _ in range(4)]
     for number, architecture in enumerate(proposed):
         proposer.learn(architecture, Known(values=[float(number)]))
@@ -98,7 +98,7 @@ def test_a_duplicate_is_answered_with_what_is_known(make):
 
 
 def test_infeasible_ones_are_told_through_a_constraint(space):
-    proposer = Proposer(space, Limits(), "random", ["minimize"], seed=0)
+    proposer = Proposer(space, Limits(), "tpe", ["minimize"], seed=0)
     endings = [Known(infeasible=True), Known(values=[1.0]), Known(curve={1: 2.0})]
     for ending in endings:
         proposer.learn(proposer.propose(), ending)
@@ -113,7 +113,7 @@ def test_infeasible_ones_are_told_through_a_constraint(space):
 
 
 def test_the_sampler_learns_what_was_evaluated_rather_than_what_it_wished_for(space):
-    proposer = Proposer(space, Limits(max_params=5_000), "random", ["minimize"], seed=0)  # most wishes are too large
+    proposer = Proposer(space, Limits(max_params=5_000), "tpe", ["minimize"], seed=0)  # most wishes are too large
     architectures = [proposer.propose() for _ in range(10)]
     for architecture, trial in zip(architectures, trials(proposer, TrialState.RUNNING), strict=True):
         assert trial.params.items() >= space.encode(architecture).items()

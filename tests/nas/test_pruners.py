@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Collection, Sequence
+
 import pytest
 
-from nas.pruners import PRUNERS, Halving, Hyperband, Median, NoPruner, make_pruner
+from nas.pruners import PRUNERS, Halving, Hyperband, Median, NoPruner, Pruner, make_pruner
 from search_space.errors import ConfigError
 
 
-@pytest.mark.parametrize("name", PRUNERS)
+def going_on(pruner: Pruner, losses: Sequence[float], passed: Collection[int] = (), pruned: Collection[int] = ()):
+    """Who goes on of trials with these losses; by number those that have, and those that cannot any more."""
+    gone = [number in passed for number in range(len(losses))]
+    waiting = [number not in {*passed, *pruned} for number in range(len(losses))]
+    return pruner.going_on(losses, gone, waiting)
+
+
+@pytest.mark.parametrize("name", [name for name in PRUNERS if name != "one_epoch"])
 @pytest.mark.parametrize("epochs", [1, 2, 3, 4, 5, 8, 20, 61])
 def test_every_rung_lies_between_a_quarter_of_the_training_and_its_end(name, epochs):
     pruner = make_pruner(name, epochs)
@@ -20,15 +30,16 @@ def test_every_rung_lies_between_a_quarter_of_the_training_and_its_end(name, epo
 
 
 @pytest.mark.parametrize("name", PRUNERS)
-def test_the_first_and_the_best_at_a_rung_go_on(name):
-    pruner = make_pruner(name, 8)
-    assert pruner.keep(5.0, [])
-    assert pruner.keep(1.0, [2.0, 3.0, 4.0, 5.0, 6.0])
-
-
-@pytest.mark.parametrize("name", [name for name in PRUNERS if name != "none"])
-def test_the_worst_of_many_is_stopped(name):
-    assert not make_pruner(name, 8).keep(9.0, [float(loss) for loss in range(8)])
+def test_whoever_goes_on_waits_and_the_best_come_first(name):
+    rng, pruner = random.Random(0), make_pruner(name, 8)
+    for _ in range(50):
+        losses = [rng.random() for _ in range(rng.randrange(30))]
+        passed, pruned = ({number for number in range(len(losses)) if rng.random() < 0.1} for _ in range(2))
+        found = going_on(pruner, losses, passed, pruned)
+        assert not {*passed, *pruned} & set(found)
+        assert found == sorted(set(found), key=losses.__getitem__)
+        others = set(range(len(losses))) - {*passed, *pruned, *found}
+        assert all(losses[kept] <= losses[other] for kept in found for other in others)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +55,8 @@ def test_the_worst_of_many_is_stopped(name):
         ("hyperband", 2, (1,)),
         ("median", 8, (2, 4, 6)),
         ("median", 3, (1, 2)),
+        ("one_epoch", 8, (1,)),
+        ("one_epoch", 1, ()),
         ("none", 8, ()),
     ],
 )
@@ -52,18 +65,36 @@ def test_rungs(name, epochs, expected):
 
 
 @pytest.mark.parametrize(
-    ("loss", "others", "kept"),
+    ("losses", "passed", "expected"),
     [
-        (2.0, [1.0], False),  # 2 trials: the best one goes on
-        (1.0, [1.0], True),  # none is better
-        (2.0, [1.0, 3.0, 3.0, 3.0, 3.0, 3.0], False),  # 7 trials: one goes on
-        (2.0, [1.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0], True),  # 8 trials: two go on
-        (3.0, [1.0, 2.0, 4.0, 4.0, 4.0, 4.0, 4.0], False),
-        (3.0, [1.0, 2.0, *[4.0] * 9], True),  # 12 trials: three go on
+        ([], [], []),
+        ([3, 1, 2], [], []),  # fewer than four: nobody yet
+        ([3, 1, 2, 4], [], [1]),  # one of four
+        ([3, 1, 2, 4], [1], []),  # and no other
+        ([3, 1, 2, 4, 0, 5, 6], [1], []),  # a better one comes too late, until there are eight
+        ([3, 1, 2, 4, 0, 5, 6, 7], [1], [4]),
+        ([3, 1, 2, 4, 0, 5, 6, 7], [], [4, 1]),
+        ([3, 1, 2, 4], [0, 2], []),  # more have gone on than may: nobody does
     ],
 )
-def test_halving_lets_the_best_quarter_go_on(loss, others, kept):
-    assert Halving((2,)).keep(loss, others) is kept
+def test_halving_lets_a_quarter_go_on(losses, passed, expected):
+    assert going_on(Halving((2,)), losses, passed) == expected
+
+
+def test_whoever_was_pruned_counts_but_does_not_go_on():
+    # Of eight trials two may pass; the best two that still wait do, whatever better ones were pruned.
+    assert going_on(Halving((2,)), [1, 2, 3, 4, 8, 7, 6, 5], pruned=[0, 1, 2, 3]) == [7, 6]
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7])
+@pytest.mark.parametrize("rising", [False, True])
+def test_as_many_go_on_whatever_the_order_they_arrive_in(batch, rising):
+    """The paper's rule would let every one of falling losses go on; here 5 of 22 do."""
+    losses = [float(number if rising else -number) for number in range(22)]
+    pruner, passed = Halving((2,)), list[int]()
+    for count in [*range(batch, 22, batch), 22]:
+        passed += going_on(pruner, losses[:count], passed)
+    assert len(passed) == 22 // 4
 
 
 def test_hyperband_takes_turns_in_where_halving_starts():
@@ -72,38 +103,37 @@ def test_hyperband_takes_turns_in_where_halving_starts():
 
 
 @pytest.mark.parametrize(
-    ("loss", "others", "kept"),
-    [
-        (2.0, [1.0, 3.0], False),  # 3 trials: one goes on
-        (2.0, [1.0, 3.0, 3.0], True),  # 4 trials: two go on
-        (3.0, [1.0, 2.0, 4.0], False),
-        (3.0, [1.0, 2.0, 4.0, 4.0, 4.0], True),  # 6 trials: three go on
-    ],
+    ("losses", "passed", "expected"), [([1], [], []), ([2, 1], [], [1]), ([2, 1, 0], [1], []), ([2, 1, 0, 3], [1], [2])]
 )
-def test_hyperband_lets_the_better_half_go_on(loss, others, kept):
-    assert Hyperband((2, 4)).keep(loss, others) is kept
+def test_hyperband_lets_the_better_half_go_on(losses, passed, expected):
+    assert going_on(Hyperband((2, 4)), losses, passed) == expected
+
+
+def test_one_of_ten_goes_on_after_one_epoch():
+    pruner, losses = make_pruner("one_epoch", 8), [5.0, 4, 3, 2, 1, 6, 7, 8, 9]
+    assert going_on(pruner, losses) == []
+    assert going_on(pruner, [*losses, 10]) == [4]
 
 
 @pytest.mark.parametrize(
-    ("loss", "others", "kept"),
+    ("losses", "passed", "expected"),
     [
-        (9.0, [1.0, 1.0, 1.0], True),  # too few to know the median
-        (2.5, [1.0, 2.0, 3.0, 4.0], True),  # the median is 2.5
-        (2.6, [1.0, 2.0, 3.0, 4.0], False),
-        (3.0, [1.0, 2.0, 3.0, 4.0, 5.0], True),
-        (3.1, [1.0, 2.0, 3.0, 4.0, 5.0], False),
+        ([9, 1, 2, 3], [], [1, 2, 3, 0]),  # too few to know the median
+        ([9, 1, 2, 3, 4], [], [1, 2, 3]),  # the median is 3
+        ([9, 1, 2, 3, 4], [1, 3], [2]),
+        ([2.5, 1, 2, 3, 4, 2.6], [1, 2], [0]),  # the median is 2.55
     ],
 )
-def test_median(loss, others, kept):
-    assert Median((2,)).keep(loss, others) is kept
+def test_median(losses, passed, expected):
+    assert going_on(Median((2,)), losses, passed) == expected
 
 
-def test_no_pruner_keeps_the_worst():
-    assert NoPruner().keep(9.0, [1.0] * 100)
+def test_no_pruner_lets_everybody_go_on():
+    assert going_on(NoPruner(), [9, 1, 5]) == [1, 2, 0]
 
 
 def test_an_unknown_pruner():
     with pytest.raises(
-        ConfigError, match="'halfing'; allowed: halving, hyperband, median, none; did you mean 'halving'"
+        ConfigError, match="'halfing'; allowed: halving, hyperband, median, one_epoch, none; did you mean 'halving'"
     ):
         make_pruner("halfing", 8)
