@@ -28,4 +28,5 @@ def _arm(name: str) -> Arm:
     modelled = strategy.ranker == "model"
     # What stops early or keeps compute for finalists plans for its budget; the others only ever come farther.
     anytime = strategy.pruner == "none" and not modelled
-    return Arm(name, {"strategy": name} if modelled else {"strategy": name, "finalists": 0}, anytime)
+    # A table has two search seeds: one for the trials, so one is left for finalists.
+    return Arm(name, {"strategy": name, "seeds": 1} if modelled else {"strategy": name, "finalists": 0}, anytime)
