@@ -5,7 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: search test setup bench docs clean
+TABLE ?= digits
+
+.PHONY: search test setup bench table bench-search docs clean
 
 search: setup
 	$(BIN)/nas search --space mlp_family --budget 200
@@ -22,6 +24,16 @@ setup: $(READY)
 
 bench: setup
 	$(BIN)/python -m benchmarks.run
+
+# A tabular benchmark, trained and scored; it goes on where it was stopped. `make table TABLE=fashion_mnist` is another one.
+table: setup
+	$(BIN)/python -m benchmarks.table $(TABLE)
+	$(BIN)/python -m benchmarks.score_table $(TABLE)
+
+# Every search strategy over every table; it goes on where it was stopped, too.
+bench-search: setup
+	$(BIN)/nas bench --json --out docs/bench.svg > benchmarks/results/search.json
+	$(BIN)/nas bench
 
 docs: setup
 	$(BIN)/python docs/generate.py

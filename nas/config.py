@@ -201,6 +201,7 @@ def _convert(name: str, value: Any) -> Any:
         names = value.split(",") if isinstance(value, str) else value
         if not isinstance(names, (list, tuple)) or not all(isinstance(item, str) for item in names):
             raise ConfigError(f"{flag(name)} is {value!r}; allowed: names of proxies")
+        names = [part.strip() for item in names for part in item.split(",")]
         return tuple(name for name in names if name != "none")
     if isinstance(value, Path):
         return str(value)

@@ -240,7 +240,7 @@ class Search:
     def _decide_next(self) -> Move | NewEvaluation | None:
         if not self._plan and self.finalists is None:
             move = self.planner.next(self._can_start, self._can_go_on)
-            if move is None and not self._pending and (self.config.max_fte is not None or self.best is None):
+            if move is None and not self._pending and (self._has_compute_left or self.best is None):
                 move = self.planner.last_chance(self._can_go_on)
             if isinstance(move, ScoreBatch) and self._find_scores(move.architectures):
                 return self._decide_next()
@@ -250,24 +250,29 @@ class Search:
             self._plan_ahead()
         return self._plan.popleft() if self._plan else None
 
-    def _can_start(self, until_decided: float) -> bool:
+    @property
+    def _has_compute_left(self) -> bool:
+        """Whether it is the limit on compute, not the budget, that ends the trials: then what is left of it is used."""
+        return self.config.max_fte is not None and (self.planner.exhausted or self.spent < self.config.budget)
+
+    def _can_start(self) -> bool:
         """Whether there is budget for a new trial, and compute for it and for its going on where it is good."""
         if self._scoring:  # what is best to start is known once its scores are there
             return False
         return self.spent < self.config.budget and self._affordable(1.0)
 
     def _can_go_on(self, trial: Trial) -> bool:
-        return self._affordable(1.0 - trial.epoch / self.question.recipe.epochs)
+        return self._affordable(1.0 - trial.epoch / self.question.recipe.epochs, besides=trial)
 
-    def _affordable(self, fte: float) -> bool:
-        """Whether so much compute is left beside what runs and what the finalists need."""
+    def _affordable(self, fte: float, besides: Trial | None = None) -> bool:
+        """Whether so much compute is left for a trial beside the others that run and what the finalists need."""
         if self.config.max_fte is None:
             return True
         epochs = self.question.recipe.epochs
         running = sum(
             min([rung for rung in self._rungs(trial) if rung > trial.epoch], default=epochs) - trial.epoch
             for trial in self._pending.values()
-            if trial.role == Role.TRIAL
+            if trial.role == Role.TRIAL and trial is not besides
         )
         left = self.config.max_fte - finalists.reserve(self.config) - self.fte - running / epochs
         return fte <= left + 1e-9

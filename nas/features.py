@@ -7,6 +7,7 @@ are summed up by their share of the depth: what matters is how much of the netwo
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -15,10 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_space.architecture import Architecture
+from search_space.breakdown import label
 from search_space.definition import Value
 from search_space.space import SearchSpace
 
 Vector = NDArray[np.float64]
+
+NO_MIXER = "none"
+"""The family of networks that mix no tokens."""
+
+
+def family_of(architecture: Architecture) -> str:
+    """The token mixer of most blocks, as `search_space.breakdown.label` calls it; between equals the earlier one."""
+    blocks: Counter[str] = Counter()
+    for stage in architecture.stages:
+        mixers = [label(branch.op) for branch in stage.block if branch.op.mixes_tokens]
+        blocks[mixers[0] if mixers else NO_MIXER] += stage.depth
+    return blocks.most_common(1)[0][0]
 
 
 class Features:
@@ -40,7 +54,7 @@ class Features:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """What each number stands for."""
-        names = ["log params", "log macs", "log depth", "stages"]
+        names = ["log params", "log macs", "log depth"]
         for axis in (*self._net, *self._stage):
             names += [axis.name] if _is_number(axis.values) else [f"{axis.name}={value}" for value in axis.values]
         return tuple(names)
@@ -63,7 +77,7 @@ class Features:
         stages = [f"stage{number}." for number in range(1, choices["stages"] + 1)]
         depths = [choices[stage + "depth"] for stage in stages]
         depth = sum(depths)
-        numbers = [math.log(params), math.log(macs), math.log(depth), float(len(stages))]
+        numbers = [math.log(params), math.log(macs), math.log(depth)]
         for axis in self._net:
             numbers += _numbers(choices.get(axis.name), axis.values, 1.0)
         for axis in self._stage:

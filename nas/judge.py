@@ -1,33 +1,32 @@
 """How good are the trials, as far as the study can tell? What is compared at rungs, and among candidates.
 
-With the ranker "model" trials are judged by the loss they are expected to end with: their own curve, corrected by how
-much their mixer still gains from there, and drawn towards what the model expects of such an architecture. Otherwise by
-the loss at the same epoch. With several objectives, by how many others dominate them.
+With the ranker "model" trials are judged by the loss they are expected to end with, as `nas.evidence` reads it from
+their curves, and candidates by a model fitted to that. Otherwise by the loss at the same epoch. With several
+objectives, by how many others dominate them.
 """
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from nas.features import Features, Vector
+from nas.evidence import Evidence
+from nas.features import Features
 from nas.model import MIN_LABELS, Array, Label, SpaceModel
-from nas.objectives import Objective
 from nas.shortlist import Candidate
+from nas.study import Question
 from nas.trial import Trial
 from results.pareto import dominates
 from results.schema import State
 from runners.base import INFEASIBLE_CAUSES
 from search_space.architecture import Architecture
-from search_space.space import Limits, SearchSpace
 
 REFERENCE = 128
 """Random architectures that tell how features vary in the space."""
 REFIT = 0.1
-"""The model is fitted anew once so many more labels are there than at the last time, as a share."""
+"""The model is fitted anew once so many more epochs have been seen than at the last time, as a share."""
 OPTIMISM = 0.5
 """Standard deviations by which a candidate is expected to be better than the model's mean: what is unknown is tried."""
 
@@ -36,37 +35,29 @@ class Judge:
     """Judges trials and candidates.
 
     Args:
-        space: The space.
-        limits: Limits on cost.
-        objectives: The first is the quality.
+        question: What is searched for.
         trials: All trials of the study; grows while the search goes on.
         scores: Values of proxies by architecture hash; grows too.
-        proxies: Names of the proxies that the model sees.
-        modelled: Whether there is a model at all.
-        seed: Of the draw that scales the features.
+        seed: Of the draw that scales the features, and of trade-offs between objectives.
     """
 
     def __init__(
         self,
-        space: SearchSpace,
-        limits: Limits,
-        objectives: Sequence[Objective],
+        question: Question,
         trials: Sequence[Trial],
-        *,
         scores: Mapping[str, Mapping[str, float | None]],
-        proxies: Sequence[str],
-        modelled: bool,
         seed: int,
     ) -> None:
-        self._space, self._limits, self._objectives, self._trials = space, limits, objectives, trials
-        self._scores, self._proxies = scores, proxies
-        self._modelled = modelled
+        parts = question.config.parts
+        self._space, self._limits, self._trials, self._scores = question.space, question.limits, trials, scores
+        self._objectives, self._proxies = question.config.objectives, parts.proxies
+        self._modelled = parts.ranker == "model"
+        self._evidence = Evidence(trials, self._objectives[0], question.recipe.epochs, question.validation_images)
         self._rng = random.Random(seed)
-        self._features = Features(space)
+        self._features = Features(question.space)
         self._reference: Array | None = None
         self._model: SpaceModel | None = None
         self._fitted = 0
-        self._labels: dict[str, tuple[Label, tuple[State, int]]] = {}
 
     @property
     def knows(self) -> bool:
@@ -76,41 +67,34 @@ class Judge:
 
     def at_rung(self, trials: Sequence[Trial], epoch: int) -> list[float]:
         """Merits of trials that have reached a rung, less is better."""
-        losses = [trial.losses[epoch] for trial in trials]
-        if self.knows:
-            losses = self._expected(trials)
+        read = self._evidence.expected_end if self._modelled else _loss_at
+        merits = [read(trial, epoch) for trial in trials]
         if len(self._objectives) == 1:
-            return losses
+            return merits
         points = [
-            (loss, *(objective.loss(trial.figures) for objective in self._objectives[1:]))
-            for loss, trial in zip(losses, trials, strict=True)
+            (merit, *(objective.loss(trial.figures) for objective in self._objectives[1:]))
+            for merit, trial in zip(merits, trials, strict=True)
         ]
         return [float(place) for place in _places(points)]
 
     def best(self, trials: Sequence[Trial], count: int) -> list[Trial]:
         """The most promising trials, those that wait included."""
         known = [trial for trial in trials if trial.losses]
-        return sorted(known, key=dict(zip(known, self._expected(known), strict=True)).__getitem__)[:count]
+        merits = {trial.key: self._evidence.end(trial) if self._modelled else _last_loss(trial) for trial in known}
+        return sorted(known, key=lambda trial: merits[trial.key])[:count]
 
     def rank(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Candidates by promise, the best first; needs a model. With several objectives, by a random trade-off."""
         assert self._model is not None
-        vectors = np.array([self._vector(candidate.architecture) for candidate in candidates])
-        means, spreads = self._model.predict(vectors)
+        vectors = np.array([self._features(candidate.architecture) for candidate in candidates])
+        proxies = np.array([self._scored(candidate.architecture) for candidate in candidates])
+        means, spreads = self._model.predict(vectors, proxies)
         promise = means - OPTIMISM * spreads
         if len(self._objectives) > 1:
             promise = self._scalarised(promise, [candidate.architecture for candidate in candidates])
         return [candidates[index] for index in np.argsort(promise, kind="stable")]
 
     # Inside.
-
-    def _expected(self, trials: Sequence[Trial]) -> list[float]:
-        """The loss that each trial is expected to end with, in the units of the model if there is one."""
-        self._fit()
-        if self._model is None:
-            return [trial.losses[trial.epoch] for trial in trials]
-        labels = [self._label(trial) for trial in trials]
-        return self._model.judge(labels).tolist() if labels else []
 
     def _fit(self) -> None:
         if not self._modelled:
@@ -126,22 +110,14 @@ class Judge:
         self._model = SpaceModel([self._label(trial) for trial in known], self._reference)
 
     def _label(self, trial: Trial) -> Label:
-        label, seen = self._labels.get(trial.key, (None, None))
-        if label is None or seen != (trial.state, trial.epoch):
-            infeasible = trial.cause in INFEASIBLE_CAUSES
-            curve = {} if infeasible else {epoch: self._log(loss) for epoch, loss in trial.losses.items()}
-            vector, complete = self._vector(trial.architecture), trial.state == State.COMPLETE
-            label = Label(trial.key, vector, curve, trial.family, complete)
-            self._labels[trial.key] = label, (trial.state, trial.epoch)
-        return label
+        end = None if trial.cause in INFEASIBLE_CAUSES else self._evidence.end(trial)
+        complete = trial.state == State.COMPLETE
+        return Label(self._features(trial.architecture), self._scored(trial.architecture), end, complete)
 
-    def _vector(self, architecture: Architecture) -> Vector:
-        return self._features(architecture)
-
-    def _log(self, loss: float) -> float:
-        """The loss where differences of good models count as much as those of bad ones: NLL and error as logarithms."""
-        least = 0.0 if self._objectives[0].direction == "minimize" else -1.0
-        return math.log(max(loss - least, 1e-3))
+    def _scored(self, architecture: Architecture) -> Array:
+        """What the proxies say of an architecture, of shape [proxies]; NaN where they say nothing."""
+        found = self._scores.get(architecture.hash, {})
+        return np.array([np.nan if (value := found.get(name)) is None else value for name in self._proxies])
 
     def _scalarised(self, quality: Array, architectures: Sequence[Architecture]) -> Array:
         """One number for all objectives: the largest of them, each with a random weight.
@@ -162,6 +138,14 @@ class Judge:
         weighted = table * (np.array(draws) / sum(draws))
         scalar: Array = weighted.max(axis=1) + 0.05 * weighted.sum(axis=1)
         return scalar
+
+
+def _loss_at(trial: Trial, epoch: int) -> float:
+    return trial.losses[epoch]
+
+
+def _last_loss(trial: Trial) -> float:
+    return trial.losses[trial.epoch]
 
 
 _COST = {"params": "params", "macs": "macs", "latency": "macs"}

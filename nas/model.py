@@ -1,8 +1,8 @@
 """A model of the space, fitted to what a study has seen: how low will the loss of an architecture end?
 
-A Gaussian process over `nas.features`. Its labels are log losses at the end of the training; for a trial that waits at
-a rung that end is extrapolated, by as much as trials of its token mixer have gained from there, and the label counts
-less. To the model, trainings of a quarter of the length are nearly worth as much as full ones.
+A Gaussian process over `nas.features`, with the ends of `nas.evidence` as labels. To the model, a few dozen trainings
+of a quarter of the length are nearly worth as many full ones. It is for architectures that have not been trained; what
+has been trained is known better by its own curve than by its likes.
 
 Its hyperparameters are fixed: with a few dozen labels, fitting them gains nothing and now and then loses everything.
 """
@@ -10,9 +10,8 @@ Its hyperparameters are fixed: with a few dozen labels, fitting them gains nothi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,11 +25,13 @@ Array = NDArray[np.float64]
 MIN_LABELS = 6
 """Fewer than this predict nothing."""
 NOISE = 0.15
-"""Variance of a full training between seeds, as a share of the variance of all labels."""
+"""Variance of the label of a full training, as a share of the variance of all labels."""
 PARTIAL_NOISE = 0.3
-"""The same for a training that waits at its first rung."""
-TRUST = 4.0
-"""So many trials of a mixer have to have gone on from a rung before half of their own gain counts, not everybody's."""
+"""The same for a training that waits at a rung."""
+LENGTH = 1.8
+"""Length scale over the square root of the number of features: two random architectures are 1.4 apart."""
+SUPPORT = 20.0
+"""So many labels have to support a proxy before half of its effect counts."""
 
 
 @dataclass(frozen=True)
@@ -38,55 +39,23 @@ class Label:
     """What is known of one architecture.
 
     Attributes:
-        key: Tells it from others.
-        vector: Its features.
-        curve: Log loss by epoch, as far as it was trained; empty if it cannot be trained at all.
-        mixer: Its token mixer, by which learning curves differ.
-        complete: Whether the curve is that of a full training.
+        vector: Its features, of shape [d].
+        proxies: What proxies say of it, of shape [p]; NaN where they say nothing.
+        end: Log loss at the end of its training; None if it cannot be trained, which counts as the worst.
+        complete: Whether that was seen, not extrapolated.
     """
 
-    key: str
     vector: Array
-    curve: Mapping[int, float]
-    mixer: str
+    proxies: Array
+    end: float | None
     complete: bool
-
-
-class Gains:
-    """How much the log loss still falls from an epoch to the end of the training, by mixer.
-
-    Mixers learn at different speeds: comparing them in the middle favours the fast ones. The mean gain of a mixer is
-    shrunk towards that of all trials, the more so the fewer curves there are.
-
-    Args:
-        labels: Complete ones count.
-    """
-
-    def __init__(self, labels: Sequence[Label]) -> None:
-        self._complete = [label for label in labels if label.complete]
-        self._known: dict[int, tuple[float, dict[str, float]]] = {}
-
-    def __call__(self, mixer: str, epoch: int) -> float:
-        """The expected change of the log loss of a mixer from the end of `epoch` to the end of the training."""
-        if epoch not in self._known:
-            self._known[epoch] = self._at(epoch)
-        overall, own = self._known[epoch]
-        return own.get(mixer, overall)
-
-    def _at(self, epoch: int) -> tuple[float, dict[str, float]]:
-        changes: dict[str, list[float]] = {}
-        for label in self._complete:
-            if epoch in label.curve:
-                changes.setdefault(label.mixer, []).append(label.curve[max(label.curve)] - label.curve[epoch])
-        everybody = [change for own in changes.values() for change in own]
-        overall = fmean(everybody) if everybody else 0.0
-        return overall, {
-            mixer: overall + (fmean(own) - overall) * len(own) / (len(own) + TRUST) for mixer, own in changes.items()
-        }
 
 
 class SpaceModel:
     """The fitted model.
+
+    Proxies enter as the mean of the process, by ridge regression: their effect is what the labels support, shrunk
+    towards none while there are few.
 
     Args:
         labels: What is known; at least `MIN_LABELS`.
@@ -94,62 +63,61 @@ class SpaceModel:
     """
 
     def __init__(self, labels: Sequence[Label], reference: Array) -> None:
-        self._centre = reference.mean(axis=0)
-        spread = reference.std(axis=0)
+        self._centre, spread = reference.mean(axis=0), reference.std(axis=0)
         self._used = spread > 0
         self._spread = spread[self._used]
-        self._gains = Gains(labels)
-        known = [_end(label, self._gains) for label in labels]
-        worst = max((end for end in known if end is not None), default=0.0)
-        ends = np.array([worst if end is None else end for end in known])
-        self._worst, self._variance = worst, float(ends.var()) or 1.0
-        self._fitted = {(label.key, len(label.curve)) for label in labels}
-        noise = np.array([_noise(label) for label in labels])
+        worst = max((label.end for label in labels if label.end is not None), default=0.0)
+        ends = np.array([worst if label.end is None else label.end for label in labels])
+        noise = np.array([NOISE if label.complete or label.end is None else PARTIAL_NOISE for label in labels])
+        self._mean = _Ridge(np.array([label.proxies for label in labels]), ends)
         self._regressor = _regressor(int(self._used.sum()), noise)
-        self._regressor.fit(self._scaled(np.array([label.vector for label in labels])), ends)
+        self._regressor.fit(self._scaled(np.array([label.vector for label in labels])), ends - self._mean.fitted)
 
-    def predict(self, vectors: Array) -> tuple[Array, Array]:
-        """The log loss at the end of a full training, for vectors of shape [n, d]: means and standard deviations."""
-        means, spreads = self._regressor.predict(self._scaled(vectors), return_std=True)
-        return means, spreads
+    def predict(self, vectors: Array, proxies: Array) -> tuple[Array, Array]:
+        """The log loss at the end of a full training.
 
-    def judge(self, labels: Sequence[Label]) -> Array:
-        """The log loss that labelled architectures end with: what the model expects of them and what was seen of them.
-
-        A label that the model has not been fitted to is weighed against it by precision: the same as fitting it too.
+        Args:
+            vectors: Of shape [n, d].
+            proxies: Of shape [n, p].
 
         Returns:
-            Means of shape [n].
+            Means and standard deviations, of shape [n].
         """
-        means, spreads = self.predict(np.array([label.vector for label in labels]))
-        ends = np.array([self._worst if (end := _end(label, self._gains)) is None else end for label in labels])
-        noise = np.array([_noise(label) for label in labels]) * self._variance
-        new = np.array([(label.key, len(label.curve)) not in self._fitted for label in labels])
-        weight = new * spreads**2 / (spreads**2 + noise)
-        judged: Array = means + weight * (ends - means)
-        return judged
+        means, spreads = self._regressor.predict(self._scaled(vectors), return_std=True)
+        return means + self._mean(proxies), spreads
 
     def _scaled(self, vectors: Array) -> Array:
         scaled: Array = (vectors - self._centre)[:, self._used] / self._spread
         return scaled
 
 
-def _end(label: Label, gains: Gains) -> float | None:
-    if not label.curve:
-        return None
-    last = max(label.curve)
-    return label.curve[last] if label.complete else label.curve[last] + gains(label.mixer, last)
+class _Ridge:
+    """Ridge regression on standardised proxies; those that are missing count as average."""
 
+    def __init__(self, proxies: Array, ends: Array) -> None:
+        known = np.where(np.isfinite(proxies), proxies, np.nan)
+        there = np.isfinite(known)
+        count = np.maximum(there.sum(axis=0), 1)
+        self._centre = np.where(there, known, 0.0).sum(axis=0) / count
+        variance = (np.where(there, known - self._centre, 0.0) ** 2).sum(axis=0) / count
+        self._spread = np.where(variance > 0, np.sqrt(variance), np.inf)
+        table = self._table(proxies)
+        gram = table.T @ table + SUPPORT * np.eye(table.shape[1])
+        self._weights = np.linalg.solve(gram, table.T @ (ends - ends.mean()))
+        self.fitted: Array = table @ self._weights
 
-def _noise(label: Label) -> float:
-    return NOISE if label.complete or not label.curve else PARTIAL_NOISE
+    def __call__(self, proxies: Array) -> Array:
+        effect: Array = self._table(proxies) @ self._weights
+        return effect
+
+    def _table(self, proxies: Array) -> Array:
+        table: Array = np.where(np.isfinite(proxies), (proxies - self._centre) / self._spread, 0.0)
+        return np.clip(table, -3.0, 3.0)
 
 
 def _regressor(dimensions: int, noise: Array) -> GaussianProcessRegressor:
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF
 
-    # In units of the features' spread, two random architectures are sqrt(2 d) apart.
-    return GaussianProcessRegressor(
-        RBF(1.8 * math.sqrt(max(1, dimensions))), alpha=noise, optimizer=None, normalize_y=True
-    )
+    length = LENGTH * math.sqrt(max(1, dimensions))
+    return GaussianProcessRegressor(RBF(length), alpha=noise, optimizer=None, normalize_y=True)

@@ -84,6 +84,7 @@ class Planner:
         seed: Of all random choices.
 
     Attributes:
+        families: How many hand-designed families come first.
         proxies: What candidates are scored by.
         exhausted: Whether the space has no more architectures to offer.
     """
@@ -106,20 +107,12 @@ class Planner:
             [objective.direction for objective in config.objectives],
             seed=seed,
         )
-        self.judge = Judge(
-            question.space,
-            question.limits,
-            config.objectives,
-            trials,
-            scores=scores,
-            proxies=parts.proxies,
-            modelled=parts.ranker == "model",
-            seed=seed,
-        )
+        self.judge = Judge(question, trials, scores, seed)
         self._shortlist = Shortlist(self._proposer.draw)
         self._families = deque[tuple[str, Architecture]]()
         if parts.families:
             self._families.extend(family_points(question.space, question.limits).items())
+        self.families = len(self._families)
         self._families_in_full = len(self._families) <= FAMILIES_SHARE * self._expected_fte()
         self.proxies = (parts.ranker,) if parts.ranker in PROXY_NAMES else parts.proxies
         self.exhausted = False
@@ -134,26 +127,19 @@ class Planner:
         """Take in what became of a trial; a waiting one counts as pruned until it goes on."""
         self._proposer.learn(trial.architecture, known)
 
-    @property
-    def families_left(self) -> int:
-        """How many hand-designed families are still to be started."""
-        tried = {trial.architecture.hash for trial in self._trials} if self._families else set()
-        return sum(architecture.hash not in tried for _, architecture in self._families)
-
     # What is next.
 
-    def next(self, can_start: Callable[[float], bool], can_go_on: Callable[[Trial], bool]) -> Move | None:
+    def next(self, can_start: Callable[[], bool], can_go_on: Callable[[Trial], bool]) -> Move | None:
         """The next move, None if there is none now.
 
         Args:
-            can_start: Whether there is compute left for a new trial that needs so many FTE before it can be decided on,
-                and for what may follow from it.
-            can_go_on: The same for a waiting trial.
+            can_start: Whether there is budget and compute left for a new trial.
+            can_go_on: Whether there is compute left for a waiting one.
         """
         for trial in self._ready():
             if trial.state == State.PAUSED and can_go_on(trial):
                 return GoOn(trial)
-        if self.exhausted or not can_start(self._share_until_decided()):
+        if self.exhausted or not can_start():
             return None
         while self._families:
             name, architecture = self._families.popleft()
@@ -189,9 +175,7 @@ class Planner:
         for rung in reversed(self._pruner.all_rungs):
             reached = [trial for trial in self._trials if rung in trial.losses and rung in self.rungs(trial)]
             passed = [rung in trial.passed or trial.state == State.FAILED for trial in reached]
-            waiting = [
-                not gone and trial.state != State.PRUNED for gone, trial in zip(passed, reached, strict=True)
-            ]
+            waiting = [not gone and trial.state != State.PRUNED for gone, trial in zip(passed, reached, strict=True)]
             if not self._pruner.going_on([0.0] * len(reached), passed, waiting):
                 continue  # nobody would be let through even if all were equally good
             merits = self.judge.at_rung(reached, rung)

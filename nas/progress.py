@@ -179,10 +179,9 @@ def _phase(search: Search) -> str:
     if any(trial.role == Role.PROXIES for trial in search.pending):
         return "scoring by proxies"
     stage = search.searched[-1].stage if search.searched else "families"
-    families = sum(trial.stage == "families" for trial in search.searched) + search.planner.families_left
     decided, parts = _decided(search), search.config.parts
-    if stage == "families" and families:
-        return f"families {sum(trial.stage == 'families' for trial in decided)}/{families}"
+    if stage == "families" and search.planner.families:
+        return f"families {sum(trial.stage == 'families' for trial in decided)}/{search.planner.families}"
     who = parts.sampler if parts.ranker == "none" else "start-up" if stage == "startup" else parts.ranker
     return f"{who} {len(decided)}/{search.config.budget}"
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from nas.features import family_of
 from nas.rank_correlation import Tau, Vector, rank_correlation
 from runners.tabular import ANY_SIZE, Table
-from search_space.architecture import Architecture
-from search_space.breakdown import label
 from search_space.errors import ConfigError, DataError
 
 MATCHED = "size-matched"
 """The group of all architectures that belong to a band of equal size."""
-NO_MIXER = "none"
 
 
 @dataclass(frozen=True)
@@ -36,47 +33,57 @@ class Group:
     strata: tuple[tuple[int, ...], ...]
 
 
-def family_of(architecture: Architecture) -> str:
-    """The token mixer of most blocks, as `search_space.breakdown.label` calls it; between equals the earlier one."""
-    blocks: Counter[str] = Counter()
-    for stage in architecture.stages:
-        mixers = [label(branch.op) for branch in stage.block if branch.op.mixes_tokens]
-        blocks[mixers[0] if mixers else NO_MIXER] += stage.depth
-    return blocks.most_common(1)[0][0]
+@dataclass(frozen=True)
+class Judge:
+    """What stands for the quality of an architecture: its mean NLL over some seeds.
+
+    Attributes:
+        split: The split it is measured on.
+        seeds: The seeds.
+        is_truth: Whether nothing better is known.
+        spared: Bands that are not looked at.
+    """
+
+    split: Literal["validation", "test"]
+    seeds: tuple[int, ...]
+    is_truth: bool = False
+    spared: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        which = f"mean {self.split} NLL over the seeds {', '.join(map(str, self.seeds))}"
+        return which if len(self.seeds) > 1 else f"{self.split} NLL of the seed {self.seeds[0]}"
 
 
-def report(table: Table, seeds: Sequence[int] = ()) -> dict[str, Any]:
+def report(table: Table, seeds: Sequence[int] = (), *, design: bool = False) -> dict[str, Any]:
     """Rank correlation of every proxy with what became of the architectures when they were trained.
+
+    The truth is the mean test NLL over the truth seeds. While a search is designed, something else has to stand for it:
 
     Args:
         table: The table.
-        seeds: Search seeds whose mean validation NLL stands for the truth; then bands that are held out stay unseen.
-            Without any, the truth is the mean test NLL over the truth seeds.
+        seeds: Search seeds, whose mean validation NLL judges; held-out bands stay unseen.
+        design: Whether the mean test NLL over the design seeds judges; bands without any stay unseen.
 
     Returns:
         Plain data. A good proxy has a positive tau; its cost is in seconds and in FTE, shares of a mean full training.
 
     Raises:
-        ConfigError: If a seed is no search seed.
+        ConfigError: If a seed is no search seed, or both `seeds` and `design` are given.
         DataError: If the table lacks trainings or scores.
     """
-    definition = table.definition
-    strangers = [seed for seed in seeds if seed not in definition.search_seeds]
-    if strangers:
-        raise ConfigError(f"--seeds names {strangers[0]}; allowed: {', '.join(map(str, definition.search_seeds))}")
-    hidden = {band.name for band in definition.bands if band.held_out} if seeds else set()
-    names = [name for name, entry in table.entries.items() if entry.band not in hidden]
-    quality = -_quality(table, names, seeds)
+    judge = _judge(table, tuple(seeds), design)
+    names = [name for name, entry in table.entries.items() if entry.band not in judge.spared]
+    quality = -_quality(table, names, judge)
     groups = _groups(table, names)
     trained = [training.seconds for training in table.trainings.values() if training.cause is None]
     return {
         "table": table.name,
-        "data": definition.data,
-        "judged_by": _judge(seeds, "validation") if seeds else _judge(definition.truth_seeds, "test"),
-        "is_truth": not seeds,
+        "data": table.definition.data,
+        "judged_by": str(judge),
+        "is_truth": judge.is_truth,
         "architectures": len(names),
         "ranked": int(np.isfinite(quality).sum()),
-        "held_out": sorted(hidden),
+        "spared": sorted(judge.spared),
         "training_seconds": fmean(trained),
         "groups": [{"kind": group.kind, "name": group.name, **_retest(table, names, group)} for group in groups],
         "proxies": [
@@ -90,25 +97,40 @@ def report(table: Table, seeds: Sequence[int] = ()) -> dict[str, Any]:
     }
 
 
-def _judge(seeds: Sequence[int], split: str) -> str:
-    which = f"mean {split} NLL over the seeds {', '.join(map(str, seeds))}"
-    return which if len(seeds) > 1 else f"{split} NLL of the seed {seeds[0]}"
+def _judge(table: Table, seeds: tuple[int, ...], design: bool) -> Judge:
+    definition = table.definition
+    if seeds and design:
+        raise ConfigError("--seeds and --design are two ways to judge; give one of them")
+    strangers = [seed for seed in seeds if seed not in definition.search_seeds]
+    if strangers:
+        raise ConfigError(f"--seeds names {strangers[0]}; allowed: {', '.join(map(str, definition.search_seeds))}")
+    if seeds:
+        return Judge("validation", seeds, spared=tuple(band.name for band in definition.bands if band.held_out))
+    if not design:
+        return Judge("test", definition.truth_seeds, is_truth=True)
+    if not definition.design_seeds:
+        raise DataError(f"{table.folder} has no design seeds; judge by search seeds: {_instead(table)}")
+    judging = set(definition.design_seeds)
+    spared = tuple(band.name for band in definition.bands if not judging <= set(definition.seeds(band.name)))
+    return Judge("test", definition.design_seeds, spared=spared)
 
 
-def _quality(table: Table, names: Sequence[str], seeds: Sequence[int]) -> Vector:
-    """Mean NLL of every architecture; NaN where a training failed, or with given `seeds` is missing."""
-    wanted = seeds or table.definition.truth_seeds
-    missing = sum((name, seed) not in table.trainings for name in names for seed in wanted)
-    if missing and not seeds:
+def _instead(table: Table) -> str:
+    return f"--seeds {','.join(map(str, table.definition.search_seeds))}"
+
+
+def _quality(table: Table, names: Sequence[str], judge: Judge) -> Vector:
+    """Mean NLL of every architecture; NaN where a training failed or, unless this is the truth, is missing."""
+    missing = sum((name, seed) not in table.trainings for name in names for seed in judge.seeds)
+    total, which = len(names) * len(judge.seeds), ", ".join(map(str, judge.seeds))
+    if missing and judge.is_truth:
         raise DataError(
-            f"{table.folder} lacks {missing:,} of the {len(names) * len(wanted):,} trainings with the truth seeds "
-            f"{', '.join(map(str, wanted))}; train them with: python -m benchmarks.table {table.name}; or judge by "
-            f"search seeds: --seeds {','.join(map(str, table.definition.search_seeds))}"
+            f"{table.folder} lacks {missing:,} of the {total:,} trainings with the truth seeds {which}; train them "
+            f"with: python -m benchmarks.table {table.name}; or judge by search seeds: {_instead(table)}"
         )
-    if missing == len(names) * len(wanted):
-        raise DataError(f"{table.folder} has no training with the seeds {', '.join(map(str, wanted))}")
-    columns = [_nlls(table, names, seed, "validation" if seeds else "test") for seed in wanted]
-    quality: Vector = np.mean(columns, axis=0)
+    if missing == total:
+        raise DataError(f"{table.folder} has no training with the seeds {which}")
+    quality: Vector = np.mean([_nlls(table, names, seed, judge.split) for seed in judge.seeds], axis=0)
     return quality
 
 

@@ -15,7 +15,7 @@ from results.database import shown
 from results.hypervolume import reference_point
 from results.store import Store, StudyStore
 from runners.base import DataSpec
-from runners.data import describe_dataset, fingerprint
+from runners.data import describe_dataset, fingerprint, validation_images
 from runners.recipe import Recipe, recipe_for
 from search_space.errors import StudyError, allowed
 from search_space.space import Limits, SearchSpace, load_space
@@ -31,6 +31,7 @@ class Question:
         data: The images.
         recipe: The training.
         config: All settings, those that may change included.
+        validation_images: Size of the validation split, if it is known.
     """
 
     space: SearchSpace
@@ -38,6 +39,7 @@ class Question:
     data: DataSpec
     recipe: Recipe
     config: SearchConfig
+    validation_images: int | None = None
 
     def identity(self) -> dict[str, Any]:
         """The question as plain data, to be compared on continuation."""
@@ -75,7 +77,7 @@ def make_question(config: SearchConfig) -> Question:
     space.check_limits(limits)
     overrides = {name: getattr(config, name) for name in ("epochs", "batch_size", "lr")}
     recipe = recipe_for(config.data, **{name: value for name, value in overrides.items() if value is not None})
-    return Question(space, limits, data, recipe, config)
+    return Question(space, limits, data, recipe, config, validation_images(data))
 
 
 def _data(config: SearchConfig) -> DataSpec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from nas.features import family_of
 from nas.objectives import Figures
 from results.schema import Evaluation
 from results.store import EpochRecord, NewEvaluation, Role, State
@@ -58,9 +59,5 @@ class Trial:
 
     @cached_property
     def family(self) -> str:
-        """The token mixer of most of its blocks, the earliest of several."""
-        blocks: dict[str, int] = {}
-        for number in range(1, self.choices["stages"] + 1):
-            mixer = self.choices[f"stage{number}.mixer"]
-            blocks[mixer] = blocks.get(mixer, 0) + self.choices[f"stage{number}.depth"]
-        return max(blocks, key=lambda mixer: blocks[mixer])
+        """The token mixer of most of its blocks; see `nas.features.family_of`."""
+        return family_of(self.architecture)

@@ -15,11 +15,12 @@ test NLL over the truth seeds, which it never sees. While strategies are designe
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from runners.base import Cause, DataSpec, EpochResult, EvaluationError, Job, Measured, Score
 from runners.data import describe_dataset
@@ -29,6 +30,8 @@ from search_space.errors import DataError
 from search_space.space import SearchSpace, load_space
 from search_space.units import parse_count
 from search_space.yaml_source import Source, read_yaml_file
+
+Made = TypeVar("Made")
 
 BAND_WIDTH = 0.1
 """Relative distance from a band's MACs that its architectures may have."""
@@ -169,27 +172,27 @@ class Table:
     @cached_property
     def entries(self) -> dict[str, Entry]:
         """The architectures by hash, in the order they were drawn."""
-        found: dict[str, Entry] = {}
-        for line in _lines(self.folder / "architectures.jsonl"):
-            architecture = self.space.decode(line["choices"])
-            if architecture.hash != line["hash"]:
-                raise DataError(f"{self.folder}: {line['hash']} has become another architecture; build the table anew")
-            found[architecture.hash] = Entry(architecture, line["band"], line["choices"], line["origin"])
-        return found
+        entries = _read_lines(self.folder / "architectures.jsonl", self._entry)
+        return {entry.architecture.hash: entry for entry in entries}
+
+    def _entry(self, line: dict[str, Any]) -> Entry:
+        architecture = self.space.decode(line["choices"])
+        if architecture.hash != line["hash"]:
+            raise DataError(f"{self.folder}: {line['hash']} has become another architecture; build the table anew")
+        return Entry(architecture, line["band"], line["choices"], line["origin"])
 
     @cached_property
     def trainings(self) -> dict[tuple[str, int], Training]:
         """The trainings by architecture and seed."""
-        lines = (Training(**line) for line in _lines(self.folder / "trainings.jsonl"))
-        return {(training.architecture, training.seed): training for training in lines}
+        trainings = _read_lines(self.folder / "trainings.jsonl", lambda line: Training(**line))
+        return {(training.architecture, training.seed): training for training in trainings}
 
     @cached_property
     def scores(self) -> dict[str, dict[str, Score]]:
         """The scores by architecture and proxy, none before anything is scored; later lines add to earlier ones."""
         path, found = self.folder / "scores.jsonl", dict[str, dict[str, Score]]()
-        for line in _lines(path) if path.exists() else ():
-            scores = {name: Score(value, line["seconds"][name]) for name, value in line["values"].items()}
-            found.setdefault(line["hash"], {}).update(scores)
+        for name, scores in _read_lines(path, _named_scores) if path.exists() else ():
+            found.setdefault(name, {}).update(scores)
         return found
 
     def visible(self) -> Table:
@@ -312,13 +315,20 @@ def read_definition(folder: Path) -> Definition:
     bands = [_band(source, index) for index in range(len(source.typed(("bands",), list, "a list of bands")))]
     if source.typed(("any_size",), int, "a number of architectures"):
         bands.append(Band(ANY_SIZE, None, data["any_size"]))
+    roles = {name: _seeds(source, name) for name in ("search_seeds", "design_seeds", "truth_seeds")}
+    for name in ("search_seeds", "truth_seeds"):
+        if not roles[name]:
+            raise source.fail((name,), "is empty; allowed: a list of seeds")
+    for one, other in combinations(roles, 2):
+        if both := set(roles[one]) & set(roles[other]):
+            raise source.fail((other,), f"has the seed {min(both)}, as {one} has; every seed has one role")
     return Definition(
         source.typed(("space",), str, "the name of a space"),
         source.typed(("data",), str, "the name of a data set"),
         data["recipe"],
-        _seeds(source, "search_seeds"),
-        _seeds(source, "design_seeds"),
-        _seeds(source, "truth_seeds"),
+        roles["search_seeds"],
+        roles["design_seeds"],
+        roles["truth_seeds"],
         source.typed(("draw_seed",), int, "a whole number"),
         tuple(bands),
     )
@@ -336,7 +346,7 @@ def _band(source: Source, index: int) -> Band:
         source.typed((*path, "name"), str, "a name"),
         source.convert((*path, "macs"), parse_count),
         source.typed((*path, "architectures"), int, "a number of architectures"),
-        band.get("held_out", False),
+        "held_out" in band and source.typed((*path, "held_out"), bool, "true or false"),
     )
 
 
@@ -349,13 +359,20 @@ def _scores_line(architecture: str, scores: Mapping[str, Score]) -> str:
     return json.dumps(line, separators=(",", ":")) + "\n"
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def _named_scores(line: dict[str, Any]) -> tuple[str, dict[str, Score]]:
+    return line["hash"], {name: Score(value, line["seconds"][name]) for name, value in line["values"].items()}
+
+
+def _read_lines(path: Path, make: Callable[[dict[str, Any]], Made]) -> Iterator[Made]:
+    """What `make` makes of every line of a file."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     for number, line in enumerate(text.splitlines(), start=1):
         try:
-            yield json.loads(line)
+            yield make(json.loads(line))
         except ValueError:
             raise DataError(f"{path}, line {number} is no JSON; a build that was cut off may have left it") from None
+        except (AttributeError, KeyError, TypeError) as error:
+            raise DataError(f"{path}, line {number} is no line of a table: {type(error).__name__} {error}") from None

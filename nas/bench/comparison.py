@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,19 @@ RANDOM = "random"
 
 
 @dataclass(frozen=True)
+class Share:
+    """A share of architectures, counted over all runs.
+
+    Attributes:
+        share: None if there are none.
+        n: Of how many, each run's on their own.
+    """
+
+    share: float | None
+    n: int
+
+
+@dataclass(frozen=True)
 class StrategyResult:
     """How a strategy did over a band; mappings are by budget in FTE.
 
@@ -29,7 +42,7 @@ class StrategyResult:
         area: Area under the regret over log2 FTE, in nats times octaves.
         fte_to_random_200: FTE to the mean true NLL of random search with RANDOM_BUDGET.
         fte: FTE really spent.
-        wrongly_stopped: Of the true best TOP that were started: the share that stood stopped early. None if none was.
+        wrongly_stopped: Of the true best TOP that were started: the share that stood stopped early.
         cost_ratio: CPU seconds of a FTE over the band's mean of a full training; above 1 for a taste for slow ones.
         runs: Runs over the whole band.
     """
@@ -39,7 +52,7 @@ class StrategyResult:
     area: Estimate
     fte_to_random_200: Reached
     fte: Mapping[float, float]
-    wrongly_stopped: Mapping[float, float | None]
+    wrongly_stopped: Mapping[float, Share]
     cost_ratio: Mapping[float, float | None]
     runs: int
 
@@ -51,7 +64,7 @@ class StrategyResult:
             "auc": self.area.to_dict(),
             "fte_to_random_200": self.fte_to_random_200.to_dict(),
             "fte": _keys(self.fte),
-            "wrongly_stopped": _keys(self.wrongly_stopped),
+            "wrongly_stopped": {f"{budget:g}": asdict(share) for budget, share in self.wrongly_stopped.items()},
             "cost_ratio": _keys(self.cost_ratio),
             "runs": self.runs,
         }
@@ -136,7 +149,7 @@ def compare(
     arms: Sequence[Arm],
     scale: Scale,
     *,
-    jobs: int = 1,
+    jobs: int = 0,
     cache_folder: Path | None = None,
     on_progress: Progress = lambda done, total: None,
 ) -> Comparison:
@@ -146,7 +159,7 @@ def compare(
         contests: Where.
         arms: Who; random search has to be among them.
         scale: How often.
-        jobs: In how many processes.
+        jobs: In how many processes; 0 to stay in this one.
         cache_folder: Where results of simulations are kept; None to keep none.
         on_progress: Told how far it is.
 
@@ -222,7 +235,7 @@ def _result(contest: Contest, scored: _Scored, random: _Scored) -> StrategyResul
     )
 
 
-def wrongly_stopped(contest: Contest, records: Records) -> list[float | None]:
+def wrongly_stopped(contest: Contest, records: Records) -> list[Share]:
     """Of the true best `TOP` that were started, the share that stood stopped early: by budget, over all runs.
 
     Args:
@@ -230,7 +243,7 @@ def wrongly_stopped(contest: Contest, records: Records) -> list[float | None]:
         records: Of the runs 0, 1, ... over the whole band.
     """
     stopped, started = ((marks & contest.top).sum(axis=(0, 2)) for marks in (records.stopped, records.started))
-    return [_ratio(part, whole) for part, whole in zip(stopped, started, strict=True)]
+    return [Share(_ratio(part, whole), int(whole)) for part, whole in zip(stopped, started, strict=True)]
 
 
 def _ratio(part: float, whole: float) -> float | None:

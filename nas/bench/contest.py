@@ -22,9 +22,10 @@ RANDOM_BUDGET = 200.0
 """FTE of the random search whose quality is the mark to reach; a smaller band is exhausted by then."""
 TOP = 0.1
 """The share of a band that counts as its best."""
-RUNS_PER_TASK = 20
-"""Runs that are done together."""
+RUNS_PER_TASK = 10
+"""Runs that are done together: some dozen seconds with the slowest strategies."""
 FEWEST_POOLS = 10
+"""Resampled pools, however few the runs are."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,10 @@ class Contest:
             all((entry.architecture.hash, seed) in table.trainings for seed in needed) for entry in self._entries
         ]
         if not any(trained) or not (design or all(trained)):
+            remedy = "finish the table" if design else "finish the table, or take --design"
             raise DataError(
                 f"{table.folder}: {trained.count(False)} of the {len(trained)} architectures of the band {band.name} "
-                f"lack trainings with the seeds {', '.join(map(str, needed))}; finish the table, or take --design"
+                f"lack trainings with the seeds {', '.join(map(str, needed))}; {remedy}"
             )
         self.members = tuple(place for place, is_there in enumerate(trained) if is_there)
 
@@ -147,7 +149,7 @@ class Contest:
 
         None with a single search seed.
         """
-        from scipy.stats import kendalltau  # type: ignore[import-untyped]
+        from scipy.stats import kendalltau
 
         seeds = self.table.definition.search_seeds
         finals = {seed: [self._final_nll(place, seed) for place in self.members] for seed in seeds}

@@ -8,13 +8,13 @@ import os
 import random
 import signal
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ def execute(
     simulations: Sequence[Simulation],
     tables: Mapping[str, Table],
     *,
-    jobs: int = 1,
+    jobs: int = 0,
     cache_folder: Path | None = None,
     on_progress: Progress = lambda done, total: None,
 ) -> list[Records]:
@@ -40,7 +40,7 @@ def execute(
     Args:
         simulations: What to do.
         tables: The tables by name, without truth.
-        jobs: Processes; 1 to stay in this one.
+        jobs: Processes, which compute in a single thread each; 0 to stay in this one.
         cache_folder: Where results are kept; None to keep none.
         on_progress: Told how far it is.
 
@@ -50,38 +50,51 @@ def execute(
     Raises:
         RunnerError: If a process died.
         StorageError: If the folder cannot be written to.
-        KeyboardInterrupt: On Ctrl-C, once the simulations under way have ended; what is done is kept.
+        KeyboardInterrupt: On Ctrl-C; what is done is kept, what is under way is not.
     """
     store = _Store(cache_folder, tables)
     found = {index: records for index, it in enumerate(simulations) if (records := store.get(it)) is not None}
     missing = [index for index in range(len(simulations)) if index not in found]
     random.Random(0).shuffle(missing)  # slow and fast strategies mixed: what is left takes as long as what is done did
     on_progress(0, len(missing))
-    if jobs == 1 or len(missing) < 2:
-        simulator = Simulator(tables)
-        for done, index in enumerate(missing, start=1):
-            found[index] = simulator.run(simulations[index])
-            store.put(simulations[index], found[index])
+    todo = [simulations[index] for index in missing]
+    ended = _in_processes(todo, tables, min(jobs, len(todo))) if jobs and todo else _here(todo, tables)
+    with closing(ended):
+        for done, (place, records) in enumerate(ended, start=1):
+            found[missing[place]] = records
+            store.put(todo[place], records)
             on_progress(done, len(missing))
-        return [found[index] for index in range(len(simulations))]
-    with (
-        _one_thread_each(),
-        ProcessPoolExecutor(
-            min(jobs, len(missing)), get_context("spawn"), initializer=_start_worker, initargs=(dict(tables),)
-        ) as pool,
-    ):
+    return [found[index] for index in range(len(simulations))]
+
+
+Ended = Generator[tuple[int, Records], None, None]
+"""The places of simulations, and what they came to, as they end."""
+
+
+def _here(simulations: Sequence[Simulation], tables: Mapping[str, Table]) -> Ended:
+    simulator = Simulator(tables)
+    for place, simulation in enumerate(simulations):
+        yield place, simulator.run(simulation)
+
+
+def _in_processes(simulations: Sequence[Simulation], tables: Mapping[str, Table], jobs: int) -> Ended:
+    """In other processes, which end at once where nobody wants to hear more."""
+    others = active_children()
+    with _one_thread_each():
+        pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_start_worker, initargs=(dict(tables),))
         try:
-            futures = {pool.submit(_simulate, simulations[index]): index for index in missing}
-            for done, future in enumerate(as_completed(futures), start=1):
-                index = futures[future]
-                found[index] = future.result()
-                store.put(simulations[index], found[index])
-                on_progress(done, len(missing))
+            futures = {pool.submit(_simulate, simulation): place for place, simulation in enumerate(simulations)}
+            for future in as_completed(futures):
+                yield futures[future], future.result()
         except BrokenProcessPool:
             raise RunnerError("a process that simulates died, as if out of memory; try fewer --jobs") from None
+        except BaseException:
+            for process in active_children():
+                if process not in others:
+                    process.terminate()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
-    return [found[index] for index in range(len(simulations))]
 
 
 _simulators: list[Simulator] = []  # of this worker process

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.bench.comparison import RANDOM, BandResult, Comparison
 from nas.bench.contest import BUDGETS
+from runners.tabular import ANY_SIZE
 from search_space.errors import ConfigError, StorageError, allowed
 
 if TYPE_CHECKING:
@@ -21,14 +22,16 @@ LABEL_GAP = 0.055
 """Least distance of two labels, as a share of the panel's height."""
 
 
-def check_format(path: Path) -> None:
-    """Make sure that a picture can be written in the format of this name.
+def check(path: Path) -> None:
+    """Make sure, before hours of work, that a picture can be written under this name.
 
     Raises:
         ConfigError: If not.
     """
     if path.suffix.lower() not in FORMATS:
         raise ConfigError(f"--out is {str(path)!r}, which ends in {path.suffix!r}; {allowed(path.suffix, FORMATS)}")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--out is {str(path)!r}; there is no folder {path.parent}")
 
 
 def draw(comparison: Comparison, path: Path) -> None:
@@ -48,10 +51,10 @@ def draw(comparison: Comparison, path: Path) -> None:
     with rc_context({**style, "axes.spines.right": False, "font.sans-serif": ["DejaVu Sans", "Arial", "sans-serif"]}):
         figure = Figure(figsize=(5.6 * columns, 3.9 * rows), layout="constrained")
         FigureCanvasAgg(figure)
-        panels = figure.subplots(rows, columns, squeeze=False).flat
+        panels = list(figure.subplots(rows, columns, squeeze=False).flat)
         for band, panel in zip(bands, panels, strict=False):
             _panel(panel, band)
-        for panel in list(panels)[len(bands) :]:
+        for panel in panels[len(bands) :]:
             panel.set_visible(False)
         try:
             figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
@@ -84,7 +87,8 @@ def _panel(panel: Axes, band: BandResult) -> None:
     panel.set_xlabel("compute of the search, in full trainings")
     panel.set_ylabel("true regret (nats)")
     aside = ", held out" if band.held_out else ""
-    panel.set_title(f"{band.table}, {band.band} MACs{aside}: {band.architectures} architectures", loc="left")
+    size = "any size" if band.band == ANY_SIZE else f"{band.band} MACs"
+    panel.set_title(f"{band.table}, {size}{aside}: {band.architectures} architectures", loc="left")
     _label(panel, ends, colours)
 
 
@@ -110,7 +114,14 @@ def _label(panel: Axes, ends: Sequence[tuple[float, str]], colours: dict[str, st
             va="center",
             fontsize=8.5,
             fontweight="bold" if name in FEATURED else "normal",
-            arrowprops={"arrowstyle": "-", "color": colours[name], "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colours[name],
+                "linewidth": 0.6,
+                "shrinkA": 1,
+                "shrinkB": 0,
+                "relpos": (0.0, 0.5),
+            },
             annotation_clip=False,
         )
 

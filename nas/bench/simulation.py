@@ -23,6 +23,7 @@ from nas.config import SearchConfig
 from nas.engine import Search
 from results.schema import Role, State
 from runners.base import DataSpec, Decision, Evaluation, Job, Outcome
+from runners.data import validation_images
 from runners.tabular import Replay, Table
 from search_space.space import Limits
 
@@ -160,10 +161,10 @@ class _Run:
     ) -> None:
         self.pool, self.replay, self.budgets, self.full_seconds = pool, replay, budgets, full_seconds
         config = SearchConfig.make(
-            **arm.settings, seed=seed, budget=len(pool.members), max_fte=budgets[-1], runner="inline"
+            **arm.settings, seed=seed, budget=len(pool.members) + 1, max_fte=budgets[-1], runner="inline"
         )
         data, recipe = DataSpec(replay.table.definition.data), replay.table.recipe
-        question = SimulatedQuestion(pool, Limits(), data, recipe, config)
+        question = SimulatedQuestion(pool, Limits(), data, recipe, config, validation_images(data))
         self.search = Search(question, NoStudy(pool), NoFolder())
         self.full_epochs = recipe.epochs
         self.epochs, self.epoch_seconds, self.proxy_seconds = 0, 0.0, 0.0

@@ -16,6 +16,7 @@ from search_space.errors import ConfigError, DataError, allowed
 
 if TYPE_CHECKING:
     from nas.bench.contest import Contest
+    from runners.tabular import Band, Table
 
 
 @click.command("bench", short_help="Compare search strategies over tables of trainings.")
@@ -48,28 +49,32 @@ def command(
     nas bench --strategies auto,tpe --runs 100 --design --out design.svg
 
     Searches see validation curves of the table's search seeds. What they would deliver is judged by the mean test NLL
-    of other seeds, at 1 to 128 times the compute of one training. Nothing is trained. Ctrl-C loses nothing: the same
-    command goes on.
+    of other seeds, at 1 to 128 times the compute of one training. Nothing is trained. After Ctrl-C the same command
+    goes on where it was.
     """
     from nas.bench.arms import arms
     from nas.bench.comparison import compare
     from nas.bench.contest import Scale
-    from nas.bench.picture import check_format, draw
+    from nas.bench.picture import check, draw
     from nas.bench.text import render
 
     if out is not None:
-        check_format(out)
+        check(out)
     chosen = arms(_names(strategies))
     contests = _contests([Path(folder) for folder in folders] or committed_tables(), _names(bands), design=design)
-    with Notes() as notes:
-        comparison = compare(
-            contests,
-            chosen,
-            Scale(runs),
-            jobs=jobs or os.cpu_count() or 1,
-            cache_folder=cache or Path.home() / ".cache" / "nas" / "bench",
-            on_progress=_Progress(notes),
-        )
+    try:
+        with Notes() as notes:
+            comparison = compare(
+                contests,
+                chosen,
+                Scale(runs),
+                jobs=jobs or os.cpu_count() or 1,
+                cache_folder=cache or Path.home() / ".cache" / "nas" / "bench",
+                on_progress=_Progress(notes),
+            )
+    except KeyboardInterrupt:
+        click.echo("Stopped; what is done is kept, and the same command goes on.", err=True)
+        raise
     if out is not None:
         draw(comparison, out)
     click.echo(json.dumps(comparison.to_dict(), indent=2) if as_json else render(comparison))
@@ -105,11 +110,16 @@ def _contests(folders: Sequence[Path], names: Sequence[str], *, design: bool) ->
         Contest(table, band, design=design)
         for table in tables
         for band in table.definition.bands
-        if (not names or band.name in names) and not (design and band.held_out)
+        if (not names or band.name in names) and not (design and _spared(table, band))
     ]
     if not chosen:
-        raise ConfigError("no band is left: held-out bands take no part in a design contest")
+        raise ConfigError("no band is left: those without design seeds take no part in a design contest")
     return chosen
+
+
+def _spared(table: Table, band: Band) -> bool:
+    """Whether a band has nothing to be judged by while strategies are designed."""
+    return not set(table.definition.design_seeds) <= set(table.definition.seeds(band.name))
 
 
 def _names(text: str | None) -> list[str]:

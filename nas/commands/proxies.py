@@ -9,26 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nas.commands.bench import committed_tables
 from search_space.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from runners.tabular import Table
-
-COMMITTED = Path(__file__).parents[2] / "benchmarks" / "tables"
 
 
 @click.command("proxies", short_help="Show how well training-free proxies rank architectures.")
 @click.option("--table", "folders", multiple=True, metavar="DIR", help="A tabular benchmark; repeatable [all shipped].")
 @click.option("--data", metavar="NAME", help="Only tables of this data set.")
 @click.option("--seeds", metavar="N,N", help="Judge by the validation NLL of these search seeds, not by the truth.")
+@click.option("--design", is_flag=True, help="Judge by the test NLL of the design seeds; held-out bands stay unseen.")
 @click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
-def command(folders: tuple[str, ...], data: str | None, seeds: str | None, as_json: bool) -> None:
+def command(folders: tuple[str, ...], data: str | None, seeds: str | None, design: bool, as_json: bool) -> None:
     """Show how well training-free proxies rank the architectures of tabular benchmarks, and what they cost.
 
     \b
     nas proxies                                    every table of a checkout
     nas proxies --table benchmarks/tables/digits   this one
-    nas proxies --seeds 0,1                        without a look at the truth
+    nas proxies --seeds 0,1                        without a look at the truth, by what a search sees
+    nas proxies --design                           without a look at the truth, by seeds kept for design
 
     The figures are Kendall's tau-b with 95 % bootstrap intervals: 1 for the same ranking, 0 for none. Architectures are
     compared with those of their own size band only, except in the band "any".
@@ -36,7 +37,7 @@ def command(folders: tuple[str, ...], data: str | None, seeds: str | None, as_js
     from nas.proxy_report import report
 
     chosen = _parse_seeds(seeds)
-    records = [report(table, chosen) for table in _tables(folders, data)]
+    records = [report(table, chosen, design=design) for table in _tables(folders, data)]
     if as_json:
         click.echo(json.dumps(records, indent=2))
         return
@@ -56,10 +57,7 @@ def _tables(folders: Sequence[str], data: str | None) -> list[Table]:
     from runners.tabular import Table
     from search_space.errors import allowed
 
-    paths = [Path(folder) for folder in folders] or sorted(path.parent for path in COMMITTED.glob("*/definition.yaml"))
-    if not paths:
-        raise DataError(f"there are no tables in {COMMITTED}; name one with --table DIR")
-    tables = [Table(path) for path in paths]
+    tables = [Table(path) for path in ([Path(folder) for folder in folders] or committed_tables())]
     if data is None:
         return tables
     found = [table for table in tables if table.definition.data == data]
@@ -78,9 +76,9 @@ def _lines(record: Mapping[str, Any]) -> Iterator[str]:
 
     yield from wrapped(f"rank correlation with the {record['judged_by']}", f"{record['table']}: ")
     if not record["is_truth"]:
-        yield from wrapped("validation figures stand in for the truth, which stays unseen", "  note: ")
-    if record["held_out"]:
-        yield from wrapped(f"held out until the truth is looked at: {', '.join(record['held_out'])}", "  bands: ")
+        yield from wrapped("these figures stand in for the truth, which stays unseen", "  note: ")
+    if record["spared"]:
+        yield from wrapped(f"not looked at before the truth is: {', '.join(record['spared'])}", "  bands: ")
     if record["ranked"] < record["architectures"]:
         yield f"  {record['ranked']} of {record['architectures']} architectures are trained with all of these seeds"
     for proxy in record["proxies"]:
@@ -94,21 +92,14 @@ def _lines(record: Mapping[str, Any]) -> Iterator[str]:
 
 def _blocks(record: Mapping[str, Any], places: Sequence[int], cost: bool = False) -> Iterator[str]:
     """Tables of some groups as columns, as many as the terminal has room for."""
-    from nas.commands.tables import GAP, columns, table
+    from nas.commands.tables import blocks
 
     groups, proxies = record["groups"], record["proxies"]
     names = ["", "n", "test-retest", *(proxy["name"] for proxy in proxies)]
     shown = [_column(groups[place], [proxy["taus"][place] for proxy in proxies]) for place in places]
     if cost:
         shown.append(["FTE, %", "", "100", *(_percent(proxy["fte"]) for proxy in proxies)])
-    room, block = columns() - max(map(len, names)), list[list[str]]()
-    for index, column in enumerate(shown):
-        block.append(column)
-        following = shown[index + 1 : index + 2]
-        if not following or sum(max(map(len, one)) + GAP for one in [*block, *following]) > room:
-            yield ""
-            yield from table(list(zip(names, *block, strict=True)))
-            block = []
+    yield from blocks(names, shown)
 
 
 def _column(group: Mapping[str, Any], taus: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -27,6 +27,23 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "".join(padded).rstrip()
 
 
+def blocks(names: Sequence[str], figures: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines of tables with `names` on the left, each of as many columns as the terminal has room for.
+
+    Args:
+        names: The first column of every table.
+        figures: The other columns. A blank line comes before each table.
+    """
+    room, block = columns() - max(map(len, names)), list[Sequence[str]]()
+    for index, column in enumerate(figures):
+        block.append(column)
+        following = figures[index + 1 : index + 2]
+        if not following or sum(max(map(len, one)) + GAP for one in [*block, *following]) > room:
+            yield ""
+            yield from table(list(zip(names, *block, strict=True)))
+            block = []
+
+
 def facts(pairs: Sequence[tuple[str, str]], indent: str = "  ") -> Iterator[str]:
     """Lines that say one thing each, with the values below each other; long ones are wrapped."""
     width = max(len(name) for name, _ in pairs)

@@ -39,6 +39,7 @@ __all__ = [
     "load_test",
     "prepare",
     "register_dataset",
+    "validation_images",
 ]
 
 _FASHION_DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -84,6 +85,15 @@ def fingerprint(spec: DataSpec) -> str:
         DataError: If there is no such data set.
     """
     return find_dataset(spec).fingerprint(spec)
+
+
+def validation_images(spec: DataSpec) -> int | None:
+    """Size of the validation split, without loading an image; None if the data set does not tell beforehand.
+
+    Raises:
+        DataError: If there is no such data set.
+    """
+    return find_dataset(spec).validation_images(spec)
 
 
 def load_splits(spec: DataSpec) -> Splits:

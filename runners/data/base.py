@@ -110,6 +110,10 @@ class Dataset(ABC):
         """Changes when the images behind the name change; "" for published sets, which do not."""
         return ""
 
+    def validation_images(self, spec: DataSpec) -> int | None:
+        """Size of the validation split, without loading an image; None if it is not known beforehand."""
+        return None
+
     @abstractmethod
     def load_development(self, spec: DataSpec) -> tuple[Split, Split]:
         """Training and validation images; does not read a test image.

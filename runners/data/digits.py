@@ -22,6 +22,9 @@ class Digits(Dataset):
     def describe(self, spec: DataSpec) -> DatasetInfo:
         return DatasetInfo(image_size=8, in_channels=1, classes=10)
 
+    def validation_images(self, spec: DataSpec) -> int:
+        return VALIDATION
+
     def load_development(self, spec: DataSpec) -> tuple[Split, Split]:
         _, validation, train = _load(spec.split_seed)
         return train, validation

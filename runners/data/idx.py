@@ -45,6 +45,9 @@ class IdxDataset(Dataset):
     def describe(self, spec: DataSpec) -> DatasetInfo:
         return DatasetInfo(image_size=28, in_channels=1, classes=10)
 
+    def validation_images(self, spec: DataSpec) -> int:
+        return self.validation
+
     def load_development(self, spec: DataSpec) -> tuple[Split, Split]:
         from runners.data.splitting import stratified
 

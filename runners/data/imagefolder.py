@@ -41,6 +41,9 @@ class ImageFolder(Dataset):
         text = "\n".join(f"{path.relative_to(root)} {path.stat().st_size}" for path in files)
         return f"{len(files)} images, digest {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
+    def validation_images(self, spec: DataSpec) -> int:
+        return len(_plan(spec)[1])
+
     def load_development(self, spec: DataSpec) -> tuple[Split, Split]:
         train, validation, _ = _plan(spec)
         return _decode(train, spec), _decode(validation, spec)

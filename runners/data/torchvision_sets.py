@@ -31,6 +31,9 @@ class TorchvisionDataset(Dataset):
     def describe(self, spec: DataSpec) -> DatasetInfo:
         return DatasetInfo(image_size=32, in_channels=3, classes=self.classes)
 
+    def validation_images(self, spec: DataSpec) -> int:
+        return self.validation
+
     def load_development(self, spec: DataSpec) -> tuple[Split, Split]:
         from runners.data.splitting import stratified
 

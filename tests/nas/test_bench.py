@@ -7,17 +7,18 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nas.bench.arms import arms
-from nas.bench.comparison import compare, wrongly_stopped
-from nas.bench.contest import Contest, Scale
+from nas.bench.comparison import Share, compare, wrongly_stopped
+from nas.bench.contest import RUNS_PER_TASK, Contest, Scale
 from nas.bench.estimates import area, error_covariance, estimate, first_reached, reached
 from nas.bench.execution import execute
-from nas.bench.picture import check_format, draw
+from nas.bench.picture import check, draw
 from nas.bench.pool import NEIGHBOURS, Pool
 from nas.bench.simulation import NOTHING, Arm, Records, Simulator
 from nas.bench.text import render
@@ -47,12 +48,13 @@ def make_table(tmp_path: Path, space_files: dict[str, Path], tiny_space: SearchS
         second: Sequence[float] | None = None,
         name: str = "invented",
         held_out: str = "",
+        design_seeds: Sequence[int] = (3,),
     ) -> Table:
         folder = tmp_path / name
         folder.mkdir()
         (folder / "definition.yaml").write_text(
             f"{{space: {space_files['tiny']}, data: digits, recipe: {{epochs: {EPOCHS}}}, search_seeds: [0, 1], "
-            "truth_seeds: [2], draw_seed: 0, any_size: 0, "
+            f"design_seeds: {list(design_seeds)}, truth_seeds: [2], draw_seed: 0, any_size: 0, "
             f"bands: [{{name: all, macs: 50k, architectures: 8{held_out}}}]}}"
         )
         table = Table(folder)
@@ -146,12 +148,12 @@ class TestSimulation:
         contest = _contest(make_table())
         (records,) = (
             Simulator({"invented": contest.table.visible()}).run(simulation)
-            for simulation in list(contest.simulations(RANDOM, Scale(20), (0.5, 1.0, 2.0)))[:1]
+            for simulation in list(contest.simulations(RANDOM, Scale(RUNS_PER_TASK), (0.5, 1.0, 2.0)))[:1]
         )
         assert (records.chosen[:, 0] == NOTHING).all()
         assert (records.fte <= [0.5, 1.0, 2.0]).all()
         assert (records.started.sum(axis=2)[:, 1:] == [1, 2]).all()
-        for run in range(20):
+        for run in range(RUNS_PER_TASK):
             first, both = np.flatnonzero(records.started[run, 1]), np.flatnonzero(records.started[run, 2])
             assert records.chosen[run, 1] == first[0]
             assert records.chosen[run, 2] == min(both, key=lambda place: VALIDATION[place])
@@ -159,7 +161,9 @@ class TestSimulation:
     def test_random_search_draws_uniformly(self, make_table: MakeTable) -> None:
         contest = _contest(make_table())
         simulator = Simulator({"invented": contest.table.visible()})
-        parts = [simulator.run(it) for it in list(contest.simulations(RANDOM, Scale(400), (1.0,)))[:20]]
+        parts = [
+            simulator.run(it) for it in list(contest.simulations(RANDOM, Scale(400), (1.0,)))[: 400 // RUNS_PER_TASK]
+        ]
         counts = np.bincount(Records.join(parts).chosen[:, 0], minlength=8)
         assert ((counts - 50) ** 2 / 50).sum() < 24.3  # chi-squared with 7 degrees of freedom: 0.1 %
 
@@ -188,8 +192,6 @@ class TestSimulation:
     def test_runs_take_turns_in_the_seed_they_see_first(self, make_table: MakeTable) -> None:
         simulation = next(_contest(make_table()).simulations(RANDOM, Scale(4), (1.0,)))
         assert [simulation.seeds(run, (0, 1)) for run in range(2)] == [(0, 1), (1, 0)]
-        simulation = next(_contest(make_table(name="other"), design=True).simulations(RANDOM, Scale(4), (1.0,)))
-        assert [simulation.seeds(run, (0, 1)) for run in range(2)] == [(0,), (1,)]
 
     def test_processes_make_no_difference(self, make_table: MakeTable) -> None:
         contest = _contest(make_table())
@@ -217,34 +219,55 @@ class TestSimulation:
         assert missing == [len(simulations), 0, 1]
         assert all(np.array_equal(one.chosen, other.chosen) for one, other in zip(first, second, strict=True))
 
+    def test_a_comparison_that_was_stopped_goes_on(self, make_table: MakeTable, tmp_path: Path) -> None:
+        contest, seen = _contest(make_table()), list[tuple[int, int]]()
+        simulations = list(contest.simulations(RANDOM, Scale(4), (1.0, 4.0)))
+
+        def run(stop_after: int) -> None:
+            def on_progress(done: int, total: int) -> None:
+                seen.append((done, total))
+                if done == stop_after:
+                    raise KeyboardInterrupt
+
+            tables = {"invented": contest.table.visible()}
+            execute(simulations, tables, jobs=2, cache_folder=tmp_path / "cache", on_progress=on_progress)
+
+        others = active_children()
+        with pytest.raises(KeyboardInterrupt):
+            run(stop_after=3)
+        assert active_children() == others
+        run(stop_after=-1)
+        total = len(simulations)
+        assert seen[:5] == [(0, total), (1, total), (2, total), (3, total), (0, total - 3)]
+        assert seen[-1] == (total - 3, total - 3)
+
 
 class TestContest:
     def test_regret_is_over_the_best_of_the_pool(self, make_table: MakeTable) -> None:
         contest = _contest(make_table())
         chosen = np.array([[0, 5], [NOTHING, 7]], dtype=np.int16)
         pool = (0, 1, 7)
-        assert contest.quality(chosen, range(2), pool).tolist() == pytest.approx(
+        assert contest.quality(chosen, pool).tolist() == pytest.approx(
             np.array([[0.46, 0.42], [(0.46 + 0.47 + 0.56) / 3, 0.56]])
         )
-        assert contest.best(range(2), pool).tolist() == [[0.46], [0.46]]
+        assert contest.best(pool) == 0.46
 
-    def test_design_judges_by_the_other_search_seed(self, make_table: MakeTable, tiny_space: SearchSpace) -> None:
-        table = make_table(seeds=())
-        for place, entry in enumerate(
-            _entries(tiny_space)[:6]
-        ):  # two are not trained yet, the truth seed is not at all
-            for seed in (0, 1):
+    def test_design_seeds_judge_a_design_contest(self, make_table: MakeTable, tiny_space: SearchSpace) -> None:
+        table = make_table(seeds=(0, 1), design_seeds=(3, 4))
+        for place, entry in enumerate(_entries(tiny_space)[:6]):  # two are not trained with them, none with seed 2
+            for seed in (3, 4):
                 test = place + 10.0 * seed
                 table.add(Training(entry.architecture.hash, seed, 1.0, [0.1], [0.1], [0.5], test, 0.9))
         contest = _contest(Table(table.folder), design=True)
         assert contest.members == (0, 1, 2, 3, 4, 5)
-        chosen = np.array([[3], [3]], dtype=np.int16)
-        assert contest.quality(chosen, range(2), contest.members).tolist() == [[13.0], [3.0]]
+        chosen = np.array([[3, NOTHING]], dtype=np.int16)
+        assert contest.quality(chosen, contest.members).tolist() == [[38.0, 37.5]]
+        assert contest.best(contest.members) == 35.0
 
     def test_a_failed_training_is_as_bad_as_the_worst(self, make_table: MakeTable, tiny_space: SearchSpace) -> None:
         table = make_table()
         table.add(Training(_entries(tiny_space)[2].architecture.hash, 2, 1.0, cause="diverged"))
-        assert _contest(Table(table.folder)).truth[0, 2] == max(TRUTH)
+        assert _contest(Table(table.folder)).truth[2] == max(TRUTH)
 
     def test_wrongly_stopped(self, make_table: MakeTable) -> None:
         contest = _contest(make_table())  # the best tenth of 8 is one: architecture 5
@@ -254,7 +277,7 @@ class TestContest:
         stopped[1, 1, [0, 1]] = True
         nothing = np.zeros((2, 2))
         records = Records(nothing.astype(np.int16), nothing, nothing, started, stopped)
-        assert wrongly_stopped(contest, records) == [None, 0.5]
+        assert wrongly_stopped(contest, records) == [Share(None, 0), Share(0.5, 2)]
 
     def test_test_retest_tau(self, make_table: MakeTable) -> None:
         assert _contest(make_table()).test_retest_tau == pytest.approx(1.0)
@@ -272,8 +295,10 @@ class TestContest:
     def test_says_what_is_missing(self, make_table: MakeTable) -> None:
         with pytest.raises(DataError, match=r"8 of the 8 architectures of the band all .* --design"):
             _contest(make_table(seeds=(0, 1)))
-        with pytest.raises(DataError, match="8 of the 8"):
+        with pytest.raises(DataError, match=r"8 of the 8 .* with the seeds 0, 1, 3; finish the table$"):
             _contest(make_table(seeds=(), name="empty"), design=True)
+        with pytest.raises(DataError, match="no design seeds"):
+            _contest(make_table(name="undesigned", design_seeds=()), design=True)
 
 
 class TestEstimates:
@@ -344,7 +369,8 @@ class TestCommand:
         assert result["versus_random"]["4"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
         assert set(result["fte_to_random_200"]) == {"value", "low", "high"}
         assert result["runs"] == 2
-        assert {"auc", "wrongly_stopped", "cost_ratio"} <= set(result)
+        assert {"auc", "cost_ratio"} <= set(result)
+        assert result["wrongly_stopped"]["200"] == {"share": 0.0, "n": 2}
 
     def test_text_and_picture(self, bench: Callable[..., object], make_table: MakeTable, tmp_path: Path) -> None:
         ran = bench("--table", make_table().folder, "--strategies", "random", "--out", tmp_path / "picture.svg")
@@ -362,11 +388,11 @@ class TestCommand:
         ran = bench("--table", folder, "--strategies", "random", "--design")
         assert (ran.code, ran.err.strip()) == (
             2,
-            "nas: no band is left: held-out bands take no part in a design contest",
+            "nas: no band is left: those without design seeds take no part in a design contest",
         )
 
     def test_design_says_so(self, bench: Callable[..., object], make_table: MakeTable) -> None:
-        ran = bench("--table", make_table(seeds=(0, 1)).folder, "--strategies", "random", "--design")
+        ran = bench("--table", make_table(seeds=(0, 1, 3)).folder, "--strategies", "random", "--design")
         assert ran.code == 0
         assert ran.out.startswith("Design: ")
 
@@ -376,6 +402,7 @@ class TestCommand:
             (("--strategies", "rnadom"), "--strategies names 'rnadom'; allowed: "),
             (("--bands", "none"), "--bands names 'none'"),
             (("--out", "picture.gif"), "--out is 'picture.gif'"),
+            (("--out", "nowhere/picture.svg"), "--out is 'nowhere/picture.svg'; there is no folder nowhere"),
         ],
     )
     def test_bad_input_is_one_sentence(
@@ -400,9 +427,25 @@ def test_all_strategies_take_part_after_random_search() -> None:
         arms(["tpee"])
 
 
+def test_a_picture_has_a_panel_for_every_band_and_no_more(make_table: MakeTable, tmp_path: Path) -> None:
+    contests = [_contest(make_table(name=name)) for name in ("one", "two", "three")]
+    draw(compare(contests, [RANDOM], Scale(2)), tmp_path / "picture.svg")
+    assert (tmp_path / "picture.svg").read_text().count('id="axes_') == 3
+
+
+def test_a_table_fits_into_the_terminal(make_table: MakeTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison = compare([_contest(make_table())], [RANDOM], Scale(2))
+    monkeypatch.setenv("COLUMNS", "140")
+    wide = render(comparison)
+    monkeypatch.setenv("COLUMNS", "60")
+    narrow = render(comparison)
+    assert max(map(len, narrow.splitlines())) <= 60 < max(map(len, wide.splitlines())) <= 140
+    assert narrow.count("regret at FTE") > wide.count("regret at FTE") == 1
+
+
 def test_pictures_have_known_formats(make_table: MakeTable, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"\.gif"):
-        check_format(tmp_path / "picture.gif")
+        check(tmp_path / "picture.gif")
     comparison = compare([_contest(make_table())], [RANDOM], Scale(2))
     draw(comparison, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")

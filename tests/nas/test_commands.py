@@ -102,6 +102,11 @@ def test_nothing_heavy_is_loaded_for_a_quick_answer(arguments, tmp_path):
             ["search", "--sampler", "cmaes", "--objective", "nll", "--objective", "params"],
             "cmaes handles one objective",
         ),
+        (["search", "--strategy", "atuo"], "--strategy is 'atuo'; .*did you mean 'auto'"),
+        (["search", "--proxies", "zicco"], "--proxies is .*did you mean 'zico'"),
+        (["search", "--strategy", "random", "--local"], "--local is for the ranker 'model'; the ranker is 'none'"),
+        (["search", "--control", "tpe"], "--control is 'tpe'; allowed: random"),
+        (["search", "--max-fte", "0"], "--max-fte is 0.0; allowed: numbers above 0"),
         (["search", "--objective", "params"], "the first --objective is params"),
         (["search", "--space", "mlp_famly"], "mlp_famly.*mlp_family"),
         (["search", "--space", "missing.yaml"], "missing.yaml"),
@@ -242,7 +247,8 @@ def test_a_search_prints_its_report_on_stdout_and_progress_on_stderr(searched):
     assert 0 <= report["winner"]["test_accuracy"] <= 1
     assert report == json.loads((folder / "nas-runs" / "mine" / "report.json").read_text())
     assert "New study mine: small on digits, 12.0k parameters" in ran.stderr
-    assert "budget 3, tpe + halving, 1 epochs" in ran.stderr
+    assert "budget 3, 1 epochs, inline runner" in ran.stderr
+    assert "strategy auto: sampler random, ranker model, pruner halving, families, local search" in ran.stderr
     assert "\r" not in ran.stderr
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 
 import click
 import pytest
@@ -13,6 +13,7 @@ from nas.config import SearchConfig, flag
 from nas.objectives import OBJECTIVES
 from nas.pruners import PRUNERS
 from nas.samplers import SAMPLERS
+from nas.strategies import RANKERS, STRATEGIES
 from search_space.errors import ConfigError
 from search_space.space import Limits
 
@@ -23,8 +24,15 @@ GOOD = {
     "image_size": 32,
     "budget": 7,
     "objective": ["accuracy", "params"],
+    "max_fte": 12.5,
+    "strategy": "random+halving",
     "sampler": "evolution",
+    "ranker": "model",
+    "proxies": ["zico", "entropy"],
     "pruner": "median",
+    "families": True,
+    "local": False,
+    "control": "random",
     "max_params": "50k",
     "max_macs": "1.2G",
     "max_latency_ms": 2.5,
@@ -43,7 +51,12 @@ GOOD = {
     "study": "mine-1",
     "out": "elsewhere",
 }
-READ = GOOD | {"objective": ("accuracy", "params"), "max_params": 50_000, "max_macs": 1_200_000_000}
+READ = GOOD | {
+    "objective": ("accuracy", "params"),
+    "proxies": ("zico", "entropy"),
+    "max_params": 50_000,
+    "max_macs": 1_200_000_000,
+}
 BAD = {
     "space": [5, ""],
     "data": [["digits"]],
@@ -51,8 +64,15 @@ BAD = {
     "image_size": [0, 4096, 8.5, True],
     "budget": [0, -3, 2.5, "many"],
     "objective": [["nll", "wight"], "params", [3], 4],
+    "max_fte": [0, -2.0, float("nan"), "much"],
+    "strategy": ["atuo", 3],
     "sampler": ["tpes", 1],
+    "ranker": ["modle"],
+    "proxies": [["zico", "entrpy"], "zicco", 5],
     "pruner": ["halfing"],
+    "families": ["sometimes", 1],
+    "local": ["no way"],
+    "control": ["auto"],
     "max_params": ["50x", -1, "lots"],
     "max_macs": ["0", "5X"],
     "max_latency_ms": [0, -1.0, float("nan"), float("inf"), "fast"],
@@ -90,10 +110,24 @@ def test_flags_are_the_settings():
 
 
 def test_every_flag_says_what_it_means():
-    assert all(option.help and option.metavar for option in options().values())
+    assert all(option.help and (option.metavar or option.is_flag) for option in options().values())
 
 
-@pytest.mark.parametrize(("name", "choices"), [("sampler", SAMPLERS), ("pruner", PRUNERS), ("objective", OBJECTIVES)])
+def test_no_flag_means_no_change():
+    given = command.make_context("search", []).params
+    assert {given[name] for name in NAMES} <= {None, ()}
+
+
+@pytest.mark.parametrize(
+    ("name", "choices"),
+    [
+        ("strategy", STRATEGIES),
+        ("sampler", SAMPLERS),
+        ("ranker", RANKERS),
+        ("pruner", PRUNERS),
+        ("objective", OBJECTIVES),
+    ],
+)
 def test_the_help_of_a_flag_lists_its_choices(name, choices):
     assert all(choice in (options()[name].help or "") for choice in choices)
 
@@ -101,8 +135,13 @@ def test_the_help_of_a_flag_lists_its_choices(name, choices):
 def test_flags_yaml_and_arguments_mean_the_same(tmp_path):
     arguments = []
     for name, value in GOOD.items():
-        for item in value if isinstance(value, list) else [value]:
-            arguments += [flag(name), str(item)]
+        if isinstance(value, bool):
+            arguments.append(flag(name) if value else flag(name).replace("--", "--no-", 1))
+        elif name == "proxies":
+            arguments += [flag(name), ",".join(value)]
+        else:
+            for item in value if isinstance(value, list) else [value]:
+                arguments += [flag(name), str(item)]
     given = command.make_context("search", arguments).params
     from_flags = SearchConfig.make(**{name: given[name] for name in NAMES})
     path = tmp_path / "search.yaml"
@@ -132,7 +171,7 @@ def test_a_bad_argument_is_answered_in_one_sentence(name, value):
     assert flag(name) in message
     assert "allowed: " in message
     assert "\n" not in message
-    named = value[-1] if isinstance(value, list) and name == "objective" else value
+    named = value[-1] if isinstance(value, list) and name in ("objective", "proxies") else value
     assert str(named) in message
 
 
@@ -220,3 +259,51 @@ def test_several_objectives_may_be_written_in_one_word():
 
 def test_settings_are_plain_data():
     assert SearchConfig.make(**asdict(SearchConfig(**READ))) == SearchConfig(**READ)
+
+
+# Parts of a strategy.
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_strategy_alone_has_its_own_parts(name):
+    assert SearchConfig.make(strategy=name).parts == STRATEGIES[name]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sampler": "tpe"},
+        {"pruner": "none"},
+        {"families": False},
+        {"local": False},
+        {"proxies": "zico, entropy"},
+        {"sampler": "evolution", "pruner": "median"},
+    ],
+    ids=str,
+)
+def test_a_flag_replaces_one_part_and_leaves_the_others(changes):
+    expected = {**changes, "proxies": ("zico", "entropy")} if "proxies" in changes else changes
+    assert SearchConfig.make(**changes).parts == replace(STRATEGIES["auto"], **expected)
+
+
+def test_what_serves_the_model_goes_with_it():
+    parts = SearchConfig.make(ranker="none").parts
+    assert parts == replace(STRATEGIES["auto"], ranker="none", local=False, proxies=())
+
+
+def test_no_proxies_can_be_asked_for():
+    assert SearchConfig.make(proxies="none").proxies == ()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"strategy": "random", "local": True}, "--local is for the ranker 'model'; the ranker is 'none'"),
+        ({"strategy": "entropy", "proxies": "zico"}, "--proxies is for the ranker 'model'; the ranker is 'entropy'"),
+        ({"ranker": "params", "local": True}, "--local is for the ranker 'model'; the ranker is 'params'"),
+        ({"sampler": "cmaes", "objective": "nll,params"}, "cmaes handles one objective only"),
+    ],
+)
+def test_parts_that_make_no_sense_together(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        SearchConfig.make(**settings)

@@ -159,7 +159,7 @@ def test_finalists_come_from_trials_trained_in_full(run, stored, scripted):
 
 
 def test_the_rank_of_a_finalist_counts_its_trial_too(run, scripted):
-    """Alone the fresh seed would say 0.5 against 0.625; with the trials it is (1.5 + 0.5) / 2 against (0.25 + 0.625) / 2."""
+    """The fresh seed alone says 0.5 against 0.625; with the trials it is 2.0 / 2 against 0.875 / 2."""
     levels = {"trial-0000": 1.5, "finalist-0000": 0.5, "trial-0001": 0.25, "finalist-0001": 0.625}
 
     def curve(job):
@@ -222,7 +222,7 @@ def test_several_objectives_end_in_a_pareto_front(run, stored, optuna_study):
 
 
 def test_with_several_objectives_those_that_fewer_dominate_go_on(open_search):
-    """Eight trials reach the rung, each worse than all before it: k others dominate one if k earlier ones are cheaper."""
+    """Of eight trials each is worse than all before it: k others dominate one if k earlier ones are cheaper."""
     search = open_search(objective="nll,macs", budget=8)
     jobs = [search.ask() for _ in range(8)]
     for number, job in enumerate(jobs):

@@ -62,7 +62,8 @@ def test_killed_at_any_change_and_run_again(tmp_path: Path, kill_at: int) -> Non
     assert len({architecture for *_, architecture in trials}) == 20
     assert {state for _, state, _, _ in after} <= {"COMPLETE", "PRUNED"}
     assert before.items() <= {key: state for key, state, _, _ in after}.items()
-    assert all(epochs == (4 if state == "COMPLETE" else 1) for key, state, epochs, _ in trials)
+    assert all(epochs == (4 if state == "COMPLETE" else 1) for _, state, epochs, _ in trials)
+    assert sum(state == "COMPLETE" for _, state, *_ in trials) == 20 // 4
     with sqlite3.connect(tmp_path / "nas.db") as connection:
         assert connection.execute("SELECT COUNT(*) FROM trials WHERE state IN ('RUNNING', 'WAITING')").fetchone() == (
             0,
@@ -73,16 +74,33 @@ def test_killed_at_any_change_and_run_again(tmp_path: Path, kill_at: int) -> Non
 def test_ctrl_c_queues_what_was_running(tmp_path: Path) -> None:
     stopped = run(tmp_path, "inline", 20, moment="changes == 25", by="SIGINT")
     assert "KeyboardInterrupt" in stopped.stderr
-    assert {state for _, state, _, _ in rows(tmp_path)} <= {"COMPLETE", "PRUNED", "QUEUED"}
+    assert {state for _, state, _, _ in rows(tmp_path)} <= {"COMPLETE", "PAUSED", "QUEUED"}
     assert run(tmp_path, "inline", 20).returncode == 0
     assert {state for _, state, _, _ in rows(tmp_path)} <= {"COMPLETE", "PRUNED"}
+
+
+@pytest.mark.xdist_group("ray")
+def test_ctrl_c_on_ray_leaves_the_waiting_waiting(tmp_path: Path) -> None:
+    stopped = run(tmp_path, "ray", 12, moment="search.finished_here == 7", by="SIGINT")
+    assert "KeyboardInterrupt" in stopped.stderr
+    waiting = [row for row in rows(tmp_path) if row[1] == "PAUSED"]
+    assert waiting
+    assert {state for _, state, _, _ in rows(tmp_path)} <= {"COMPLETE", "PAUSED", "QUEUED"}
+    again = run(tmp_path, "ray", 12)
+    assert again.returncode == 0, again.stderr
+    trials = [row for row in rows(tmp_path) if row[0].startswith("trial-")]
+    assert [state for _, state, *_ in trials].count("COMPLETE") == 12 // 4
+    assert {state for _, state, _, _ in rows(tmp_path)} <= {"COMPLETE", "PRUNED"}
+    with sqlite3.connect(tmp_path / "nas.db") as connection:
+        repeated = connection.execute("SELECT SUM(epochs_run - epochs_trained) FROM nas_evaluations").fetchone()
+    assert repeated == (0,)
 
 
 @pytest.mark.xdist_group("ray")
 def test_a_driver_on_ray_is_killed_and_run_again(tmp_path: Path) -> None:
     killed = run(tmp_path, "ray", 14, moment="search.finished_here == 8")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    finished = sum(state in ("COMPLETE", "PRUNED") for _, state, _, _ in rows(tmp_path))
+    finished = sum(state in ("COMPLETE", "PAUSED") for _, state, _, _ in rows(tmp_path))
     assert finished > 0
     assert run(tmp_path, "ray", 14).returncode == 0
     after = rows(tmp_path)
@@ -119,4 +137,4 @@ def test_the_command_trains_on_ray_and_prints_json(tmp_path: Path) -> None:
     assert report["winner"]["params"] <= 20_000
     assert report["winner"]["test_accuracy"] > 0.2  # twice what guessing reaches
     assert report["test_evaluations"] == 1
-    assert "8/8" in done.stderr
+    assert "finalists 1/1" in done.stderr

@@ -21,7 +21,7 @@ def make(tiny_space) -> Callable[..., Proposer]:
     return make
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", "evolution", "nsgaii"])
+@pytest.mark.parametrize("sampler", ["random", "tpe", "evolution", "nsgaii", "local"])
 def test_every_architecture_comes_once_and_then_none(make, sampler):
     proposer, found = make(sampler), []
     while (architecture := proposer.propose()) is not None:
@@ -60,6 +60,20 @@ PARAMS = {
     "stage1.mixer": "linear",
     "stage1.order": "token_first",
 }
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_candidates_are_new_but_not_entered(make, sampler):
+    """A list of candidates holds each once; what is drawn for it may still be proposed."""
+    proposer = make(sampler)
+    taken = proposer.propose()
+    listed = set[str]()
+    while (candidate := proposer.draw(listed)) is not None:
+        assert candidate != taken
+        assert candidate.hash not in listed
+        listed.add(candidate.hash)
+    assert len(listed) == 7
+    assert proposer.propose().hash in listed
 
 
 def test_limits_leave_out_what_is_too_large(make, tiny_space):

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from nas.features import family_of
 from nas.proxies import PROXIES, evaluate, find_proxies, register_proxy, score
 from nas.proxies.activations import GATES, RECTIFIERS, Activations
 from nas.proxies.base import NEEDS
@@ -23,7 +24,7 @@ from nas.proxies.naswot import agreement, log_determinant
 from nas.proxies.snip import connection_sensitivity
 from nas.proxies.synflow import log_flow
 from nas.proxies.zico import log_inverse_variation
-from nas.proxy_report import family_of, report
+from nas.proxy_report import report
 from runners.base import DataSpec, Evaluation, Job, Score
 from runners.recipe import recipe_for
 from runners.tabular import Entry, Table, Training
@@ -386,6 +387,7 @@ space: {space}
 data: digits
 recipe: {{epochs: 2}}
 search_seeds: [0, 1]
+design_seeds: [3]
 truth_seeds: [2]
 draw_seed: 0
 any_size: {size}
@@ -446,7 +448,7 @@ def test_scores_are_kept_and_tidied(make_table):
 def test_the_report_ranks_by_the_truth_with_a_good_proxy_positive(make_table):
     """The search seeds say the reverse of the truth, which must not be looked at in its stead."""
     record = report(make_table(nll=lambda place, seed: 1.0 + place if seed == 2 else 100.0 - place))
-    assert (record["is_truth"], record["judged_by"], record["held_out"]) == (True, "test NLL of the seed 2", [])
+    assert (record["is_truth"], record["judged_by"], record["spared"]) == (True, "test NLL of the seed 2", [])
     names = [(group["kind"], group["name"]) for group in record["groups"]]
     assert names[:4] == [("all", "size-matched"), ("band", "small"), ("band", "large"), ("band", "any")]
     good, bad, mute = record["proxies"]
@@ -460,9 +462,32 @@ def test_the_report_ranks_by_the_truth_with_a_good_proxy_positive(make_table):
 
 def test_search_seeds_stand_in_without_the_held_out_band(make_table):
     record = report(make_table(seeds=(0, 1)), (0, 1))
-    assert (record["is_truth"], record["held_out"]) == (False, ["large"])
+    assert (record["is_truth"], record["spared"]) == (False, ["large"])
     assert [group["name"] for group in record["groups"][:3]] == ["size-matched", "small", "any"]
     assert record["proxies"][0]["taus"][0]["n"] == 12
+
+
+def test_design_seeds_stand_in_for_the_bands_that_have_them(make_table):
+    """Search seeds and truth say the reverse; an untrained architecture is left out, a band without these seeds is."""
+    table = make_table(nll=lambda place, seed: 1.0 + place if seed == 3 else 100.0 - place, seeds=(0, 1, 2, 3))
+    lines = (table.folder / "trainings.jsonl").read_text().splitlines(keepends=True)
+    design = [line for line in lines if json.loads(line)["seed"] == 3]
+    (table.folder / "trainings.jsonl").write_text("".join(line for line in lines if line != design[0]))
+    record = report(Table(table.folder), design=True)
+    assert (record["is_truth"], record["judged_by"]) == (False, "test NLL of the seed 3")
+    assert record["spared"] == ["any", "large"]
+    assert [group["name"] for group in record["groups"][:2]] == ["size-matched", "small"]
+    assert (record["architectures"], record["ranked"]) == (12, 11)
+    assert record["proxies"][0]["taus"][0]["tau"] == 1
+
+
+def test_a_table_may_have_no_design_seeds(nas, make_table):
+    table = make_table()
+    path = table.folder / "definition.yaml"
+    path.write_text(path.read_text().replace("design_seeds: [3]", "design_seeds: []"))
+    ran = nas("proxies", "--table", table.folder, "--design")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "has no design seeds; judge by search seeds: --seeds 0,1" in ran.err
 
 
 def test_families_are_compared_within_their_bands(make_table):
@@ -486,6 +511,8 @@ def test_failed_trainings_are_left_out(make_table):
         ((0, 1), (), "lacks 36 of the 36 trainings with the truth seeds 2;"),
         ((), ("--seeds", "0,1"), "has no training with the seeds 0, 1"),
         ((0, 1, 2), ("--seeds", "2"), "--seeds names 2; allowed: 0, 1"),
+        ((0, 1), ("--design",), "has no training with the seeds 3"),
+        ((0, 1, 2), ("--design", "--seeds", "0"), "--seeds and --design are two ways to judge; give one of them"),
         ((0, 1, 2), ("--seeds", "one"), "--seeds is 'one'; allowed: search seeds such as 0,1"),
         ((0, 1, 2), ("--data", "mnist"), "no table is about the data set 'mnist'; allowed: digits"),
     ],

@@ -1,0 +1,126 @@
+"""A limit on compute: never exceeded, with enough of it kept for finalists; and the control with as much."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nas import finalists
+from nas.config import SearchConfig
+from nas.control import control_of
+from results.store import Role, State
+from runners.base import EpochResult, Outcome
+
+
+@pytest.mark.parametrize(
+    ("max_fte", "count", "reserve"),
+    [
+        (None, 3, 6.0),
+        (24.0, 3, 6.0),  # a quarter is six trainings: three finalists with two seeds
+        (23.9, 2, 4.0),  # five trainings: two finalists
+        (16.0, 2, 4.0),
+        (15.9, 0, 0.0),  # three: one finalist would have nobody to be compared with
+        (1.0, 0, 0.0),
+    ],
+)
+def test_where_compute_is_short_there_are_fewer_finalists(max_fte, count, reserve):
+    config = SearchConfig.make(max_fte=max_fte, finalists=3, seeds=2)
+    assert (finalists.number(config), finalists.reserve(config)) == (count, reserve)
+
+
+def spent(study) -> float:
+    """Full trainings of eight epochs, as the database has it; a test is no training."""
+    return sum(row.epochs_run for row in study.evaluations() if row.role != Role.TEST) / 8
+
+
+@pytest.mark.parametrize("strategy", ["auto", "random", "random+halving", "tpe+halving", "one_epoch"])
+@pytest.mark.parametrize("max_fte", [1.0, 2.6, 9.0, 17.3])
+def test_the_limit_is_kept_and_used(run, stored, strategy, max_fte):
+    """The rest that is left over is less than a training, but for what finalists would have needed."""
+    report = run(strategy=strategy, max_fte=max_fte, budget=1000)
+    assert spent(stored()) <= max_fte + 1e-9
+    count = finalists.number(SearchConfig.make(max_fte=max_fte))
+    assert len(report.finalists) == count
+    assert len([row for row in stored().evaluations(Role.FINALIST) if row.state == State.COMPLETE]) == 2 * count
+    assert spent(stored()) > max_fte - 1
+    assert report.winner is not None
+
+
+def test_what_is_left_at_the_end_goes_to_those_that_wait(run, stored, scripted):
+    """Of 4.5 trainings three start, each to a quarter, and one of 4 goes on: what is left is not thrown away."""
+    run(strategy="random+halving", families=False, max_fte=4.5, budget=4, finalists=0)
+    rows = stored().evaluations()
+    # One of four passes: 4 * 1/4 + 3/4 are 1.75. Of the 2.75 that are left each other one takes 3/4.
+    assert [row.state for row in rows] == [State.COMPLETE] * 4
+    assert spent(stored()) == 4.0
+
+
+def test_what_runs_is_counted_before_it_is_spent(open_search):
+    """Two trainings fit, however many ask before the first has reported."""
+    search = open_search(strategy="random", families=False, max_fte=2.5, budget=9, finalists=0)
+    assert [search.ask() is not None for _ in range(3)] == [True, True, False]
+
+
+def test_without_a_limit_the_budget_alone_counts(open_search):
+    search = open_search(strategy="random", families=False, budget=9, finalists=0)
+    assert [search.ask() is not None for _ in range(10)] == [True] * 9 + [False]
+
+
+def test_a_larger_limit_goes_on(run, stored):
+    settings = {"strategy": "random+halving", "families": False, "budget": 1000}
+    run(**settings, max_fte=4)
+    first = {row.key for row in stored().evaluations(Role.TRIAL)}
+    run(**settings, max_fte=8)
+    assert 4 < spent(stored()) <= 8
+    assert first < {row.key for row in stored().evaluations(Role.TRIAL)}
+
+
+def test_compute_that_was_lost_counts(open_search):
+    search = open_search(strategy="random", families=False, max_fte=2.0, budget=9, finalists=0)
+    job = search.ask()
+    search.report(job.key, [EpochResult(epoch, 1.0, 1.0, 0.5, 0.0) for epoch in range(1, 9)])
+    search.report(job.key, [EpochResult(epoch, 1.0, 1.0, 0.5, 0.0) for epoch in range(1, 3)])  # once more
+    search.tell(job.key, Outcome("complete", 1.0))
+    assert search.fte == 10 / 8
+    assert search.ask() is None  # 0.75 are left
+
+
+# The control.
+
+
+def test_the_control_is_random_search_with_what_was_spent(run):
+    config = SearchConfig.make(
+        strategy="auto",
+        pruner="median",
+        budget=50,
+        max_params="20k",
+        seed=3,
+        finalists=2,
+        study="mine",
+        control="random",
+    )
+    control = control_of(config, run())
+    fte = run().compute.fte
+    assert (control.parts.sampler, control.parts.ranker, control.parts.pruner) == ("random", "none", "none")
+    assert (control.parts.families, control.parts.local, control.parts.proxies) == (False, False, ())
+    assert (control.max_fte, control.study_name, control.control) == (fte, "mine-random", None)
+    assert (control.max_params, control.seed, control.finalists, control.seeds) == (20_000, 3, 2, 2)
+
+
+def test_the_control_stands_beside_the_search(nas, space_files, tmp_path):
+    command = ["search", "--space", space_files["small"], "--runner", "inline", "--epochs", 2, "--max-params", "4k"]
+    command += ["--budget", 4, "--finalists", 0, "--control", "random", "--out", tmp_path, "--study", "mine"]
+    ran = nas(*command, "--json")
+    assert ran.code == 0, ran.err
+    report = json.loads(ran.out)
+    # Of four trials one goes on after the first of two epochs: 4 * 1/2 + 1/2. The control affords two full ones.
+    assert report["compute"]["fte"] == pytest.approx(2.5)
+    assert report["control"]["compute"]["fte"] == pytest.approx(2.0)
+    assert (report["study"], report["control"]["study"]) == ("mine", "mine-random")
+    assert (report["evaluated"], report["control"]["evaluated"]) == (4, 2)
+    text = nas(*command).out
+    table = text[text.index("Control, with equal compute") :].splitlines()
+    assert table[1].split() == ["search", "control:", "random"]
+    assert [line.split() for line in table if "compute (FTE)" in line] == [["compute", "(FTE)", "2.5", "2.0"]]
+    assert [line.split() for line in table if "architectures" in line] == [["architectures", "4", "2"]]

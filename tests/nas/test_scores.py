@@ -1,0 +1,124 @@
+"""Proxies in a search: scored in batches by the runner, kept in the database, and counted as compute."""
+
+from __future__ import annotations
+
+import pytest
+
+from nas import planner, shortlist
+from results.store import Role, State
+from runners.base import Cause, EpochResult, Measured, Outcome, Score
+from search_space.errors import RunnerError
+
+LISTED = 40
+
+
+@pytest.fixture(autouse=True)
+def _short_list(monkeypatch):
+    monkeypatch.setattr(shortlist, "SIZE", LISTED)
+
+
+@pytest.fixture
+def entropy(settings):
+    """Settings of a search by entropy."""
+    return {"strategy": "entropy", "families": False, "budget": 4, "finalists": 0}
+
+
+def scored_by_hand(search, seconds: float = 6.0) -> list:
+    """Answer all scoring jobs: the larger, the better. Returns the first other job."""
+    jobs = []
+    while (job := search.ask()).task == "score":
+        scores = tuple({"entropy": Score(float(item.params), 0.1)} for item in job.batch)
+        search.tell(job.key, Outcome("complete", seconds, measured=Measured(scores=scores)))
+        jobs.append(job)
+    return [*jobs, job]
+
+
+def test_candidates_are_scored_in_batches_and_the_best_is_trained(open_search, entropy, stored):
+    search = open_search(**entropy)
+    *batches, job = scored_by_hand(search)
+    assert [len(batch.batch) for batch in batches] == [planner.SCORED_AT_ONCE, LISTED - planner.SCORED_AT_ONCE]
+    assert {batch.proxies for batch in batches} == {("entropy",)}
+    offered = {item for batch in batches for item in batch.batch}
+    assert len(offered) == LISTED
+    assert job.architecture.params == max(item.params for item in offered)
+    rows = stored().evaluations(Role.PROXIES)
+    assert [(row.key, row.state, row.seconds) for row in rows] == [
+        ("proxies-0000", State.COMPLETE, 6.0),
+        ("proxies-0001", State.COMPLETE, 6.0),
+    ]
+
+
+def test_scoring_counts_as_compute(open_search, entropy):
+    """Twelve seconds of scoring, where an epoch takes two: six of the eight epochs of a training."""
+    search = open_search(**entropy)
+    *_, job = scored_by_hand(search)
+    search.report(job.key, [EpochResult(epoch, 1.0, 1.0, 0.5, 2.0) for epoch in range(1, 9)])
+    search.tell(job.key, Outcome("complete", 16.0))
+    assert search.fte == pytest.approx((6 + 8) / 8)
+
+
+def test_while_a_batch_is_scored_nobody_asks_for_it_again(open_search, entropy):
+    search = open_search(**entropy)
+    assert search.ask().task == "score"
+    assert search.ask() is None
+    assert not search.done
+
+
+def test_a_proxy_that_has_no_value_comes_last(open_search, entropy):
+    search = open_search(**entropy)
+    while (job := search.ask()).task == "score":
+        scores = tuple({"entropy": Score(None if n else -5.0, 0.1)} for n, _ in enumerate(job.batch))
+        search.tell(job.key, Outcome("complete", 1.0, measured=Measured(scores=scores)))
+    assert search._scores[job.architecture.hash]["entropy"] == -5.0
+
+
+def test_scoring_that_fails_is_tried_again_and_then_ends_the_search(open_search, entropy):
+    search = open_search(**entropy)
+    first = search.ask()
+    search.tell(first.key, Outcome("failed", 1.0, Cause.BUG, "no"))
+    again = search.ask()
+    assert (again.batch, again.key) == (first.batch, "proxies-0001")
+    for _ in range(3):
+        search.tell(again.key, Outcome("failed", 1.0, Cause.BUG, "no"))
+        again = search.ask()
+    with pytest.raises(RunnerError, match="5 evaluations in a row failed"):
+        search.tell(again.key, Outcome("failed", 1.0, Cause.BUG, "no"))
+
+
+def test_scoring_that_was_interrupted_is_begun_anew(open_search, entropy, stored):
+    search = open_search(**entropy)
+    first = search.ask()
+    again = open_search(**entropy)
+    assert stored().evaluations(Role.PROXIES)[0].state == State.FAILED
+    job = again.ask()
+    assert (job.task, job.key, len(job.batch)) == ("score", "proxies-0001", len(first.batch))
+
+
+def test_a_second_study_computes_no_score_again(run, stored, entropy):
+    """With real proxies on real images; the second study offers the same candidates, as it has the same seed."""
+    first = run(**entropy)
+    rows = stored().evaluations(Role.PROXIES)
+    assert {row.state for row in rows} == {State.COMPLETE}
+    assert sum(row.seconds for row in rows) == pytest.approx(first.compute.stages["proxies"].seconds)
+    assert first.compute.stages["proxies"].seconds > 0
+    second = run(**entropy, study="second")
+    assert stored("second").evaluations(Role.PROXIES) == []
+    assert second.compute.stages["proxies"].count == 0
+    hashes = [[row.architecture.hash for row in stored(name).evaluations(Role.TRIAL)] for name in ("study", "second")]
+    assert hashes[0] == hashes[1]
+
+
+def test_another_seed_is_scored_anew(run, stored, entropy):
+    """A score depends on the weights that a network begins with."""
+    run(**entropy)
+    run(**entropy, study="second", seed=1)
+    assert stored("second").evaluations(Role.PROXIES) != []
+
+
+def test_the_model_may_see_proxies(run, stored, monkeypatch):
+    monkeypatch.setattr(planner, "STARTUP", 8)
+    run(strategy="auto", proxies="params,depth", families=False, budget=16, finalists=0)
+    rows = stored().evaluations(Role.PROXIES)
+    assert rows
+    assert {row.state for row in rows} == {State.COMPLETE}
+    assert len(stored().evaluations(Role.TRIAL)) == 16
