@@ -5,6 +5,8 @@ python -m benchmarks.gpu
 training   epochs a second of five families on Fashion-MNIST, in bf16 and in fp32
 packing    throughput of a search with 1, 1/2 and 1/4 of a GPU a trial
 memory     peak memory of a training
+table      trainings a minute of the tabular benchmark on Fashion-MNIST, with 1/8 of a GPU each
+proxies    seconds an architecture of every proxy
 zoo        forward and backward passes of published models beside timm's, if timm is installed (benchmarks.peer)
 """
 
@@ -20,9 +22,12 @@ from typing import Any, Literal
 import torch
 
 from benchmarks.common import seconds, summary, write
+from benchmarks.table import TABLES, build
 from nas import search
+from nas.proxies import PROXIES, score
 from runners.base import DataSpec, Job
 from runners.recipe import Recipe
+from runners.tabular import Table, read_definition
 from runners.training import train
 from search_space import Limits, load_space
 from search_space.families import family_points
@@ -60,14 +65,40 @@ def packing(share: float) -> float:
                 data=DATA.name,
                 budget=16,
                 epochs=2,
-                sampler="random",
-                pruner="none",
+                strategy="random",
                 finalists=0,
                 gpus_per_trial=share,
                 out=Path(out),
             )
         )
     return 16 / run * 60
+
+
+def table(share: float, architectures: int = 24) -> dict[str, float]:
+    """Trainings a minute of a small table like the committed one, and the minutes that the committed one would take."""
+    committed = read_definition(TABLES / "fashion_mnist")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "table"
+        folder.mkdir()
+        text = (TABLES / "fashion_mnist" / "definition.yaml").read_text(encoding="utf-8")
+        text = text.replace(f"architectures: {committed.bands[0].architectures}", f"architectures: {architectures}")
+        (folder / "definition.yaml").write_text(text, encoding="utf-8")
+        run = seconds(lambda: build(folder, [committed.search_seeds[0]], gpus_per_trial=share))
+        trained = len(Table(folder).trainings)
+    whole = sum(len(committed.seeds(band.name)) * band.architectures for band in committed.bands)
+    return {
+        "trainings_a_minute": round(trained / run * 60, 1),
+        "whole_table_minutes": round(whole * run / trained / 60, 1),
+    }
+
+
+def proxies() -> dict[str, Any]:
+    """Seconds of every proxy over architectures of the committed table, scored one after the other."""
+    known = Table(TABLES / "fashion_mnist")
+    chosen = [entry.architecture for entry in list(known.entries.values())[:16]]
+    score(chosen[:2], list(PROXIES), DATA, known.recipe, 0, "cuda")  # warms up
+    scores = score(chosen, list(PROXIES), DATA, known.recipe, 0, "cuda")
+    return {name: summary([each[name].seconds for each in scores]) for name in PROXIES}
 
 
 def main() -> None:
@@ -81,6 +112,8 @@ def main() -> None:
     ]
     figures["bf16_speedup_median_over_families"] = round(statistics.median(ratios), 3)
     figures["trials_a_minute_by_gpus_per_trial"] = {str(share): round(packing(share), 1) for share in (1.0, 0.5, 0.25)}
+    figures["table"] = table(1 / 8)
+    figures["seconds_of_proxies"] = proxies()
     if importlib.util.find_spec("timm") is not None:
         from benchmarks import peer
 

@@ -50,7 +50,7 @@ class SearchConfig:
         max_latency_ms: Limit on the measured latency of one image.
         epochs: Epochs of a full training; None for the data set's recipe. So too for batch_size and lr.
         seed: Seed of the search, and of the training of all its trials.
-        finalists: How many of the best are retrained at the end; 0 for none.
+        finalists: How many of the best are retrained at the end; 0 for none. None for 3, or fewer where `max_fte` is short.
         seeds: With how many seeds each.
         runner: "ray" or "inline".
         address: Address of a Ray cluster; None to start Ray on this machine.
@@ -84,7 +84,7 @@ class SearchConfig:
     batch_size: int | None = None
     lr: float | None = None
     seed: int = 0
-    finalists: int = 3
+    finalists: int | None = None
     seeds: int = 2
     runner: str = "ray"
     address: str | None = None
@@ -105,6 +105,11 @@ class SearchConfig:
         if self.parts.sampler == "cmaes" and len(objectives) > 1:
             others = ", ".join(name for name in SAMPLERS if name != "cmaes")
             raise ConfigError(f"the sampler cmaes handles one objective only; allowed with several: {others}")
+        if self.max_fte is not None and (self.finalists or 0) * self.seeds >= self.max_fte:
+            raise ConfigError(
+                f"{self.finalists} finalists with {self.seeds} seeds take {self.finalists} x {self.seeds} trainings, "
+                f"which leaves nothing of --max-fte {self.max_fte:g} for trials"
+            )
         for name in ("proxies", "local"):
             if getattr(self, name) and self.parts.ranker != "model":
                 raise ConfigError(f"{flag(name)} is for the ranker 'model'; the ranker is {self.parts.ranker!r}")

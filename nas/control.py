@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from nas import finalists
 from nas.config import SearchConfig
 from results.report import Contender, Report
 
@@ -26,6 +27,7 @@ def control_of(config: SearchConfig, report: Report) -> SearchConfig:
         local=None,
         control=None,
         max_fte=fte,
+        finalists=finalists.number(config),
         budget=math.ceil(fte),
         study=f"{config.study_name}-{config.control}"[:100],
     )

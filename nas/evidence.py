@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import fmean
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,8 @@ FEWEST = 8
 """Trials that have come as far, before validation losses are compared with training losses."""
 TRUST = 16.0
 """So many trials of a mixer have to have been completed before half of their own gain counts, not everybody's."""
+REFIT = 0.1
+"""Losses are compared anew once so many more trials have come as far, as a share."""
 FLOOR = 1e-3
 """Least loss that is told from a smaller one."""
 
@@ -59,27 +62,29 @@ class Evidence:
         self._least = 0.0 if objective.direction == "minimize" else -1.0  # of a loss: NLL, or minus the accuracy
         self._is_nll = objective.name == "nll"
         self._window = max(1, round(WINDOW * epochs)) if self._is_nll else 1
-        self._chance = 0.0 if validation_images is None else SPREAD**2 / validation_images
+        self._chance = SPREAD**2 / validation_images if validation_images and self._is_nll else 0.0
         self._known: dict[tuple[str, int], tuple[float, float]] = {}
         self._lines: dict[int, tuple[int, Line]] = {}
-        self._gains: tuple[int, dict[int, Gains]] = (0, {})
+        self._gains: dict[int, tuple[tuple[int, Line, Line], Gains]] = {}
 
-    def at(self, trial: Trial, epoch: int) -> float:
-        """The log loss of a trial after an epoch that it has reached, as far as the curves tell."""
-        loss, expected_from = self._means(trial, epoch)
-        if not self._is_nll or not self._chance:
-            return loss
-        return self._line(epoch).draw(loss, expected_from)
+    def at(self, trials: Sequence[Trial], epoch: int) -> list[float]:
+        """The log losses of trials after an epoch that they have reached, as far as the curves tell."""
+        line = self._line(epoch)
+        return [line.draw(*self._means(trial, epoch)) for trial in trials]
 
-    def end(self, trial: Trial) -> float:
-        """The log loss that a trial ends with, or is expected to end with."""
-        if trial.epoch >= self._epochs:
-            return self.at(trial, self._epochs)
-        return self.expected_end(trial, trial.epoch)
+    def expected_ends(self, trials: Sequence[Trial], epoch: int) -> list[float]:
+        """The log losses that trials are expected to end with, by their curves up to an epoch."""
+        gain = self._gain(epoch) if epoch < self._epochs else Gains.NONE
+        losses = self.at(trials, epoch)
+        return [loss + gain(trial.family) for loss, trial in zip(losses, trials, strict=True)]
 
-    def expected_end(self, trial: Trial, epoch: int) -> float:
-        """The log loss that a trial is expected to end with, by its curve up to an epoch."""
-        return self.at(trial, epoch) + self._gain(epoch)(trial.family)
+    def ends(self, trials: Sequence[Trial]) -> list[float]:
+        """The log losses that trials end with, or are expected to end with by all that is known of them."""
+        ends: dict[str, float] = {}
+        for epoch in sorted({trial.epoch for trial in trials}):
+            as_far = [trial for trial in trials if trial.epoch == epoch]
+            ends |= zip((trial.key for trial in as_far), self.expected_ends(as_far, epoch), strict=True)
+        return [ends[trial.key] for trial in trials]
 
     def _means(self, trial: Trial, epoch: int) -> tuple[float, float]:
         """Mean log loss over the window, and the log training loss at its end."""
@@ -92,21 +97,24 @@ class Evidence:
         return found
 
     def _line(self, epoch: int) -> Line:
+        if not self._chance:
+            return Line.NONE
         reached = [trial for trial in self._trials if trial.epoch >= epoch]
         known = self._lines.get(epoch)
-        if known is None or known[0] != len(reached):
+        if known is None or len(reached) > (1 + REFIT) * known[0]:
             points = np.array([self._means(trial, epoch) for trial in reached]).reshape(-1, 2)
             known = self._lines[epoch] = len(reached), Line(points[:, 0], points[:, 1], self._chance)
         return known[1]
 
     def _gain(self, epoch: int) -> Gains:
         complete = [trial for trial in self._trials if trial.state == State.COMPLETE and trial.epoch >= self._epochs]
-        if self._gains[0] != len(complete):
-            self._gains = len(complete), {}
-        if epoch not in self._gains[1]:
-            changes = [(trial.family, self.at(trial, self._epochs) - self.at(trial, epoch)) for trial in complete]
-            self._gains[1][epoch] = Gains(changes)
-        return self._gains[1][epoch]
+        told_by = len(complete), self._line(epoch), self._line(self._epochs)
+        known = self._gains.get(epoch)
+        if known is None or known[0] != told_by:
+            before, after = self.at(complete, epoch), self.at(complete, self._epochs)
+            changes = [end - loss for loss, end in zip(before, after, strict=True)]
+            known = self._gains[epoch] = told_by, Gains([trial.family for trial in complete], changes)
+        return known[1]
 
 
 class Line:
@@ -122,10 +130,12 @@ class Line:
         chance: Variance of a log validation loss by the chance of its images.
     """
 
+    NONE: ClassVar[Line]
+
     def __init__(self, losses: Array, training: Array, chance: float) -> None:
         self.real = 1.0
         self._slope = self._level = 0.0
-        if len(losses) < FEWEST:
+        if len(losses) < FEWEST or not np.ptp(training):
             return
         from scipy.stats import theilslopes
 
@@ -146,14 +156,17 @@ class Gains:
     The mean of a mixer is shrunk towards that of all trials.
 
     Args:
-        changes: Mixer and change of every complete trial.
+        mixers: Mixers of complete trials.
+        changes: Their changes.
     """
 
-    def __init__(self, changes: Sequence[tuple[str, float]]) -> None:
+    NONE: ClassVar[Gains]
+
+    def __init__(self, mixers: Sequence[str], changes: Sequence[float]) -> None:
         by_mixer: dict[str, list[float]] = {}
-        for mixer, change in changes:
+        for mixer, change in zip(mixers, changes, strict=True):
             by_mixer.setdefault(mixer, []).append(change)
-        self._overall = fmean(change for _, change in changes) if changes else 0.0
+        self._overall = fmean(changes) if changes else 0.0
         self._by_mixer = {
             mixer: self._overall + (fmean(own) - self._overall) * len(own) / (len(own) + TRUST)
             for mixer, own in by_mixer.items()
@@ -162,3 +175,7 @@ class Gains:
     def __call__(self, mixer: str) -> float:
         """The expected change of the log loss of a mixer."""
         return self._by_mixer.get(mixer, self._overall)
+
+
+Line.NONE = Line(np.empty(0), np.empty(0), 0.0)
+Gains.NONE = Gains([], [])

@@ -19,16 +19,20 @@ if TYPE_CHECKING:
     from nas.engine import Search
 from nas.trial import Trial
 
+FINALISTS = 3
+"""How many there are unless a search says otherwise."""
 RESERVE = 1 / 4
-"""Largest share of a limit on compute that finalists get."""
+"""Largest share of a limit on compute that they get then."""
 
 
 def number(config: SearchConfig) -> int:
-    """How many finalists there will be: fewer than asked for where compute is short, and none instead of one."""
-    if config.max_fte is None:
+    """How many finalists there will be. Unless that is set: fewer where compute is short, and none instead of one."""
+    if config.finalists is not None:
         return config.finalists
+    if config.max_fte is None:
+        return FINALISTS
     affordable = int(RESERVE * config.max_fte / config.seeds)
-    return 0 if affordable < 2 else min(config.finalists, affordable)
+    return 0 if affordable < 2 else min(FINALISTS, affordable)
 
 
 def reserve(config: SearchConfig) -> float:

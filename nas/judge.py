@@ -67,8 +67,9 @@ class Judge:
 
     def at_rung(self, trials: Sequence[Trial], epoch: int) -> list[float]:
         """Merits of trials that have reached a rung, less is better."""
-        read = self._evidence.expected_end if self._modelled else _loss_at
-        merits = [read(trial, epoch) for trial in trials]
+        merits = [trial.losses[epoch] for trial in trials]
+        if self._modelled:
+            merits = self._evidence.expected_ends(trials, epoch)
         if len(self._objectives) == 1:
             return merits
         points = [
@@ -78,10 +79,11 @@ class Judge:
         return [float(place) for place in _places(points)]
 
     def best(self, trials: Sequence[Trial], count: int) -> list[Trial]:
-        """The most promising trials, those that wait included."""
-        known = [trial for trial in trials if trial.losses]
-        merits = {trial.key: self._evidence.end(trial) if self._modelled else _last_loss(trial) for trial in known}
-        return sorted(known, key=lambda trial: merits[trial.key])[:count]
+        """The most promising trials, those that wait included; none that cannot be trained to its end."""
+        known = [trial for trial in trials if trial.losses and trial.cause not in INFEASIBLE_CAUSES]
+        ends = self._evidence.ends(known) if self._modelled else [trial.losses[trial.epoch] for trial in known]
+        order = sorted(range(len(known)), key=lambda index: ends[index])
+        return [known[index] for index in order[:count]]
 
     def rank(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Candidates by promise, the best first; needs a model. With several objectives, by a random trade-off."""
@@ -99,7 +101,7 @@ class Judge:
     def _fit(self) -> None:
         if not self._modelled:
             return
-        known = [trial for trial in self._trials if trial.losses or trial.cause in INFEASIBLE_CAUSES]
+        known = [trial for trial in self._trials if trial.is_telling or trial.cause in INFEASIBLE_CAUSES]
         size = sum(trial.epoch for trial in known)  # a trial that has gone on tells more
         if len(known) < MIN_LABELS or size < (1 + REFIT) * self._fitted:
             return
@@ -107,12 +109,20 @@ class Judge:
         if self._reference is None:
             draws = [self._space.sample(self._rng, self._limits) for _ in range(REFERENCE)]
             self._reference = np.array([self._features(draw) for draw in draws])
-        self._model = SpaceModel([self._label(trial) for trial in known], self._reference)
+        self._model = SpaceModel(self._labels(known), self._reference)
 
-    def _label(self, trial: Trial) -> Label:
-        end = None if trial.cause in INFEASIBLE_CAUSES else self._evidence.end(trial)
-        complete = trial.state == State.COMPLETE
-        return Label(self._features(trial.architecture), self._scored(trial.architecture), end, complete)
+    def _labels(self, trials: Sequence[Trial]) -> list[Label]:
+        trained = [trial for trial in trials if trial.cause not in INFEASIBLE_CAUSES]
+        ends = dict(zip((trial.key for trial in trained), self._evidence.ends(trained), strict=True))
+        return [
+            Label(
+                self._features(trial.architecture),
+                self._scored(trial.architecture),
+                ends.get(trial.key),
+                trial.state == State.COMPLETE,
+            )
+            for trial in trials
+        ]
 
     def _scored(self, architecture: Architecture) -> Array:
         """What the proxies say of an architecture, of shape [proxies]; NaN where they say nothing."""
@@ -138,14 +148,6 @@ class Judge:
         weighted = table * (np.array(draws) / sum(draws))
         scalar: Array = weighted.max(axis=1) + 0.05 * weighted.sum(axis=1)
         return scalar
-
-
-def _loss_at(trial: Trial, epoch: int) -> float:
-    return trial.losses[epoch]
-
-
-def _last_loss(trial: Trial) -> float:
-    return trial.losses[trial.epoch]
 
 
 _COST = {"params": "params", "macs": "macs", "latency": "macs"}

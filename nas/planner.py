@@ -24,7 +24,6 @@ from nas.study import Question
 from nas.trial import Trial
 from results.schema import State
 from search_space.architecture import Architecture
-from search_space.families import family_points
 
 STARTUP = 12
 """Random starts before a model chooses, those of the hand-designed families included."""
@@ -111,7 +110,7 @@ class Planner:
         self._shortlist = Shortlist(self._proposer.draw)
         self._families = deque[tuple[str, Architecture]]()
         if parts.families:
-            self._families.extend(family_points(question.space, question.limits).items())
+            self._families.extend(question.families().items())
         self.families = len(self._families)
         self._families_in_full = len(self._families) <= FAMILIES_SHARE * self._expected_fte()
         self.proxies = (parts.ranker,) if parts.ranker in PROXY_NAMES else parts.proxies
@@ -236,7 +235,7 @@ class Planner:
         """Some neighbours of the best architectures that have not been trained."""
         space, limits = self._question.space, self._question.limits
         tried = {trial.architecture.hash for trial in self._trials}
-        for centre in self.judge.best(self._trials, CENTRES):
+        for centre in self.judge.best([trial for trial in self._trials if trial.is_telling], CENTRES):
             for _ in range(STEPS):
                 neighbour = space.mutate(centre.architecture, self._rng, limits)
                 if neighbour.hash not in tried:

@@ -64,7 +64,7 @@ class Progress:
         self._search, self.was_spent, self._fte_before = search, search.done, search.fte
         question, study, config = search.question, search.study, search.config
         doing = "New study" if new else "Study finished before:" if self.was_spent else "Continuing study"
-        limit = "" if config.max_fte is None else f", at most {config.max_fte:g} FTE"
+        limit = "" if config.max_fte is None else f", at most {config.max_fte:.4g} FTE"
         self._print_line(f"{doing} {study.name}: {question.space.name} on {question.data.name}, {question.limits}")
         self._print_line(f"  budget {config.budget}{limit}, {question.recipe.epochs} epochs, {config.runner} runner")
         self._print_line(f"  strategy {config.strategy}: {_describe_parts(config.parts)}")
@@ -95,7 +95,7 @@ class Progress:
         elapsed = self._clock() - search.started
         left = remaining_seconds(search, elapsed, self._fte_before)
         limit = search.config.max_fte
-        parts = [_phase(search), _states(search), f"{search.fte:.1f}{'' if limit is None else f'/{limit:g}'} FTE"]
+        parts = [_phase(search), _states(search), f"{search.fte:.1f}{'' if limit is None else f'/{limit:.4g}'} FTE"]
         if search.best is not None:
             parts.append(f"best acc {100 * search.best.figures.accuracy:.2f} %")
         if left is not None:

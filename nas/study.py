@@ -17,7 +17,9 @@ from results.store import Store, StudyStore
 from runners.base import DataSpec
 from runners.data import describe_dataset, fingerprint, validation_images
 from runners.recipe import Recipe, recipe_for
+from search_space.architecture import Architecture
 from search_space.errors import StudyError, allowed
+from search_space.families import family_points
 from search_space.space import Limits, SearchSpace, load_space
 
 
@@ -56,6 +58,10 @@ class Question:
             "recipe": asdict(self.recipe),
             "seed": self.config.seed,
         }
+
+    def families(self) -> dict[str, Architecture]:
+        """The hand-designed families within the limits, by name."""
+        return family_points(self.space, self.limits)
 
     @property
     def scoring_context(self) -> str:

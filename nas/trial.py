@@ -46,6 +46,14 @@ class Trial:
         return self.epochs[-1].epoch if self.epochs else 0
 
     @property
+    def is_telling(self) -> bool:
+        """Whether its curve tells something of how it will end: it has come to a rung, or to its end.
+
+        The first epochs of a training that runs beside others would mislead; see `nas.pruners`.
+        """
+        return bool(self.losses) and (self.state not in (State.RUNNING, State.QUEUED) or bool(self.passed))
+
+    @property
     def figures(self) -> Figures:
         """What its last epoch came to."""
         last = self.epochs[-1]

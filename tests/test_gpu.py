@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from nas import search
 from nas.commands.measuring import Bench, Settings
+from nas.proxies import PROXIES, score
 from runners.base import DataSpec, EpochResult, Job
 from runners.recipe import Recipe
 from runners.training import train
@@ -76,3 +78,22 @@ def test_four_trials_share_a_gpu(tmp_path: Path) -> None:
     assert report.evaluated == 8
     assert report.counts["failed"] == 0
     assert report.winner is not None
+
+
+def test_proxies_say_on_a_gpu_what_they_say_on_a_cpu() -> None:
+    architectures, recipe, data = list(FAMILIES.values()), Recipe(epochs=3, precision="fp32"), DataSpec("digits")
+    on_cpu, on_gpu = (score(architectures, list(PROXIES), data, recipe, 0, device) for device in ("cpu", "cuda"))
+    for here, there in zip(on_cpu, on_gpu, strict=True):
+        for name in ("entropy", "l2", "synflow", "params", "macs", "depth"):
+            assert there[name].value == pytest.approx(here[name].value, rel=0.02)
+
+
+def test_a_waiting_trial_goes_on_from_its_checkpoint_on_a_gpu(tmp_path: Path) -> None:
+    recipe = Recipe(epochs=4, precision="fp32")
+    job = Job("paused", FAMILIES["mixer"], DataSpec("digits"), recipe, 0, (1,), checkpoint=tmp_path / "paused.pt")
+    training = train(job)
+    first = next(training)
+    training.close()
+    rest = list(train(replace(job, reported=1)))
+    assert [epoch.epoch for epoch in rest] == [2, 3, 4]
+    assert rest[-1].nll < first.nll

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from runners.tabular import Entry
 from search_space.architecture import Architecture
 from search_space.errors import SpaceError
+from search_space.families import family_points
 from search_space.space import Axis, Limits, Params, SearchSpace
 
 NEIGHBOURS = 10
@@ -55,8 +57,14 @@ class Pool(SearchSpace):
         self._allowed: dict[Limits, NDArray[np.bool_]] = {}
         self._free = np.ones(len(self.members), dtype=bool)
 
+    @cached_property
+    def families(self) -> dict[str, Architecture]:
+        """The hand-designed families among the members, by name."""
+        return family_points(self, Limits())
+
     def fresh(self) -> Pool:
         """The same pool with nothing taken; what was computed is shared."""
+        _ = self.families
         copy = object.__new__(Pool)
         copy.__dict__.update(self.__dict__)
         copy._free = np.ones(len(self.members), dtype=bool)

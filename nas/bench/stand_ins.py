@@ -24,6 +24,9 @@ class SimulatedQuestion(Question):
     def scoring_context(self) -> str:
         return "simulation"
 
+    def families(self) -> dict[str, Architecture]:
+        return self.space.families if isinstance(self.space, Pool) else super().families()
+
 
 class NoStore(Store):
     """A database that forgets everything."""

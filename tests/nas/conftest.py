@@ -148,6 +148,7 @@ def nas(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
     def make(*arguments: object) -> Ran:
         monkeypatch.setattr(sys, "argv", ["nas", *map(str, arguments)])
+        monkeypatch.setattr(sys.modules["__main__"], "__package__", None)  # as in a script, not in `python -m pytest`
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             main()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing import active_children
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -275,7 +276,7 @@ class TestContest:
         started[:, 1, :] = True  # both runs start everything between the first budget and the second
         stopped[0, 1, [0, 5]] = True
         stopped[1, 1, [0, 1]] = True
-        nothing = np.zeros((2, 2))
+        nothing = np.zeros((2, 2), dtype=np.float32)
         records = Records(nothing.astype(np.int16), nothing, nothing, started, stopped)
         assert wrongly_stopped(contest, records) == [Share(None, 0), Share(0.5, 2)]
 
@@ -351,10 +352,10 @@ class TestEstimates:
 
 class TestCommand:
     @pytest.fixture
-    def bench(self, nas: Callable[..., object], tmp_path: Path) -> Callable[..., object]:
+    def bench(self, nas: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
         return lambda *arguments: nas("bench", "--runs", 2, "--jobs", 1, "--cache", tmp_path / "cache", *arguments)
 
-    def test_json(self, bench: Callable[..., object], make_table: MakeTable) -> None:
+    def test_json(self, bench: Callable[..., Any], make_table: MakeTable) -> None:
         ran = bench("--table", make_table().folder, "--strategies", "random+halving", "--json")
         assert ran.code == 0
         found = json.loads(ran.out)
@@ -372,7 +373,7 @@ class TestCommand:
         assert {"auc", "cost_ratio"} <= set(result)
         assert result["wrongly_stopped"]["200"] == {"share": 0.0, "n": 2}
 
-    def test_text_and_picture(self, bench: Callable[..., object], make_table: MakeTable, tmp_path: Path) -> None:
+    def test_text_and_picture(self, bench: Callable[..., Any], make_table: MakeTable, tmp_path: Path) -> None:
         ran = bench("--table", make_table().folder, "--strategies", "random", "--out", tmp_path / "picture.svg")
         assert ran.code == 0
         assert "invented, band all: 8 architectures, 2 runs a strategy" in ran.out
@@ -381,7 +382,7 @@ class TestCommand:
         assert "true regret (nats)" in picture
 
     def test_held_out_bands_are_marked_and_spared_by_design(
-        self, bench: Callable[..., object], make_table: MakeTable
+        self, bench: Callable[..., Any], make_table: MakeTable
     ) -> None:
         folder = make_table(held_out=", held_out: true").folder
         assert "HELD OUT" in bench("--table", folder, "--strategies", "random").out
@@ -391,7 +392,7 @@ class TestCommand:
             "nas: no band is left: those without design seeds take no part in a design contest",
         )
 
-    def test_design_says_so(self, bench: Callable[..., object], make_table: MakeTable) -> None:
+    def test_design_says_so(self, bench: Callable[..., Any], make_table: MakeTable) -> None:
         ran = bench("--table", make_table(seeds=(0, 1, 3)).folder, "--strategies", "random", "--design")
         assert ran.code == 0
         assert ran.out.startswith("Design: ")
@@ -406,14 +407,14 @@ class TestCommand:
         ],
     )
     def test_bad_input_is_one_sentence(
-        self, bench: Callable[..., object], make_table: MakeTable, arguments: tuple[str, ...], message: str
+        self, bench: Callable[..., Any], make_table: MakeTable, arguments: tuple[str, ...], message: str
     ) -> None:
         ran = bench("--table", make_table().folder, *arguments)
         assert ran.code == 2
         assert ran.err.startswith(f"nas: {message}")
         assert len(ran.err.strip().splitlines()) == 1
 
-    def test_a_folder_that_is_no_table(self, bench: Callable[..., object], tmp_path: Path) -> None:
+    def test_a_folder_that_is_no_table(self, bench: Callable[..., Any], tmp_path: Path) -> None:
         ran = bench("--table", tmp_path)
         assert ran.code == 2
         assert "definition.yaml" in ran.err

@@ -47,13 +47,26 @@ def test_the_limit_is_kept_and_used(run, stored, strategy, max_fte):
     assert report.winner is not None
 
 
-def test_what_is_left_at_the_end_goes_to_those_that_wait(run, stored, scripted):
-    """Of 4.5 trainings three start, each to a quarter, and one of 4 goes on: what is left is not thrown away."""
-    run(strategy="random+halving", families=False, max_fte=4.5, budget=4, finalists=0)
+@pytest.mark.parametrize(
+    ("space", "budget", "evaluated", "complete", "fte"),
+    [
+        # Four wait at a quarter and one of them goes on. The budget is spent, so what compute is left is not needed.
+        ("small", 4, 4, 1, 1.75),
+        # Whoever starts has to find room to go on: nine start and two of them go on, 3.75 in all. Where no tenth fits,
+        # the best that waits does.
+        ("small", 1000, 9, 3, 4.5),
+        # Of all eight architectures two go on; with 1.0 left one more does, and 0.25 are left over.
+        ("tiny", 1000, 8, 3, 4.25),
+    ],
+)
+def test_compute_that_is_left_goes_to_who_waits_unless_the_budget_is_spent(
+    run, stored, space_files, space, budget, evaluated, complete, fte
+):
+    settings = {"strategy": "random+halving", "families": False, "max_fte": 4.5, "finalists": 0}
+    run(**settings, space=str(space_files[space]), budget=budget)
     rows = stored().evaluations()
-    # One of four passes: 4 * 1/4 + 3/4 are 1.75. Of the 2.75 that are left each other one takes 3/4.
-    assert [row.state for row in rows] == [State.COMPLETE] * 4
-    assert spent(stored()) == 4.0
+    assert [len(rows), sum(row.state == State.COMPLETE for row in rows)] == [evaluated, complete]
+    assert spent(stored()) == fte
 
 
 def test_what_runs_is_counted_before_it_is_spent(open_search):

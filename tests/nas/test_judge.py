@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import numpy as np
 import pytest
 
-from nas.judge import OPTIMISM
+from nas.judge import OPTIMISM, Judge
 from nas.model import MIN_LABELS
+from nas.planner import Start
 from nas.shortlist import Candidate
 from results.pareto import pareto_front
+from results.store import State
 from runners.base import Cause, EpochResult, Outcome
 
 
@@ -55,12 +58,58 @@ def test_what_cannot_be_trained_is_a_label_too_and_other_failures_are_not(opened
     assert search.planner.judge.knows
 
 
+def test_who_has_only_just_begun_is_no_label(opened):
+    """Twice as many run beside each other as it takes: a first epoch tells nothing, the rung does."""
+    search = opened(pruner="halving")
+    jobs = [search.ask() for _ in range(2 * MIN_LABELS)]
+    for job in jobs:
+        search.report(job.key, [EpochResult(1, 1.0, 1.0, 0.5, 0.0)])
+    assert not search.planner.judge.knows
+    for job in jobs[:MIN_LABELS]:
+        search.report(job.key, [EpochResult(2, 1.0, 1.0, 0.5, 0.0)])
+        search.tell(job.key, Outcome("stopped", 1.0))
+    assert search.planner.judge.knows
+
+
+def test_the_model_is_told_how_large_the_validation_split_is(opened):
+    assert opened().question.validation_images == 360  # of digits
+
+
 def test_without_a_model_the_loss_at_the_same_epoch_counts(opened):
     search = opened(ranker="none")
     for nll in (3.0, 1.0, 2.0):
         train(search, nll, to=8)
     assert search.planner.judge.at_rung(search.searched, 2) == [3.0, 1.0, 2.0]
     assert search.planner.judge.best(search.searched, 2) == [search.searched[1], search.searched[2]]
+
+
+def test_with_a_model_it_is_the_loss_expected_at_the_end(opened):
+    """All gain log 4 from the rung to the end, so that who waits at 3 is expected to end at 3/4."""
+    search = opened(pruner="halving")
+    for nll in (4.0, 5.0, 3.0, 6.0):
+        train(search, nll)
+    job = search.ask()
+    assert (job.key, job.reported) == ("trial-0002", 2)
+    search.report(job.key, [EpochResult(epoch, 0.75, 0.75, 0.5, 0.0) for epoch in range(3, 9)])
+    search.tell(job.key, Outcome("complete", 1.0))
+    judge, trials = search.planner.judge, search.searched
+    assert judge.at_rung(trials, 2) == pytest.approx(np.log([1.0, 1.25, 0.75, 1.5]))
+    assert judge.best(trials, 3) == [trials[2], trials[0], trials[1]]
+    train(search, 2.0)
+    assert judge.best(trials, 1) == [trials[4]]  # is expected to end at 1/2, though it has not come below 2
+    assert trials[4].state == State.PAUSED
+
+
+@pytest.mark.parametrize("ranker", ["model", "none"])
+def test_what_cannot_be_trained_is_not_among_the_best(opened, ranker):
+    search = opened(ranker=ranker)
+    job = search.ask()
+    search.report(job.key, [EpochResult(1, 0.1, 0.1, 0.5, 0.0)])
+    search.tell(job.key, Outcome("failed", 1.0, Cause.DIVERGED, "nan"))
+    assert search.planner.judge.best(search.searched, 1) == []
+    assert search.choice() is None
+    train(search, 1.0, to=8)
+    assert search.planner.judge.best(search.searched, 2) == [search.searched[1]]
 
 
 def test_with_several_objectives_dominance_counts_first(opened):
@@ -89,6 +138,28 @@ def test_candidates_are_ranked_by_what_the_model_promises(opened):
     assert np.corrcoef(range(60), sizes)[0, 1] > 0.5
 
 
+def test_candidates_are_ranked_by_proxies_as_far_as_labels_support_them(opened):
+    """A proxy that was lowest where losses were highest puts a high one first; without values it says nothing."""
+    search, rng = opened(ranker="model", proxies="zico", budget=1000), random.Random(0)
+    trials, scores, offered = [], {}, candidates(search, 40)
+    for item in candidates(search, 80)[40:]:
+        job = search._run(search._new_trial(Start(item.architecture, "sampler", "random")))
+        value = rng.uniform(-1.0, 1.0)
+        scores[item.architecture.hash] = {"zico": value}
+        search.report(job.key, [EpochResult(epoch, 1.0, math.exp(-value), 0.5, 0.0) for epoch in range(1, 9)])
+        search.tell(job.key, Outcome("complete", 1.0))
+        trials.append(search.trials[job.key])
+    for place, item in enumerate(offered):
+        scores.setdefault(item.architecture.hash, {"zico": 1.0 if place == 7 else None if place == 8 else 0.0})
+    told = Judge(search.question, trials, scores, seed=0)
+    untold = Judge(search.question, trials, {}, seed=0)
+    assert told.knows
+    assert untold.knows
+    places = [judge.rank(offered).index(offered[7]) for judge in (told, untold)]
+    assert places[0] == 0
+    assert places[1] > 3
+
+
 def test_with_several_objectives_the_first_is_never_dominated(opened):
     """ParEGO's function grows with every objective, so its minimum is on the front, wherever the weights put it."""
     search = opened(objective="nll,params")
@@ -100,7 +171,8 @@ def test_with_several_objectives_the_first_is_never_dominated(opened):
     judge = search.planner.judge
     assert judge.knows
     offered = candidates(search, 80)
-    means, spreads = judge._model.predict(np.array([judge._vector(item.architecture) for item in offered]))
+    vectors = np.array([judge._features(item.architecture) for item in offered])
+    means, spreads = judge._model.predict(vectors, np.empty((80, 0)))
     points = list(zip(means - OPTIMISM * spreads, [item.architecture.params for item in offered], strict=True))
     front = {offered[index].architecture for index in pareto_front(points)}
     firsts = {judge.rank(offered)[0].architecture for _ in range(40)}

@@ -2,57 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from nas.model import MIN_LABELS, NOISE, PARTIAL_NOISE, TRUST, Gains, Label, SpaceModel
+from nas.model import LENGTH, MIN_LABELS, NOISE, PARTIAL_NOISE, SUPPORT, Label, SpaceModel
 
 REFERENCE = np.random.default_rng(1).normal([3.0, -1.0, 5.0], [2.0, 0.5, 0.0], (64, 3))  # the last never varies
+NOTHING = np.empty((64, 0))
 
 
-def label(name: str, vector, curve, mixer: str = "mlp", complete: bool = True) -> Label:
-    return Label(name, np.array(vector, dtype=float), curve, mixer, complete)
+def label(vector: Sequence[float], end: float | None, proxies: Sequence[float] = (), complete: bool = True) -> Label:
+    return Label(np.array(vector, dtype=float), np.array(proxies, dtype=float), end, complete)
 
 
-# Gains.
-
-
-def test_gains_are_shrunk_towards_those_of_all():
-    """Two linear ones gain 1.0 from epoch 2 to 8 and one MLP 0.4: all of them 0.8 on average."""
-    gains = Gains(
-        [
-            label("a", [0], {2: 3.0, 8: 2.0}, "linear"),
-            label("b", [0], {1: 9.0, 2: 2.5, 8: 1.5}, "linear"),
-            label("c", [0], {2: 2.0, 8: 1.6}, "mlp"),
-            label("d", [0], {2: 9.0}, "mlp", complete=False),
-        ]
-    )
-    assert gains("linear", 2) == pytest.approx(-0.8 - 0.2 * 2 / (2 + TRUST))
-    assert gains("mlp", 2) == pytest.approx(-0.8 + 0.4 * 1 / (1 + TRUST))
-    assert gains("gating", 2) == pytest.approx(-0.8)  # nothing is known of it
-    assert gains("linear", 1) == pytest.approx(-7.5)  # of a single curve, which is all there is
-    assert gains("linear", 5) == 0.0
-
-
-# The posterior.
+# The process.
 
 
 @pytest.fixture
 def labels() -> list[Label]:
-    """Eight architectures; two wait at the second of eight epochs, one cannot be trained."""
+    """Eight architectures: two of them wait at a rung, and one cannot be trained."""
     rng = np.random.default_rng(0)
     vectors = np.column_stack([rng.normal(3, 2, 8), rng.normal(-1, 0.5, 8), np.full(8, 5.0)])
-    known = []
-    for number, vector in enumerate(vectors):
-        end = float(rng.normal())
-        curve = {2: end + 0.5, 8: end} if number < 5 else {2: end + 0.5} if number < 7 else {}
-        known.append(label(str(number), vector, curve, complete=number < 5))
-    return known
+    ends = [*rng.normal(size=7).tolist(), None]
+    return [label(vectors[number], end, complete=number < 5) for number, end in enumerate(ends)]
 
 
-def posterior(model: SpaceModel, vectors, ends, noise, at, mean: float, deviation: float):
+def posterior(vectors, ends, noise, at):
     """Means and standard deviations at points, by the textbook's formulas (Rasmussen and Williams, 2.23 and 2.24)."""
-    length = model._regressor.kernel.length_scale
+    length = LENGTH * np.sqrt(2.0)  # two numbers vary
+    mean, deviation = ends.mean(), ends.std()
 
     def kernel(left, right):
         scaled = [(points - REFERENCE.mean(0))[:, :2] / REFERENCE.std(0)[:2] for points in (left, right)]
@@ -64,62 +45,107 @@ def posterior(model: SpaceModel, vectors, ends, noise, at, mean: float, deviatio
     return mean + deviation * means, deviation * np.sqrt(variances)
 
 
-def ends_of(labels: list[Label]) -> np.ndarray:
-    """By hand: everybody gains 0.5 from epoch 2 on, and what cannot be trained ends like the worst."""
-    ends = [known.curve[8] if known.complete else known.curve[2] - 0.5 if known.curve else np.nan for known in labels]
-    return np.where(np.isnan(ends), np.nanmax(ends), ends)
-
-
-NOISES = np.array([NOISE] * 5 + [PARTIAL_NOISE] * 2 + [NOISE])
-
-
 def test_the_posterior_is_that_of_the_textbook(labels):
-    model = SpaceModel(labels, REFERENCE)
-    vectors, ends, at = np.array([known.vector for known in labels]), ends_of(labels), REFERENCE[:10]
-    means, spreads = model.predict(at)
-    expected = posterior(model, vectors, ends, NOISES, at, ends.mean(), ends.std())
-    np.testing.assert_allclose(means, expected[0], rtol=1e-6)
-    np.testing.assert_allclose(spreads, expected[1], rtol=1e-6)
+    vectors = np.array([known.vector for known in labels])
+    ends = [known.end for known in labels[:7]]
+    ends = np.array([*ends, max(ends)])  # what cannot be trained counts as the worst, and that is certain
+    noise = np.array([NOISE] * 5 + [PARTIAL_NOISE] * 2 + [NOISE])
+    found = SpaceModel(labels, REFERENCE).predict(REFERENCE[:10], NOTHING[:10])
+    expected = posterior(vectors, ends, noise, REFERENCE[:10])
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-6)
 
 
-def test_to_judge_a_new_label_is_to_fit_it_too(labels):
-    model = SpaceModel(labels, REFERENCE)
-    new = label("new", [4.0, -2.0, 5.0], {1: 3.0, 2: -1.0}, complete=False)
-    vectors, ends = np.array([known.vector for known in labels]), ends_of(labels)
-    expected, _ = posterior(
-        model,
-        np.vstack([vectors, new.vector]),
-        np.append(ends, -1.0 - 0.5),
-        np.append(NOISES, PARTIAL_NOISE),
-        new.vector[None],
-        ends.mean(),
-        ends.std(),
-    )
-    np.testing.assert_allclose(model.judge([new]), expected, rtol=1e-6)
-    assert model.judge([new])[0] < model.predict(new.vector[None])[0][0]  # it did better than expected
-
-
-def test_to_judge_a_label_that_was_fitted_counts_it_once(labels):
-    model = SpaceModel(labels, REFERENCE)
-    np.testing.assert_allclose(model.judge(labels), model.predict(np.array([known.vector for known in labels]))[0])
-
-
-def test_what_cannot_be_trained_counts_as_the_worst(labels):
-    worst = label("7", labels[7].vector, {8: float(ends_of(labels).max())})
-    # It is complete, but gains are learned from the rest alone: its curve has no second epoch.
-    told = SpaceModel([*labels[:7], worst], REFERENCE)
-    np.testing.assert_allclose(SpaceModel(labels, REFERENCE).predict(REFERENCE)[0], told.predict(REFERENCE)[0])
+def test_where_nothing_can_be_trained_nothing_is_told_apart(labels):
+    model = SpaceModel([replace(known, end=None) for known in labels], REFERENCE)
+    np.testing.assert_allclose(model.predict(REFERENCE, NOTHING)[0], 0.0)
 
 
 def test_equal_losses_are_expected_everywhere(labels):
-    known = [label(str(number), one.vector, {8: 1.25}) for number, one in enumerate(labels)]
-    means, _ = SpaceModel(known, REFERENCE).predict(REFERENCE)
-    np.testing.assert_allclose(means, 1.25)
+    model = SpaceModel([replace(known, end=1.25) for known in labels], REFERENCE)
+    np.testing.assert_allclose(model.predict(REFERENCE, NOTHING)[0], 1.25)
 
 
 def test_it_orders_what_is_easy_to_order():
     """Losses that grow with the first number: it finds that out from twice as many labels as it needs."""
-    vectors = REFERENCE[: 2 * MIN_LABELS]
-    model = SpaceModel([label(str(n), vector, {8: vector[0]}) for n, vector in enumerate(vectors)], REFERENCE)
+    model = SpaceModel([label(vector, vector[0]) for vector in REFERENCE[: 2 * MIN_LABELS]], REFERENCE)
     rest = REFERENCE[2 * MIN_LABELS :]
-    assert np.corrcoef(model.predict(rest)[0], rest[:, 0])[0, 1] > 0.8
+    assert np.corrcoef(model.predict(rest, NOTHING[: len(rest)])[0], rest[:, 0])[0, 1] > 0.8
+
+
+# Proxies.
+
+
+def effect(ends: Sequence[float], proxies, at) -> np.ndarray:
+    """What is predicted for proxies, of shape [n, p], by architectures that differ in nothing else.
+
+    All are at one place, so what the process adds is the mean of all ends: their residuals have a mean of zero.
+    """
+    place = [3.0, -1.0, 5.0]
+    labels = [label(place, end, row) for end, row in zip(ends, np.atleast_2d(np.transpose(proxies)).T, strict=True)]
+    at = np.array(at, dtype=float).reshape(-1, len(labels[0].proxies))
+    return SpaceModel(labels, REFERENCE).predict(np.tile(place, (len(at), 1)), at)[0]
+
+
+def test_the_effect_of_a_proxy_is_a_ridge_regression():
+    """Proxies of mean 3 and deviation 2; by least squares 0.5 a deviation, of which 8 / (8 + 20) are supported."""
+    proxies, ends = [1.0, 5.0] * 4, [0.5, 1.5] * 4
+    assert SUPPORT == 20
+    found = effect(ends, proxies, [3.0, 5.0, 1.0, 4.0])
+    slope = 0.5 * 8 / 28
+    np.testing.assert_allclose(found, [1.0, 1.0 + slope, 1.0 - slope, 1.0 + slope / 2])
+
+
+def test_what_is_far_outside_counts_as_three_deviations():
+    slope = 0.5 * 8 / 28
+    found = effect([0.5, 1.5] * 4, [1.0, 5.0] * 4, [9.0, 1e6, -1e6])
+    np.testing.assert_allclose(found, 1.0 + slope * np.array([3.0, 3.0, -3.0]))
+
+
+def test_two_proxies_share_an_effect():
+    """Of a proxy that is given twice both have weight 0.5 * 8 / (2 * 8 + 20)."""
+    twice = [[1.0, 1.0], [5.0, 5.0]] * 4
+    found = effect([0.5, 1.5] * 4, twice, [[5.0, 5.0], [5.0, 3.0]])
+    np.testing.assert_allclose(found, [1.0 + 8 / 36, 1.0 + 4 / 36])
+
+
+@pytest.mark.parametrize("missing", [np.nan, np.inf, -np.inf])
+def test_those_that_are_missing_count_as_average(missing):
+    """Eight of ten are known; those that are not have the mean end, so that they add nothing to the sum."""
+    found = effect([0.5, 1.5] * 4 + [1.0] * 2, [1.0, 5.0] * 4 + [missing] * 2, [missing, 3.0, 5.0])
+    np.testing.assert_allclose(found, [1.0, 1.0, 1.0 + 0.5 * 8 / 28])
+
+
+@pytest.mark.parametrize("value", [np.nan, 4.0])
+def test_a_proxy_that_says_nothing_has_no_effect(value):
+    """It is missing everywhere, or the same everywhere; other values of it are no reason to be surprised."""
+    np.testing.assert_allclose(effect([0.5, 1.5] * 4, [value] * 8, [value, -10.0, 10.0]), 1.0)
+
+
+def test_a_proxy_counts_as_far_as_labels_support_it():
+    """Of 40 labels: one that is the label explains 40 / 60 of it; one that is not related next to nothing."""
+    rng = np.random.default_rng(3)
+    ends = rng.normal(size=40)
+    unrelated = rng.normal(size=40)
+    ends, unrelated = ((values - values.mean()) / values.std() for values in (ends, unrelated))
+    low, high = effect(ends, ends, [-1.0, 1.0])
+    assert high - low == pytest.approx(2 * 40 / 60)
+    low, high = effect(ends, unrelated, [-1.0, 1.0])
+    assert high - low == pytest.approx(2 * 40 / 60 * np.corrcoef(ends, unrelated)[0, 1])
+    assert abs(high - low) < 0.25
+    few = effect(ends[:6] - ends[:6].mean(), ends[:6], [-1.0, 1.0])
+    assert few[1] - few[0] == pytest.approx(2 * 6 / 26)  # 1 is 1, whatever the deviation of the six
+
+
+def test_the_process_explains_what_proxies_leave(labels):
+    """With a proxy that is missing everywhere it is the process alone; with the label as proxy less is left for it."""
+    known = labels[:7]
+    alone = SpaceModel(known, REFERENCE).predict(REFERENCE, NOTHING)
+    without = SpaceModel([replace(one, proxies=np.array([np.nan])) for one in known], REFERENCE)
+    np.testing.assert_allclose(without.predict(REFERENCE, np.full((64, 1), np.nan)), alone)
+    told = SpaceModel([replace(one, proxies=np.array([one.end])) for one in known], REFERENCE)
+    average = np.full((64, 1), np.mean([one.end for one in known]))
+    share = 1 - 7 / (7 + SUPPORT)  # of every label, which is what the residuals are
+    mean = np.mean([one.end for one in known])
+    expected = mean + share * (alone[0] - mean), share * alone[1]
+    np.testing.assert_allclose(told.predict(REFERENCE, average), expected, rtol=1e-6)

@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from runners.base import DataSpec
-from runners.data import DATASETS, DatasetInfo, describe_dataset, load_splits, load_test, register_dataset
+from runners.data import (
+    DATASETS,
+    DatasetInfo,
+    describe_dataset,
+    load_splits,
+    load_test,
+    register_dataset,
+    validation_images,
+)
 from runners.data.idx import IdxDataset, read_idx
 from runners.data.statistics import channel_statistics
 from search_space.errors import DataError
@@ -22,8 +30,10 @@ def test_describing_loads_neither_torch_nor_images() -> None:
     program = (
         "import sys\n"
         "from runners.base import DataSpec\n"
-        "from runners.data import describe_dataset\n"
-        f"for name in {names}: describe_dataset(DataSpec(name, directory='/nowhere'))\n"
+        "from runners.data import describe_dataset, validation_images\n"
+        f"for name in {names}:\n"
+        "    spec = DataSpec(name, directory='/nowhere')\n"
+        "    describe_dataset(spec), validation_images(spec)\n"
         "print({'torch', 'torchvision', 'sklearn', 'numpy', 'PIL'} & set(sys.modules))"
     )
 
@@ -47,9 +57,26 @@ def test_sizes_of_known_data_sets(name: str, info: DatasetInfo) -> None:
     assert describe_dataset(DataSpec(name)) == info
 
 
-def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+@pytest.mark.parametrize(
+    ("name", "images"),
+    [
+        ("digits", 360),
+        ("fashion_mnist", 10_000),
+        ("fashion_mnist_10k", 4_000),
+        ("mnist", 10_000),
+        ("cifar10", 5_000),
+        ("cifar100", 5_000),
+        ("svhn", 7_325),  # about a tenth of 73,257
+    ],
+)
+def test_sizes_of_validation_splits(name: str, images: int) -> None:
+    assert validation_images(DataSpec(name)) == images
+
+
+@pytest.mark.parametrize("ask", [describe_dataset, validation_images])
+def test_an_unknown_name_is_answered_with_the_nearest(ask: Callable[[DataSpec], object]) -> None:
     with pytest.raises(DataError, match=r"fashion_mnst.*did you mean 'fashion_mnist'"):
-        describe_dataset(DataSpec("fashion_mnst"))
+        ask(DataSpec("fashion_mnst"))
 
 
 @pytest.mark.parametrize(
@@ -78,6 +105,7 @@ def test_digits_are_split_without_overlap_or_loss() -> None:
     parts = [splits.train.images, splits.validation.images, test.images]
 
     assert [len(part) for part in parts] == [1077, 360, 360]
+    assert validation_images(spec) == len(splits.validation)
     together = sorted(image.numpy().tobytes() for image in torch.cat(parts))
     original = torch.from_numpy(load_digits().images).mul(255 / 16).round().to(torch.uint8)
     assert together == sorted(image.numpy().tobytes() for image in original)
@@ -114,6 +142,7 @@ def test_idx_development_needs_no_test_file_and_never_reads_it(tmp_path: Path, w
     train, validation = mnist.load_development(spec)
 
     assert train.images.shape == (20, 1, 28, 28)
+    assert len(validation.labels) == mnist.validation_images(spec)
     assert validation.labels.sort().values.tolist() == list(range(10))
     with pytest.raises(DataError, match="t10k-images-idx3-ubyte is no IDX file"):
         mnist.load_test(spec)
@@ -189,5 +218,6 @@ def test_cifar_is_read_from_torchvisions_files(tmp_path: Path, monkeypatch: pyte
     train, validation = dataset.load_development(DataSpec("cifar10", directory=str(tmp_path)))
 
     assert train.images.shape == (40, 3, 32, 32)
+    assert len(validation.labels) == dataset.validation_images(DataSpec("cifar10"))
     assert train.images.nonzero()[:, 1:].unique(dim=0).tolist() == [[2, 0, 1]]
     assert validation.labels.sort().values.tolist() == list(range(10))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runners.base import DataSpec
-from runners.data import DatasetInfo, describe_dataset, load_splits, load_test
+from runners.data import DatasetInfo, describe_dataset, load_splits, load_test, validation_images
 from search_space.errors import DataError
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -28,6 +28,7 @@ SpecOf = Callable[..., DataSpec]
 def test_a_flat_folder_is_carved_in_proportion(write_images: WriteImages, spec_of: SpecOf) -> None:
     spec = spec_of(write_images({"blue": [BLUE] * 10, "red": [RED] * 20}))
 
+    assert validation_images(spec) == 6
     splits, test = load_splits(spec), load_test(spec)
 
     assert splits.info == describe_dataset(spec) == DatasetInfo(8, 3, 2)
@@ -55,6 +56,7 @@ def test_given_splits_are_used_as_they_are(write_images: WriteImages, spec_of: S
     classes = {"train/a": [RED] * 3, "train/b": [RED] * 3, "test/a": [BLUE], "test/b": [BLUE] * 2}
     spec = spec_of(write_images({**classes, f"{name}/a": [(9, 9, 9)], f"{name}/b": [(9, 9, 9)]}))
 
+    assert validation_images(spec) == 2
     splits = load_splits(spec)
 
     assert len(splits.train) == 6
