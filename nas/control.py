@@ -15,7 +15,7 @@ def control_of(config: SearchConfig, report: Report) -> SearchConfig:
 
     Everything but the strategy is equal: limits, recipe, seed of the trainings, number of finalists and of their seeds.
     """
-    fte = report.compute.fte
+    fte, suffix = report.compute.fte, f"-{config.control}"
     return replace(
         config,
         strategy=config.control or config.strategy,
@@ -29,7 +29,7 @@ def control_of(config: SearchConfig, report: Report) -> SearchConfig:
         max_fte=fte,
         finalists=finalists.number(config),
         budget=math.ceil(fte),
-        study=f"{config.study_name}-{config.control}"[:100],
+        study=config.study_name[: 100 - len(suffix)] + suffix,
     )
 
 

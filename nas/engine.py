@@ -185,6 +185,9 @@ class Search:
 
     def tell(self, key: str, outcome: Outcome) -> None:
         trial = self.trials[key]
+        if outcome.cause == Cause.WORKER_LOST and self._is_at_rung(trial):  # it was done with what it had to do
+            self._pause(trial, max(outcome.seconds, trial.unbilled))
+            return
         if outcome.cause == Cause.WORKER_LOST and trial.attempts < MAX_ATTEMPTS:
             trial.unbilled = max(trial.unbilled, outcome.seconds)
             self._requeue(trial, died=True)
@@ -455,12 +458,16 @@ class Search:
         self.study.add_epochs(trial.key, records, quality if len(self.objectives) == 1 else {})
 
     def _decide(self, trial: Trial) -> Decision:
-        if trial.epoch not in self._rungs(trial) or trial.epoch in trial.passed:
+        if not self._is_at_rung(trial):
             return Decision.CONTINUE
         if self.planner.goes_on(trial) and self._can_go_on(trial):
             trial.passed.add(trial.epoch)
             return Decision.CONTINUE
         return Decision.STOP
+
+    def _is_at_rung(self, trial: Trial) -> bool:
+        """Whether a trial has come to a rung and has not been let go on."""
+        return trial.epoch in self._rungs(trial) and trial.epoch not in trial.passed
 
     def _rungs(self, trial: Trial) -> tuple[int, ...]:
         """Where a trial may have to wait; finalists are trained in full."""

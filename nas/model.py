@@ -28,8 +28,11 @@ NOISE = 0.15
 """Variance of the label of a full training, as a share of the variance of all labels."""
 PARTIAL_NOISE = 0.3
 """The same for a training that waits at a rung."""
-LENGTH = 1.8
+LENGTH = 3.0
 """Length scale over the square root of the number of features: two random architectures are 1.4 apart."""
+CAP = 2.5
+"""A label farther above the median than the best one is below it, this many times, counts as just so far above it: how
+bad a bad architecture is tells nothing about good ones."""
 SUPPORT = 20.0
 """So many labels have to support a proxy before half of its effect counts."""
 
@@ -66,8 +69,7 @@ class SpaceModel:
         self._centre, spread = reference.mean(axis=0), reference.std(axis=0)
         self._used = spread > 0
         self._spread = spread[self._used]
-        worst = max((label.end for label in labels if label.end is not None), default=0.0)
-        ends = np.array([worst if label.end is None else label.end for label in labels])
+        ends = _capped([label.end for label in labels])
         noise = np.array([NOISE if label.complete or label.end is None else PARTIAL_NOISE for label in labels])
         self._mean = _Ridge(np.array([label.proxies for label in labels]), ends)
         self._regressor = _regressor(int(self._used.sum()), noise)
@@ -89,6 +91,16 @@ class SpaceModel:
     def _scaled(self, vectors: Array) -> Array:
         scaled: Array = (vectors - self._centre)[:, self._used] / self._spread
         return scaled
+
+
+def _capped(ends: Sequence[float | None]) -> Array:
+    """The ends with the worst drawn in to the cap; those that are None, as nothing could be trained, are the worst."""
+    known = np.array([end for end in ends if end is not None])
+    if not known.size:
+        return np.zeros(len(ends))
+    middle, best = float(np.median(known)), float(known.min())
+    cap = min(float(known.max()), middle + CAP * (middle - best)) if middle > best else float(known.max())
+    return np.array([cap if end is None else min(end, cap) for end in ends])
 
 
 class _Ridge:
