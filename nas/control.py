@@ -27,7 +27,7 @@ def control_of(config: SearchConfig, report: Report) -> SearchConfig:
         local=None,
         control=None,
         max_fte=fte,
-        finalists=finalists.number(config),
+        finalists=min(finalists.number(config), len(report.finalists)),
         budget=math.ceil(fte),
         study=config.study_name[: 100 - len(suffix)] + suffix,
     )

@@ -4,7 +4,7 @@
 through three phases, and each begins where the one before has nothing running any more:
 
     trials     what the planner starts and lets go on (`nas.planner`), until the budget is spent
-    finalists  the best ones trained in full again with several seeds, ranked by mean validation NLL
+    finalists  the best ones trained in full again with several seeds, ranked by the mean of the first objective
     test       the winner's models evaluated on the test split
 
 All state that matters is in the database before anything is handed out and as soon as anything is reported. Opening the
@@ -83,9 +83,7 @@ class Search:
         self._queue: deque[Trial] = deque()
         self.finalists: list[Trial] | None = None
         self._plan: deque[NewEvaluation] = deque()
-        self._ahead: Move | NewEvaluation | None = (
-            None  # what comes next, if somebody wanted to know whether anything does
-        )
+        self._ahead: Move | NewEvaluation | None = None  # what comes next, if that was asked for
         self._epochs_run = 0  # by trials and finalists, those that were lost and computed again included
         self._scorings: list[Trial] = []
         self._scoring: dict[str, tuple[Architecture, ...]] = {}  # what is being scored by proxies, by key
@@ -132,7 +130,7 @@ class Search:
         return self.trials[self._best[0][1]] if self._best else None
 
     def choice(self) -> Architecture | None:
-        """What would be delivered if the search ended now: the winner, else the best that was trained furthest."""
+        """What would be delivered if the search ended now: the winner, else the best complete trial, else the best."""
         winner = next((row for row in self.study.finalists() if row.rank == 1), None)
         if winner is not None:
             return self.trials[f"trial-{winner.number:04d}"].architecture
@@ -260,8 +258,6 @@ class Search:
 
     def _can_start(self) -> bool:
         """Whether there is budget for a new trial, and compute for it and for its going on where it is good."""
-        if self._scoring:  # what is best to start is known once its scores are there
-            return False
         return self.spent < self.config.budget and self._affordable(1.0)
 
     def _can_go_on(self, trial: Trial) -> bool:
@@ -336,6 +332,7 @@ class Search:
             epochs_planned=0,
         )
         self._scoring[new.key] = move.architectures
+        self.planner.being_scored |= {architecture.hash for architecture in move.architectures}
         return new
 
     def _run(self, new: NewEvaluation) -> Job:
@@ -419,7 +416,9 @@ class Search:
     def _learn_scores(self, trial: Trial, outcome: Outcome) -> None:
         """Keep what proxies say, for this study and for others on the same images."""
         batch = self._scoring.pop(trial.key)
-        if outcome.status != "complete":
+        self.planner.being_scored -= {architecture.hash for architecture in batch}
+        if outcome.status != "complete":  # it would fail again
+            self._scores |= {architecture.hash: dict.fromkeys(self.planner.proxies) for architecture in batch}
             return
         found = dict(zip(batch, outcome.measured.scores, strict=True))
         for architecture, scores in found.items():
@@ -529,8 +528,8 @@ class Search:
             SpaceError: If nothing is within the limit on latency.
             RunnerError: If evaluations keep failing for reasons that lie in no architecture.
         """
-        infeasible = trial.state != State.FAILED or trial.cause in INFEASIBLE_CAUSES
-        self._broken_in_row = 0 if infeasible else self._broken_in_row + 1
+        sound = trial.state != State.FAILED or trial.cause in INFEASIBLE_CAUSES
+        self._broken_in_row = 0 if sound else self._broken_in_row + 1
         self._slow_in_row = self._slow_in_row + 1 if trial.cause == Cause.TOO_SLOW else 0
         if trial.cause == Cause.DATA or self._broken_in_row >= MAX_BROKEN:
             count = "" if self._broken_in_row == 1 else f"{self._broken_in_row} evaluations in a row failed, the last: "

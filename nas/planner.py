@@ -2,6 +2,7 @@
 
     families    hand-designed architectures first
     startup     random ones, until there are enough for a model
+    explore     random ones now and then, even though there is a model
     sampler     what the sampler proposed and the ranker put first
     local       neighbours of the best ones, put first by the ranker
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nas.judge import Judge
@@ -25,9 +26,9 @@ from nas.trial import Trial
 from results.schema import State
 from search_space.architecture import Architecture
 
-STARTUP = 12
+STARTUP = 6
 """Random starts before a model chooses, those of the hand-designed families included."""
-EXPLORE = 4
+EXPLORE = 8
 """Every so manieth start is random all the same: the model may be wrong where it has not looked."""
 CENTRES = 3
 """How many of the best architectures local search starts from."""
@@ -35,7 +36,7 @@ STEPS = 4
 """Neighbours of each of them that become candidates at a time."""
 FAMILIES_SHARE = 1 / 8
 """Families are trained in full, whatever a rung says, where that takes no larger share of the compute."""
-FIRST_GUESS = 1 / 4
+FIRST_GUESS = 1 / 2
 """Share of the trials that a pruner lets go on, about."""
 SCORED_AT_ONCE = 32
 """Candidates scored by proxies in one job."""
@@ -85,6 +86,7 @@ class Planner:
     Attributes:
         families: How many hand-designed families come first.
         proxies: What candidates are scored by.
+        being_scored: Hashes of architectures whose scores are on their way.
         exhausted: Whether the space has no more architectures to offer.
     """
 
@@ -114,6 +116,7 @@ class Planner:
         self.families = len(self._families)
         self._families_in_full = len(self._families) <= FAMILIES_SHARE * self._expected_fte()
         self.proxies = (parts.ranker,) if parts.ranker in PROXY_NAMES else parts.proxies
+        self.being_scored: set[str] = set()
         self.exhausted = False
 
     # What happened.
@@ -211,19 +214,24 @@ class Planner:
                 return self._at_random("startup" if number < STARTUP else "explore")
             self._shortlist.refresh(self._nearby() if parts.local else (), self.judge.rank)
             ranked = self.judge.rank(self._shortlist.candidates())
-            return self._score_first(ranked) or self._take(ranked)
+            return self._take_scored(ranked) if self.proxies else self._take(ranked)
         return self._by_proxy(parts.ranker)
 
-    def _score_first(self, ranked: Sequence[Candidate]) -> ScoreBatch | None:
-        """The most promising candidates and the trials, where proxies are to be had and many of them lack theirs."""
-        if not self.proxies:
-            return None
+    def _take_scored(self, ranked: Sequence[Candidate]) -> Move | None:
+        """The most promising candidate with scores; first, scores for those that may be more so and for the trials."""
         wanted = [
             *(trial.architecture for trial in self._trials),
-            *(item.architecture for item in ranked[:SCORED_AT_ONCE]),
+            *(candidate.architecture for candidate in ranked[:SCORED_AT_ONCE]),
         ]
-        unscored = [architecture for architecture in wanted if architecture.hash not in self._scores]
-        return ScoreBatch(tuple(unscored[:SCORED_AT_ONCE])) if len(unscored) > SCORED_AT_ONCE // 4 else None
+        unscored = self._unscored(wanted)
+        scored = [candidate for candidate in ranked if candidate.architecture.hash in self._scores]
+        if len(unscored) > SCORED_AT_ONCE // 4 or (unscored and not scored):
+            return ScoreBatch(tuple(unscored[:SCORED_AT_ONCE]))
+        return self._take(scored) if scored else None
+
+    def _unscored(self, architectures: Iterable[Architecture]) -> list[Architecture]:
+        """Those that have no scores and are not being scored."""
+        return [item for item in architectures if item.hash not in self._scores and item.hash not in self.being_scored]
 
     def _at_random(self, stage: str) -> Start | None:
         candidates = [item for item in self._shortlist.candidates() if item.stage == "sampler"]
@@ -258,11 +266,11 @@ class Planner:
     def _by_proxy(self, name: str) -> Move | None:
         """The candidate with the highest value of a proxy; those without one are scored first."""
         candidates = self._shortlist.candidates()
-        unscored = [
-            item.architecture for item in candidates if name not in self._scores.get(item.architecture.hash, {})
-        ]
+        unscored = self._unscored(candidate.architecture for candidate in candidates)
         if unscored:
             return ScoreBatch(tuple(unscored[:SCORED_AT_ONCE]))
+        if self.being_scored:
+            return None
 
         def value(candidate: Candidate) -> float:
             found = self._scores[candidate.architecture.hash][name]

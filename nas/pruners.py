@@ -57,25 +57,25 @@ class NoPruner:
 
 @dataclass(frozen=True)
 class Halving:
-    """Asynchronous successive halving (https://arxiv.org/abs/1810.05834): the best 1 / reduction go on at each rung.
+    """Asynchronous successive halving (https://arxiv.org/abs/1810.05834): the best `share` go on at each rung.
 
-    Of n trials that reached a rung, n / reduction may pass it, whoever was let through before. The paper's rule, to
-    pass whoever is among the best 1 / reduction at the moment, lets more than that through when later trials are
-    better than earlier ones, as they are in a search that learns.
+    Of n trials that reached a rung, `share` times n may pass it, whoever was let through before. The paper's rule, to
+    pass whoever is among the best at the moment, lets more than that through when later trials are better than earlier
+    ones, as they are in a search that learns.
 
     Attributes:
         all_rungs: The rungs.
-        reduction: One of how many goes on.
+        share: How many go on.
     """
 
     all_rungs: tuple[int, ...]
-    reduction: int = 4
+    share: float
 
     def rungs(self, number: int) -> tuple[int, ...]:
         return self.all_rungs
 
     def going_on(self, losses: Sequence[float], passed: Sequence[bool], waiting: Sequence[bool]) -> list[int]:
-        places = len(losses) // self.reduction - sum(passed)
+        places = int(self.share * len(losses) + 1e-9) - sum(passed)
         return _best_first(losses, waiting)[: max(0, places)]
 
 
@@ -87,13 +87,13 @@ class Hyperband:
     """
 
     all_rungs: tuple[int, ...]
-    reduction: int = 2
+    share: float = 1 / 2
 
     def rungs(self, number: int) -> tuple[int, ...]:
         return self.all_rungs[number % (len(self.all_rungs) + 1) :]
 
     def going_on(self, losses: Sequence[float], passed: Sequence[bool], waiting: Sequence[bool]) -> list[int]:
-        return Halving(self.all_rungs, self.reduction).going_on(losses, passed, waiting)
+        return Halving(self.all_rungs, self.share).going_on(losses, passed, waiting)
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Median:
         return [n for n in best_first if len(losses) < self.warmup or losses[n] <= median(losses)]
 
 
-PRUNERS = ("halving", "hyperband", "median", "one_epoch", "none")
+PRUNERS = ("halving", "asha", "hyperband", "median", "one_epoch", "none")
 
 
 def make_pruner(name: str, epochs: int) -> Pruner:
@@ -126,13 +126,15 @@ def make_pruner(name: str, epochs: int) -> Pruner:
         ConfigError: If there is none.
     """
     if name == "halving":
-        return Halving(_rungs(epochs, (FIRST_RUNG,)))
+        return Halving(_rungs(epochs, (FIRST_RUNG,)), share=1 / 2)
+    if name == "asha":  # as in the paper's experiments
+        return Halving(_rungs(epochs, (FIRST_RUNG,)), share=1 / 4)
     if name == "hyperband":
         return Hyperband(_rungs(epochs, (FIRST_RUNG, 2 * FIRST_RUNG)))
     if name == "median":
         return Median(_rungs(epochs, (FIRST_RUNG, 2 * FIRST_RUNG, 3 * FIRST_RUNG)))
     if name == "one_epoch":  # https://arxiv.org/abs/2307.15422, for comparison
-        return Halving((1,) if epochs > 1 else (), reduction=10)
+        return Halving((1,) if epochs > 1 else (), share=1 / 10)
     if name == "none":
         return NoPruner()
     raise ConfigError(f"the pruner is {name!r}; {allowed(name, PRUNERS)}")

@@ -11,6 +11,7 @@ from nas.config import SearchConfig
 from nas.control import control_of
 from results.store import Role, State
 from runners.base import EpochResult, Outcome
+from search_space.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -25,8 +26,16 @@ from runners.base import EpochResult, Outcome
     ],
 )
 def test_where_compute_is_short_there_are_fewer_finalists(max_fte, count, reserve):
-    config = SearchConfig.make(max_fte=max_fte, finalists=3, seeds=2)
+    config = SearchConfig.make(max_fte=max_fte, seeds=2)
     assert (finalists.number(config), finalists.reserve(config)) == (count, reserve)
+
+
+def test_as_many_finalists_as_were_asked_for():
+    """Four with two seeds take eight trainings, more than a quarter of nine; of eight nothing would be left."""
+    config = SearchConfig.make(max_fte=9.0, finalists=4, seeds=2)
+    assert (finalists.number(config), finalists.reserve(config)) == (4, 8.0)
+    with pytest.raises(ConfigError, match=r"4 finalists with 2 seeds take 4 x 2 trainings.*nothing of --max-fte 8"):
+        SearchConfig.make(max_fte=8.0, finalists=4, seeds=2)
 
 
 def spent(study) -> float:
@@ -113,12 +122,23 @@ def test_the_control_is_random_search_with_what_was_spent(run):
         study="mine",
         control="random",
     )
-    control = control_of(config, run())
-    fte = run().compute.fte
+    report = run(pruner="none")
+    control, fte = control_of(config, report), report.compute.fte
     assert (control.parts.sampler, control.parts.ranker, control.parts.pruner) == ("random", "none", "none")
     assert (control.parts.families, control.parts.local, control.parts.proxies) == (False, False, ())
     assert (control.max_fte, control.study_name, control.control) == (fte, "mine-random", None)
     assert (control.max_params, control.seed, control.finalists, control.seeds) == (20_000, 3, 2, 2)
+
+
+def test_the_control_has_no_more_finalists_than_there_were(run):
+    """Of four trials one is complete and trained twice again: 3.75 in all, of which three finalists would take 6."""
+    control = control_of(SearchConfig.make(control="random"), run(budget=4))
+    assert (control.max_fte, control.finalists, control.seeds) == (3.75, 1, 2)
+
+
+def test_the_control_of_a_long_name_is_another_study(run):
+    config = SearchConfig.make(study="a" * 100, control="random", finalists=0)
+    assert control_of(config, run(finalists=0)).study_name == "a" * 93 + "-random"
 
 
 def test_the_control_stands_beside_the_search(nas, space_files, tmp_path):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nas.model import LENGTH, MIN_LABELS, NOISE, PARTIAL_NOISE, SUPPORT, Label, SpaceModel
+from nas.model import CAP, LENGTH, MIN_LABELS, NOISE, PARTIAL_NOISE, SUPPORT, Label, SpaceModel
 
 REFERENCE = np.random.default_rng(1).normal([3.0, -1.0, 5.0], [2.0, 0.5, 0.0], (64, 3))  # the last never varies
 NOTHING = np.empty((64, 0))
@@ -26,7 +26,7 @@ def labels() -> list[Label]:
     """Eight architectures: two of them wait at a rung, and one cannot be trained."""
     rng = np.random.default_rng(0)
     vectors = np.column_stack([rng.normal(3, 2, 8), rng.normal(-1, 0.5, 8), np.full(8, 5.0)])
-    ends = [*rng.normal(size=7).tolist(), None]
+    ends = [0.2, -0.5, 0.8, 0.1, -1.0, 0.5, 0.9, None]
     return [label(vectors[number], end, complete=number < 5) for number, end in enumerate(ends)]
 
 
@@ -73,10 +73,27 @@ def test_it_orders_what_is_easy_to_order():
     assert np.corrcoef(model.predict(rest, NOTHING[: len(rest)])[0], rest[:, 0])[0, 1] > 0.8
 
 
+@pytest.mark.parametrize(
+    ("ends", "counted"),
+    [
+        # The median is 3, the best 2 below it: everything counts up to 3 + 2 * CAP, and so does what cannot be trained.
+        ([1.0, 2.0, 3.0, 4.0, 100.0], [1.0, 2.0, 3.0, 4.0, 3.0 + 2.0 * CAP]),
+        ([1.0, 2.0, 3.0, 4.0, 100.0, None], [1.0, 2.0, 3.0, 4.0, *[3.0 + 2.0 * CAP] * 2]),
+        # Within that the worst is the worst.
+        ([1.0, 2.0, 3.0, 4.0, 5.0, None], [1.0, 2.0, 3.0, 4.0, 5.0, 5.0]),
+        # Half of them are best, so nothing says how far apart good ones are.
+        ([1.0, 1.0, 1.0, 5.0, None], [1.0, 1.0, 1.0, 5.0, 5.0]),
+    ],
+)
+def test_how_bad_a_bad_one_is_does_not_count(ends, counted):
+    """What is expected where all of them are is their mean."""
+    np.testing.assert_allclose(effect(ends, [0.0] * len(ends), [0.0]), np.mean(counted))
+
+
 # Proxies.
 
 
-def effect(ends: Sequence[float], proxies, at) -> np.ndarray:
+def effect(ends: Sequence[float | None], proxies, at) -> np.ndarray:
     """What is predicted for proxies, of shape [n, p], by architectures that differ in nothing else.
 
     All are at one place, so what the process adds is the mean of all ends: their residuals have a mean of zero.

@@ -98,6 +98,28 @@ def test_who_is_being_stopped_is_not_sent_on_before_its_end_is_told(search):
     assert (again.key, again.reported) == (jobs[4].key, 2)
 
 
+def test_who_was_stopped_waits_though_its_worker_is_lost_before_it_says_so(search, stored):
+    """It had done all it had to do; begun again, it would be trained past the rung that it was stopped at."""
+    job = search.ask()
+    assert search.report(job.key, epochs(1, 2, 9.0)) is Decision.STOP
+    search.tell(job.key, Outcome("failed", 1.0, Cause.WORKER_LOST, "it is gone"))
+    assert search.searched[0].state == State.PAUSED
+    (row,) = stored().evaluations()
+    assert (row.state, row.attempts, row.seconds) == (State.PAUSED, 1, 1.0)
+    assert search.ask().key == "trial-0001"
+
+
+def test_who_was_let_go_on_is_begun_again_if_its_worker_is_lost(search):
+    for nll in (4.0, 3.0, 2.0):
+        train(search, nll)
+    job = search.ask()
+    assert search.report(job.key, epochs(1, 2, 1.0)) is Decision.CONTINUE
+    search.tell(job.key, Outcome("failed", 1.0, Cause.WORKER_LOST, "it is gone"))
+    again = search.ask()
+    assert (again.key, again.reported) == (job.key, 2)
+    assert search.searched[3].attempts == 2
+
+
 def test_at_least_one_is_trained_in_full(open_search, stored):
     search = open_search(strategy="random+halving", families=False, budget=3, finalists=0)
     for nll in (3.0, 1.0, 2.0):

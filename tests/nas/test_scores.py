@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from statistics import fmean
+
 import pytest
 
 from nas import planner, shortlist
+from nas.config import SearchConfig
+from nas.study import make_question
 from results.store import Role, State
 from runners.base import Cause, EpochResult, Measured, Outcome, Score
 from search_space.errors import RunnerError
@@ -122,3 +127,33 @@ def test_the_model_may_see_proxies(run, stored, monkeypatch):
     assert rows
     assert {row.state for row in rows} == {State.COMPLETE}
     assert len(stored().evaluations(Role.TRIAL)) == 16
+
+
+def test_the_command_scores_for_the_model_once(nas, stored, settings, monkeypatch):
+    """Real trainings of digits; the second study trains the same architectures and finds all scores in the database."""
+    monkeypatch.setattr(planner, "STARTUP", 6)
+    monkeypatch.setattr(planner, "SCORED_AT_ONCE", 16)
+    monkeypatch.setattr(shortlist, "FRESH", 2)
+    command = ["search", "--space", settings["space"], "--runner", "inline", "--epochs", 2, "--max-params", "8k"]
+    command += ["--ranker", "model", "--proxies", "zico,l2", "--no-families", "--no-local", "--pruner", "none"]
+    command += ["--budget", 8, "--finalists", 0, "--out", settings["out"], "--json"]
+    reports = []
+    for name in ("study", "second"):
+        ran = nas(*command, "--study", name)
+        assert ran.code == 0, ran.err
+        reports.append(json.loads(ran.out))
+    first, second = stored("study"), stored("second")
+    trials, batches = first.evaluations(Role.TRIAL), first.evaluations(Role.PROXIES)
+    assert [row.state for row in (*trials, *batches)] == [State.COMPLETE] * (8 + len(batches))
+    hashes = [row.architecture.hash for row in trials]
+    context = make_question(SearchConfig.make(space=settings["space"], epochs=2)).scoring_context
+    scores = first.store.scores(context, hashes)
+    assert set(hashes[:6]) <= set(scores)
+    assert {frozenset(found) for found in scores.values()} == {frozenset({"zico", "l2"})}
+    seconds = sum(row.seconds for row in batches)
+    assert seconds > 0
+    epoch = fmean(epoch.seconds for curve in first.curves().values() for epoch in curve)
+    assert reports[0]["compute"]["fte"] == pytest.approx(8 + seconds / epoch / 2, rel=1e-3)
+    assert reports[1]["compute"]["fte"] == 8
+    assert second.evaluations(Role.PROXIES) == []
+    assert [row.architecture.hash for row in second.evaluations(Role.TRIAL)] == hashes
