@@ -50,7 +50,7 @@ class SearchConfig:
         max_latency_ms: Limit on the measured latency of one image.
         epochs: Epochs of a full training; None for the data set's recipe. So too for batch_size and lr.
         seed: Seed of the search, and of the training of all its trials.
-        finalists: How many of the best are retrained at the end; 0 for none. None for 3, or fewer where `max_fte` is short.
+        finalists: How many of the best are retrained; 0 for none. None for 3, or fewer where `max_fte` is short.
         seeds: With how many seeds each.
         runner: "ray" or "inline".
         address: Address of a Ray cluster; None to start Ray on this machine.

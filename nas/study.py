@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class Question:
         """The hand-designed families within the limits, by name."""
         return family_points(self.space, self.limits)
 
-    @property
+    @cached_property
     def scoring_context(self) -> str:
         """16 hexadecimal digits that are equal where proxies say the same of an architecture."""
         known = {"data": self.identity()["data"], "recipe": asdict(self.recipe), "seed": self.config.seed}

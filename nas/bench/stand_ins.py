@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from search_space.space import Axis
 class SimulatedQuestion(Question):
     """A question about images that nobody looks at, so that the data set need not be there."""
 
-    @property
+    @cached_property
     def scoring_context(self) -> str:
         return "simulation"
 

@@ -78,12 +78,17 @@ def test_rungs(name, epochs, expected):
     ],
 )
 def test_halving_lets_a_quarter_go_on(losses, passed, expected):
-    assert going_on(Halving((2,)), losses, passed) == expected
+    assert going_on(Halving((2,), 1 / 4), losses, passed) == expected
+
+
+@pytest.mark.parametrize(("name", "count"), [("halving", 5), ("asha", 2), ("one_epoch", 1)])
+def test_how_many_of_ten_go_on(name, count):
+    assert going_on(make_pruner(name, 8), [float(loss) for loss in range(10)]) == list(range(count))
 
 
 def test_whoever_was_pruned_counts_but_does_not_go_on():
     # Of eight trials two may pass; the best two that still wait do, whatever better ones were pruned.
-    assert going_on(Halving((2,)), [1, 2, 3, 4, 8, 7, 6, 5], pruned=[0, 1, 2, 3]) == [7, 6]
+    assert going_on(Halving((2,), 1 / 4), [1, 2, 3, 4, 8, 7, 6, 5], pruned=[0, 1, 2, 3]) == [7, 6]
 
 
 @pytest.mark.parametrize("batch", [1, 3, 7])
@@ -91,7 +96,7 @@ def test_whoever_was_pruned_counts_but_does_not_go_on():
 def test_as_many_go_on_whatever_the_order_they_arrive_in(batch, rising):
     """The paper's rule would let every one of falling losses go on; here 5 of 22 do."""
     losses = [float(number if rising else -number) for number in range(22)]
-    pruner, passed = Halving((2,)), list[int]()
+    pruner, passed = Halving((2,), 1 / 4), list[int]()
     for count in [*range(batch, 22, batch), 22]:
         passed += going_on(pruner, losses[:count], passed)
     assert len(passed) == 22 // 4
@@ -134,6 +139,6 @@ def test_no_pruner_lets_everybody_go_on():
 
 def test_an_unknown_pruner():
     with pytest.raises(
-        ConfigError, match="'halfing'; allowed: halving, hyperband, median, one_epoch, none; did you mean 'halving'"
+        ConfigError, match="'halfing'; allowed: halving, asha, hyperband, median, one_epoch, none; did you mean 'halving'"
     ):
         make_pruner("halfing", 8)
