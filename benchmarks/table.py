@@ -11,14 +11,16 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from runners.base import DataSpec, Decision, EpochResult, Job, Measured, Outcome
+from runners.base import INFEASIBLE_CAUSES, DataSpec, Decision, EpochResult, Job, Measured, Outcome
 from runners.data import prepare
+from runners.recipe import Recipe
 from runners.tabular import Band, Definition, Entry, Table, Training
 from runners.training import train
+from search_space.architecture import Architecture
 from search_space.families import family_points
 from search_space.space import Limits, SearchSpace
 
@@ -78,18 +80,29 @@ def train_on_cpu_time(job: Job) -> Generator[EpochResult, None, Measured]:
         yield replace(epoch, seconds=time.process_time() - began)
 
 
-class Missing:
-    """A source of the trainings that a table lacks: each is trained, then its weights are tested."""
+class Trainings:
+    """A source of trainings: each is trained, then its weights are tested.
 
-    def __init__(self, table: Table, seeds: Sequence[int], folder: Path) -> None:
-        self.table, self.folder = table, folder
-        self.spec = DataSpec(table.definition.data)
-        self.todo = deque(
-            (entry.architecture, seed)
-            for seed in seeds
-            for entry in table.entries.values()
-            if seed in table.definition.seeds(entry.band) and (entry.architecture.hash, seed) not in table.trainings
-        )
+    Args:
+        name: What they are for, shown with the progress.
+        todo: Architectures and seeds.
+        data: The images.
+        recipe: How to train.
+        folder: For weights, until they are tested.
+        add: Takes what a training came to. Those that were lost with their process are left out, to be done again.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        todo: Iterable[tuple[Architecture, int]],
+        data: DataSpec,
+        recipe: Recipe,
+        folder: Path,
+        add: Callable[[Training], None],
+    ) -> None:
+        self.name, self.todo = name, deque(todo)
+        self.data, self.recipe, self.folder, self.add = data, recipe, folder, add
         self.total, self.finished, self.started = len(self.todo), 0, time.monotonic()
         self.trained: dict[str, Training] = {}
         self.jobs: dict[str, Job] = {}
@@ -107,7 +120,7 @@ class Missing:
             architecture, seed = self.todo.popleft()
             key = f"{architecture.hash}-{seed}"
             weights = self.folder / f"{key}.safetensors"
-            job = Job(key, architecture, self.spec, self.table.recipe, seed, weights=weights)
+            job = Job(key, architecture, self.data, self.recipe, seed, weights=weights)
             self.trained[key] = Training(architecture.hash, seed, 0.0)
         else:
             return None
@@ -141,7 +154,8 @@ class Missing:
             print(f"\n{key} failed: {outcome.cause}: {outcome.message}", file=sys.stderr)
             training = replace(training, cause=str(outcome.cause))
         (self.folder / f"{origin}.safetensors").unlink(missing_ok=True)
-        self.table.add(training)
+        if outcome.status == "complete" or outcome.cause in INFEASIBLE_CAUSES:
+            self.add(training)
         self.finished += 1
         self.idle()
 
@@ -150,7 +164,7 @@ class Missing:
         if self.finished and elapsed - self.drawn_at > (0.5 if sys.stderr.isatty() else 60):
             self.drawn_at = elapsed
             left = elapsed / self.finished * (self.total - self.finished) / 60
-            line = f"{self.table.name}: {self.finished}/{self.total} trainings, {left:.0f} min left"
+            line = f"{self.name}: {self.finished}/{self.total} trainings, {left:.0f} min left"
             print(line, end="\r" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
 
 
@@ -164,10 +178,21 @@ def build(folder: Path, seeds: Sequence[int] | None = None, gpus_per_trial: floa
     (folder / "trainings.jsonl").touch()
     prepare(DataSpec(table.definition.data))
     with tempfile.TemporaryDirectory() as scratch:
-        source = Missing(table, seeds or _all_seeds(table.definition), Path(scratch))
+        source = missing(table, seeds or _all_seeds(table.definition), Path(scratch))
         if not source.done:
             RayTuneRunner(folder=Path(scratch) / "ray", gpus_per_trial=gpus_per_trial).run(source, train_on_cpu_time)
     _sort(folder)
+
+
+def missing(table: Table, seeds: Sequence[int], folder: Path) -> Trainings:
+    """The trainings with these seeds that a table lacks."""
+    todo = [
+        (entry.architecture, seed)
+        for seed in seeds
+        for entry in table.entries.values()
+        if seed in table.definition.seeds(entry.band) and (entry.architecture.hash, seed) not in table.trainings
+    ]
+    return Trainings(table.name, todo, DataSpec(table.definition.data), table.recipe, folder, table.add)
 
 
 def _all_seeds(definition: Definition) -> list[int]:

@@ -33,8 +33,8 @@ WINDOW = 0.15
 SPREAD = 1.1
 """Standard deviation, over images, of a model's loss beyond what it shares with another model's, over its mean.
 
-Measured on the 360 validation images of digits as that of the difference of two models' losses, each over its mean, over
-the root of 2: mean 1.1 of the ten pairs of five trained models, 0.8 to 1.4.
+Measured on the 360 validation images of digits as that of the difference of two models' losses, each over its mean,
+over the root of 2: mean 1.1 of the ten pairs of five trained models, 0.8 to 1.4.
 """
 FEWEST = 8
 """Trials that have come as far, before validation losses are compared with training losses."""

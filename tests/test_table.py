@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.table import Missing, _sort, draw, train_on_cpu_time
+from benchmarks.table import Trainings, _sort, draw, missing, train_on_cpu_time
 from runners.base import EpochResult, Job, Measured
 from runners.inline import InlineRunner
 from runners.tabular import Band, Definition, Table
@@ -39,15 +39,15 @@ def definition(space_files: dict[str, Path], tmp_path: Path) -> Definition:
 
 
 @pytest.fixture
-def make_source(definition: Definition, tmp_path: Path) -> Callable[[], Missing]:
+def make_source(definition: Definition, tmp_path: Path) -> Callable[[], Trainings]:
     """What the table of the definition lacks by now."""
 
-    def make() -> Missing:
+    def make() -> Trainings:
         table = Table(tmp_path / "table")
         if not (table.folder / "architectures.jsonl").exists():
             table.write_architectures([entry for entry in draw(definition) if entry.origin == "drawn"])
             (table.folder / "trainings.jsonl").touch()
-        return Missing(table, (0, 1, 2), tmp_path)
+        return missing(table, (0, 1, 2), tmp_path)
 
     return make
 
@@ -86,7 +86,7 @@ def test_bands_hold_what_their_size_says_and_nothing_twice(definition: Definitio
     assert len({entry.architecture.hash for entry in entries}) == len(entries)
 
 
-def test_a_table_is_built_and_goes_on_after_a_kill(make_source: Callable[[], Missing], tmp_path: Path) -> None:
+def test_a_table_is_built_and_goes_on_after_a_kill(make_source: Callable[[], Trainings], tmp_path: Path) -> None:
     """The killed training is done again from its start; the rest is as if nothing had happened."""
     trained: list[str] = []
 
@@ -125,10 +125,10 @@ def test_a_table_is_built_and_goes_on_after_a_kill(make_source: Callable[[], Mis
     assert make_source().done
 
 
-def test_a_table_says_what_a_training_came_to(make_source: Callable[[], Missing]) -> None:
+def test_a_table_says_what_a_training_came_to(make_source: Callable[[], Trainings], tmp_path: Path) -> None:
     source = make_source()
     (architecture, seed), *_ = source.todo
     InlineRunner().run(source, train_on_cpu_time)
-    training = Table(source.table.folder).trainings[architecture.hash, seed]
-    job = Job("alone", architecture, source.spec, source.table.recipe, seed)
+    training = Table(tmp_path / "table").trainings[architecture.hash, seed]
+    job = Job("alone", architecture, source.data, source.recipe, seed)
     assert training.nll == [round(epoch.nll, 4) for epoch in train_on_cpu_time(job)]

@@ -1,0 +1,116 @@
+"""Live searches on digits with the default flags: do their winners beat the hand-designed families of equal size?
+
+python -m benchmarks.live [--runs 5] [--out benchmarks/results/live]
+
+Every search has its own seed. Its winner, and every family at the same limit on parameters, is then trained in full with
+the same five fresh seeds, and compared by mean test NLL: what a search reports itself plays no part. Stopped, it goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from benchmarks.common import seconds, write
+from benchmarks.table import Trainings
+from nas import search
+from nas.config import SearchConfig
+from nas.study import existing_study, make_question
+from results.schema import Role
+from runners.ray_tune import RayTuneRunner
+from runners.tabular import Training
+from runners.training import train
+from search_space.architecture import Architecture
+
+FRESH_SEEDS = tuple(range(1000, 1005))
+"""No search trains with these."""
+
+
+def winner(seed: int, out: Path) -> tuple[Architecture, dict[str, Any]]:
+    """The architecture that a default search with this seed delivers, and what it took."""
+    study = f"live-{seed}"
+    wall_time_s = seconds(lambda: search(seed=seed, study=study, out=out))
+    report = search(seed=seed, study=study, out=out)  # finished: it only reports
+    assert report.winner is not None
+    rows = existing_study(study, None, str(out)).evaluations(Role.TRIAL)
+    chosen = next(row for row in rows if row.number == report.winner.trial)
+    return Architecture.from_yaml(chosen.architecture.yaml), {
+        "seed": seed,
+        "wall_time_s": round(wall_time_s, 1),
+        "fte": report.compute.fte,
+        "mixers": report.winner.mixers,
+        "proposed_by": chosen.stage,
+        "params": report.winner.params,
+        "macs": report.winner.macs,
+        "reported_test_nll": report.winner.test_nll,
+        "counts": report.counts,
+    }
+
+
+def retrained(architectures: Iterable[Architecture]) -> dict[str, list[Training]]:
+    """Full trainings with the fresh seeds, tested, by architecture hash."""
+    question = make_question(SearchConfig())
+    found: dict[str, list[Training]] = {}
+    distinct = {architecture.hash: architecture for architecture in architectures}
+    todo = [(architecture, seed) for architecture in distinct.values() for seed in FRESH_SEEDS]
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Trainings(
+            "winners and families",
+            todo,
+            question.data,
+            question.recipe,
+            Path(scratch),
+            lambda training: found.setdefault(training.architecture, []).append(training),
+        )
+        RayTuneRunner(folder=Path(scratch) / "ray").run(source, train)
+    return found
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """Mean and 95 % interval of Student's t."""
+    from scipy.stats import t
+
+    half = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
+    return {
+        "mean": round(fmean(values), 5),
+        "low": round(fmean(values) - half, 5),
+        "high": round(fmean(values) + half, 5),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path("nas-runs"), help="folder of the searches")
+    given = parser.parse_args()
+    winners = [winner(seed, given.out) for seed in range(given.runs)]
+    families = make_question(SearchConfig()).families()
+    trained = retrained([*(architecture for architecture, _ in winners), *families.values()])
+
+    def tested(architecture: Architecture) -> list[float]:
+        nlls = [training.test_nll for training in trained[architecture.hash]]
+        return [math.inf if nll is None else nll for nll in nlls]
+
+    of_families = {name: tested(architecture) for name, architecture in families.items()}
+    best = min(of_families, key=lambda name: fmean(of_families[name]))
+    rows = [{**facts, "test_nll": interval(tested(architecture))} for architecture, facts in winners]
+    means = [fmean(tested(architecture)) for architecture, _ in winners]
+    write(
+        "live",
+        {
+            "fresh_seeds": list(FRESH_SEEDS),
+            "winners": rows,
+            "families": {name: interval(nlls) for name, nlls in of_families.items()},
+            "best_family": best,
+            "winners_minus_best_family": interval([mean - fmean(of_families[best]) for mean in means]),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
