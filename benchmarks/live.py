@@ -2,8 +2,9 @@
 
 python -m benchmarks.live [--runs 5] [--out benchmarks/results/live]
 
-Every search has its own seed. Its winner, and every family at the same limit on parameters, is then trained in full with
-the same five fresh seeds, and compared by mean test NLL: what a search reports itself plays no part. Stopped, it goes on.
+Every search has its own seed. Its winner, and every family at the same limit on parameters, is then trained in full
+with the same five fresh seeds, and compared by mean test NLL: what a search reports itself plays no part. Stopped, it
+goes on.
 """
 
 from __future__ import annotations

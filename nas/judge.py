@@ -87,16 +87,29 @@ class Judge:
 
     def rank(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Candidates by promise, the best first; needs a model. With several objectives, by a random trade-off."""
-        assert self._model is not None
-        vectors = np.array([self._features(candidate.architecture) for candidate in candidates])
-        proxies = np.array([self._scored(candidate.architecture) for candidate in candidates])
-        means, spreads = self._model.predict(vectors, proxies)
-        promise = means - OPTIMISM * spreads
+        promise = self._promise(candidates)
         if len(self._objectives) > 1:
             promise = self._scalarised(promise, [candidate.architecture for candidate in candidates])
         return [candidates[index] for index in np.argsort(promise, kind="stable")]
 
+    def prefers(self, trial: Trial, candidate: Candidate) -> bool:
+        """Whether a waiting trial is expected to end better than a candidate promises to; needs a model.
+
+        With several objectives nothing is preferred: a trial and a candidate may be good for different trade-offs.
+        """
+        if len(self._objectives) > 1:
+            return False
+        return self._evidence.ends([trial])[0] < float(self._promise([candidate])[0])
+
     # Inside.
+
+    def _promise(self, candidates: Sequence[Candidate]) -> Array:
+        """The log losses that candidates are hoped to end with, of shape [candidates]."""
+        assert self._model is not None
+        vectors = np.array([self._features(candidate.architecture) for candidate in candidates])
+        proxies = np.array([self._scored(candidate.architecture) for candidate in candidates])
+        means, spreads = self._model.predict(vectors, proxies)
+        return means - OPTIMISM * spreads
 
     def _fit(self) -> None:
         if not self._modelled:

@@ -36,7 +36,7 @@ STEPS = 4
 """Neighbours of each of them that become candidates at a time."""
 FAMILIES_SHARE = 1 / 8
 """Families are trained in full, whatever a rung says, where that takes no larger share of the compute."""
-FIRST_GUESS = 1 / 2
+FIRST_GUESS = 2 / 3
 """Share of the trials that a pruner lets go on, about."""
 SCORED_AT_ONCE = 32
 """Candidates scored by proxies in one job."""
@@ -148,7 +148,7 @@ class Planner:
             if all(trial.architecture != architecture for trial in self._trials):
                 self._proposer.enter(architecture)
                 return Start(architecture, "families", f"family:{name}")
-        return self._proposal()
+        return self._proposal(can_go_on)
 
     def last_chance(self, can_go_on: Callable[[Trial], bool]) -> GoOn | None:
         """The best waiting trial that there is compute for, whatever the pruner says; for when nothing else is left."""
@@ -201,7 +201,7 @@ class Planner:
 
     # Proposals.
 
-    def _proposal(self) -> Move | None:
+    def _proposal(self, can_go_on: Callable[[Trial], bool]) -> Move | None:
         parts = self._parts
         if parts.ranker == "none":
             return self._start(self._proposer.propose(), "sampler")
@@ -214,20 +214,34 @@ class Planner:
                 return self._at_random("startup" if number < STARTUP else "explore")
             self._shortlist.refresh(self._nearby() if parts.local else (), self.judge.rank)
             ranked = self.judge.rank(self._shortlist.candidates())
-            return self._take_scored(ranked) if self.proxies else self._take(ranked)
+            if self.proxies:
+                unscored = self._worth_scoring(ranked)
+                if unscored:
+                    return ScoreBatch(tuple(unscored))
+                ranked = [candidate for candidate in ranked if candidate.architecture.hash in self._scores]
+            return self._best_of(ranked, can_go_on)
         return self._by_proxy(parts.ranker)
 
-    def _take_scored(self, ranked: Sequence[Candidate]) -> Move | None:
-        """The most promising candidate with scores; first, scores for those that may be more so and for the trials."""
+    def _best_of(self, ranked: Sequence[Candidate], can_go_on: Callable[[Trial], bool]) -> Move | None:
+        """The most promising candidate, or a waiting trial that is better than what it promises."""
+        if not ranked:
+            return None  # until their scores are there
+        waiting = [trial for trial in self._trials if trial.state == State.PAUSED and can_go_on(trial)]
+        best = self.judge.best(waiting, 1)
+        if best and self.judge.prefers(best[0], ranked[0]):
+            return GoOn(best[0])
+        return self._take(ranked)
+
+    def _worth_scoring(self, ranked: Sequence[Candidate]) -> list[Architecture]:
+        """The trials and the most promising candidates, as far as they lack scores and are enough for a batch."""
         wanted = [
             *(trial.architecture for trial in self._trials),
             *(candidate.architecture for candidate in ranked[:SCORED_AT_ONCE]),
         ]
         unscored = self._unscored(wanted)
-        scored = [candidate for candidate in ranked if candidate.architecture.hash in self._scores]
-        if len(unscored) > SCORED_AT_ONCE // 4 or (unscored and not scored):
-            return ScoreBatch(tuple(unscored[:SCORED_AT_ONCE]))
-        return self._take(scored) if scored else None
+        if len(unscored) > SCORED_AT_ONCE // 4 or not any(item.architecture.hash in self._scores for item in ranked):
+            return unscored[:SCORED_AT_ONCE]
+        return []
 
     def _unscored(self, architectures: Iterable[Architecture]) -> list[Architecture]:
         """Those that have no scores and are not being scored."""

@@ -52,17 +52,17 @@ class Strategy:
 
 STRATEGIES: dict[str, Strategy] = {
     "auto": Strategy(
-        "families first, then what a model fitted in the study ranks highest; halving; local search",
+        "families first, then what a model fitted in the study ranks highest; the worst third stopped; local search",
         ranker="model",
         proxies=("zico",),
-        pruner="halving",
+        pruner="gentle",
         families=True,
         local=True,
     ),
     "random": Strategy("random architectures, trained in full"),
-    "random+halving": Strategy("random architectures, the best quarter trained in full", pruner="asha"),
+    "random+halving": Strategy("random architectures, the best quarter trained in full", pruner="halving"),
     "tpe": Strategy("multivariate TPE", sampler="tpe"),
-    "tpe+halving": Strategy("multivariate TPE, the best quarter trained in full", sampler="tpe", pruner="asha"),
+    "tpe+halving": Strategy("multivariate TPE, the best quarter trained in full", sampler="tpe", pruner="halving"),
     "nsgaii": Strategy("NSGA-II", sampler="nsgaii"),
     "evolution": Strategy("regularised evolution", sampler="evolution"),
     "local": Strategy("local search from a random start", sampler="local"),

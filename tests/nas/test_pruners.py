@@ -81,7 +81,7 @@ def test_halving_lets_a_quarter_go_on(losses, passed, expected):
     assert going_on(Halving((2,), 1 / 4), losses, passed) == expected
 
 
-@pytest.mark.parametrize(("name", "count"), [("halving", 5), ("asha", 2), ("one_epoch", 1)])
+@pytest.mark.parametrize(("name", "count"), [("gentle", 6), ("halving", 2), ("one_epoch", 1)])
 def test_how_many_of_ten_go_on(name, count):
     assert going_on(make_pruner(name, 8), [float(loss) for loss in range(10)]) == list(range(count))
 
@@ -138,6 +138,6 @@ def test_no_pruner_lets_everybody_go_on():
 
 
 def test_an_unknown_pruner():
-    choices = "allowed: halving, asha, hyperband, median, one_epoch, none; did you mean 'halving'"
+    choices = "allowed: gentle, halving, hyperband, median, one_epoch, none; did you mean 'halving'"
     with pytest.raises(ConfigError, match=f"'halfing'; {choices}"):
         make_pruner("halfing", 8)
