@@ -575,8 +575,8 @@ class Search:
     def _take_up(self, trial: Trial) -> None:
         """Decide what becomes of an evaluation of an earlier run."""
         if trial.role == Role.PROXIES and trial.state not in FINAL_STATES:  # its scores are asked for anew
-            trial.state, trial.cause = State.FAILED, Cause.WORKER_LOST
-            self.study.finish(trial.key, Ending(state=State.FAILED, seconds=0.0, cause=trial.cause))
+            trial.state = State.PRUNED
+            self.study.finish(trial.key, Ending(state=State.PRUNED, seconds=0.0))
         if trial.state == State.COMPLETE and trial.role == Role.TRIAL:
             self._best.append((self.loss(trial), trial.key))
         if trial.state == State.RUNNING:  # its driver died, and it with it

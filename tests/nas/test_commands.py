@@ -248,7 +248,9 @@ def test_a_search_prints_its_report_on_stdout_and_progress_on_stderr(searched):
     assert report == json.loads((folder / "nas-runs" / "mine" / "report.json").read_text())
     assert "New study mine: small on digits, 12.0k parameters" in ran.stderr
     assert "budget 3, 1 epochs, inline runner" in ran.stderr
-    assert "strategy auto: sampler random, ranker model, pruner halving, families, local search" in ran.stderr
+    assert (
+        "strategy auto: sampler random, ranker model, pruner gentle, proxies zico, families, local search" in ran.stderr
+    )
     assert "\r" not in ran.stderr
 
 

@@ -143,7 +143,20 @@ def test_the_control_of_a_long_name_is_another_study(run):
 
 def test_the_control_stands_beside_the_search(nas, space_files, tmp_path):
     command = ["search", "--space", space_files["small"], "--runner", "inline", "--epochs", 2, "--max-params", "4k"]
-    command += ["--budget", 4, "--finalists", 0, "--control", "random", "--out", tmp_path, "--study", "mine"]
+    command += [
+        "--pruner",
+        "halving",
+        "--budget",
+        4,
+        "--finalists",
+        0,
+        "--control",
+        "random",
+        "--out",
+        tmp_path,
+        "--study",
+        "mine",
+    ]
     ran = nas(*command, "--json")
     assert ran.code == 0, ran.err
     report = json.loads(ran.out)

@@ -63,7 +63,8 @@ def test_killed_at_any_change_and_run_again(tmp_path: Path, kill_at: int) -> Non
     assert {state for _, state, _, _ in after} <= {"COMPLETE", "PRUNED"}
     assert before.items() <= {key: state for key, state, _, _ in after}.items()
     assert all(epochs == (4 if state == "COMPLETE" else 1) for _, state, epochs, _ in trials)
-    assert sum(state == "COMPLETE" for _, state, *_ in trials) == 20 // 4
+    # Two of three go on, and whoever is better than what new ones promise.
+    assert 20 * 2 // 3 <= sum(state == "COMPLETE" for _, state, *_ in trials) < 20
     with sqlite3.connect(tmp_path / "nas.db") as connection:
         assert connection.execute("SELECT COUNT(*) FROM trials WHERE state IN ('RUNNING', 'WAITING')").fetchone() == (
             0,
@@ -89,7 +90,7 @@ def test_ctrl_c_on_ray_leaves_the_waiting_waiting(tmp_path: Path) -> None:
     again = run(tmp_path, "ray", 12)
     assert again.returncode == 0, again.stderr
     trials = [row for row in rows(tmp_path) if row[0].startswith("trial-")]
-    assert [state for _, state, *_ in trials].count("COMPLETE") == 12 // 4
+    assert 12 * 2 // 3 <= [state for _, state, *_ in trials].count("COMPLETE") < 12
     assert {state for _, state, _, _ in rows(tmp_path)} <= {"COMPLETE", "PRUNED"}
     with sqlite3.connect(tmp_path / "nas.db") as connection:
         repeated = connection.execute("SELECT SUM(epochs_run - epochs_trained) FROM nas_evaluations").fetchone()

@@ -30,7 +30,15 @@ def opened(open_search):
 
     def make(**changes):
         return open_search(
-            **{"strategy": "auto", "families": False, "pruner": "none", "budget": 1000, "finalists": 0, **changes}
+            **{
+                "strategy": "auto",
+                "proxies": (),
+                "families": False,
+                "pruner": "none",
+                "budget": 1000,
+                "finalists": 0,
+                **changes,
+            }
         )
 
     return make

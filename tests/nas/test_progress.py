@@ -95,7 +95,7 @@ def test_a_limit_on_compute_is_shown_and_ends_the_time_left(begin, clock):
 
 def test_the_phases(begin, clock, monkeypatch):
     monkeypatch.setattr(planner, "STARTUP", 8)
-    search = begin(strategy="auto", pruner="none", budget=14, finalists=1, seeds=2)
+    search = begin(strategy="auto", proxies=(), pruner="none", budget=14, finalists=1, seeds=2)
     progress, shown = Progress(io.StringIO(), clock), []
     while not search.done:
         shown.append(progress.line(search).partition(" | ")[0])
@@ -192,7 +192,7 @@ def test_the_strategy_is_said_with_all_its_parts(begin, clock):
     Progress(stream, clock).begin(begin(**settings), True)
     assert [line.strip() for line in stream.getvalue().splitlines()[1:3]] == [
         "budget 6, at most 64 FTE, 8 epochs, inline runner",
-        "strategy auto: sampler random, ranker model, pruner halving, proxies zico + entropy, families, local search",
+        "strategy auto: sampler random, ranker model, pruner gentle, proxies zico + entropy, families, local search",
     ]
 
 

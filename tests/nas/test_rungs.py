@@ -172,7 +172,15 @@ def run_until(search: Search, killed: Callable[[str], bool]) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_at_any_step_as_many_pass(open_search, stored, strategy, seed):
     """24 trials are killed at about every fifth step: 24 // 4 are trained in full, and nothing is trained twice."""
-    rng, changes = random.Random(seed), {"strategy": strategy, "families": False, "budget": 24, "finalists": 0}
+    changes = {
+        "strategy": strategy,
+        "proxies": (),
+        "pruner": "halving",
+        "families": False,
+        "budget": 24,
+        "finalists": 0,
+    }
+    rng = random.Random(seed)
     kills, waiting = Counter[str](), set[str]()
 
     def killed(key: str) -> bool:
@@ -192,7 +200,12 @@ def test_killed_at_any_step_as_many_pass(open_search, stored, strategy, seed):
     assert kills.total() > 5
     rows = stored().evaluations(Role.TRIAL)
     assert len({row.architecture.hash for row in rows}) == 24
-    assert Counter(row.state for row in rows) == {State.COMPLETE: 24 // 4, State.PRUNED: 18}
+    states = Counter(row.state for row in rows)
+    assert states[State.COMPLETE] + states[State.PRUNED] == 24
+    if strategy == "auto":  # where a waiting one is better than what new ones promise, it goes on besides
+        assert 24 // 4 <= states[State.COMPLETE] < 24
+    else:
+        assert states[State.COMPLETE] == 24 // 4
     assert {row.epochs_trained for row in rows if row.state == State.PRUNED} == {2}
     assert all(row.epochs_run == row.epochs_trained for row in rows)
 

@@ -101,7 +101,7 @@ def test_scoring_that_was_interrupted_is_begun_anew(open_search, entropy, stored
     search = open_search(**entropy)
     first = search.ask()
     again = open_search(**entropy)
-    assert stored().evaluations(Role.PROXIES)[0].state == State.FAILED
+    assert stored().evaluations(Role.PROXIES)[0].state == State.PRUNED
     job = again.ask()
     assert (job.task, job.key, len(job.batch)) == ("score", "proxies-0001", len(first.batch))
 
