@@ -17,9 +17,8 @@ import time
 from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from statistics import fmean
-from typing import Literal
 
 from nas import finalists
 from nas.planner import GoOn, Move, Planner, ScoreBatch, Start
@@ -355,39 +354,21 @@ class Search:
         return self._job(trial)
 
     def _job(self, trial: Trial) -> Job:
-        config = self.config
+        config, question = self.config, self.question
+        job = Job(trial.key, trial.architecture, question.data, question.recipe, trial.seed, device=config.device)
         if trial.role == Role.PROXIES:
-            return self._scoring_job(trial)
-        task: Literal["train", "test"] = "test" if trial.role == Role.TEST else "train"
-        weights_key = trial.key if task == "train" else trial.key.replace("test-", "finalist-", 1)
+            return replace(job, task="score", batch=self._scoring[trial.key], proxies=self.planner.proxies)
+        if trial.role == Role.TEST:
+            return replace(job, task="test", weights=self.folder.weights(trial.key.replace("test-", "finalist-", 1)))
         measure = config.max_latency_ms is not None or "latency" in config.objective
-        return Job(
-            key=trial.key,
-            architecture=trial.architecture,
-            data=self.question.data,
-            recipe=self.question.recipe,
-            seed=trial.seed,
+        return replace(
+            job,
             rungs=self._rungs(trial),
             reported=trial.epoch,
-            task=task,
-            checkpoint=self.folder.checkpoint(trial.key) if task == "train" else None,
-            weights=self.folder.weights(weights_key),
+            checkpoint=self.folder.checkpoint(trial.key),
+            weights=self.folder.weights(trial.key),
             measure_latency=measure and trial.role == Role.TRIAL,
             max_latency_ms=config.max_latency_ms if trial.role == Role.TRIAL else None,
-            device=config.device,
-        )
-
-    def _scoring_job(self, trial: Trial) -> Job:
-        return Job(
-            key=trial.key,
-            architecture=trial.architecture,
-            data=self.question.data,
-            recipe=self.question.recipe,
-            seed=trial.seed,
-            task="score",
-            device=self.config.device,
-            batch=self._scoring[trial.key],
-            proxies=self.planner.proxies,
         )
 
     # What came back.

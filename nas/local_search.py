@@ -7,21 +7,19 @@ first improvement instead of the best one, which saves trainings).
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from typing import Any
 
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from nas.evolution import RegularizedEvolutionSampler
+from nas.space_sampler import SpaceSampler
 from search_space.architecture import Architecture
 from search_space.space import Limits, SearchSpace
 
 
-class LocalSearchSampler(BaseSampler):
+class LocalSearchSampler(SpaceSampler):
     """First-improvement local search over a search space.
 
     Args:
@@ -39,26 +37,20 @@ class LocalSearchSampler(BaseSampler):
         *,
         seed: int | None = None,
     ) -> None:
-        self._space, self._limits = space, limits
-        self._distributions = dict(distributions)
-        self._rng = random.Random(seed)
-        self._first = RandomSampler(seed=seed)
+        super().__init__(space, distributions, limits, seed=seed)
         self._centre: Architecture | None = None
         self._untried: list[Architecture] = []
         self._began = 0  # trials before this one belong to earlier starts
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._distributions
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """A neighbour's value on every axis; nothing where a start begins, so that it is random."""
-        finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        finished = self.finished(study)
         ours = [other for other in finished if other.number >= self._began]
         if not ours:
             return {}
-        best = RegularizedEvolutionSampler.best(ours, study)
+        best = self.best(ours, study)
         centre = self._space.decode(best.params)
         if centre != self._centre:
             self._centre = centre
@@ -73,8 +65,3 @@ class LocalSearchSampler(BaseSampler):
             self._began, self._centre = trial.number, None
             return {}
         return {**best.params, **self._space.encode(self._untried.pop())}
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        return self._first.sample_independent(study, trial, param_name, param_distribution)
