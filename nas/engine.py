@@ -18,7 +18,6 @@ from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
-from statistics import fmean
 
 from nas import finalists
 from nas.planner import GoOn, Move, Planner, ScoreBatch, Start
@@ -84,6 +83,7 @@ class Search:
         self._plan: deque[NewEvaluation] = deque()
         self._ahead: Move | NewEvaluation | None = None  # what comes next, if that was asked for
         self._epochs_run = 0  # by trials and finalists, those that were lost and computed again included
+        self._epochs_timed, self._seconds_timed = 0, 0.0  # of trials
         self._scorings: list[Trial] = []
         self._scoring: dict[str, tuple[Architecture, ...]] = {}  # what is being scored by proxies, by key
         self._scores: dict[str, dict[str, float | None]] = {}
@@ -114,8 +114,7 @@ class Search:
         Proxies count by their seconds over those of a full training in this study. Tests train nothing.
         """
         seconds = sum(trial.seconds for trial in self._scorings)
-        per_epoch = [epoch.seconds for trial in self.searched for epoch in trial.epochs] if seconds else []
-        worth = seconds / fmean(per_epoch) if any(per_epoch) else 0.0
+        worth = seconds / self._seconds_timed * self._epochs_timed if self._seconds_timed else 0.0
         return (self._epochs_run + worth) / self.question.recipe.epochs
 
     @property
@@ -434,8 +433,15 @@ class Search:
         for record in records:
             trial.epochs.append(record)
             trial.losses[record.epoch] = self.loss(trial)
+            self._time(trial, record)
             quality[record.epoch] = self.objectives[0].value(trial.figures)
         self.study.add_epochs(trial.key, records, quality if len(self.objectives) == 1 else {})
+
+    def _time(self, trial: Trial, epoch: EpochRecord) -> None:
+        """Take an epoch into account for what a full training takes."""
+        if trial.role == Role.TRIAL:
+            self._epochs_timed += 1
+            self._seconds_timed += epoch.seconds
 
     def _decide(self, trial: Trial) -> Decision:
         if not self._is_at_rung(trial):
@@ -538,6 +544,7 @@ class Search:
                     EpochRecord(epoch.epoch, epoch.train_loss, epoch.nll, epoch.accuracy, epoch.seconds)
                 )
                 trial.losses[epoch.epoch] = self.loss(trial)
+                self._time(trial, trial.epochs[-1])
             self._epochs_run += trial.epochs_run * (trial.role != Role.TEST)
             self._list(trial)
             self._take_up(trial)

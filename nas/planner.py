@@ -85,6 +85,7 @@ class Planner:
 
     Attributes:
         families: How many hand-designed families come first.
+        proposer: Where new architectures come from.
         proxies: What candidates are scored by.
         being_scored: Hashes of architectures whose scores are on their way.
         exhausted: Whether the space has no more architectures to offer.
@@ -101,7 +102,7 @@ class Planner:
         self._question, self._trials, self._parts, self._scores = question, trials, parts, scores
         self._pruner = make_pruner(parts.pruner, question.recipe.epochs)
         self._rng = random.Random(seed)
-        self._proposer = Proposer(
+        self.proposer = Proposer(
             question.space,
             question.limits,
             parts.sampler,
@@ -109,7 +110,7 @@ class Planner:
             seed=seed,
         )
         self.judge = Judge(question, trials, scores, seed)
-        self._shortlist = Shortlist(self._proposer.draw)
+        self._shortlist = Shortlist(self.proposer.draw)
         self._families = deque[tuple[str, Architecture]]()
         if parts.families:
             self._families.extend(question.families().items())
@@ -123,11 +124,11 @@ class Planner:
 
     def entered(self, trial: Trial) -> None:
         """Take note of a trial that this planner did not start."""
-        self._proposer.enter(trial.architecture)
+        self.proposer.enter(trial.architecture)
 
     def learn(self, trial: Trial, known: Known) -> None:
         """Take in what became of a trial; a waiting one counts as pruned until it goes on."""
-        self._proposer.learn(trial.architecture, known)
+        self.proposer.learn(trial.architecture, known)
 
     # What is next.
 
@@ -146,7 +147,7 @@ class Planner:
         while self._families:
             name, architecture = self._families.popleft()
             if all(trial.architecture != architecture for trial in self._trials):
-                self._proposer.enter(architecture)
+                self.proposer.enter(architecture)
                 return Start(architecture, "families", f"family:{name}")
         return self._proposal(can_go_on)
 
@@ -204,7 +205,7 @@ class Planner:
     def _proposal(self, can_go_on: Callable[[Trial], bool]) -> Move | None:
         parts = self._parts
         if parts.ranker == "none":
-            return self._start(self._proposer.propose(), "sampler")
+            return self._start(self.proposer.propose(), "sampler")
         self._shortlist.fill()
         if not len(self._shortlist):
             return self._take([])
@@ -268,7 +269,7 @@ class Planner:
             self.exhausted = True
             return None
         self._shortlist.take(ranked[0])
-        self._proposer.enter(ranked[0].architecture)
+        self.proposer.enter(ranked[0].architecture)
         return Start(ranked[0].architecture, stage or ranked[0].stage, self._parts.sampler)
 
     def _start(self, architecture: Architecture | None, stage: str) -> Start | None:

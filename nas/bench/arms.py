@@ -26,7 +26,6 @@ def arms(names: Sequence[str] = ()) -> list[Arm]:
 def _arm(name: str) -> Arm:
     strategy = STRATEGIES[name]
     modelled = strategy.ranker == "model"
-    # What stops early or keeps compute for finalists plans for its budget; the others only ever come farther.
-    anytime = strategy.pruner == "none" and not modelled
     # A table has two search seeds: one for the trials, so one is left for finalists.
-    return Arm(name, {"strategy": name, "seeds": 1} if modelled else {"strategy": name, "finalists": 0}, anytime)
+    settings = {"strategy": name, "seeds": 1} if modelled else {"strategy": name, "finalists": 0}
+    return Arm(name, settings, plans=strategy.ranker != "none")

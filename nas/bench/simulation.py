@@ -10,6 +10,7 @@ training-free proxies over the mean seconds of a full training in the band.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from statistics import mean
 from typing import Any
@@ -21,16 +22,18 @@ from nas.bench.pool import Pool
 from nas.bench.stand_ins import NoFolder, NoStudy, SimulatedQuestion
 from nas.config import SearchConfig
 from nas.engine import Search
+from nas.proposer import Known
 from results.schema import Role, State
 from runners.base import DataSpec, Decision, Evaluation, Job, Outcome
 from runners.data import validation_images
 from runners.tabular import Replay, Table
+from search_space.architecture import Architecture
 from search_space.space import Limits
 
 NOTHING = -1
 """What was delivered before anything could be."""
-LONGEST_STEP = 1.0
-"""FTE between two looks at a search, at most: one training."""
+ONE_TRAINING = 1.0
+"""FTE of a full training: with so much left, a search starts trials and lets them go on as if it had no limit."""
 STOPPED_EARLY = frozenset({State.PAUSED, State.PRUNED})
 """States of trials that stand stopped before their end."""
 _CLOSE = 1e-9
@@ -43,12 +46,14 @@ class Arm:
     Attributes:
         name: Its name.
         settings: Settings of its searches; see `nas.config.SearchConfig`.
-        anytime: Whether what it does first is independent of its budget, so that one run tells of all smaller ones.
+        plans: Whether its budget decides what it does from the start, or whether it spends compute on other things
+            than trials. If not, the budget decides only what is done with the last FTE, and a run tells of all smaller
+            budgets, too.
     """
 
     name: str
     settings: Mapping[str, Any]
-    anytime: bool = True
+    plans: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,10 +131,22 @@ class Simulator:
         snapshots = []
         for run in simulation.runs:
             replay = Replay(table, simulation.seeds(run, search_seeds), first=run)
-            for portion in [budgets] if simulation.arm.anytime else [(budget,) for budget in budgets]:
-                simulated = _Run(simulation.arm, pool.fresh(), replay, run, portion, full_seconds)
-                snapshots += simulated.snapshots()
+            for arm, portion in _portions(simulation.arm, budgets, len(simulation.members)):
+                snapshots += _Run(arm, pool.fresh(), replay, run, portion, full_seconds).snapshots()
         return _records(snapshots, len(budgets), simulation.members, len(band))
+
+
+def _portions(arm: Arm, budgets: Sequence[float], members: int) -> list[tuple[Arm, Sequence[float]]]:
+    """The searches that a run of an arm consists of, each with the budgets it tells of."""
+    if arm.plans:
+        return [(arm, (budget,)) for budget in budgets]
+    # A budget that trains the whole pool comes to the same in whichever order: random search is the quickest to tell.
+    tight = [budget for budget in budgets if budget < members]
+    ample = [budget for budget in budgets if budget >= members]
+    return [(one, some) for one, some in ((arm, tight), (_ANY_ORDER, ample)) if some]
+
+
+_ANY_ORDER = Arm("any order", {"strategy": "random", "finalists": 0})
 
 
 def mean_seconds(table: Table, band: str) -> float:
@@ -154,7 +171,7 @@ class _Snapshot:
 
 
 class _Run:
-    """One search, looked at whenever it may be about to exceed one of its budgets."""
+    """One search, and what it comes to at each of its budgets."""
 
     def __init__(
         self, arm: Arm, pool: Pool, replay: Replay, seed: int, budgets: Sequence[float], full_seconds: float
@@ -168,6 +185,7 @@ class _Run:
         self.search = Search(question, NoStudy(pool), NoFolder())
         self.full_epochs = recipe.epochs
         self.epochs, self.epoch_seconds, self.proxy_seconds = 0, 0.0, 0.0
+        self.over = False
 
     @property
     def fte(self) -> float:
@@ -175,16 +193,40 @@ class _Run:
         return self.epochs / self.full_epochs + self.proxy_seconds / self.full_seconds
 
     def snapshots(self) -> list[_Snapshot]:
-        """What stood at each budget: at the last moment when no more than it had been spent."""
-        found: list[_Snapshot] = []
-        last = _Snapshot()
-        while len(found) < len(self.budgets) and (job := self.search.ask()) is not None and job.task != "test":
-            self._execute(job)
-            while len(found) < len(self.budgets) and self.fte > self.budgets[len(found)] + _CLOSE:
-                found.append(last)
-            if len(found) < len(self.budgets) and self.fte + LONGEST_STEP + _CLOSE >= self.budgets[len(found)]:
+        """What is delivered with each budget: the search is the same for all until a budget has less than a training
+        left, and its end is played in a copy.
+        """
+        found = []
+        for budget in self.budgets[:-1]:
+            while not self.over and self.search.fte + ONE_TRAINING <= budget + _CLOSE:
+                self._step()
+            found.append(self._with_budget(budget)._end(budget))
+        return [*found, self._end(self.budgets[-1])]
+
+    def _with_budget(self, budget: float) -> _Run:
+        """A copy of all that changes, with another limit on compute; it cannot start trials any more."""
+        proposer = self.search.planner.proposer
+        shared = (self.pool, *self.pool.members, self.replay, self.search.question)
+        copy = deepcopy(self, {id(one): one for one in shared} | {id(proposer): _Deaf()})
+        copy.search.config = replace(self.search.config, max_fte=budget)
+        return copy
+
+    def _end(self, budget: float) -> _Snapshot:
+        """Go on until the end: what stood at the last moment when no more than the budget had been spent."""
+        last = self._look()
+        while not self.over and self.fte <= budget + _CLOSE:
+            if self.fte + ONE_TRAINING + _CLOSE >= budget:
                 last = self._look()
-        return found + [self._look()] * (len(self.budgets) - len(found))
+            self._step()
+        return self._look() if self.fte <= budget + _CLOSE else last
+
+    def _step(self) -> None:
+        """Do what the search asks for next."""
+        job = self.search.ask()
+        if job is None or job.task == "test":
+            self.over = True
+        else:
+            self._execute(job)
 
     def _execute(self, job: Job) -> None:
         evaluation = Evaluation(job, self.replay)
@@ -213,6 +255,16 @@ class _Run:
             tuple(self.pool.index(trial.architecture) for trial in trials),
             tuple(self.pool.index(trial.architecture) for trial in trials if trial.state in STOPPED_EARLY),
         )
+
+
+class _Deaf:
+    """In the place of a proposer of which no more proposals are wanted."""
+
+    def learn(self, architecture: Architecture, known: Known) -> None:
+        pass
+
+    def draw(self) -> None:
+        pass
 
 
 def _records(snapshots: Sequence[_Snapshot], budgets: int, members: Sequence[int], size: int) -> Records:

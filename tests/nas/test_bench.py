@@ -159,6 +159,22 @@ class TestSimulation:
             assert records.chosen[run, 1] == first[0]
             assert records.chosen[run, 2] == min(both, key=lambda place: VALIDATION[place])
 
+    @pytest.mark.parametrize("name", ["random", "random+halving", "one_epoch", "evolution", "tpe+halving"])
+    def test_a_run_tells_of_a_smaller_budget_what_a_search_with_that_budget_would(
+        self, make_table: MakeTable, name: str
+    ) -> None:
+        contest = _contest(make_table())
+        simulator = Simulator({"invented": contest.table.visible()})
+        (arm,) = (arm for arm in arms([name]) if arm.name == name)
+        assert not arm.plans
+        shared, apart = (
+            simulator.run(next(contest.simulations(it, Scale(4), (1.0, 1.5, 2.0, 4.0, 8.0, 16.0))))
+            for it in (arm, replace(arm, plans=True))
+        )
+        for field in ("chosen", "fte", "started", "stopped"):
+            assert np.array_equal(getattr(shared, field), getattr(apart, field)), field
+        assert (np.diff(shared.fte[:, [0, 2, 3]], axis=1) > 0).all()
+
     def test_random_search_draws_uniformly(self, make_table: MakeTable) -> None:
         contest = _contest(make_table())
         simulator = Simulator({"invented": contest.table.visible()})
