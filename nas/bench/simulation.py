@@ -46,8 +46,7 @@ class Arm:
     Attributes:
         name: Its name.
         settings: Settings of its searches; see `nas.config.SearchConfig`.
-        plans: Whether its budget decides what it does from the start, or whether it spends compute on other things
-            than trials. If not, the budget decides only what is done with the last FTE, and a run tells of all smaller
+        plans: Whether its budget decides more than what is done with the last FTE. If not, a run tells of all smaller
             budgets, too.
     """
 

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 @click.command("bench", short_help="Compare search strategies over tables of trainings.")
 @click.option("--table", "folders", multiple=True, metavar="DIR", help="A tabular benchmark [those of this project].")
 @click.option("--runs", default=500, show_default=True, type=click.IntRange(2), help="Runs of every strategy.")
-@click.option("--strategies", metavar="A,B,...", help="Only these, beside random search [all].")
+@click.option(
+    "--strategies",
+    metavar="A,B,...",
+    help="Only these, beside random search; flags of nas search replace parts of them [all].",
+)
 @click.option("--bands", metavar="A,B,...", help="Only these bands [all].")
 @click.option("--design", is_flag=True, help="Leave truth seeds and held-out bands alone; judge by the design seeds.")
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="Processes [a core each].")
@@ -47,6 +51,7 @@ def command(
     \b
     nas bench --table benchmarks/tables/digits
     nas bench --strategies auto,tpe --runs 100 --design --out design.svg
+    nas bench --strategies 'auto,auto --no-families,auto --pruner none'
 
     Searches see validation curves of the table's search seeds. What they would deliver is judged by the mean test NLL
     of other seeds, at 1 to 128 times the compute of one training. Nothing is trained. After Ctrl-C the same command

@@ -444,6 +444,19 @@ def test_all_strategies_take_part_after_random_search() -> None:
         arms(["tpee"])
 
 
+def test_an_ablation_takes_part_under_its_flags() -> None:
+    _, auto, without, simple = arms(["auto", "auto --no-families --pruner none", "auto --ranker none --no-families"])
+    assert auto.settings == {"strategy": "auto", "seeds": 1}
+    assert without.settings == {"strategy": "auto", "families": False, "pruner": "none", "seeds": 1}
+    assert without.name == "auto --no-families --pruner none"
+    assert without.plans
+    assert simple.settings == {"strategy": "auto", "ranker": "none", "families": False, "finalists": 0}
+    assert not simple.plans
+    for flags, message in (("--no-pruner", "'--no-pruner'"), ("--pruner", "without a value"), ("--pruner x", "'x'")):
+        with pytest.raises(ConfigError, match=message):
+            arms([f"auto {flags}"])
+
+
 def test_a_picture_has_a_panel_for_every_band_and_no_more(make_table: MakeTable, tmp_path: Path) -> None:
     contests = [_contest(make_table(name=name)) for name in ("one", "two", "three")]
     draw(compare(contests, [RANDOM], Scale(2)), tmp_path / "picture.svg")
