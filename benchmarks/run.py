@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other: about half an hour on 2 cores.
+"""All benchmarks, one after the other: about an hour on 2 cores.
 
 python -m benchmarks.run
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-ALL = ("startup", "cost", "build_memory", "peer", "overhead", "pooling", "default_search")
+ALL = ("startup", "cost", "build_memory", "peer", "overhead", "pooling", "live")
 
 
 def main() -> None:
