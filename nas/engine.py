@@ -17,28 +17,25 @@ import time
 from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from nas import finalists
+from nas.health import Health
+from nas.outcomes import ending, facts, known
 from nas.planner import GoOn, Move, Planner, ScoreBatch, Start
-from nas.proposer import Known
 from nas.run_folder import RunFolder
+from nas.scoring import Scoring
 from nas.study import Question
 from nas.trial import Trial
 from results.pareto import pareto_front
 from results.schema import Epoch
-from results.store import FINAL_STATES, Ending, EpochRecord, Facts, NewEvaluation, Role, State, StudyStore
-from runners.base import INFEASIBLE_CAUSES, Cause, Decision, EpochResult, Job, Latency, Measured, Outcome
+from results.store import FINAL_STATES, Ending, EpochRecord, NewEvaluation, Role, State, StudyStore
+from runners.base import Cause, Decision, EpochResult, Job, Measured, Outcome
 from search_space.architecture import Architecture
-from search_space.errors import RunnerError, SpaceError
 from search_space.space import mixers_of
 
 MAX_ATTEMPTS = 3
 """How often an evaluation is started before it counts as lost."""
-MAX_TOO_SLOW = 50
-"""Architectures in a row that may exceed the limit on latency before the search gives up."""
-MAX_BROKEN = 5
-"""Evaluations in a row that may fail for reasons outside the architecture before the search gives up."""
 KEPT_WEIGHTS = 10
 """Complete trials, the best ones, whose weights are kept for export."""
 
@@ -55,6 +52,7 @@ class Search:
     Attributes:
         trials: All evaluations by key, earlier runs included.
         searched: The trials among them, in order.
+        scoring: Their scores by proxies.
         planner: What decides about trials.
         finalists: The trials that are trained again; None while that is open.
     """
@@ -71,7 +69,7 @@ class Search:
         self.objectives = self.config.objectives
         self.started = time.monotonic()
         self.finished_here = 0
-        self._broken_in_row = self._slow_in_row = 0
+        self._health = Health()
         self.trials: dict[str, Trial] = {}
         self.searched: list[Trial] = []
         self._pending: dict[str, Trial] = {}
@@ -85,16 +83,15 @@ class Search:
         self._epochs_run = 0  # by trials and finalists, those that were lost and computed again included
         self._epochs_timed, self._seconds_timed = 0, 0.0  # of trials
         self._scorings: list[Trial] = []
-        self._scoring: dict[str, tuple[Architecture, ...]] = {}  # what is being scored by proxies, by key
-        self._scores: dict[str, dict[str, float | None]] = {}
+        self.scoring = Scoring(question, study.store)
         self._load()
         # A continued search must not repeat its draws.
-        self.planner = Planner(question, self.searched, self._scores, seed=self.config.seed * 1_000_003 + self.spent)
+        self.planner = Planner(question, self.searched, self.scoring, seed=self.config.seed * 1_000_003 + self.spent)
         for trial in self.searched:
             self._settle_at_rung(trial)
             self.planner.entered(trial)
             if trial.state in (*FINAL_STATES, State.PAUSED):
-                self.planner.learn(trial, self._known(trial))
+                self.planner.learn(trial, known(trial, self.objectives))
 
     # What stands where.
 
@@ -196,21 +193,21 @@ class Search:
             self._pause(trial, seconds)
             return
         if trial.role == Role.PROXIES:
-            self._learn_scores(trial, outcome)
+            self.scoring.learn(key, outcome)
         state = State.COMPLETE if outcome.status == "complete" else State.FAILED
         message = outcome.message
         if state == State.COMPLETE and not trial.epochs and trial.role != Role.PROXIES:
             state, message = State.FAILED, "the evaluation ended without an epoch"
         trial.state, trial.seconds = state, trial.seconds + seconds
         trial.cause = (outcome.cause or Cause.BUG) if state == State.FAILED else None
-        self.study.finish(key, self._ending(trial, seconds, message))
+        self.study.finish(key, ending(trial, self.objectives, seconds, message))
         self.folder.checkpoint(key).unlink(missing_ok=True)
         self.finished_here += 1
         del self._pending[key]
         if trial.role == Role.TRIAL:
-            self.planner.learn(trial, self._known(trial))
+            self.planner.learn(trial, known(trial, self.objectives))
             self._tidy(trial)
-        self._check_health(trial, message)
+        self._health.check(trial, message, self.searched, self.config.max_latency_ms)
         self._on_change(self)
 
     def idle(self) -> None:
@@ -241,7 +238,7 @@ class Search:
             move = self.planner.next(self._can_start, self._can_go_on)
             if move is None and not self._pending and (self._has_compute_left or self.best is None):
                 move = self.planner.last_chance(self._can_go_on)
-            if isinstance(move, ScoreBatch) and self._find_scores(move.architectures):
+            if isinstance(move, ScoreBatch) and self.scoring.look_up(move.architectures):
                 return self._decide_next()
             if move is not None:
                 return move
@@ -290,7 +287,7 @@ class Search:
         for trial in self.searched:
             if trial.state == State.PAUSED:
                 trial.state = State.PRUNED
-                self.study.finish(trial.key, self._ending(trial, 0.0, ""))
+                self.study.finish(trial.key, ending(trial, self.objectives, 0.0))
                 self.folder.discard(trial.key)
 
     def _new_trial(self, start: Start) -> NewEvaluation:
@@ -329,8 +326,7 @@ class Search:
             seed=self.config.seed,
             epochs_planned=0,
         )
-        self._scoring[new.key] = move.architectures
-        self.planner.being_scored |= {architecture.hash for architecture in move.architectures}
+        self.scoring.begin(new.key, move.architectures)
         return new
 
     def _run(self, new: NewEvaluation) -> Job:
@@ -356,7 +352,7 @@ class Search:
         config, question = self.config, self.question
         job = Job(trial.key, trial.architecture, question.data, question.recipe, trial.seed, device=config.device)
         if trial.role == Role.PROXIES:
-            return replace(job, task="score", batch=self._scoring[trial.key], proxies=self.planner.proxies)
+            return replace(job, task="score", batch=self.scoring.batches[trial.key], proxies=self.scoring.proxies)
         if trial.role == Role.TEST:
             return replace(job, task="test", weights=self.folder.weights(trial.key.replace("test-", "finalist-", 1)))
         measure = config.max_latency_ms is not None or "latency" in config.objective
@@ -375,41 +371,12 @@ class Search:
     def _pause(self, trial: Trial, seconds: float) -> None:
         """It waits at a rung, and its checkpoint with it."""
         trial.state, trial.seconds, trial.unbilled = State.PAUSED, trial.seconds + seconds, 0.0
-        self.study.set_pending(trial.key, State.PAUSED, seconds=seconds, facts=_facts(trial))
+        self.study.set_pending(trial.key, State.PAUSED, seconds=seconds, facts=facts(trial))
         self.finished_here += 1
-        self._broken_in_row = self._slow_in_row = 0
+        self._health.went_well()
         del self._pending[trial.key]
-        self.planner.learn(trial, self._known(trial))
+        self.planner.learn(trial, known(trial, self.objectives))
         self._on_change(self)
-
-    def _find_scores(self, architectures: Sequence[Architecture]) -> bool:
-        """Take scores from the database, where an earlier run or another study left them; whether there were any."""
-        hashes = [architecture.hash for architecture in architectures]
-        found = {
-            name: {proxy: value for proxy, (value, _) in scores.items()}
-            for name, scores in self.study.store.scores(self.question.scoring_context, hashes).items()
-            if set(self.planner.proxies) <= set(scores)
-        }
-        self._scores.update(found)
-        return bool(found)
-
-    def _learn_scores(self, trial: Trial, outcome: Outcome) -> None:
-        """Keep what proxies say, for this study and for others on the same images."""
-        batch = self._scoring.pop(trial.key)
-        self.planner.being_scored -= {architecture.hash for architecture in batch}
-        if outcome.status != "complete":  # it would fail again
-            self._scores |= {architecture.hash: dict.fromkeys(self.planner.proxies) for architecture in batch}
-            return
-        found = dict(zip(batch, outcome.measured.scores, strict=True))
-        for architecture, scores in found.items():
-            self._scores[architecture.hash] = {name: score.value for name, score in scores.items()}
-        self.study.store.put_scores(
-            self.question.scoring_context,
-            {
-                architecture: {name: (score.value, score.seconds) for name, score in scores.items()}
-                for architecture, scores in found.items()
-            },
-        )
 
     def _record(self, trial: Trial, epochs: Iterable[EpochResult]) -> None:
         """Store new epochs; ones that are known already (a restart without a checkpoint) are dropped."""
@@ -459,41 +426,6 @@ class Search:
         """Where a trial may have to wait; finalists are trained in full."""
         return self.planner.rungs(trial) if trial.role == Role.TRIAL else ()
 
-    def _ending(self, trial: Trial, seconds: float, message: str) -> Ending:
-        attrs: dict[str, object] = {"seconds": round(seconds, 3)}
-        values: list[float] | None = None
-        if trial.state != State.FAILED and trial.epochs:
-            attrs |= {"val_accuracy": trial.figures.accuracy, "val_nll": trial.figures.nll}
-            attrs |= {"epochs_trained": trial.epochs[-1].epoch}
-            if trial.state == State.COMPLETE:
-                values = [objective.value(trial.figures) for objective in self.objectives]
-            elif len(self.objectives) == 1:  # Optuna's convention: a pruned trial has its last intermediate value
-                values = [self.objectives[0].value(trial.figures)]
-        if trial.cause is not None:
-            attrs["cause"] = trial.cause
-        if trial.measured.latency_ms is not None:
-            attrs["latency_ms"] = trial.measured.latency_ms
-        return Ending(
-            **vars(_facts(trial)),
-            state=trial.state,
-            seconds=seconds,
-            cause=trial.cause,
-            message=message or None,
-            values=values,
-            attrs=attrs,
-        )
-
-    def _known(self, trial: Trial) -> Known:
-        """What the sampler learns of a finished trial."""
-        if trial.state == State.FAILED:
-            return Known(infeasible=trial.cause in INFEASIBLE_CAUSES)
-        curve = {
-            epoch: loss if self.objectives[0].direction == "minimize" else -loss for epoch, loss in trial.losses.items()
-        }
-        if trial.state != State.COMPLETE:
-            return Known(curve=curve)
-        return Known(values=[objective.value(trial.figures) for objective in self.objectives], curve=curve)
-
     def _tidy(self, trial: Trial) -> None:
         """Delete files that nobody will need, and give up where nothing is fast enough."""
         if trial.state == State.COMPLETE:
@@ -508,43 +440,15 @@ class Search:
             return
         self.folder.discard(trial.key)
 
-    def _check_health(self, trial: Trial, message: str) -> None:
-        """Give up where going on would only spend the budget on failures.
-
-        Raises:
-            SpaceError: If nothing is within the limit on latency.
-            RunnerError: If evaluations keep failing for reasons that lie in no architecture.
-        """
-        sound = trial.state != State.FAILED or trial.cause in INFEASIBLE_CAUSES
-        self._broken_in_row = 0 if sound else self._broken_in_row + 1
-        self._slow_in_row = self._slow_in_row + 1 if trial.cause == Cause.TOO_SLOW else 0
-        if trial.cause == Cause.DATA or self._broken_in_row >= MAX_BROKEN:
-            count = "" if self._broken_in_row == 1 else f"{self._broken_in_row} evaluations in a row failed, the last: "
-            raise RunnerError(f"{count}{trial.key} failed ({trial.cause}): {message}")
-        if self._slow_in_row >= MAX_TOO_SLOW:
-            times = [t for other in self.searched if (t := other.measured.latency_ms) is not None]
-            raise SpaceError(
-                f"{MAX_TOO_SLOW} architectures in a row exceed --max-latency-ms {self.config.max_latency_ms:g}; "
-                f"the fastest so far took {min(times):.3g} ms"
-            )
-
     def _load(self) -> None:
         """Rebuild everything from the database; whatever was running is queued."""
         curves: dict[str, list[Epoch]] = {}
         for role in Role:
             curves |= self.study.curves(role)
         for row in self.study.evaluations():
-            trial = self.trials[row.key] = Trial(row, Architecture.from_yaml(row.architecture.yaml))
-            trial.state, trial.cause, trial.attempts = State(row.state), row.cause, row.attempts
-            latency = Latency(**row.latency) if row.latency else None
-            trial.seconds, trial.epochs_run = row.seconds, row.epochs_run
-            trial.measured = Measured(row.latency_ms, row.peak_memory_mib, row.device, latency=latency)
-            for epoch in curves.get(row.key, ()):
-                trial.epochs.append(
-                    EpochRecord(epoch.epoch, epoch.train_loss, epoch.nll, epoch.accuracy, epoch.seconds)
-                )
-                trial.losses[epoch.epoch] = self.loss(trial)
-                self._time(trial, trial.epochs[-1])
+            trial = self.trials[row.key] = Trial.stored(row, curves.get(row.key, ()), self.objectives[0])
+            for epoch in trial.epochs:
+                self._time(trial, epoch)
             self._epochs_run += trial.epochs_run * (trial.role != Role.TEST)
             self._list(trial)
             self._take_up(trial)
@@ -581,15 +485,3 @@ class Search:
         if trial.state == State.QUEUED:
             self._queue.append(trial)
             self._pending[trial.key] = trial
-
-
-def _facts(trial: Trial) -> Facts:
-    """What was found out about a trial besides its epochs."""
-    measured = trial.measured
-    return Facts(
-        latency_ms=measured.latency_ms,
-        latency=None if measured.latency is None else asdict(measured.latency),
-        peak_memory_mib=measured.peak_memory_mib,
-        device=measured.device,
-        versions=measured.versions,
-    )

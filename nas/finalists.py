@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
+from nas.trial import Trial
 from results.pareto import pareto_front
 from results.store import NewEvaluation, Role, State
 
 if TYPE_CHECKING:
     from nas.config import SearchConfig
     from nas.engine import Search
-from nas.trial import Trial
 
 FINALISTS = 3
 """How many there are unless a search says otherwise."""

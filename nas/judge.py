@@ -8,7 +8,7 @@ objectives, by how many others dominate them.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from nas.model import MIN_LABELS, Array, Label, SpaceModel
 from nas.shortlist import Candidate
 from nas.study import Question
 from nas.trial import Trial
-from results.pareto import dominates
+from results.pareto import dominates, pareto_front
 from results.schema import State
 from runners.base import INFEASIBLE_CAUSES
 from search_space.architecture import Architecture
@@ -72,18 +72,24 @@ class Judge:
             merits = self._evidence.expected_ends(trials, epoch)
         if len(self._objectives) == 1:
             return merits
-        points = [
-            (merit, *(objective.loss(trial.figures) for objective in self._objectives[1:]))
-            for merit, trial in zip(merits, trials, strict=True)
-        ]
+        points = [(merit, *self._costs(trial)) for merit, trial in zip(merits, trials, strict=True)]
         return [float(place) for place in _places(points)]
 
     def best(self, trials: Sequence[Trial], count: int) -> list[Trial]:
         """The most promising trials, those that wait included; none that cannot be trained to its end."""
         known = [trial for trial in trials if trial.losses and trial.cause not in INFEASIBLE_CAUSES]
-        ends = self._evidence.ends(known) if self._modelled else [trial.losses[trial.epoch] for trial in known]
+        ends = self._ends(known)
         order = sorted(range(len(known)), key=lambda index: ends[index])
         return [known[index] for index in order[:count]]
+
+    def centres(self, trials: Sequence[Trial], count: int) -> list[Trial]:
+        """The trials whose neighbours deserve a look: the best; with several objectives, some of the Pareto front."""
+        if len(self._objectives) == 1:
+            return self.best(trials, count)
+        known = self.best(trials, len(trials))
+        points = [(end, *self._costs(trial)) for end, trial in zip(self._ends(known), known, strict=True)]
+        front = pareto_front(points)
+        return [known[index] for index in self._rng.sample(front, min(count, len(front)))]
 
     def rank(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Candidates by promise, the best first; needs a model. With several objectives, by a random trade-off."""
@@ -102,6 +108,14 @@ class Judge:
         return self._evidence.ends([trial])[0] < float(self._promise([candidate])[0])
 
     # Inside.
+
+    def _ends(self, trials: Sequence[Trial]) -> list[float]:
+        """The log losses that trials are expected to end with; without a model, the losses they have."""
+        return self._evidence.ends(trials) if self._modelled else [trial.losses[trial.epoch] for trial in trials]
+
+    def _costs(self, trial: Trial) -> Iterator[float]:
+        """The objectives besides the first, less is better."""
+        return (objective.loss(trial.figures) for objective in self._objectives[1:])
 
     def _promise(self, candidates: Sequence[Candidate]) -> Array:
         """The log losses that candidates are hoped to end with, of shape [candidates]."""

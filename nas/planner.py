@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from nas.judge import Judge
 from nas.proposer import Known, Proposer
 from nas.pruners import make_pruner
+from nas.scoring import Scoring
 from nas.shortlist import Candidate, Shortlist
-from nas.strategies import PROXY_NAMES
 from nas.study import Question
 from nas.trial import Trial
 from results.schema import State
@@ -80,14 +80,12 @@ class Planner:
     Args:
         question: What is searched for.
         trials: All trials, in order; grows while the search goes on.
-        scores: Values of proxies by architecture hash; grows too.
+        scoring: Scores by proxies; grows too.
         seed: Of all random choices.
 
     Attributes:
         families: How many hand-designed families come first.
         proposer: Where new architectures come from.
-        proxies: What candidates are scored by.
-        being_scored: Hashes of architectures whose scores are on their way.
         exhausted: Whether the space has no more architectures to offer.
     """
 
@@ -95,11 +93,11 @@ class Planner:
         self,
         question: Question,
         trials: Sequence[Trial],
-        scores: Mapping[str, Mapping[str, float | None]],
+        scoring: Scoring,
         seed: int,
     ) -> None:
         config, parts = question.config, question.config.parts
-        self._question, self._trials, self._parts, self._scores = question, trials, parts, scores
+        self._question, self._trials, self._parts, self._scoring = question, trials, parts, scoring
         self._pruner = make_pruner(parts.pruner, question.recipe.epochs)
         self._rng = random.Random(seed)
         self.proposer = Proposer(
@@ -109,15 +107,13 @@ class Planner:
             [objective.direction for objective in config.objectives],
             seed=seed,
         )
-        self.judge = Judge(question, trials, scores, seed)
+        self.judge = Judge(question, trials, scoring.values, seed)
         self._shortlist = Shortlist(self.proposer.draw)
         self._families = deque[tuple[str, Architecture]]()
         if parts.families:
             self._families.extend(question.families().items())
         self.families = len(self._families)
         self._families_in_full = len(self._families) <= FAMILIES_SHARE * self._expected_fte()
-        self.proxies = (parts.ranker,) if parts.ranker in PROXY_NAMES else parts.proxies
-        self.being_scored: set[str] = set()
         self.exhausted = False
 
     # What happened.
@@ -215,11 +211,11 @@ class Planner:
                 return self._at_random("startup" if number < STARTUP else "explore")
             self._shortlist.refresh(self._nearby() if parts.local else (), self.judge.rank)
             ranked = self.judge.rank(self._shortlist.candidates())
-            if self.proxies:
+            if self._scoring.proxies:
                 unscored = self._worth_scoring(ranked)
                 if unscored:
                     return ScoreBatch(tuple(unscored))
-                ranked = [candidate for candidate in ranked if candidate.architecture.hash in self._scores]
+                ranked = [candidate for candidate in ranked if candidate.architecture.hash in self._scoring.values]
             return self._best_of(ranked, can_go_on)
         return self._by_proxy(parts.ranker)
 
@@ -240,13 +236,15 @@ class Planner:
             *(candidate.architecture for candidate in ranked[:SCORED_AT_ONCE]),
         ]
         unscored = self._unscored(wanted)
-        if len(unscored) > SCORED_AT_ONCE // 4 or not any(item.architecture.hash in self._scores for item in ranked):
+        if len(unscored) > SCORED_AT_ONCE // 4 or not any(
+            item.architecture.hash in self._scoring.values for item in ranked
+        ):
             return unscored[:SCORED_AT_ONCE]
         return []
 
     def _unscored(self, architectures: Iterable[Architecture]) -> list[Architecture]:
         """Those that have no scores and are not being scored."""
-        return [item for item in architectures if item.hash not in self._scores and item.hash not in self.being_scored]
+        return [architecture for architecture in architectures if self._scoring.is_open(architecture)]
 
     def _at_random(self, stage: str) -> Start | None:
         candidates = [item for item in self._shortlist.candidates() if item.stage == "sampler"]
@@ -258,7 +256,7 @@ class Planner:
         """Some neighbours of the best architectures that have not been trained."""
         space, limits = self._question.space, self._question.limits
         tried = {trial.architecture.hash for trial in self._trials}
-        for centre in self.judge.best([trial for trial in self._trials if trial.is_telling], CENTRES):
+        for centre in self.judge.centres([trial for trial in self._trials if trial.is_telling], CENTRES):
             for _ in range(STEPS):
                 neighbour = space.mutate(centre.architecture, self._rng, limits)
                 if neighbour.hash not in tried:
@@ -284,11 +282,11 @@ class Planner:
         unscored = self._unscored(candidate.architecture for candidate in candidates)
         if unscored:
             return ScoreBatch(tuple(unscored[:SCORED_AT_ONCE]))
-        if self.being_scored:
+        if self._scoring.batches:
             return None
 
         def value(candidate: Candidate) -> float:
-            found = self._scores[candidate.architecture.hash][name]
+            found = self._scoring.values[candidate.architecture.hash][name]
             return float("-inf") if found is None else found
 
         return self._take(sorted(candidates, key=value, reverse=True))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 
 from nas.features import family_of
-from nas.objectives import Figures
-from results.schema import Evaluation
+from nas.objectives import Figures, Objective
+from results.schema import Epoch, Evaluation
 from results.store import EpochRecord, NewEvaluation, Role, State
-from runners.base import Measured
+from runners.base import Latency, Measured
 from search_space.architecture import Architecture
 from search_space.space import mixers_of
 
@@ -39,6 +40,25 @@ class Trial:
         self.losses: dict[int, float] = {}
         self.epochs_run = 0
         self.passed: set[int] = set()
+
+    @classmethod
+    def stored(cls, row: Evaluation, curve: Iterable[Epoch], quality: Objective) -> Trial:
+        """An evaluation of an earlier run, as the database has it.
+
+        Args:
+            row: It.
+            curve: Its epochs.
+            quality: The first objective.
+        """
+        trial = cls(row, Architecture.from_yaml(row.architecture.yaml))
+        trial.state, trial.cause, trial.attempts = State(row.state), row.cause, row.attempts
+        trial.seconds, trial.epochs_run = row.seconds, row.epochs_run
+        latency = Latency(**row.latency) if row.latency else None
+        trial.measured = Measured(row.latency_ms, row.peak_memory_mib, row.device, latency=latency)
+        for epoch in curve:
+            trial.epochs.append(EpochRecord(epoch.epoch, epoch.train_loss, epoch.nll, epoch.accuracy, epoch.seconds))
+            trial.losses[epoch.epoch] = quality.loss(trial.figures)
+        return trial
 
     @property
     def epoch(self) -> int:

@@ -186,3 +186,15 @@ def test_with_several_objectives_the_first_is_never_dominated(opened):
     firsts = {judge.rank(offered)[0].architecture for _ in range(40)}
     assert firsts <= front
     assert len(firsts) > 2
+
+
+def test_with_several_objectives_neighbours_of_the_whole_front_are_candidates(opened):
+    """NLL and accuracy: 0 and 1 are dominated by none, 2 and 3 by 0."""
+    search = opened(ranker="none", objective="nll,accuracy")
+    for nll, accuracy in [(2.0, 0.95), (1.0, 0.9), (3.0, 0.8), (2.5, 0.92)]:
+        train(search, nll, accuracy, to=8)
+    front, judge = search.searched[:2], search.planner.judge
+    assert sorted(judge.centres(search.searched, 3), key=search.searched.index) == front
+    one_at_a_time = [judge.centres(search.searched, 1) for _ in range(50)]
+    assert [front[0]] in one_at_a_time
+    assert [front[1]] in one_at_a_time

@@ -79,7 +79,7 @@ def test_a_proxy_that_has_no_value_comes_last(open_search, entropy):
     while (job := search.ask()).task == "score":
         scores = tuple({"entropy": Score(None if n else -5.0, 0.1)} for n, _ in enumerate(job.batch))
         search.tell(job.key, Outcome("complete", 1.0, measured=Measured(scores=scores)))
-    assert search._scores[job.architecture.hash]["entropy"] == -5.0
+    assert search.scoring.values[job.architecture.hash]["entropy"] == -5.0
 
 
 def test_what_cannot_be_scored_has_no_scores_and_goes_on(open_search, entropy):
