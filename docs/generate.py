@@ -1,4 +1,4 @@
-"""Writes the tables and drawings of architectures.md anew, from the code they speak of.
+"""Writes the tables and drawings of the documentation anew, from the code and the measurements they speak of.
 
 python docs/generate.py           write them
 python docs/generate.py --check   fail if what stands there is not what would be written
@@ -14,14 +14,16 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from search_space import Architecture, Attention, Dense, Gating, Permute, RepMLP, zoo
 from search_space.diagram import diagram
 from search_space.ops import Op, TokenShape
 from search_space.units import format_count
 
-PAGE = Path(__file__).with_name("architectures.md")
-POOLING = Path(__file__).parents[1] / "benchmarks" / "results" / "pooling.json"
+ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / name for name in ("architectures.md", "search.md", "bench.md")))
+RESULTS = ROOT / "benchmarks" / "results"
 BLOCK = re.compile(r"<!-- (?P<call>[a-z_]+(?: [\w ()]+)?) -->\n(?P<body>.*?)<!-- end -->", re.DOTALL)
 
 WIDTH, GRIDS = 384, (16, 32)
@@ -161,7 +163,7 @@ def pooling_cost() -> str:
 
 def pooling_measured() -> str:
     """Validation results of both on digits, from `benchmarks/results/pooling.json`."""
-    figures = json.loads(POOLING.read_text(encoding="utf-8"))
+    figures = _results("pooling")
     runs = {(run["pooling"], run["lr"]): run for run in figures["runs"]}
     rates = list(dict.fromkeys(run["lr"] for run in figures["runs"]))
 
@@ -173,8 +175,112 @@ def pooling_measured() -> str:
     return table(header, [[pooling, *(cell(pooling, rate) for rate in rates)] for pooling in ("class token", "gap")])
 
 
+def reached() -> str:
+    """FTE that every strategy needs for what random search reaches with 200, from `benchmarks/results/search.json`."""
+    bands = _bands()
+    rows = []
+    for name in next(iter(bands.values()))["strategies"]:
+        found = [band["strategies"][name]["fte_to_random_200"] for band in bands.values()]
+        rows.append([f"`{name}`", *(f"{_fte(it['value'])} ({_fte(it['low'])} to {_fte(it['high'])})" for it in found)])
+    header = [f"{name} {band}" + (", held out" if it["held_out"] else "") for (name, band), it in bands.items()]
+    return table(["FTE (95 % interval)", *header], rows)
+
+
+def regrets(place: str) -> str:
+    """True regret by budget over a band, such as "digits 200k", from `benchmarks/results/search.json`."""
+    name, _, band = place.partition(" ")
+    strategies = _bands()[name, band]["strategies"]
+    budgets = [budget for budget in next(iter(strategies.values()))["regret"] if float(budget) <= 128]
+    rows = []
+    for strategy, it in strategies.items():
+        cells = [
+            f"{1000 * r['mean']:.1f} ± {1000 * (r['high'] - r['mean']):.1f}" for r in map(it["regret"].get, budgets)
+        ]
+        stopped, ratio = it["wrongly_stopped"]["32"]["share"], it["cost_ratio"]["32"]
+        tail = ["" if stopped is None else f"{100 * stopped:.0f} %", "" if ratio is None else f"{ratio:.2f}"]
+        rows.append([f"`{strategy}`", *cells, f"{1000 * it['auc']['mean']:.0f}", *tail])
+    return table(["0.001 nats, by FTE", *budgets, "area", "wrongly stopped", "cost ratio"], rows)
+
+
+def proxies() -> str:
+    """Size-matched rank correlations of the proxies, from `benchmarks/results/proxies.json`."""
+    reports = _results("proxies")
+    overall = [next(i for i, group in enumerate(report["groups"]) if group["kind"] == "all") for report in reports]
+    rows: list[list[str]] = [
+        ["another training", *(_tau(r["groups"][i]["retest"]) for r, i in zip(reports, overall, strict=True)), "1"]
+    ]
+    by_name = [{proxy["name"]: proxy for proxy in report["proxies"]} for report in reports]
+    for name in sorted(by_name[0], key=lambda name: -by_name[0][name]["taus"][overall[0]]["tau"]):
+        taus = [_tau(found[name]["taus"][i]) for found, i in zip(by_name, overall, strict=True)]
+        rows.append([f"`{name}`", *taus, " / ".join(f"{found[name]['fte']:.3f}" for found in by_name)])
+    return table(["Kendall's tau (95 % interval)", *(report["table"] for report in reports), "FTE"], rows)
+
+
+def proxies_by_family(name: str) -> str:
+    """The same by mixer family for one table."""
+    report = next(report for report in _results("proxies") if report["table"] == name)
+    families = [
+        (index, group)
+        for index, group in enumerate(report["groups"])
+        if group["kind"] == "family" and group["retest"]["tau"] is not None
+    ]
+    rows = [["another training", *(f"{group['retest']['tau']:.2f}" for _, group in families)]]
+    for proxy in report["proxies"]:
+        taus = [proxy["taus"][index]["tau"] for index, _ in families]
+        rows.append([f"`{proxy['name']}`", *("" if tau is None else f"{tau:.2f}" for tau in taus)])
+    return table([name, *(f"{group['name']} ({group['retest']['n']})" for _, group in families)], rows)
+
+
+def live() -> str:
+    """Winners of live searches beside the hand-designed families, from `benchmarks/results/live.json`."""
+    figures = _results("live")
+    rows = [
+        [
+            f"search, seed {row['seed']}: {row['mixers']}",
+            f"{row['params']:,}",
+            _interval(row["test_nll"]),
+            f"{row['fte']:.0f}",
+            ""
+            if row["wall_time_s"] is None
+            else f"{int(row['wall_time_s'] // 60)} min {row['wall_time_s'] % 60:.0f} s",
+        ]
+        for row in figures["winners"]
+    ]
+    for name, nll in sorted(figures["families"].items(), key=lambda item: item[1]["mean"]):
+        rows.append([f"`{name}`, hand-designed", "", _interval(nll), "", ""])
+    header = [f"digits, {len(figures['fresh_seeds'])} fresh seeds each", "parameters", "test NLL", "FTE", "wall time"]
+    return table(header, rows)
+
+
+def _bands() -> dict[tuple[str, str], Any]:
+    """The bands of the comparison, those held out last."""
+    tables = _results("search")["tables"]
+    bands = {(name, band): it for name, bands in tables.items() for band, it in bands.items()}
+    return dict(sorted(bands.items(), key=lambda item: item[1]["held_out"]))
+
+
+def _results(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _fte(value: float | None) -> str:
+    return ">128" if value is None else f"{value:.3g}"
+
+
+def _minutes(seconds: float | None) -> str:
+    return "" if seconds is None else f"{int(seconds // 60)} min {seconds % 60:.0f} s"
+
+
+def _tau(figure: dict[str, Any]) -> str:
+    return f"{figure['tau']:.2f} ({figure['low']:.2f} to {figure['high']:.2f})"
+
+
+def _interval(figure: dict[str, float]) -> str:
+    return f"{figure['mean']:.4f} ({figure['low']:.4f} to {figure['high']:.4f})"
+
+
 def render(text: str) -> str:
-    """The page with every block written anew."""
+    """A page with every block written anew."""
 
     def block(match: re.Match[str]) -> str:
         name, _, argument = match["call"].partition(" ")
@@ -185,11 +291,12 @@ def render(text: str) -> str:
 
 
 def main() -> None:
-    old = PAGE.read_text(encoding="utf-8")
-    new = render(old)
-    if "--check" in sys.argv:
-        sys.exit(f"{PAGE.name} is out of date; write it with: python docs/generate.py" if new != old else 0)
-    PAGE.write_text(new, encoding="utf-8")
+    for page in PAGES:
+        old = page.read_text(encoding="utf-8")
+        new = render(old)
+        if new != old and "--check" in sys.argv:
+            sys.exit(f"{page.name} is out of date; write it with: python docs/generate.py")
+        page.write_text(new, encoding="utf-8")
 
 
 if __name__ == "__main__":
