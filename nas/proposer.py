@@ -86,6 +86,8 @@ class Proposer:
                 self._known[architecture.hash] = Known(running=True)
                 return architecture
             self._tell(self._study, number, self._known[architecture.hash])
+            if len(self._known) >= self._space.size:
+                return None
         return self._entered(self._draw_at_random())
 
     def draw(self, besides: Container[str] = ()) -> Architecture | None:
