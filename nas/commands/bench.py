@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     metavar="A,B,...",
     help="Only these, beside random search; flags of nas search replace parts of them [all].",
 )
-@click.option("--bands", metavar="A,B,...", help="Only these bands [all].")
+@click.option("--bands", metavar="A,B,...", help="Only these bands [all of equal size].")
 @click.option("--design", is_flag=True, help="Leave truth seeds and held-out bands alone; judge by the design seeds.")
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="Processes [a core each].")
 @click.option(
@@ -100,7 +100,7 @@ def committed_tables() -> list[Path]:
 
 def _contests(folders: Sequence[Path], names: Sequence[str], *, design: bool) -> list[Contest]:
     from nas.bench.contest import Contest
-    from runners.tabular import Table
+    from runners.tabular import ANY_SIZE, Table
 
     tables = [Table(folder) for folder in folders]
     known = dict.fromkeys(band.name for table in tables for band in table.definition.bands)
@@ -115,7 +115,7 @@ def _contests(folders: Sequence[Path], names: Sequence[str], *, design: bool) ->
         Contest(table, band, design=design)
         for table in tables
         for band in table.definition.bands
-        if (not names or band.name in names) and not (design and _spared(table, band))
+        if (band.name in names if names else band.name != ANY_SIZE) and not (design and _spared(table, band))
     ]
     if not chosen:
         raise ConfigError("no band is left: those without design seeds take no part in a design contest")

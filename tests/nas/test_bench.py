@@ -408,6 +408,19 @@ class TestCommand:
             "nas: no band is left: those without design seeds take no part in a design contest",
         )
 
+    def test_a_band_of_any_size_takes_part_only_if_it_is_named(
+        self, bench: Callable[..., Any], make_table: MakeTable, tiny_space: SearchSpace
+    ) -> None:
+        folder = make_table().folder
+        definition = folder / "definition.yaml"
+        definition.write_text(definition.read_text().replace("any_size: 0", "any_size: 2"))
+        *sized, one, two = _entries(tiny_space)
+        Table(folder).write_architectures([*sized, replace(one, band="any"), replace(two, band="any")])
+        ran = bench("--table", folder, "--strategies", "random")
+        assert ("band all" in ran.out, "band any" in ran.out) == (True, False)
+        ran = bench("--table", folder, "--strategies", "random", "--bands", "any")
+        assert ("band all" in ran.out, "band any" in ran.out) == (False, True)
+
     def test_design_says_so(self, bench: Callable[..., Any], make_table: MakeTable) -> None:
         ran = bench("--table", make_table(seeds=(0, 1, 3)).folder, "--strategies", "random", "--design")
         assert ran.code == 0
