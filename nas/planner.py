@@ -36,7 +36,7 @@ STEPS = 4
 """Neighbours of each of them that become candidates at a time."""
 FAMILIES_SHARE = 1 / 8
 """Families are trained in full, whatever a rung says, where that takes no larger share of the compute."""
-FIRST_GUESS = 2 / 3
+FIRST_GUESS = 1 / 3
 """Share of the trials that a pruner lets go on, about."""
 SCORED_AT_ONCE = 32
 """Candidates scored by proxies in one job."""

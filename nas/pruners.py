@@ -75,8 +75,32 @@ class Halving:
         return self.all_rungs
 
     def going_on(self, losses: Sequence[float], passed: Sequence[bool], waiting: Sequence[bool]) -> list[int]:
-        places = int(self.share * len(losses) + 1e-9) - sum(passed)
-        return _best_first(losses, waiting)[: max(0, places)]
+        left = self.places(len(losses)) - sum(passed)
+        return _best_first(losses, waiting)[: max(0, left)]
+
+    def places(self, count: int) -> int:
+        """How many of so many trials that reached a rung may pass it."""
+        return int(self.share * count + 1e-9)
+
+
+@dataclass(frozen=True)
+class Gentle(Halving):
+    """Halving that stops few as long as there are few, and most of those that come later.
+
+    After a quarter of the training the best tenth can be told from the worst third, hardly more. Once there are good
+    trials, though, the next one is worth going on with only if it may beat them.
+
+    Attributes:
+        few: Of so many trials `share` may go on.
+        later: Of those beyond, this share.
+    """
+
+    share: float = 2 / 3
+    few: int = 32
+    later: float = 1 / 8
+
+    def places(self, count: int) -> int:
+        return int(self.share * min(count, self.few) + self.later * max(0, count - self.few) + 1e-9)
 
 
 @dataclass(frozen=True)
@@ -125,8 +149,8 @@ def make_pruner(name: str, epochs: int) -> Pruner:
     Raises:
         ConfigError: If there is none.
     """
-    if name == "gentle":  # of a quarter of the trainings the best tenth can be told from the worst third, hardly more
-        return Halving(_rungs(epochs, (FIRST_RUNG,)), share=2 / 3)
+    if name == "gentle":
+        return Gentle(_rungs(epochs, (FIRST_RUNG,)))
     if name == "halving":  # one of four, as in the paper's experiments
         return Halving(_rungs(epochs, (FIRST_RUNG,)), share=1 / 4)
     if name == "hyperband":

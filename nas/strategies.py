@@ -52,7 +52,7 @@ class Strategy:
 
 STRATEGIES: dict[str, Strategy] = {
     "auto": Strategy(
-        "families first, then what a model fitted in the study ranks highest; the worst third stopped; local search",
+        "families first, then what a model fitted in the study ranks highest; local search; the worst stopped early",
         ranker="model",
         proxies=("zico",),
         pruner="gentle",

@@ -86,6 +86,14 @@ def test_how_many_of_ten_go_on(name, count):
     assert going_on(make_pruner(name, 8), [float(loss) for loss in range(10)]) == list(range(count))
 
 
+@pytest.mark.parametrize(
+    ("count", "places"),
+    [(1, 0), (2, 1), (3, 2), (30, 20), (32, 21), (34, 21), (37, 21), (38, 22), (200, 42)],  # 21.33 + 168 / 8 = 42.33
+)
+def test_the_gentle_one_lets_two_of_three_go_on_at_first_and_one_of_eight_later(count, places):
+    assert len(going_on(make_pruner("gentle", 8), [float(loss) for loss in range(count)])) == places
+
+
 def test_whoever_was_pruned_counts_but_does_not_go_on():
     # Of eight trials two may pass; the best two that still wait do, whatever better ones were pruned.
     assert going_on(Halving((2,), 1 / 4), [1, 2, 3, 4, 8, 7, 6, 5], pruned=[0, 1, 2, 3]) == [7, 6]
