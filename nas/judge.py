@@ -98,15 +98,6 @@ class Judge:
             promise = self._scalarised(promise, [candidate.architecture for candidate in candidates])
         return [candidates[index] for index in np.argsort(promise, kind="stable")]
 
-    def prefers(self, trial: Trial, candidate: Candidate) -> bool:
-        """Whether a waiting trial is expected to end better than a candidate promises to; needs a model.
-
-        With several objectives nothing is preferred: a trial and a candidate may be good for different trade-offs.
-        """
-        if len(self._objectives) > 1:
-            return False
-        return self._evidence.ends([trial])[0] < float(self._promise([candidate])[0])
-
     # Inside.
 
     def _ends(self, trials: Sequence[Trial]) -> list[float]:

@@ -145,7 +145,7 @@ class Planner:
             if all(trial.architecture != architecture for trial in self._trials):
                 self.proposer.enter(architecture)
                 return Start(architecture, "families", f"family:{name}")
-        return self._proposal(can_go_on)
+        return self._proposal()
 
     def last_chance(self, can_go_on: Callable[[Trial], bool]) -> GoOn | None:
         """The best waiting trial that there is compute for, whatever the pruner says; for when nothing else is left."""
@@ -198,7 +198,7 @@ class Planner:
 
     # Proposals.
 
-    def _proposal(self, can_go_on: Callable[[Trial], bool]) -> Move | None:
+    def _proposal(self) -> Move | None:
         parts = self._parts
         if parts.ranker == "none":
             return self._start(self.proposer.propose(), "sampler")
@@ -216,18 +216,8 @@ class Planner:
                 if unscored:
                     return ScoreBatch(tuple(unscored))
                 ranked = [candidate for candidate in ranked if candidate.architecture.hash in self._scoring.values]
-            return self._best_of(ranked, can_go_on)
+            return self._take(ranked) if ranked else None  # until their scores are there
         return self._by_proxy(parts.ranker)
-
-    def _best_of(self, ranked: Sequence[Candidate], can_go_on: Callable[[Trial], bool]) -> Move | None:
-        """The most promising candidate, or a waiting trial that is better than what it promises."""
-        if not ranked:
-            return None  # until their scores are there
-        waiting = [trial for trial in self._trials if trial.state == State.PAUSED and can_go_on(trial)]
-        best = self.judge.best(waiting, 1)
-        if best and self.judge.prefers(best[0], ranked[0]):
-            return GoOn(best[0])
-        return self._take(ranked)
 
     def _worth_scoring(self, ranked: Sequence[Candidate]) -> list[Architecture]:
         """The trials and the most promising candidates, as far as they lack scores and are enough for a batch."""

@@ -96,7 +96,7 @@ class Gentle(Halving):
     """
 
     share: float = 2 / 3
-    few: int = 32
+    few: int = 48
     later: float = 1 / 8
 
     def places(self, count: int) -> int:
