@@ -33,7 +33,7 @@ class Scale:
     """How often everything is simulated.
 
     Attributes:
-        runs: Runs of every strategy over the whole band; a tenth as many are done over resampled pools.
+        runs: Runs of every strategy over the whole band; a fifth as many are done over resampled pools.
     """
 
     runs: int = 500
@@ -41,12 +41,12 @@ class Scale:
     @property
     def pools(self) -> int:
         """Resampled pools."""
-        return max(FEWEST_POOLS, self.runs // 20)
+        return max(FEWEST_POOLS, self.runs // 10)
 
     @property
     def runs_per_pool(self) -> int:
         """Runs over each of them."""
-        return max(1, round(self.runs / 10 / self.pools))
+        return max(1, round(self.runs / 5 / self.pools))
 
 
 class Contest:
