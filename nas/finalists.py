@@ -41,12 +41,28 @@ def reserve(config: SearchConfig) -> float:
 
 
 def choose(search: Search) -> list[Trial]:
-    """The trials to retrain: the most promising ones, with several objectives those on the Pareto front first."""
+    """The trials to retrain: the most promising ones, with several objectives those on the Pareto front first.
+
+    Those that are being retrained stay, however many: another choice would only bring another winner to the test split.
+    """
     complete = search.planner.judge.best(search.of(Role.TRIAL, State.COMPLETE), len(search.searched))
     if len(search.objectives) > 1:
         front = set(pareto_front([search.losses(trial) for trial in complete]))
         complete = sorted(complete, key=lambda trial: complete.index(trial) not in front)
-    return complete[: number(search.config)]
+    standing = _standing(search)
+    others = [trial for trial in complete if trial not in standing]
+    return [*standing, *others][: max(len(standing), number(search.config))]
+
+
+def _standing(search: Search) -> list[Trial]:
+    """The finalists whose retraining has begun since the last trial was started."""
+    begun: list[int] = []
+    for evaluation in reversed(search.trials.values()):
+        if evaluation.role == Role.TRIAL:
+            break
+        if evaluation.role == Role.FINALIST:
+            begun.append(evaluation.number)
+    return [search.searched[number] for number in dict.fromkeys(reversed(begun))]
 
 
 def trainings(search: Search, chosen: Sequence[Trial]) -> Iterator[NewEvaluation]:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from nas.judge import Judge
 from results.pareto import pareto_front
 from results.store import Role, State, Store
 from runners.base import Cause, Decision, EpochResult, EvaluationError, Measured, Outcome
@@ -167,6 +168,20 @@ def test_the_rank_of_a_finalist_counts_its_trial_too(run, scripted):
 
     report = run(scripted(curve), budget=2, pruner="none", finalists=2, seeds=1)
     assert [(finalist.trial, finalist.mean_nll) for finalist in report.finalists] == [(1, 0.625), (0, 0.5)]
+
+
+def test_a_study_that_is_opened_again_keeps_its_finalists(run, scripted, recording, monkeypatch):
+    """Whatever the model thinks of the trials by now; only new trials bring other finalists."""
+    level = scripted(lambda job: falling((number_of(job) + 1) / 4))
+    report = run(level, pruner="none", finalists=2)
+    monkeypatch.setattr(Judge, "best", lambda self, trials, count: list(reversed(trials))[:count])
+    again = recording(level)
+    assert run(again, pruner="none", finalists=2) == report
+    assert again.jobs == []
+    run(again, pruner="none", finalists=3)
+    assert {number_of(job) for job in again.jobs} == {5}
+    run(again, pruner="none", finalists=2, budget=7)
+    assert [number_of(job) for job in again.jobs if job.key.startswith("finalist")][-2:] == [6, 6]
 
 
 def test_no_finalists_means_no_test(run, stored):
