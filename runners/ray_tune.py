@@ -25,6 +25,8 @@ os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000000")
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
 os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "60")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+# And its core reads this: else it takes SIGTERM for a crash, prints a stack, and a search cannot stop cleanly.
+os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
 
 import ray
 from ray import tune
