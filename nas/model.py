@@ -28,6 +28,8 @@ NOISE = 0.15
 """Variance of the label of a full training, as a share of the variance of all labels."""
 PARTIAL_NOISE = 0.3
 """The same for a training that waits at a rung."""
+CLOCK_NOISE = 0.05
+"""Variance of the log seconds of an epoch, as a share of their variance over the labels."""
 LENGTH = 3.0
 """Length scale over the square root of the number of features: two random architectures are 1.4 apart."""
 CAP = 2.5
@@ -46,12 +48,14 @@ class Label:
         proxies: What proxies say of it, of shape [p]; NaN where they say nothing.
         end: Log loss at the end of its training; None if it cannot be trained, which counts as the worst.
         complete: Whether that was seen, not extrapolated.
+        seconds: Of one epoch; 0 if that is not known.
     """
 
     vector: Array
     proxies: Array
     end: float | None
     complete: bool
+    seconds: float = 0.0
 
 
 class SpaceModel:
@@ -74,6 +78,11 @@ class SpaceModel:
         self._mean = _Ridge(np.array([label.proxies for label in labels]), ends)
         self._regressor = _regressor(int(self._used.sum()), noise)
         self._regressor.fit(self._scaled(np.array([label.vector for label in labels])), ends - self._mean.fitted)
+        self._clock: GaussianProcessRegressor | None = None
+        timed = [label for label in labels if label.seconds > 0]
+        if len(timed) >= MIN_LABELS:
+            self._clock = _regressor(int(self._used.sum()), np.full(len(timed), CLOCK_NOISE))
+            self._clock.fit(self._scaled(np.array([label.vector for label in timed])), _log_seconds(timed))
 
     def predict(self, vectors: Array, proxies: Array) -> tuple[Array, Array]:
         """The log loss at the end of a full training.
@@ -88,6 +97,13 @@ class SpaceModel:
         means, spreads = self._regressor.predict(self._scaled(vectors), return_std=True)
         return means + self._mean(proxies), spreads
 
+    def slowness(self, vectors: Array) -> Array:
+        """Log seconds of an epoch, of shape [n], for vectors of shape [n, d]; 0 if nothing has been timed."""
+        if self._clock is None:
+            return np.zeros(len(vectors))
+        logs: Array = self._clock.predict(self._scaled(vectors))
+        return logs
+
     def _scaled(self, vectors: Array) -> Array:
         scaled: Array = (vectors - self._centre)[:, self._used] / self._spread
         return scaled
@@ -101,6 +117,10 @@ def _capped(ends: Sequence[float | None]) -> Array:
     middle, best = float(np.median(known)), float(known.min())
     cap = min(float(known.max()), middle + CAP * (middle - best)) if middle > best else float(known.max())
     return np.array([cap if end is None else min(end, cap) for end in ends])
+
+
+def _log_seconds(labels: Sequence[Label]) -> Array:
+    return np.log([label.seconds for label in labels])
 
 
 class _Ridge:

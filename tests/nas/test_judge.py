@@ -17,10 +17,10 @@ from results.store import State
 from runners.base import Cause, EpochResult, Outcome
 
 
-def train(search, nll: float, accuracy: float = 0.5, *, to: int = 2) -> None:
+def train(search, nll: float, accuracy: float = 0.5, *, to: int = 2, seconds: float = 0.0) -> None:
     """Let the next trial be trained, up to its rung or its end, with the same figures in all epochs."""
     job = search.ask()
-    search.report(job.key, [EpochResult(epoch, nll, nll, accuracy, 0.0) for epoch in range(1, to + 1)])
+    search.report(job.key, [EpochResult(epoch, nll, nll, accuracy, seconds) for epoch in range(1, to + 1)])
     search.tell(job.key, Outcome("complete" if to == 8 else "stopped", 1.0))
 
 
@@ -198,3 +198,25 @@ def test_with_several_objectives_neighbours_of_the_whole_front_are_candidates(op
     one_at_a_time = [judge.centres(search.searched, 1) for _ in range(50)]
     assert [front[0]] in one_at_a_time
     assert [front[1]] in one_at_a_time
+
+
+@pytest.mark.parametrize("slow", [0, 1])
+def test_of_two_that_promise_as_much_the_quicker_comes_first(opened, slow):
+    search = opened()
+    for number in range(MIN_LABELS + 2):
+        train(search, 1.0, to=8, seconds=4.0 if number % 2 == slow else 0.5)
+    judge = search.planner.judge
+    assert judge.knows
+    pair = [Candidate(trial.architecture, "sampler") for trial in search.searched[:2]]
+    assert judge.rank(pair)[-1] == pair[slow]
+
+
+def test_with_several_objectives_seconds_do_not_count(opened):
+    search = opened(objective="nll,params")
+    for number in range(MIN_LABELS + 2):
+        train(search, 1.0, to=8, seconds=4.0 if number else 0.5)
+    judge = search.planner.judge
+    assert judge.knows
+    smallest = min(search.searched, key=lambda trial: trial.architecture.params)
+    trials = [Candidate(trial.architecture, "sampler") for trial in search.searched]
+    assert judge.rank(trials)[0].architecture == smallest.architecture  # as the losses are all the same

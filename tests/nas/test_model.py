@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nas.model import CAP, LENGTH, MIN_LABELS, NOISE, PARTIAL_NOISE, SUPPORT, Label, SpaceModel
+from nas.model import CAP, CLOCK_NOISE, LENGTH, MIN_LABELS, NOISE, PARTIAL_NOISE, SUPPORT, Label, SpaceModel
 
 REFERENCE = np.random.default_rng(1).normal([3.0, -1.0, 5.0], [2.0, 0.5, 0.0], (64, 3))  # the last never varies
 NOTHING = np.empty((64, 0))
@@ -166,3 +166,20 @@ def test_the_process_explains_what_proxies_leave(labels):
     mean = np.mean([one.end for one in known])
     expected = mean + share * (alone[0] - mean), share * alone[1]
     np.testing.assert_allclose(told.predict(REFERENCE, average), expected, rtol=1e-6)
+
+
+# The clock.
+
+
+def test_how_long_an_epoch_takes_is_a_process_over_those_that_were_timed(labels):
+    seconds = np.array([0.1, 0.2, 0.4, 0.8, 0.1, 0.3, 0.0, 0.5])  # one was not timed
+    timed = [replace(one, seconds=float(taken)) for one, taken in zip(labels, seconds, strict=True)]
+    known = seconds > 0
+    vectors = np.array([one.vector for one in labels])[known]
+    expected, _ = posterior(vectors, np.log(seconds[known]), np.full(7, CLOCK_NOISE), REFERENCE)
+    assert SpaceModel(timed, REFERENCE).slowness(REFERENCE) == pytest.approx(expected)
+
+
+def test_without_enough_timings_all_are_as_quick(labels):
+    timed = [replace(one, seconds=float(n < MIN_LABELS - 1)) for n, one in enumerate(labels)]
+    assert SpaceModel(timed, REFERENCE).slowness(REFERENCE).tolist() == [0.0] * 64
