@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -279,7 +281,7 @@ class RayTuneRunner:
         address = self._address
         options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
         try:
-            with _quiet():
+            with _quiet(), _own_sigterm():
                 ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
             where = f"no Ray cluster answers at {address}" if address else "Ray could not be started on this machine"
@@ -331,6 +333,19 @@ def _reason(trial: Trial) -> str:
     except (OSError, TypeError):
         lines = []
     return lines[-1][:500] if lines else "the worker process or its node died"
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep what the process does on SIGTERM; Ray would have it exit at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 @contextmanager
