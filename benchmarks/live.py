@@ -1,6 +1,6 @@
 """Live searches on digits with the default flags: do their winners beat the hand-designed families of equal size?
 
-python -m benchmarks.live [--runs 5] [--out benchmarks/results/live]
+python -m benchmarks.live [--runs 5] [--out nas-runs]
 
 Every search has its own seed. Its winner, and every family at the same limit on parameters, is then trained in full
 with the same five fresh seeds, and compared by mean test NLL: what a search reports itself plays no part. Stopped, it

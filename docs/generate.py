@@ -240,9 +240,7 @@ def live() -> str:
             f"{row['params']:,}",
             _interval(row["test_nll"]),
             f"{row['fte']:.0f}",
-            ""
-            if row["wall_time_s"] is None
-            else f"{int(row['wall_time_s'] // 60)} min {row['wall_time_s'] % 60:.0f} s",
+            _minutes(row["wall_time_s"]),
         ]
         for row in figures["winners"]
     ]
