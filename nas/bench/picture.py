@@ -18,6 +18,8 @@ FORMATS = (".svg", ".png", ".pdf")
 FEATURED = {"auto": "#d1245b", RANDOM: "#222222"}
 """Colours of the strategies that everyone looks for first; they are drawn thicker."""
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#8c564b", "#56b4e9", "#7b5cc4", "#999933", "#cc79a7", "#777777")
+LEAST = 0.0005
+"""Regrets below this, in nats, are drawn there: the truth is not known more exactly, and the axis is logarithmic."""
 LABEL_GAP = 0.055
 """Least distance of two labels, as a share of the panel's height."""
 
@@ -65,19 +67,18 @@ def draw(comparison: Comparison, path: Path) -> None:
 def _panel(panel: Axes, band: BandResult) -> None:
     colours = _colours(list(band.strategies))
     ends: list[tuple[float, str]] = []
-    least = min(figure.mean for it in band.strategies.values() for figure in it.regret.values() if figure.mean > 0)
-    floor = least / 2
     for name, result in band.strategies.items():
         figures = [result.regret[budget] for budget in BUDGETS]
-        means = [max(floor, figure.mean) for figure in figures]
-        lows, highs = [max(floor, figure.low) for figure in figures], [max(floor, figure.high) for figure in figures]
+        means = [max(LEAST, figure.mean) for figure in figures]
+        lows, highs = [max(LEAST, figure.low) for figure in figures], [max(LEAST, figure.high) for figure in figures]
         featured = name in FEATURED
-        panel.fill_between(BUDGETS, lows, highs, color=colours[name], alpha=0.18 if featured else 0.07, linewidth=0)
+        if featured:
+            panel.fill_between(BUDGETS, lows, highs, color=colours[name], alpha=0.15, linewidth=0)
         panel.plot(BUDGETS, means, color=colours[name], linewidth=2.4 if featured else 1.2, zorder=3 if featured else 2)
         ends.append((means[-1], name))
     panel.set_xscale("log", base=2)
     panel.set_yscale("log")
-    panel.set_ylim(bottom=floor)
+    panel.set_ylim(bottom=LEAST)
     panel.set_xlim(BUDGETS[0], BUDGETS[-1])
     panel.set_xticks(BUDGETS, [f"{budget:g}" for budget in BUDGETS])
     panel.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
