@@ -36,6 +36,8 @@ bench-search: setup
 	mv search.part benchmarks/results/search.json
 	$(BIN)/nas proxies --json > proxies.part
 	mv proxies.part benchmarks/results/proxies.json
+	$(BIN)/nas bench --strategies 'auto,auto --no-families' --runs 200 --json > ablation.part
+	mv ablation.part benchmarks/results/ablation.json
 	$(BIN)/python docs/generate.py
 	$(BIN)/nas bench
 

@@ -175,14 +175,15 @@ def pooling_measured() -> str:
     return table(header, [[pooling, *(cell(pooling, rate) for rate in rates)] for pooling in ("class token", "gap")])
 
 
-def reached() -> str:
-    """FTE that every strategy needs for what random search reaches with 200, from `benchmarks/results/search.json`."""
-    bands = _bands()
+def reached(name: str = "search") -> str:
+    """FTE that every strategy needs for what random search reaches with 200, from `benchmarks/results/NAME.json`."""
+    bands = _bands(name)
     rows = []
-    for name in next(iter(bands.values()))["strategies"]:
-        found = [band["strategies"][name]["fte_to_random_200"] for band in bands.values()]
-        rows.append([f"`{name}`", *(f"{_fte(it['value'])} ({_fte(it['low'])} to {_fte(it['high'])})" for it in found)])
-    header = [f"{name} {band}" + (", held out" if it["held_out"] else "") for (name, band), it in bands.items()]
+    for strategy in next(iter(bands.values()))["strategies"]:
+        found = [band["strategies"][strategy]["fte_to_random_200"] for band in bands.values()]
+        cells = [f"{_fte(it['value'])} ({_fte(it['low'])} to {_fte(it['high'])})" for it in found]
+        rows.append([f"`{strategy}`", *cells])
+    header = [f"{data} {band}" + (", held out" if it["held_out"] else "") for (data, band), it in bands.items()]
     return table(["FTE (95 % interval)", *header], rows)
 
 
@@ -250,9 +251,9 @@ def live() -> str:
     return table(header, rows)
 
 
-def _bands() -> dict[tuple[str, str], Any]:
-    """The bands of the comparison, those held out last."""
-    tables = _results("search")["tables"]
+def _bands(comparison: str = "search") -> dict[tuple[str, str], Any]:
+    """The bands of a comparison, those held out last."""
+    tables = _results(comparison)["tables"]
     bands = {(name, band): it for name, bands in tables.items() for band, it in bands.items()}
     return dict(sorted(bands.items(), key=lambda item: item[1]["held_out"]))
 
