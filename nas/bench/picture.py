@@ -70,9 +70,10 @@ def _panel(panel: Axes, band: BandResult) -> None:
     for name, result in band.strategies.items():
         figures = [result.regret[budget] for budget in BUDGETS]
         means = [max(LEAST, figure.mean) for figure in figures]
-        lows, highs = [max(LEAST, figure.low) for figure in figures], [max(LEAST, figure.high) for figure in figures]
         featured = name in FEATURED
         if featured:
+            lows = [max(LEAST, figure.low) for figure in figures]
+            highs = [max(LEAST, figure.high) for figure in figures]
             panel.fill_between(BUDGETS, lows, highs, color=colours[name], alpha=0.15, linewidth=0)
         panel.plot(BUDGETS, means, color=colours[name], linewidth=2.4 if featured else 1.2, zorder=3 if featured else 2)
         ends.append((means[-1], name))
