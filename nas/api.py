@@ -16,6 +16,7 @@ from results.report import Report, make_report
 from results.store import Store
 from runners.base import Evaluator, Runner
 from runners.data import prepare
+from search_space.errors import LeaseLost
 
 
 def search(
@@ -59,14 +60,18 @@ def search(
     folder = open_folder(config)
     with closing(Store(storage_url(config.storage, config.out))) as store, store.driving(config.study_name):
         folder.make()
-        study, new = open_study(store, question)
-        running = Search(question, study, folder, on_change)
-        on_start(running, new)
-        try:
-            if not running.done:
-                runner.run(running, WithProxies(evaluator))
-        finally:
-            running.close()
+        while True:
+            study, new = open_study(store, question)
+            running = Search(question, study, folder, on_change)
+            on_start(running, new)
+            try:
+                if not running.done:
+                    runner.run(running, WithProxies(evaluator))
+                break
+            except LeaseLost:  # others have taken over what ran here: take part again
+                continue
+            finally:
+                running.close()
         report = make_report(study)
         folder.write_report(render(report), report.to_dict())
     return report

@@ -8,7 +8,8 @@ through three phases, and each begins where the one before has nothing running a
     test       the winner's models evaluated on the test split
 
 All state that matters is in the database before anything is handed out and as soon as anything is reported. Opening the
-same study again rebuilds the rest, queues what was running, and goes on.
+same study again rebuilds the rest, queues what was running, and goes on. Several processes may search the same study:
+each takes in what the others have changed, and decides on nothing that it has not seen; see `results.driver`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import time
 from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from typing import TypeVar
 
 from nas import finalists
 from nas.health import Health
@@ -27,17 +30,23 @@ from nas.run_folder import RunFolder
 from nas.scoring import Scoring
 from nas.study import Question
 from nas.trial import Trial
+from results.driver import Outdated
 from results.pareto import pareto_front
-from results.schema import Epoch
+from results.schema import Epoch, Evaluation
 from results.store import FINAL_STATES, Ending, EpochRecord, NewEvaluation, Role, State, StudyStore
 from runners.base import Cause, Decision, EpochResult, Job, Measured, Outcome
 from search_space.architecture import Architecture
+from search_space.errors import LeaseLost
 from search_space.space import mixers_of
 
 MAX_ATTEMPTS = 3
 """How often an evaluation is started before it counts as lost."""
 KEPT_WEIGHTS = 10
 """Complete trials, the best ones, whose weights are kept for export."""
+LOOK_EVERY_S = 1.0
+"""How often others are looked after while nothing else happens."""
+
+Answer = TypeVar("Answer")
 
 
 class Search:
@@ -65,6 +74,7 @@ class Search:
         on_change: Callable[[Search], None] = lambda _: None,
     ) -> None:
         self.question, self.study, self.folder = question, study, folder
+        self.driver = study.drive()
         self.config = question.config
         self.objectives = self.config.objectives
         self.started = time.monotonic()
@@ -76,22 +86,21 @@ class Search:
         self._best: list[tuple[float, str]] = []  # loss and key of the complete trials whose weights are kept
         self._on_change = on_change
         self._axes = {axis.name: axis for axis in question.space.axes}
-        self._queue: deque[Trial] = deque()
+        self._queue: deque[Trial] = deque()  # what anybody may run
+        self._here: set[str] = set()  # keys of what runs here
         self.finalists: list[Trial] | None = None
-        self._plan: deque[NewEvaluation] = deque()
-        self._ahead: Move | NewEvaluation | None = None  # what comes next, if that was asked for
+        self._ahead: Move | None = None  # what comes next, if that was asked for
+        self._looked_at = self.started
         self._epochs_run = 0  # by trials and finalists, those that were lost and computed again included
         self._epochs_timed, self._seconds_timed = 0, 0.0  # of trials
         self._scorings: list[Trial] = []
         self.scoring = Scoring(question, study.store)
-        self._load()
-        # A continued search must not repeat its draws.
-        self.planner = Planner(question, self.searched, self.scoring, seed=self.config.seed * 1_000_003 + self.spent)
-        for trial in self.searched:
-            self._settle_at_rung(trial)
-            self.planner.entered(trial)
-            if trial.state in (*FINAL_STATES, State.PAUSED):
-                self.planner.learn(trial, known(trial, self.objectives))
+        self.driver.take_over()
+        changed = self._merge()
+        # Drivers that search side by side draw differently.
+        seed = self.config.seed + 7919 * self.driver.others
+        self.planner = Planner(question, self.searched, self.scoring, seed=seed)
+        self._take_in(changed)
 
     # What stands where.
 
@@ -152,22 +161,11 @@ class Search:
 
     @property
     def done(self) -> bool:
-        return not self._pending and self._peek() is None
+        return self._consistently(lambda: self._peek() is None and not self._pending)
 
     def ask(self) -> Job | None:
-        if self._queue:
-            return self._run_again(self._queue.popleft())
-        move, self._ahead = self._peek(), None
-        if isinstance(move, GoOn):
-            trial = move.trial
-            trial.passed.add(trial.epoch)
-            self._pending[trial.key] = trial
-            return self._run_again(trial)
-        if isinstance(move, ScoreBatch):
-            return self._run(self._new_scoring(move))
-        if isinstance(move, Start):
-            return self._run(self._new_trial(move))
-        return None if move is None else self._run(move)
+        self._look_around()
+        return self._consistently(self._hand_out)
 
     def report(self, key: str, epochs: Sequence[EpochResult]) -> Decision:
         trial = self.trials[key]
@@ -200,41 +198,123 @@ class Search:
             state, message = State.FAILED, "the evaluation ended without an epoch"
         trial.state, trial.seconds = state, trial.seconds + seconds
         trial.cause = (outcome.cause or Cause.BUG) if state == State.FAILED else None
-        self.study.finish(key, ending(trial, self.objectives, seconds, message))
+        self.driver.finish(key, ending(trial, self.objectives, seconds, message))
         self.folder.checkpoint(key).unlink(missing_ok=True)
         self.finished_here += 1
-        del self._pending[key]
-        if trial.role == Role.TRIAL:
-            self.planner.learn(trial, known(trial, self.objectives))
-            self._tidy(trial)
+        self._ended_here(trial)
+        self._learn(trial)
         self._health.check(trial, message, self.searched, self.config.max_latency_ms)
         self._on_change(self)
 
     def idle(self) -> None:
+        if time.monotonic() - self._looked_at >= LOOK_EVERY_S:
+            self._look_around()
         self._on_change(self)
 
     def close(self) -> None:
         """Queue what is running, in case that the runner was stopped, and delete checkpoints that nobody needs."""
-        for trial in self._pending.values():
-            if trial.state == State.RUNNING:
-                self._requeue(trial, died=False)
-        self.folder.sweep({*self._pending, *(trial.key for trial in self.searched if trial.state == State.PAUSED)})
+        with suppress(LeaseLost):  # others have queued it
+            for key in sorted(self._here):
+                self._requeue(self.trials[key], died=False)
+            if not self.driver.others:
+                waiting = (trial.key for trial in self.searched if trial.state == State.PAUSED)
+                self.folder.sweep({*self._pending, *waiting})
+        self.driver.leave()
 
     def _requeue(self, trial: Trial, *, died: bool) -> None:
+        self.driver.set_pending(trial.key, State.QUEUED, seconds=trial.unbilled, died=died)
         trial.state, trial.attempts = State.QUEUED, trial.attempts + died
-        self.study.set_pending(trial.key, State.QUEUED, seconds=trial.unbilled, died=died)
         trial.seconds, trial.unbilled = trial.seconds + trial.unbilled, 0.0
+        self._here.discard(trial.key)
+
+    # Other drivers.
+
+    def _consistently(self, act: Callable[[], Answer]) -> Answer:
+        """Decide on what is known, and once more whenever another driver was quicker."""
+        while True:
+            try:
+                return act()
+            except Outdated:
+                self._take_in(self._merge())
+
+    def _look_around(self) -> None:
+        """Take in what others have changed, and take over from those that are gone."""
+        self._looked_at = time.monotonic()
+        self.driver.take_over()
+        self._take_in(self._merge())
+
+    def _merge(self) -> list[Trial]:
+        """Bring the evaluations up to date; returns those that stand differently now."""
+        changes = self.driver.changes()
+        changed = [row.key for row in changes.evaluations if self._update(row, changes.curves.get(row.key, ()))]
+        return [self.trials[key] for key in changed]
+
+    def _update(self, row: Evaluation, curve: Sequence[Epoch]) -> bool:
+        """Bring an evaluation up to date; returns whether it is new or stands differently now."""
+        trial = self.trials.get(row.key)
+        stood = None if trial is None else (trial.state, trial.epoch, trial.is_orphan)
+        if trial is None:
+            trial = self.trials[row.key] = Trial(row, Architecture.from_yaml(row.architecture.yaml))
+            self._list(trial)
+        known_epochs, epochs_run = len(trial.epochs), trial.epochs_run
+        trial.update(row, curve, self.objectives[0])
+        for epoch in trial.epochs[known_epochs:]:
+            self._time(trial, epoch)
+        self._epochs_run += (trial.epochs_run - epochs_run) * (trial.role != Role.TEST)
+        return stood != (trial.state, trial.epoch, trial.is_orphan)
+
+    def _take_in(self, changed: Sequence[Trial]) -> None:
+        """Decide what becomes of what others have changed, or an earlier run has left."""
+        for trial in changed:
+            if trial in self._queue:
+                self._queue.remove(trial)
+            self._pending.pop(trial.key, None)
+            self._here.discard(trial.key)
+            if trial.role == Role.TRIAL:
+                self.planner.entered(trial)
+            with suppress(Outdated):  # another driver has taken it up; that comes with the next changes
+                self._take_up(trial)
+            if trial.state in FINAL_STATES or trial.state == State.PAUSED:
+                self._learn(trial)
+            else:
+                self._pending[trial.key] = trial
+        if changed and not self._still_holds(self._ahead):
+            self._ahead = None
+
+    def _still_holds(self, move: Move | None) -> bool:
+        """Whether what was to come next may still come."""
+        if isinstance(move, Start):
+            return self._can_start() and all(trial.architecture != move.architecture for trial in self.searched)
+        return isinstance(move, ScoreBatch)
 
     # What comes next.
 
-    def _peek(self) -> Move | NewEvaluation | None:
+    def _hand_out(self) -> Job | None:
+        move = None if self._queue else self._peek()  # which may queue finalists and tests
+        if self._queue:
+            job = self._run_again(self._queue[0])
+            self._queue.popleft()
+            return job
+        if isinstance(move, GoOn):
+            job = self._run_again(move.trial)
+            move.trial.passed.add(move.trial.epoch)
+        elif isinstance(move, ScoreBatch):
+            job = self._run(self._new_scoring(move), move.architectures)
+        elif isinstance(move, Start):
+            job = self._run(self._new_trial(move))
+        else:
+            return None
+        self._ahead = None
+        return job
+
+    def _peek(self) -> Move | None:
         """What comes next; None if there is nothing, or nothing until a pending evaluation has been told."""
         if self._ahead is None:
             self._ahead = self._decide_next()
         return self._ahead
 
-    def _decide_next(self) -> Move | NewEvaluation | None:
-        if not self._plan and self.finalists is None:
+    def _decide_next(self) -> Move | None:
+        if self.finalists is None:
             move = self.planner.next(self._can_start, self._can_go_on)
             if move is None and not self._pending and (self._has_compute_left or self.best is None):
                 move = self.planner.last_chance(self._can_go_on)
@@ -242,9 +322,9 @@ class Search:
                 return self._decide_next()
             if move is not None:
                 return move
-        if not self._plan and not self._pending:
+        if not self._pending:
             self._plan_ahead()
-        return self._plan.popleft() if self._plan else None
+        return None
 
     @property
     def _has_compute_left(self) -> bool:
@@ -275,19 +355,35 @@ class Search:
         """The trials are over: plan finalists and, once those are over too, the test of the winner."""
         if self.finalists is None:
             self._prune_waiting()
-            self.finalists = finalists.choose(self)
-            self._plan.extend(finalists.trainings(self, self.finalists))
-        if not self._plan:
-            self._plan.extend(finalists.tests(self, self.finalists))
-        if not self._plan:
+            chosen = finalists.choose(self)
+            self._enqueue(finalists.trainings(self, chosen))
+            self.finalists = chosen
+        if not self._queue:
+            self._enqueue(finalists.tests(self, self.finalists))
+        if not self._queue:
             finalists.record_test(self)
+
+    def _enqueue(self, news: Iterable[NewEvaluation]) -> None:
+        """Enter evaluations for whoever has time for them."""
+        entered = list(news)
+        if not entered:
+            return
+        self.driver.enqueue(entered, self._axes)
+        for new in entered:
+            trial = self.trials[new.key] = self._pending[new.key] = Trial(new, new.architecture)
+            trial.state = State.QUEUED
+            self._queue.append(trial)
 
     def _prune_waiting(self) -> None:
         """The trials are over: whoever still waits was pruned."""
         for trial in self.searched:
             if trial.state == State.PAUSED:
                 trial.state = State.PRUNED
-                self.study.finish(trial.key, ending(trial, self.objectives, 0.0))
+                try:
+                    self.driver.finish(trial.key, ending(trial, self.objectives, 0.0))
+                except Outdated:
+                    trial.state = State.PAUSED
+                    raise
                 self.folder.discard(trial.key)
 
     def _new_trial(self, start: Start) -> NewEvaluation:
@@ -315,7 +411,7 @@ class Search:
 
     def _new_scoring(self, move: ScoreBatch) -> NewEvaluation:
         number = len(self._scorings)
-        new = NewEvaluation(
+        return NewEvaluation(
             key=f"proxies-{number:04d}",
             role=Role.PROXIES,
             number=number,
@@ -326,12 +422,13 @@ class Search:
             seed=self.config.seed,
             epochs_planned=0,
         )
-        self.scoring.begin(new.key, move.architectures)
-        return new
 
-    def _run(self, new: NewEvaluation) -> Job:
-        self.study.start(new, self._axes)
+    def _run(self, new: NewEvaluation, batch: tuple[Architecture, ...] = ()) -> Job:
+        self.driver.start(new, self._axes)
+        if batch:
+            self.scoring.begin(new.key, batch)
         trial = self.trials[new.key] = self._pending[new.key] = Trial(new, new.architecture)
+        self._here.add(new.key)
         self._list(trial)
         self._on_change(self)
         return self._job(trial)
@@ -344,8 +441,10 @@ class Search:
             self._scorings.append(trial)
 
     def _run_again(self, trial: Trial) -> Job:
+        self.driver.set_pending(trial.key, State.RUNNING)
         trial.state = State.RUNNING
-        self.study.set_pending(trial.key, State.RUNNING)
+        self._pending[trial.key] = trial
+        self._here.add(trial.key)
         return self._job(trial)
 
     def _job(self, trial: Trial) -> Job:
@@ -368,13 +467,24 @@ class Search:
 
     # What came back.
 
+    def _ended_here(self, trial: Trial) -> None:
+        del self._pending[trial.key]
+        self._here.discard(trial.key)
+
+    def _learn(self, trial: Trial) -> None:
+        """Draw the consequences of a trial that has ended, or waits."""
+        if trial.role == Role.TRIAL:
+            self.planner.learn(trial, known(trial, self.objectives))
+            if trial.state != State.PAUSED:
+                self._tidy(trial)
+
     def _pause(self, trial: Trial, seconds: float) -> None:
         """It waits at a rung, and its checkpoint with it."""
         trial.state, trial.seconds, trial.unbilled = State.PAUSED, trial.seconds + seconds, 0.0
-        self.study.set_pending(trial.key, State.PAUSED, seconds=seconds, facts=facts(trial))
+        self.driver.set_pending(trial.key, State.PAUSED, seconds=seconds, facts=facts(trial))
         self.finished_here += 1
         self._health.went_well()
-        del self._pending[trial.key]
+        self._ended_here(trial)
         self.planner.learn(trial, known(trial, self.objectives))
         self._on_change(self)
 
@@ -393,7 +503,7 @@ class Search:
             else:
                 repeated += 1
         if repeated:
-            self.study.add_repeated(trial.key, repeated)
+            self.driver.add_repeated(trial.key, repeated)
         if not records:
             return
         quality: dict[int, float] = {}
@@ -402,7 +512,7 @@ class Search:
             trial.losses[record.epoch] = self.loss(trial)
             self._time(trial, record)
             quality[record.epoch] = self.objectives[0].value(trial.figures)
-        self.study.add_epochs(trial.key, records, quality if len(self.objectives) == 1 else {})
+        self.driver.add_epochs(trial.key, records, quality if len(self.objectives) == 1 else {})
 
     def _time(self, trial: Trial, epoch: EpochRecord) -> None:
         """Take an epoch into account for what a full training takes."""
@@ -440,48 +550,30 @@ class Search:
             return
         self.folder.discard(trial.key)
 
-    def _load(self) -> None:
-        """Rebuild everything from the database; whatever was running is queued."""
-        curves: dict[str, list[Epoch]] = {}
-        for role in Role:
-            curves |= self.study.curves(role)
-        for row in self.study.evaluations():
-            trial = self.trials[row.key] = Trial.stored(row, curves.get(row.key, ()), self.objectives[0])
-            for epoch in trial.epochs:
-                self._time(trial, epoch)
-            self._epochs_run += trial.epochs_run * (trial.role != Role.TEST)
-            self._list(trial)
-            self._take_up(trial)
-        self._best.sort()
-
-    def _settle_at_rung(self, trial: Trial) -> None:
-        """A trial of an earlier run that was last seen at a rung waits there; it is decided on anew."""
-        rungs = self._rungs(trial)
-        trial.passed = {rung for rung in rungs if rung < trial.epoch}
-        if trial.state == State.QUEUED and trial.epoch in rungs:
-            self._queue.remove(trial)
-            del self._pending[trial.key]
-            trial.state = State.PAUSED
-            self.study.set_pending(trial.key, State.PAUSED)
-
     def _take_up(self, trial: Trial) -> None:
-        """Decide what becomes of an evaluation of an earlier run."""
-        if trial.role == Role.PROXIES and trial.state not in FINAL_STATES:  # its scores are asked for anew
-            trial.state = State.PRUNED
-            self.study.finish(trial.key, Ending(state=State.PRUNED, seconds=0.0))
-        if trial.state == State.COMPLETE and trial.role == Role.TRIAL:
-            self._best.append((self.loss(trial), trial.key))
-        if trial.state == State.RUNNING:  # its driver died, and it with it
-            trial.unbilled = max(0.0, sum(epoch.seconds for epoch in trial.epochs) - trial.seconds)
-            self._requeue(trial, died=True)
-            if trial.attempts > MAX_ATTEMPTS:
-                trial.state, trial.cause = State.FAILED, Cause.WORKER_LOST
-                message = f"its process died {trial.attempts - 1} times"
-                self.study.finish(
-                    trial.key, Ending(state=State.FAILED, seconds=0.0, cause=trial.cause, message=message)
-                )
+        """Decide what becomes of an evaluation that nobody runs."""
+        if trial.state == State.RUNNING and trial.is_orphan:
+            self._take_up_orphan(trial)
         elif trial.state == State.FAILED and trial.cause == Cause.DATA:  # the images may be readable by now
             self._requeue(trial, died=False)
+        if trial.role == Role.TRIAL:
+            trial.passed = {rung for rung in self._rungs(trial) if rung < trial.epoch}
+            if trial.state == State.QUEUED and trial.epoch in self._rungs(trial):  # it is decided on anew
+                self.driver.set_pending(trial.key, State.PAUSED)
+                trial.state = State.PAUSED
         if trial.state == State.QUEUED:
             self._queue.append(trial)
-            self._pending[trial.key] = trial
+
+    def _take_up_orphan(self, trial: Trial) -> None:
+        """Its driver died, and it with it."""
+        if trial.role == Role.PROXIES:  # its scores are asked for anew
+            self.driver.finish(trial.key, Ending(state=State.PRUNED, seconds=0.0))
+            trial.state = State.PRUNED
+            return
+        trial.unbilled = max(0.0, sum(epoch.seconds for epoch in trial.epochs) - trial.seconds)
+        self._requeue(trial, died=True)
+        if trial.attempts > MAX_ATTEMPTS:
+            message = f"its process died {trial.attempts - 1} times"
+            cause = Cause.WORKER_LOST
+            self.driver.finish(trial.key, Ending(state=State.FAILED, seconds=0.0, cause=cause, message=message))
+            trial.state, trial.cause = State.FAILED, cause

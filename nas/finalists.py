@@ -68,7 +68,7 @@ def _standing(search: Search) -> list[Trial]:
 def trainings(search: Search, chosen: Sequence[Trial]) -> Iterator[NewEvaluation]:
     """The trainings that are still missing; their seeds are not the one the trials were trained with."""
     for trial in chosen:
-        search.study.put_finalist(trial.number, trial.architecture, search.config.seeds)
+        search.driver.put_finalist(trial.number, trial.architecture, search.config.seeds)
         for index in range(1, search.config.seeds + 1):
             key = f"finalist-{trial.number:04d}-seed-{index}"
             if key not in search.trials:
@@ -100,11 +100,11 @@ def rank(search: Search, chosen: Sequence[Trial]) -> Trial | None:
     for row in search.study.finalists():  # finalists of an earlier, smaller budget keep their means, not their ranks
         if row.number not in trained and row.rank is not None:
             former = search.trials[f"trial-{row.number:04d}"]
-            search.study.put_finalist(row.number, former.architecture, row.seeds, rank=None)
+            search.driver.put_finalist(row.number, former.architecture, row.seeds, rank=None)
     for place, trial in enumerate(ranked, start=1):
         done = trained[trial.number]
         nlls = [run.figures.nll for run in done]
-        search.study.put_finalist(
+        search.driver.put_finalist(
             trial.number,
             trial.architecture,
             len(done),
@@ -121,7 +121,7 @@ def record_test(search: Search) -> None:
     for row in search.study.finalists():
         tested = [trial for trial in search.of(Role.TEST, State.COMPLETE) if trial.number == row.number]
         if row.rank == 1 and len(tested) == len(runs(search, row.number)) > 0:
-            search.study.put_finalist(
+            search.driver.put_finalist(
                 row.number,
                 tested[0].architecture,
                 row.seeds,

@@ -99,13 +99,14 @@ class Planner:
         config, parts = question.config, question.config.parts
         self._question, self._trials, self._parts, self._scoring = question, trials, parts, scoring
         self._pruner = make_pruner(parts.pruner, question.recipe.epochs)
-        self._rng = random.Random(seed)
+        self._rng = random.Random(seed + 1_000_003 * len(trials))  # a continued search must not repeat its draws
         self.proposer = Proposer(
             question.space,
             question.limits,
             parts.sampler,
             [objective.direction for objective in config.objectives],
             seed=seed,
+            begun=len(trials),
         )
         self.judge = Judge(question, trials, scoring.values, seed)
         self._shortlist = Shortlist(self.proposer.draw)
@@ -119,8 +120,9 @@ class Planner:
     # What happened.
 
     def entered(self, trial: Trial) -> None:
-        """Take note of a trial that this planner did not start."""
-        self.proposer.enter(trial.architecture)
+        """Take note of a trial that this planner did not start; of one that is known there is nothing to note."""
+        if not self.proposer.knows(trial.architecture):
+            self.proposer.enter(trial.architecture)
 
     def learn(self, trial: Trial, known: Known) -> None:
         """Take in what became of a trial; a waiting one counts as pruned until it goes on."""
@@ -200,6 +202,7 @@ class Planner:
 
     def _proposal(self) -> Move | None:
         parts = self._parts
+        self.proposer.turn(len(self._trials))
         if parts.ranker == "none":
             return self._start(self.proposer.propose(), "sampler")
         self._shortlist.fill()

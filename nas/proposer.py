@@ -56,13 +56,20 @@ class Proposer:
         sampler: Name of a sampler.
         directions: Direction of every objective.
         seed: Of all random choices.
+        begun: How many trials there are already: a sampler must not repeat its draws.
     """
 
     def __init__(
-        self, space: SearchSpace, limits: Limits, sampler: str, directions: Sequence[Direction], seed: int
+        self,
+        space: SearchSpace,
+        limits: Limits,
+        sampler: str,
+        directions: Sequence[Direction],
+        seed: int,
+        begun: int = 0,
     ) -> None:
-        self._space, self._limits = space, limits
-        self._rng = random.Random(seed)
+        self._space, self._limits, self._seed = space, limits, seed
+        self._turn, self._rng = -1, random.Random(seed)
         self._distributions = {axis.name: distribution(axis) for axis in space.axes}
         self._storage = optuna.storages.InMemoryStorage()
         self._study: optuna.Study | None = None
@@ -70,10 +77,19 @@ class Proposer:
             self._study = optuna.create_study(
                 storage=self._storage,
                 directions=list(directions),
-                sampler=make_sampler(sampler, space, self._distributions, limits, seed=seed),
+                sampler=make_sampler(sampler, space, self._distributions, limits, seed=seed + 1_000_003 * begun),
             )
         self._numbers: dict[str, int] = {}  # architecture hash -> number of its unfinished trial in memory
         self._known: dict[str, Known] = {}
+
+    def turn(self, number: int) -> None:
+        """Say which trial the next proposals are for.
+
+        What is drawn at random depends on the seed and on this number alone: so random search tries the same
+        architectures however often it was stopped and continued.
+        """
+        if number != self._turn:
+            self._turn, self._rng = number, random.Random(f"{self._seed}/{number}")
 
     def propose(self) -> Architecture | None:
         """The next architecture to evaluate, entered; None if the space holds no other within the limits."""
@@ -103,6 +119,10 @@ class Proposer:
                 if architecture.hash not in self._known and architecture.hash not in besides:
                     return architecture
         return self._draw_at_random(besides)
+
+    def knows(self, architecture: Architecture) -> bool:
+        """Whether an architecture was proposed here or entered."""
+        return architecture.hash in self._known
 
     def enter(self, architecture: Architecture) -> None:
         """Take note of an architecture that is being evaluated though it was not proposed here."""

@@ -102,7 +102,7 @@ def open_study(store: Store, question: Question) -> tuple[StudyStore, bool]:
         StudyError: If the study exists and asks another question.
     """
     config = question.config
-    study = store.study(config.study_name)
+    study, is_new = store.study(config.study_name), False
     if study is None:
         study = store.create_study(
             config.study_name,
@@ -112,7 +112,7 @@ def open_study(store: Store, question: Question) -> tuple[StudyStore, bool]:
             metric_names=[objective.title for objective in config.objectives],
             reference=reference_point(config.objective, question.space, question.limits, config.max_latency_ms),
         )
-        return study, True
+        is_new = True
     differences = list(_differences(study.row.identity, question.identity()))
     if differences:
         raise StudyError(
@@ -120,7 +120,7 @@ def open_study(store: Store, question: Question) -> tuple[StudyStore, bool]:
             "Use the settings it was begun with, or a new name with --study"
         )
     study.update_config(public_settings(config))
-    return study, False
+    return study, is_new
 
 
 def open_folder(config: SearchConfig) -> RunFolder:

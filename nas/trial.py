@@ -23,6 +23,7 @@ class Trial:
         losses: The first objective after each epoch, turned so that less is better.
         epochs_run: Epochs computed, those that were lost and computed again included.
         passed: Rungs from which it was let go on.
+        is_orphan: Whether no driver had it when it was last seen in the database.
         unbilled: Seconds of the epochs of this attempt, for the account in case that it has no proper end.
     """
 
@@ -32,6 +33,7 @@ class Trial:
         self.architecture = architecture
         self.state = State.RUNNING
         self.cause: str | None = None
+        self.is_orphan = False
         self.attempts = 1
         self.seconds = 0.0
         self.unbilled = 0.0
@@ -41,24 +43,23 @@ class Trial:
         self.epochs_run = 0
         self.passed: set[int] = set()
 
-    @classmethod
-    def stored(cls, row: Evaluation, curve: Iterable[Epoch], quality: Objective) -> Trial:
-        """An evaluation of an earlier run, as the database has it.
+    def update(self, row: Evaluation, curve: Iterable[Epoch], quality: Objective) -> None:
+        """Take over what the database has.
 
         Args:
-            row: It.
-            curve: Its epochs.
+            row: The evaluation.
+            curve: Its epochs; those that are known already are left as they are.
             quality: The first objective.
         """
-        trial = cls(row, Architecture.from_yaml(row.architecture.yaml))
-        trial.state, trial.cause, trial.attempts = State(row.state), row.cause, row.attempts
-        trial.seconds, trial.epochs_run = row.seconds, row.epochs_run
+        self.state, self.cause, self.attempts = State(row.state), row.cause, row.attempts
+        self.is_orphan = row.driver_id is None
+        self.seconds, self.unbilled, self.epochs_run = row.seconds, 0.0, row.epochs_run
         latency = Latency(**row.latency) if row.latency else None
-        trial.measured = Measured(row.latency_ms, row.peak_memory_mib, row.device, latency=latency)
+        self.measured = Measured(row.latency_ms, row.peak_memory_mib, row.device, latency=latency)
         for epoch in curve:
-            trial.epochs.append(EpochRecord(epoch.epoch, epoch.train_loss, epoch.nll, epoch.accuracy, epoch.seconds))
-            trial.losses[epoch.epoch] = quality.loss(trial.figures)
-        return trial
+            if epoch.epoch > self.epoch:
+                self.epochs.append(EpochRecord(epoch.epoch, epoch.train_loss, epoch.nll, epoch.accuracy, epoch.seconds))
+                self.losses[epoch.epoch] = quality.loss(self.figures)
 
     @property
     def epoch(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from results.schema import ArchitectureRow, Base
 from search_space.architecture import Architecture
 
+Value = TypeVar("Value")
 CHUNK = 500
 """Values in one query; databases limit them (SQLite before 3.32 to 999)."""
 
@@ -48,6 +49,6 @@ def insert_new(session: Session, model: type[Base], rows: Sequence[Mapping[str, 
     session.execute(insert(model).on_conflict_do_nothing(), list(rows))
 
 
-def chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
+def chunks(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
     """The values in portions that fit into a query."""
     return (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))

@@ -1,6 +1,7 @@
 """Our tables. They stand in the same database as Optuna's, under names that begin with ``nas_``.
 
     nas_studies        a search: its space, its settings, its Optuna study
+    nas_drivers        the processes that drive a study, or did
     nas_architectures  every distinct architecture, over all studies
     nas_evaluations    everything that a study spent compute on: a trial, a finalist's run, a test, a batch of proxies
     nas_epochs         the learning curve of every evaluation
@@ -34,6 +35,14 @@ class State(enum.StrEnum):
 FINAL_STATES = (State.COMPLETE, State.PRUNED, State.FAILED)
 
 
+class DriverState(enum.StrEnum):
+    """State of a driver. ALIVE becomes one of the others, which are final: no driver comes back under its old row."""
+
+    ALIVE = "ALIVE"
+    ENDED = "ENDED"
+    LOST = "LOST"  # it was not heard of for too long, and others have taken over what it ran
+
+
 class Role(enum.StrEnum):
     """What an evaluation is for."""
 
@@ -57,6 +66,8 @@ class Study(Base):
         identity: What must not change when the study is continued (space, data, objectives, limits, recipe, seed).
         config: All settings of the last run.
         reference: Reference point of the hypervolume by objective; null with one objective, or where there is none.
+        revision: Raised by every transaction on the study, which makes them one after the other; see `results.sharing`.
+        decisions: Raised by those that start something, so that two drivers never decide on the same knowledge.
     """
 
     __tablename__ = "nas_studies"
@@ -69,6 +80,29 @@ class Study(Base):
     config: Mapped[dict[str, Any]]
     objectives: Mapped[list[str]]
     reference: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    revision: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
+    decisions: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
+
+
+class DriverRow(Base):
+    """A process that drives a study.
+
+    Attributes:
+        host: Where it runs; `process` names it there, also after a restart of the machine.
+        operations: How many transactions it has made, by which it knows whether one whose end it did not see was made.
+        heard_at: When it was last heard of, by the database's clock, in seconds since 1970.
+    """
+
+    __tablename__ = "nas_drivers"
+    __table_args__ = (Index("ix_nas_drivers_study_state", "study_id", "state"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("nas_studies.id"))
+    host: Mapped[str] = mapped_column(String(200))
+    process: Mapped[str] = mapped_column(String(200))
+    state: Mapped[str] = mapped_column(String(16))
+    operations: Mapped[int] = mapped_column(BigInteger, default=0)
+    heard_at: Mapped[float]
 
 
 class ArchitectureRow(Base):
@@ -103,12 +137,15 @@ class Evaluation(Base):
         epochs_run: Epochs computed, those that were lost and computed again included.
         attempts: 1 plus how often its process died.
         optuna_trial_id: The trial in Optuna's tables; null unless the role is "trial".
+        driver_id: The driver that runs it, or ran it last; null where nobody does.
+        revision: That of the study when it was last changed.
     """
 
     __tablename__ = "nas_evaluations"
     __table_args__ = (
         UniqueConstraint("study_id", "key", name="uq_nas_evaluations_study_key"),
         Index("ix_nas_evaluations_study_state", "study_id", "state"),
+        Index("ix_nas_evaluations_study_revision", "study_id", "revision"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -139,6 +176,8 @@ class Evaluation(Base):
     started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     optuna_trial_id: Mapped[int | None]
+    driver_id: Mapped[int | None] = mapped_column(ForeignKey("nas_drivers.id"))
+    revision: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
 
     architecture: Mapped[ArchitectureRow] = relationship(lazy="joined")
 

@@ -1,28 +1,34 @@
-"""Writing: every step of a search is one transaction over our tables and Optuna's.
+"""A database of searches, and what it holds.
 
-`Store` is a database, `StudyStore` one study in it. Only the driver of a search writes; workers never open it.
+`Store` is a database, `StudyStore` one study in it; whoever wants to change a study drives it (`results.driver`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from results.architectures import architecture_ids
-from results.database import open_engine, shown
+from results.architectures import insert_new
+from results.database import open_engine, shown, wait_for_turn
 from results.lock import driver_lock
+from results.patience import patiently
 from results.records import Ending, EpochRecord, Facts, NewEvaluation
 from results.schema import FINAL_STATES, Epoch, Evaluation, Finalist, Role, State, Study
 from results.scores import Scores, read_scores, write_scores
 from search_space.architecture import Architecture
 from search_space.errors import StorageError
-from search_space.space import Axis
+
+if TYPE_CHECKING:
+    from results.driver import Driver
+
+Answer = TypeVar("Answer")
 
 
 class Store:
@@ -32,6 +38,10 @@ class Store:
         url: A SQLite or PostgreSQL URL.
         create: Whether a missing database may be created.
 
+    Attributes:
+        on_wait: Called with a sentence while the database is away.
+        at_close: Called before the connections are closed.
+
     Raises:
         StorageError: If it cannot be used.
     """
@@ -39,17 +49,40 @@ class Store:
     def __init__(self, url: str, *, create: bool = True) -> None:
         self.url = url
         self.engine = open_engine(url, create=create)
+        self.on_wait: Callable[[str], None] = lambda _: None
+        self.at_close: list[Callable[[], None]] = []
+        self._reached_since = time.monotonic()
 
     def __str__(self) -> str:
         return shown(self.url)
 
     def close(self) -> None:
         """Close all connections."""
+        for stop in self.at_close:
+            stop()
         self.engine.dispose()
 
     def session(self) -> Session:
         """A session whose database errors are ours."""
         return _FailingClearly(self.engine, expire_on_commit=False)
+
+    def patiently(self, act: Callable[[], Answer]) -> Answer:
+        """Do something any number of times, until the database is not away; see `results.patience`."""
+
+        def note(sentence: str) -> None:
+            self.note_absence()
+            self.on_wait(sentence)
+
+        return patiently(act, note)
+
+    def note_absence(self) -> None:
+        """Take note that the database could not be reached."""
+        self._reached_since = time.monotonic()
+
+    @property
+    def seconds_reached(self) -> float:
+        """For how long it has been reached without a break."""
+        return time.monotonic() - self._reached_since
 
     def studies(self) -> list[Study]:
         """All studies, oldest first."""
@@ -62,13 +95,21 @@ class Store:
             row = session.scalar(sa.select(Study).where(Study.name == name))
         return None if row is None else StudyStore(self, row)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes may drive one study."""
+        return self.engine.dialect.name == "postgresql"
+
     @contextmanager
     def driving(self, name: str) -> Iterator[None]:
-        """Hold the right to drive the study of this name, which one process at a time may have.
+        """Hold the right to drive the study of this name: on SQLite one process at a time may have it.
 
         Raises:
             StudyError: If another process has it.
         """
+        if self.is_shared:
+            yield
+            return
         with driver_lock(self.engine, name):
             yield
 
@@ -82,10 +123,10 @@ class Store:
         metric_names: Sequence[str],
         reference: Mapping[str, float] | None = None,
     ) -> StudyStore:
-        """Create a study in our tables and in Optuna's.
+        """Create a study in our tables and in Optuna's; where another process was quicker, its study is returned.
 
         Args:
-            name: A name that no study has yet.
+            name: Of the study.
             identity: What must not change when it is continued.
             config: All settings.
             objectives: Direction ("minimize", "maximize") of every objective, in order.
@@ -94,19 +135,22 @@ class Store:
         """
         from results import optuna_tables
 
-        optuna_id = optuna_tables.create_study(self.engine, name, list(objectives.values()), metric_names)
-        row = Study(
-            name=name,
-            optuna_study_id=optuna_id,
-            created_at=datetime.now(UTC),
-            identity=dict(identity),
-            config=dict(config),
-            objectives=list(objectives),
-            reference=None if reference is None else dict(reference),
-        )
-        with self.session() as session, session.begin():
-            session.add(row)
-        return StudyStore(self, row)
+        settings = {
+            "name": name,
+            "created_at": datetime.now(UTC),
+            "identity": dict(identity),
+            "config": dict(config),
+            "objectives": list(objectives),
+            "reference": None if reference is None else dict(reference),
+        }
+        with self.engine.begin() as connection:
+            wait_for_turn(connection, "creation")
+            optuna_id = optuna_tables.create_study(self.engine, name, list(objectives.values()), metric_names)
+            with self.session() as session, session.begin():
+                insert_new(session, Study, [{**settings, "optuna_study_id": optuna_id}])
+        found = self.study(name)
+        assert found is not None
+        return found
 
     # Scores of proxies, for all studies.
 
@@ -117,13 +161,22 @@ class Store:
             context: Hash of all that scores depend on besides the architecture; see `results.schema.ScoreRow`.
             hashes: Of the architectures; those without scores are left out.
         """
-        with self.session() as session:
-            return read_scores(session, context, hashes)
+        wanted = list(hashes)
+
+        def read() -> dict[str, dict[str, tuple[float | None, float]]]:
+            with self.session() as session:
+                return read_scores(session, context, wanted)
+
+        return self.patiently(read)
 
     def put_scores(self, context: str, scores: Mapping[Architecture, Scores]) -> None:
         """Keep scores; those that are known already stay as they are."""
-        with self.session() as session, session.begin():
-            write_scores(session, context, scores)
+
+        def write() -> None:
+            with self.session() as session, session.begin():
+                write_scores(session, context, scores)
+
+        self.patiently(write)
 
 
 class StudyStore:
@@ -136,7 +189,6 @@ class StudyStore:
     def __init__(self, store: Store, row: Study) -> None:
         self.store = store
         self.row = row
-        self._ids: dict[str, tuple[int, int | None]] = {}
 
     @property
     def name(self) -> str:
@@ -150,8 +202,7 @@ class StudyStore:
         query = sa.select(Evaluation).where(Evaluation.study_id == self.row.id).order_by(Evaluation.id)
         if role is not None:
             query = query.where(Evaluation.role == role)
-        with self._session() as session:
-            return list(session.scalars(query))
+        return self.read(lambda session: list(session.scalars(query)))
 
     def curves(self, role: Role = Role.TRIAL) -> dict[str, list[Epoch]]:
         """The learning curves by key."""
@@ -162,9 +213,8 @@ class StudyStore:
             .order_by(Evaluation.id, Epoch.epoch)
         )
         curves: dict[str, list[Epoch]] = {}
-        with self._session() as session:
-            for key, epoch in session.execute(query):
-                curves.setdefault(key, []).append(epoch)
+        for key, epoch in self.read(lambda session: session.execute(query).all()):
+            curves.setdefault(key, []).append(epoch)
         return curves
 
     def seconds_per_epoch(self) -> float:
@@ -174,175 +224,34 @@ class StudyStore:
             .join(Evaluation, Evaluation.id == Epoch.evaluation_id)
             .where(Evaluation.study_id == self.row.id, Evaluation.role.in_((Role.TRIAL, Role.FINALIST)))
         )
-        with self._session() as session:
-            return float(session.scalar(query) or 0.0)
+        return float(self.read(lambda session: session.scalar(query)) or 0.0)
 
     def finalists(self) -> list[Finalist]:
         """All finalists, the winner first, unranked ones last."""
         query = sa.select(Finalist).where(Finalist.study_id == self.row.id)
-        with self._session() as session:
-            rows = list(session.scalars(query))
+        rows = self.read(lambda session: session.scalars(query).all())
         return sorted(rows, key=lambda row: (row.rank is None, row.rank, row.number))
-
-    # Writing: each is one transaction.
 
     def update_config(self, config: Mapping[str, Any]) -> None:
         """Keep the settings of the newest run."""
         self.row.config = dict(config)
-        with self._session() as session, session.begin():
+        with self.store.session() as session, session.begin():
             session.execute(sa.update(Study).where(Study.id == self.row.id).values(config=dict(config)))
 
-    def start(self, new: NewEvaluation, axes: Mapping[str, Axis]) -> None:
-        """Enter an evaluation as RUNNING; a trial enters Optuna's tables too."""
-        from results import optuna_tables
+    def drive(self) -> Driver:
+        """Take part in the study; on SQLite the lock of `Store.driving` has to be held."""
+        from results.driver import Driver
 
-        with self._session() as session, session.begin():
-            row = Evaluation(
-                study_id=self.row.id,
-                architecture_id=_architecture_id(session, new.architecture),
-                key=new.key,
-                role=new.role,
-                number=new.number,
-                origin=new.origin,
-                stage=new.stage,
-                choices=dict(new.choices),
-                state=State.RUNNING,
-                seed=new.seed,
-                epochs_planned=new.epochs_planned,
-                started_at=datetime.now(UTC),
-            )
-            if new.role == Role.TRIAL:
-                row.optuna_trial_id = optuna_tables.insert_trial(
-                    session, self.row.optuna_study_id, new.number, new.choices, axes, new.attrs
-                )
-            session.add(row)
-            session.flush()
-            self._ids[new.key] = (row.id, row.optuna_trial_id)
+        return Driver(self)
 
-    def set_pending(
-        self, key: str, state: State, *, seconds: float = 0.0, died: bool = False, facts: Facts | None = None
-    ) -> None:
-        """Make an evaluation QUEUED (it was interrupted), PAUSED (it was stopped at a rung) or RUNNING (it goes on).
+    def read(self, act: Callable[[Session], Answer]) -> Answer:
+        """Read something, once the database can be reached."""
 
-        Args:
-            key: Which.
-            state: QUEUED, PAUSED or RUNNING.
-            seconds: Compute to add to its account.
-            died: Whether its process died, which counts as an attempt.
-            facts: What is known of it by now; None for nothing new.
-        """
-        from optuna.trial import TrialState
+        def read() -> Answer:
+            with self.store.session() as session:
+                return act(session)
 
-        from results import optuna_tables
-
-        evaluation_id, trial_id = self._id(key)
-        changes: dict[str, Any] = {
-            "state": state,
-            "seconds": Evaluation.seconds + seconds,
-            "attempts": Evaluation.attempts + int(died),
-            "cause": None,
-            "message": None,
-            **(facts or Facts()).columns(),
-        }
-        with self._session() as session, session.begin():
-            session.execute(sa.update(Evaluation).where(Evaluation.id == evaluation_id).values(changes))
-            if trial_id is not None:
-                mirrored = TrialState.RUNNING if state == State.RUNNING else TrialState.WAITING
-                optuna_tables.set_state(session, trial_id, mirrored)
-
-    def add_repeated(self, key: str, epochs: int) -> None:
-        """Count epochs that were computed a second time, because they were lost with a process."""
-        evaluation_id, _ = self._id(key)
-        with self._session() as session, session.begin():
-            session.execute(
-                sa.update(Evaluation)
-                .where(Evaluation.id == evaluation_id)
-                .values(epochs_run=Evaluation.epochs_run + epochs)
-            )
-
-    def add_epochs(self, key: str, epochs: Sequence[EpochRecord], quality: Mapping[int, float]) -> None:
-        """Add epochs that are not stored yet.
-
-        Args:
-            key: Of which evaluation.
-            epochs: The epochs.
-            quality: Value of the first objective after each of them; empty to keep it out of Optuna's tables.
-        """
-        from results import optuna_tables
-
-        evaluation_id, trial_id = self._id(key)
-        rows = [{"evaluation_id": evaluation_id, **vars(epoch)} for epoch in epochs]
-        last = max(epochs, key=lambda epoch: epoch.epoch)
-        with self._session() as session, session.begin():
-            session.execute(sa.insert(Epoch), rows)
-            session.execute(
-                sa.update(Evaluation)
-                .where(Evaluation.id == evaluation_id)
-                .values(
-                    epochs_trained=last.epoch,
-                    epochs_run=Evaluation.epochs_run + len(epochs),
-                    nll=last.nll,
-                    accuracy=last.accuracy,
-                )
-            )
-            if trial_id is not None:
-                optuna_tables.add_intermediate_values(session, trial_id, quality)
-
-    def finish(self, key: str, ending: Ending) -> None:
-        """Bring an evaluation to its final state."""
-        from optuna.trial import TrialState
-
-        from results import optuna_tables
-
-        evaluation_id, trial_id = self._id(key)
-        with self._session() as session, session.begin():
-            session.execute(
-                sa.update(Evaluation)
-                .where(Evaluation.id == evaluation_id)
-                .values(
-                    state=ending.state,
-                    cause=ending.cause,
-                    message=None if ending.message is None else ending.message.replace("\0", ""),
-                    seconds=Evaluation.seconds + ending.seconds,
-                    finished_at=datetime.now(UTC),
-                    **ending.columns(),
-                )
-            )
-            if trial_id is not None:
-                optuna_tables.set_user_attrs(session, trial_id, ending.attrs)
-                mirrored = TrialState.FAIL if ending.state == State.FAILED else TrialState[ending.state]
-                optuna_tables.set_state(session, trial_id, mirrored, ending.values)
-
-    def put_finalist(self, number: int, architecture: Architecture, seeds: int, **figures: Any) -> None:
-        """Create or update a finalist; `figures` are columns of `results.schema.Finalist`."""
-        with self._session() as session, session.begin():
-            row = session.scalar(sa.select(Finalist).where(Finalist.study_id == self.row.id, Finalist.number == number))
-            if row is None:
-                architecture_id = _architecture_id(session, architecture)
-                row = Finalist(study_id=self.row.id, architecture_id=architecture_id, number=number)
-                session.add(row)
-            row.seeds = seeds
-            for name, value in figures.items():
-                setattr(row, name, value)
-
-    # Inside.
-
-    def _session(self) -> Session:
-        return self.store.session()
-
-    def _id(self, key: str) -> tuple[int, int | None]:
-        if key not in self._ids:
-            query = sa.select(Evaluation.id, Evaluation.optuna_trial_id).where(
-                Evaluation.study_id == self.row.id, Evaluation.key == key
-            )
-            with self._session() as session:
-                found = session.execute(query).one()
-            self._ids[key] = (found[0], found[1])
-        return self._ids[key]
-
-
-def _architecture_id(session: Session, architecture: Architecture) -> int:
-    return architecture_ids(session, [architecture])[architecture.hash]
+        return self.store.patiently(read)
 
 
 class _FailingClearly(Session):

@@ -11,6 +11,9 @@ from types import FrameType
 
 from runners.base import Decision, Evaluation, Evaluator, Job, Outcome, TrialSource
 
+WAIT_S = 0.2
+"""Pause between two questions for a job while there is none."""
+
 
 @dataclass(frozen=True)
 class InlineRunner:
@@ -36,12 +39,15 @@ class InlineRunner:
 
         torch.set_num_threads(self.threads)
         with _ctrl_c_deferred() as stopped:
-            while (job := source.ask()) is not None:
-                source.tell(job.key, _execute(job, evaluator, source, stopped))
+            while not source.done:
+                job = source.ask()
+                if job is not None:
+                    source.tell(job.key, _execute(job, evaluator, source, stopped))
+                else:  # others are at work on the same search
+                    source.idle()
+                    stopped.wait(WAIT_S)
                 if stopped.is_set():
                     raise KeyboardInterrupt
-        if not source.done:
-            raise RuntimeError("the search has nothing to run and is not done")
 
 
 def _execute(job: Job, evaluator: Evaluator, source: TrialSource, stopped: threading.Event) -> Outcome:

@@ -49,6 +49,10 @@ class StudyError(NasError):
     """A study that does not exist or disagrees with what is asked of it."""
 
 
+class LeaseLost(NasError):
+    """This process may not change a study any more: others have taken over what it ran."""
+
+
 class RunnerError(NasError):
     """An executor that cannot be had or used."""
 

@@ -10,8 +10,9 @@ from typing import Any
 from nas.bench.pool import Pool
 from nas.run_folder import RunFolder
 from nas.study import Question
+from results.driver import Changes, Driver
 from results.records import Ending, EpochRecord, Facts, NewEvaluation
-from results.schema import Epoch, Evaluation, Finalist, Role, State
+from results.schema import Finalist, Role, State
 from results.scores import Scores
 from results.store import Store, StudyStore
 from search_space.architecture import Architecture
@@ -51,28 +52,43 @@ class NoStudy(StudyStore):
 
     def __init__(self, pool: Pool) -> None:
         self.store = NoStore()
-        self._pool = pool
-        self._finalists: dict[int, Finalist] = {}
+        self._driver = NoDriver(pool)
 
     @property
     def name(self) -> str:
         return "simulation"
 
-    def evaluations(self, role: Role | None = None) -> list[Evaluation]:
-        return []
-
-    def curves(self, role: Role = Role.TRIAL) -> dict[str, list[Epoch]]:
-        return {}
-
-    def seconds_per_epoch(self) -> float:
-        return 0.0
+    def drive(self) -> Driver:
+        return self._driver
 
     def finalists(self) -> list[Finalist]:
-        return sorted(self._finalists.values(), key=lambda row: (row.rank is None, row.rank, row.number))
+        return sorted(self._driver.finalists.values(), key=lambda row: (row.rank is None, row.rank, row.number))
+
+
+class NoDriver(Driver):
+    """The only driver of a study that forgets."""
+
+    others = 0
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self.finalists: dict[int, Finalist] = {}
+
+    def leave(self) -> None:
+        pass
+
+    def take_over(self) -> None:
+        pass
+
+    def changes(self) -> Changes:
+        return Changes()
 
     def start(self, new: NewEvaluation, axes: Mapping[str, Axis]) -> None:
         if new.role == Role.TRIAL:
             self._pool.take(new.architecture)
+
+    def enqueue(self, news: Iterable[NewEvaluation], axes: Mapping[str, Axis]) -> None:
+        pass
 
     def set_pending(
         self, key: str, state: State, *, seconds: float = 0.0, died: bool = False, facts: Facts | None = None
@@ -89,7 +105,7 @@ class NoStudy(StudyStore):
         pass
 
     def put_finalist(self, number: int, architecture: Architecture, seeds: int, **figures: Any) -> None:
-        row = self._finalists.setdefault(number, Finalist(number=number))
+        row = self.finalists.setdefault(number, Finalist(number=number))
         for name, value in {"seeds": seeds, **figures}.items():
             setattr(row, name, value)
 

@@ -13,6 +13,8 @@ from results.store import Role, State
 from runners.base import Cause, Decision, EpochResult, Evaluation, Job, Outcome
 from runners.synthetic import synthetic
 
+EIGHT = {"strategy": "random+halving", "families": False, "budget": 8, "finalists": 0}
+
 
 def epochs(first: int, last: int, nll: float = 1.0) -> list[EpochResult]:
     return [EpochResult(epoch, nll, nll, 0.5, 0.0) for epoch in range(first, last + 1)]
@@ -21,7 +23,7 @@ def epochs(first: int, last: int, nll: float = 1.0) -> list[EpochResult]:
 @pytest.fixture
 def search(open_search) -> Search:
     """Eight random trials of eight epochs, with a rung after the second; no finalists."""
-    return open_search(strategy="random+halving", families=False, budget=8, finalists=0)
+    return open_search(**EIGHT)
 
 
 def train(search: Search, nll: float, job: Job | None = None) -> Job:
@@ -62,13 +64,14 @@ def test_a_trial_waits_goes_on_and_is_pruned(search, stored):
     }
 
 
-def test_files_of_who_waits_are_kept_and_of_who_was_pruned_deleted(search):
+def test_files_of_who_waits_are_kept_and_of_who_was_pruned_deleted(search, open_search):
     keys = []
     for _ in range(3):
         keys.append(train(search, 1.0).key)
         search.folder.checkpoint(keys[-1]).write_bytes(b"so far")
     search.close()
     assert all(search.folder.checkpoint(key).exists() for key in keys)
+    search = open_search(**EIGHT)
     while not search.done:
         train(search, 1.0)
     pruned = [trial.key for trial in search.searched if trial.state == State.PRUNED]

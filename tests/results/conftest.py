@@ -53,7 +53,7 @@ def sqlite_store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def make_study() -> Callable[..., StudyStore]:
-    """A study without trials; keywords change what identifies it."""
+    """A study without trials, with this process as its `driver`; keywords change what identifies it."""
 
     def make(
         store: Store,
@@ -62,7 +62,7 @@ def make_study() -> Callable[..., StudyStore]:
         reference: dict[str, float] | None = None,
         **identity: Any,
     ) -> StudyStore:
-        return store.create_study(
+        study = store.create_study(
             name,
             identity={**IDENTITY, **identity},
             config={"budget": 8},
@@ -70,6 +70,9 @@ def make_study() -> Callable[..., StudyStore]:
             metric_names=list(objectives),
             reference=reference,
         )
+        study.driver = study.drive()
+        study.driver.changes()
+        return study
 
     return make
 
@@ -114,16 +117,18 @@ def add_evaluation(space: SearchSpace, new_evaluation: Callable[..., NewEvaluati
         **changes: Any,
     ) -> None:
         new = new_evaluation(number, architecture, **changes)
-        study.start(new, {axis.name: axis for axis in space.axes})
+        study.driver.start(new, {axis.name: axis for axis in space.axes})
         if retried:
-            study.set_pending(new.key, State.QUEUED, died=True)
-            study.set_pending(new.key, State.RUNNING)
+            study.driver.set_pending(new.key, State.QUEUED, died=True)
+            study.driver.set_pending(new.key, State.RUNNING)
         if epochs:
-            study.add_epochs(
+            study.driver.add_epochs(
                 new.key, [EpochRecord(n, nll, nll, accuracy, seconds_per_epoch) for n in range(1, epochs + 1)], {}
             )
         values = [nll] * len(study.row.objectives) if state == State.COMPLETE else None
         latency = None if latency_on is None else {"device": latency_on, "median_ms": latency_ms}
-        study.finish(new.key, Ending(state, seconds, cause, latency_ms=latency_ms, latency=latency, values=values))
+        study.driver.finish(
+            new.key, Ending(state, seconds, cause, latency_ms=latency_ms, latency=latency, values=values)
+        )
 
     return add

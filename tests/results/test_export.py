@@ -114,7 +114,7 @@ def test_of_a_finalist_the_best_seed_is_exported(study, weights, target, add_eva
         key = f"finalist-0000-seed-{seed}"
         add_evaluation(study, 0, architectures[0], key=key, role=Role.FINALIST, seed=seed, nll=nll)
         save(architectures[0], weights / f"{key}.safetensors", seed=seed)
-    study.put_finalist(0, architectures[0], 3, rank=1, mean_nll=0.5, sd_nll=0.125, mean_accuracy=0.5)
+    study.driver.put_finalist(0, architectures[0], 3, rank=1, mean_nll=0.5, sd_nll=0.125, mean_accuracy=0.5)
     exported = export(study, weights, target / "bundle")
     assert exported.contender.trial == 0
     provenance = json.loads((target / "bundle" / "provenance.json").read_text())
@@ -250,12 +250,12 @@ def repmlp_study(sqlite_store, make_study, weights, whole_space, repmlp) -> Stud
         "epochs_planned": 1,
         "choices": whole_space.encode(repmlp),
     }
-    made.start(
+    made.driver.start(
         NewEvaluation("trial-0000", number=0, architecture=repmlp, **settings),
         {axis.name: axis for axis in whole_space.axes},
     )
-    made.add_epochs("trial-0000", [EpochRecord(1, 1.0, 1.0, 0.5, 0.1)], {})
-    made.finish("trial-0000", Ending(State.COMPLETE, 1.0, None, values=[1.0]))
+    made.driver.add_epochs("trial-0000", [EpochRecord(1, 1.0, 1.0, 0.5, 0.1)], {})
+    made.driver.finish("trial-0000", Ending(State.COMPLETE, 1.0, None, values=[1.0]))
     save(repmlp, weights / "trial-0000.safetensors", seed=0)
     return made
 

@@ -38,7 +38,7 @@ def test_every_evaluation_is_in_one_row(study, add, ledger, new_evaluation, arch
     axes = {axis.name: axis for axis in space.axes}
     add(0, seconds=10.0, seconds_per_epoch=4.0)
     add(1, seconds=12.0, seconds_per_epoch=4.0)
-    study.add_repeated("trial-0001", 1)  # one epoch was lost and computed again: 3 of 2
+    study.driver.add_repeated("trial-0001", 1)  # one epoch was lost and computed again: 3 of 2
     add(2, seconds=5.0, seconds_per_epoch=4.0, state=State.PRUNED, epochs=1)
     add(3, seconds=2.0, state=State.FAILED, cause="too_slow", epochs=0)  # measured, not trained: 2 s of 8
     add(4, seconds=6.0, seconds_per_epoch=4.0, state=State.FAILED, cause="diverged", epochs=1)
@@ -48,8 +48,8 @@ def test_every_evaluation_is_in_one_row(study, add, ledger, new_evaluation, arch
         key = f"proxies-{number:04d}"
         add(number, key=key, role=Role.PROXIES, seconds=seconds, epochs=0, epochs_planned=0)
     for number, state in ((5, State.PAUSED), (6, State.RUNNING), (7, State.QUEUED)):
-        study.start(new_evaluation(number, architectures[number]), axes)
-        study.set_pending(f"trial-{number:04d}", state, seconds=0.0)
+        study.driver.start(new_evaluation(number, architectures[number]), axes)
+        study.driver.set_pending(f"trial-{number:04d}", state, seconds=0.0)
     compute = ledger()
     assert compute.stages == {
         "proxies": Account(2, 4.0, 0.5),

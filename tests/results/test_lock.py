@@ -1,4 +1,4 @@
-"""One driver a study, on both databases."""
+"""One driver a study on SQLite, any number on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from results.store import Store
 from search_space.errors import StudyError
 
 
-def test_a_second_driver_is_refused_until_the_first_has_ended(store):
-    other = Store(store.url)
+def test_a_second_driver_is_refused_until_the_first_has_ended(sqlite_store):
+    other = Store(sqlite_store.url)
     for _ in range(2):
         with (
-            store.driving("study"),
+            sqlite_store.driving("study"),
             pytest.raises(StudyError, match=r"'study' is being searched by .* already"),
             other.driving("study"),
         ):

@@ -73,15 +73,17 @@ def test_every_trial_is_read_back_as_it_was_written(
 ):
     study = make_study(store)
     for number, architecture in enumerate(architectures[:6]):
-        study.start(new_evaluation(number, architecture, attrs={"mixers": "m", "params": architecture.params}), axes)
-    study.add_epochs("trial-0000", CURVE, {1: 1.5, 2: 0.75})
-    study.finish("trial-0000", Ending(State.COMPLETE, 1.0, values=[0.75], attrs={"val_accuracy": 0.625}))
-    study.add_epochs("trial-0001", CURVE[:1], {1: 1.5})
-    study.finish("trial-0001", Ending(State.PRUNED, 1.0, values=[1.5]))
-    study.finish("trial-0002", Ending(State.FAILED, 1.0, cause="bug", message="no", attrs={"cause": "bug"}))
-    study.set_pending("trial-0003", State.QUEUED)
-    study.add_epochs("trial-0005", CURVE[:1], {1: 1.5})
-    study.set_pending("trial-0005", State.PAUSED)
+        study.driver.start(
+            new_evaluation(number, architecture, attrs={"mixers": "m", "params": architecture.params}), axes
+        )
+    study.driver.add_epochs("trial-0000", CURVE, {1: 1.5, 2: 0.75})
+    study.driver.finish("trial-0000", Ending(State.COMPLETE, 1.0, values=[0.75], attrs={"val_accuracy": 0.625}))
+    study.driver.add_epochs("trial-0001", CURVE[:1], {1: 1.5})
+    study.driver.finish("trial-0001", Ending(State.PRUNED, 1.0, values=[1.5]))
+    study.driver.finish("trial-0002", Ending(State.FAILED, 1.0, cause="bug", message="no", attrs={"cause": "bug"}))
+    study.driver.set_pending("trial-0003", State.QUEUED)
+    study.driver.add_epochs("trial-0005", CURVE[:1], {1: 1.5})
+    study.driver.set_pending("trial-0005", State.PAUSED)
 
     read = load()
     assert read.directions == [StudyDirection.MINIMIZE]
@@ -120,15 +122,15 @@ def test_only_active_parameters_are_stored(store, make_study, new_evaluation, sp
         "stage1.order": "token_first",
     }
     study = make_study(store)
-    study.start(new_evaluation(0, space.decode(choices)), axes)
+    study.driver.start(new_evaluation(0, space.decode(choices)), axes)
     assert load().trials[0].params == choices  # no heads, token_hidden or token_norm
 
 
 def test_several_objectives(store, make_study, new_evaluation, architectures, axes, load):
     study = make_study(store, objectives=("accuracy", "params"))
     for number, values in enumerate([[0.5, 10.0], [0.75, 20.0], [0.25, 30.0], [0.5, float("inf")]]):
-        study.start(new_evaluation(number, architectures[number]), axes)
-        study.finish(f"trial-{number:04d}", Ending(State.COMPLETE, 1.0, values=values))
+        study.driver.start(new_evaluation(number, architectures[number]), axes)
+        study.driver.finish(f"trial-{number:04d}", Ending(State.COMPLETE, 1.0, values=values))
     read = load()
     assert read.directions == [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
     assert read.metric_names == ["accuracy", "params"]
@@ -138,9 +140,9 @@ def test_several_objectives(store, make_study, new_evaluation, architectures, ax
 
 def test_trials_alone_enter_optunas_tables(store, make_study, new_evaluation, architectures, axes, load):
     study = make_study(store)
-    study.start(new_evaluation(0, architectures[0], key="finalist-0000-seed-1", role=Role.FINALIST), axes)
-    study.add_epochs("finalist-0000-seed-1", CURVE, {1: 1.5, 2: 0.75})
-    study.finish("finalist-0000-seed-1", Ending(State.COMPLETE, 1.0, values=[0.75]))
+    study.driver.start(new_evaluation(0, architectures[0], key="finalist-0000-seed-1", role=Role.FINALIST), axes)
+    study.driver.add_epochs("finalist-0000-seed-1", CURVE, {1: 1.5, 2: 0.75})
+    study.driver.finish("finalist-0000-seed-1", Ending(State.COMPLETE, 1.0, values=[0.75]))
     assert load().trials == []
 
 
@@ -150,14 +152,14 @@ def test_a_study_that_only_optuna_knows_is_taken_over(
     """A crash between Optuna's transaction and ours leaves this behind."""
     optuna.create_study(study_name="study", storage=storage, direction="minimize")
     study = make_study(store)
-    study.start(new_evaluation(0, architectures[0]), axes)
+    study.driver.start(new_evaluation(0, architectures[0]), axes)
     assert [trial.number for trial in load().trials] == [0]
 
 
 def test_optuna_can_continue_where_we_stopped(store, make_study, new_evaluation, architectures, axes, load):
     study = make_study(store)
-    study.start(new_evaluation(0, architectures[0]), axes)
-    study.finish("trial-0000", Ending(State.COMPLETE, 1.0, values=[0.75]))
+    study.driver.start(new_evaluation(0, architectures[0]), axes)
+    study.driver.finish("trial-0000", Ending(State.COMPLETE, 1.0, values=[0.75]))
     read = load()
     trial = read.ask(EXPECTED)
     read.tell(trial, 0.5)

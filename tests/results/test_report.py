@@ -85,8 +85,8 @@ def test_the_finalist_ranked_first_wins_even_over_a_luckier_trial(study, add, ar
     add(0, nll=0.25)
     add(1, nll=0.5)
     add(2, nll=0.75)
-    study.put_finalist(0, architectures[0], 2, rank=2, mean_nll=0.75, sd_nll=0.25, mean_accuracy=0.5)
-    study.put_finalist(
+    study.driver.put_finalist(0, architectures[0], 2, rank=2, mean_nll=0.75, sd_nll=0.25, mean_accuracy=0.5)
+    study.driver.put_finalist(
         1,
         architectures[1],
         2,
@@ -97,7 +97,7 @@ def test_the_finalist_ranked_first_wins_even_over_a_luckier_trial(study, add, ar
         test_nll=1.0,
         test_accuracy=0.5,
     )
-    study.put_finalist(2, architectures[2], 2)  # not ranked: its trainings have not ended
+    study.driver.put_finalist(2, architectures[2], 2)  # not ranked: its trainings have not ended
     for seed in (1, 2):
         add(1, key=f"test-0001-seed-{seed}", role=Role.TEST)
     report = make_report(study)
@@ -115,7 +115,9 @@ def test_two_winners_over_time_are_admitted(study, add, architectures):
     for number in (0, 1):
         add(number)
         add(number, key=f"test-{number:04d}-seed-1", role=Role.TEST)
-    study.put_finalist(0, architectures[0], 1, rank=1, mean_nll=0.5, mean_accuracy=0.5, test_nll=1.0, test_accuracy=0.5)
+    study.driver.put_finalist(
+        0, architectures[0], 1, rank=1, mean_nll=0.5, mean_accuracy=0.5, test_nll=1.0, test_accuracy=0.5
+    )
     report = make_report(study)
     assert report.test_evaluations == 2
     assert "2 winners have met the test split by now" in render(report)
@@ -160,9 +162,9 @@ def test_a_point_of_the_front_says_what_its_quality_rests_on(sqlite_store, make_
     study = make_study(sqlite_store, objectives=("nll", "params"))
     for number, nll in enumerate([0.75, 0.5, 0.25]):
         add_evaluation(study, number, architectures[number], nll=nll, accuracy=0.5)
-    study.put_finalist(0, architectures[0], 3, rank=1, mean_nll=0.625, mean_accuracy=0.75)
-    study.put_finalist(2, architectures[2], 2, rank=None, mean_nll=0.5625, mean_accuracy=0.25)
-    study.put_finalist(1, architectures[1], 2)  # nothing is trained yet, so the trial's own figures stand
+    study.driver.put_finalist(0, architectures[0], 3, rank=1, mean_nll=0.625, mean_accuracy=0.75)
+    study.driver.put_finalist(2, architectures[2], 2, rank=None, mean_nll=0.5625, mean_accuracy=0.25)
+    study.driver.put_finalist(1, architectures[1], 2)  # nothing is trained yet, so the trial's own figures stand
     found = [
         (point.trial, point.nll, point.accuracy, point.epochs, point.epochs_planned, point.seeds, point.fresh)
         for point in make_report(study).pareto
@@ -203,8 +205,8 @@ def test_latencies_of_several_devices_are_not_compared_silently(
 
 
 def test_paused_trials_are_counted_while_there_are_any(study, new_evaluation, architectures, space):
-    study.start(new_evaluation(0, architectures[0]), {axis.name: axis for axis in space.axes})
-    study.set_pending("trial-0000", State.PAUSED)
+    study.driver.start(new_evaluation(0, architectures[0]), {axis.name: axis for axis in space.axes})
+    study.driver.set_pending("trial-0000", State.PAUSED)
     assert make_report(study).counts == {"paused": 1, "complete": 0, "pruned": 0, "failed": 0}
 
 

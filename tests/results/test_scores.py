@@ -38,7 +38,7 @@ def test_not_a_number_is_no_value(store, architectures):
 def test_an_architecture_shares_its_row_with_trials(store, make_study, new_evaluation, architectures, space):
     store.put_scores("here", {architectures[0]: {"zico": (1.0, 0.0)}})
     study = make_study(store)
-    study.start(new_evaluation(0, architectures[0]), {axis.name: axis for axis in space.axes})
+    study.driver.start(new_evaluation(0, architectures[0]), {axis.name: axis for axis in space.axes})
     (row,) = study.evaluations()
     with store.session() as session:
         assert rows.known_ids(session, [architectures[0].hash]) == {architectures[0].hash: row.architecture_id}

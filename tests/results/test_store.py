@@ -40,12 +40,12 @@ def epoch(number: int, nll: float = 1.0) -> EpochRecord:
 def test_an_evaluation_from_start_to_finish(store, make_study, new_evaluation, architectures, axes):
     study = make_study(store)
     architecture = architectures[0]
-    study.start(new_evaluation(0, architecture, origin="family:vit", seed=7), axes)
+    study.driver.start(new_evaluation(0, architecture, origin="family:vit", seed=7), axes)
     (row,) = study.evaluations()
     assert (row.state, row.epochs_trained, row.nll, row.attempts, row.seconds) == (State.RUNNING, 0, None, 1, 0.0)
-    study.add_epochs("trial-0000", [epoch(1, 2.0)], {1: 2.0})
-    study.add_epochs("trial-0000", [epoch(2, 1.0), epoch(3, 0.5)], {2: 1.0, 3: 0.5})
-    study.finish(
+    study.driver.add_epochs("trial-0000", [epoch(1, 2.0)], {1: 2.0})
+    study.driver.add_epochs("trial-0000", [epoch(2, 1.0), epoch(3, 0.5)], {2: 1.0, 3: 0.5})
+    study.driver.finish(
         "trial-0000",
         Ending(
             State.COMPLETE,
@@ -79,12 +79,12 @@ def test_an_interrupted_evaluation_keeps_account_of_its_attempts(
     store, make_study, new_evaluation, architectures, axes
 ):
     study = make_study(store)
-    study.start(new_evaluation(0, architectures[0]), axes)
-    study.set_pending("trial-0000", State.QUEUED, seconds=1.0)
-    study.set_pending("trial-0000", State.RUNNING)
-    study.set_pending("trial-0000", State.QUEUED, seconds=0.5, died=True)
-    study.set_pending("trial-0000", State.RUNNING)
-    study.finish("trial-0000", Ending(State.FAILED, 2.0, cause="worker_lost", message="gone"))
+    study.driver.start(new_evaluation(0, architectures[0]), axes)
+    study.driver.set_pending("trial-0000", State.QUEUED, seconds=1.0)
+    study.driver.set_pending("trial-0000", State.RUNNING)
+    study.driver.set_pending("trial-0000", State.QUEUED, seconds=0.5, died=True)
+    study.driver.set_pending("trial-0000", State.RUNNING)
+    study.driver.finish("trial-0000", Ending(State.FAILED, 2.0, cause="worker_lost", message="gone"))
     (row,) = study.evaluations()
     assert (row.state, row.cause, row.message, row.attempts, row.seconds) == ("FAILED", "worker_lost", "gone", 2, 3.5)
 
@@ -93,17 +93,17 @@ def test_a_paused_evaluation_keeps_what_is_known_and_is_pruned_without_another_e
     store, make_study, new_evaluation, architectures, axes
 ):
     study = make_study(store)
-    study.start(new_evaluation(0, architectures[0], stage="startup"), axes)
-    study.add_epochs("trial-0000", [epoch(1, 2.0)], {1: 2.0})
+    study.driver.start(new_evaluation(0, architectures[0], stage="startup"), axes)
+    study.driver.add_epochs("trial-0000", [epoch(1, 2.0)], {1: 2.0})
     latency = {"device": "a CPU", "threads": 1, "median_ms": 0.5, "lower_ms": 0.25, "upper_ms": 0.75}
     facts = Facts(latency_ms=0.5, latency=latency, device="a GPU", versions={"torch": "2.13"})
-    study.set_pending("trial-0000", State.PAUSED, seconds=1.5, facts=facts)
+    study.driver.set_pending("trial-0000", State.PAUSED, seconds=1.5, facts=facts)
     (row,) = study.evaluations()
     assert (row.state, row.stage, row.seconds, row.attempts, row.finished_at) == ("PAUSED", "startup", 1.5, 1, None)
     assert (row.latency_ms, row.latency, row.device, row.versions) == (0.5, latency, "a GPU", {"torch": "2.13"})
-    study.set_pending("trial-0000", State.RUNNING)
-    study.set_pending("trial-0000", State.PAUSED, seconds=0.5)
-    study.finish("trial-0000", Ending(State.PRUNED, 0.0, values=[2.0]))
+    study.driver.set_pending("trial-0000", State.RUNNING)
+    study.driver.set_pending("trial-0000", State.PAUSED, seconds=0.5)
+    study.driver.finish("trial-0000", Ending(State.PRUNED, 0.0, values=[2.0]))
     (row,) = study.evaluations()
     assert (row.state, row.epochs_trained, row.nll, row.seconds) == ("PRUNED", 1, 2.0, 2.0)
     assert (row.latency_ms, row.latency, row.device) == (0.5, latency, "a GPU")
@@ -112,10 +112,10 @@ def test_a_paused_evaluation_keeps_what_is_known_and_is_pruned_without_another_e
 
 def test_proxies_have_an_account_and_no_epochs(store, make_study, new_evaluation, architectures, axes):
     study = make_study(store)
-    study.start(
+    study.driver.start(
         new_evaluation(3, architectures[0], key="proxies-0003", role=Role.PROXIES, choices={}, epochs_planned=0), axes
     )
-    study.finish("proxies-0003", Ending(State.COMPLETE, 1.5))
+    study.driver.finish("proxies-0003", Ending(State.COMPLETE, 1.5))
     (row,) = study.evaluations(Role.PROXIES)
     assert (row.key, row.state, row.seconds, row.epochs_run, row.optuna_trial_id) == (
         "proxies-0003",
@@ -131,17 +131,17 @@ def test_the_mean_epoch_is_that_of_trainings(store, make_study, new_evaluation, 
     study = make_study(store)
     assert study.seconds_per_epoch() == 0.0
     for number, role in enumerate((Role.TRIAL, Role.FINALIST, Role.TEST)):
-        study.start(new_evaluation(number, architectures[number], key=role, role=role), axes)
-    study.add_epochs(Role.TRIAL, [EpochRecord(n, 1.0, 1.0, 0.5, 2.0) for n in (1, 2)], {})
-    study.add_epochs(Role.FINALIST, [EpochRecord(1, 1.0, 1.0, 0.5, 5.0)], {})
-    study.add_epochs(Role.TEST, [EpochRecord(2, 1.0, 1.0, 0.5, 99.0)], {})
+        study.driver.start(new_evaluation(number, architectures[number], key=role, role=role), axes)
+    study.driver.add_epochs(Role.TRIAL, [EpochRecord(n, 1.0, 1.0, 0.5, 2.0) for n in (1, 2)], {})
+    study.driver.add_epochs(Role.FINALIST, [EpochRecord(1, 1.0, 1.0, 0.5, 5.0)], {})
+    study.driver.add_epochs(Role.TEST, [EpochRecord(2, 1.0, 1.0, 0.5, 99.0)], {})
     assert study.seconds_per_epoch() == 3.0
 
 
 def test_a_message_may_hold_any_character(store, make_study, new_evaluation, architectures, axes):
     study = make_study(store)
-    study.start(new_evaluation(0, architectures[0]), axes)
-    study.finish("trial-0000", Ending(State.FAILED, 1.0, cause="bug", message="bytes \x00 and words ä"))
+    study.driver.start(new_evaluation(0, architectures[0]), axes)
+    study.driver.finish("trial-0000", Ending(State.FAILED, 1.0, cause="bug", message="bytes \x00 and words ä"))
     (row,) = study.evaluations()
     assert row.state == State.FAILED
     assert row.message.endswith("and words ä")
@@ -150,17 +150,19 @@ def test_a_message_may_hold_any_character(store, make_study, new_evaluation, arc
 def test_an_architecture_is_stored_once_for_all_studies(store, make_study, new_evaluation, architectures, axes):
     first, second = make_study(store, "first"), make_study(store, "second")
     for study in (first, second):
-        study.start(new_evaluation(0, architectures[0]), axes)
+        study.driver.start(new_evaluation(0, architectures[0]), axes)
     assert first.evaluations()[0].architecture_id == second.evaluations()[0].architecture_id
     assert [study.name for study in store.studies()] == ["first", "second"]
 
 
 def test_a_study_is_found_again_by_a_second_connection(store, make_study, new_evaluation, architectures, axes):
-    make_study(store, "mine").start(new_evaluation(0, architectures[0]), axes)
+    make_study(store, "mine").driver.start(new_evaluation(0, architectures[0]), axes)
     again = Store(store.url, create=False)
     study = again.study("mine")
     study.update_config({"budget": 99})
-    study.finish("trial-0000", Ending(State.PRUNED, 1.0))
+    driver = study.drive()
+    driver.changes()
+    driver.finish("trial-0000", Ending(State.PRUNED, 1.0))
     assert again.study("mine").row.config == {"budget": 99}
     assert store.study("mine").evaluations()[0].state == State.PRUNED
     assert again.study("other") is None
@@ -170,9 +172,9 @@ def test_a_study_is_found_again_by_a_second_connection(store, make_study, new_ev
 def test_finalists_are_updated_in_place_and_come_winner_first(store, make_study, architectures):
     study = make_study(store)
     for number in range(3):
-        study.put_finalist(number, architectures[number], 2)
-    study.put_finalist(2, architectures[2], 3, rank=1, mean_nll=0.25)
-    study.put_finalist(0, architectures[0], 3, rank=2, mean_nll=0.5)
+        study.driver.put_finalist(number, architectures[number], 2)
+    study.driver.put_finalist(2, architectures[2], 3, rank=1, mean_nll=0.25)
+    study.driver.put_finalist(0, architectures[0], 3, rank=2, mean_nll=0.5)
     found = study.finalists()
     assert [(row.number, row.rank, row.seeds, row.mean_nll) for row in found] == [
         (2, 1, 3, 0.25),
@@ -188,10 +190,10 @@ def test_a_start_that_fails_in_our_tables_leaves_nothing(
     store, make_study, new_evaluation, architectures, axes, content
 ):
     study = make_study(store)
-    study.start(new_evaluation(0, architectures[0]), axes)
+    study.driver.start(new_evaluation(0, architectures[0]), axes)
     before = content()
     with pytest.raises(StorageError, match="failed"):  # the key is taken, which shows after Optuna's rows are in
-        study.start(new_evaluation(1, architectures[1], key="trial-0000"), axes)
+        study.driver.start(new_evaluation(1, architectures[1], key="trial-0000"), axes)
     assert content() == before
 
 
@@ -202,7 +204,7 @@ def test_a_start_that_fails_in_optunas_tables_leaves_nothing(
     before = content()
     known = {name: axis for name, axis in axes.items() if name != "stage1.order"}
     with pytest.raises(KeyError):
-        study.start(new_evaluation(0, architectures[0]), known)
+        study.driver.start(new_evaluation(0, architectures[0]), known)
     assert content() == before
 
 
@@ -215,20 +217,20 @@ def test_a_start_that_fails_in_optunas_tables_leaves_nothing(
 )
 def test_epochs_are_added_all_or_none(store, make_study, new_evaluation, architectures, axes, content, epochs, quality):
     study = make_study(store)
-    study.start(new_evaluation(0, architectures[0]), axes)
-    study.add_epochs("trial-0000", [epoch(1)], {1: 1.0})
+    study.driver.start(new_evaluation(0, architectures[0]), axes)
+    study.driver.add_epochs("trial-0000", [epoch(1)], {1: 1.0})
     before = content()
     with pytest.raises(StorageError, match="failed"):
-        study.add_epochs("trial-0000", epochs, quality)
+        study.driver.add_epochs("trial-0000", epochs, quality)
     assert content() == before
 
 
 def test_a_finish_is_all_or_nothing(store, make_study, new_evaluation, architectures, axes, content):
     study = make_study(store)
-    study.start(new_evaluation(0, architectures[0], attrs={"origin": "tpe"}), axes)
+    study.driver.start(new_evaluation(0, architectures[0], attrs={"origin": "tpe"}), axes)
     before = content()
     with pytest.raises(StorageError, match="failed"):  # Optuna has the attribute already
-        study.finish("trial-0000", Ending(State.COMPLETE, 1.0, values=[1.0], attrs={"origin": "again"}))
+        study.driver.finish("trial-0000", Ending(State.COMPLETE, 1.0, values=[1.0], attrs={"origin": "again"}))
     assert content() == before
 
 
@@ -245,6 +247,7 @@ def test_a_database_that_breaks_while_it_is_read_is_an_error_of_ours(store):
         connection.execute(sa.text("DROP TABLE nas_finalists"))
         connection.execute(sa.text("DROP TABLE nas_epochs"))
         connection.execute(sa.text("DROP TABLE nas_evaluations"))
+        connection.execute(sa.text("DROP TABLE nas_drivers"))
         connection.execute(sa.text("DROP TABLE nas_studies"))
     with pytest.raises(StorageError):
         store.studies()

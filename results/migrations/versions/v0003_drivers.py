@@ -1,0 +1,27 @@
+"""Drivers and their leases; revisions, by which drivers of one study see what the others change."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003_drivers"
+down_revision = "0002_ledger"
+
+
+def upgrade() -> None:
+    """Add a table and four columns; what stands as running has no driver any more."""
+    op.create_table(
+        "nas_drivers",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("study_id", sa.Integer, sa.ForeignKey("nas_studies.id"), nullable=False),
+        sa.Column("host", sa.String(200), nullable=False),
+        sa.Column("process", sa.String(200), nullable=False),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("operations", sa.BigInteger, nullable=False),
+        sa.Column("heard_at", sa.Double, nullable=False),
+    )
+    op.create_index("ix_nas_drivers_study_state", "nas_drivers", ["study_id", "state"])
+    for name in ("revision", "decisions"):
+        op.add_column("nas_studies", sa.Column(name, sa.BigInteger, nullable=False, server_default=sa.text("0")))
+    op.execute("ALTER TABLE nas_evaluations ADD COLUMN driver_id INTEGER REFERENCES nas_drivers (id)")
+    op.add_column("nas_evaluations", sa.Column("revision", sa.BigInteger, nullable=False, server_default=sa.text("0")))
+    op.create_index("ix_nas_evaluations_study_revision", "nas_evaluations", ["study_id", "revision"])

@@ -1,0 +1,39 @@
+"""Names of processes, by which another process on the same machine can tell that one is gone."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+
+def this_process() -> tuple[str, str]:
+    """The host's name, and what names this process on it even when its number is given to another one."""
+    return socket.gethostname(), f"{_world()} {os.getpid()} {_started(os.getpid())}"
+
+
+def is_gone(host: str, process: str) -> bool:
+    """Whether a process certainly does not run any more; False where that cannot be told from here."""
+    world, number, started = process.split(" ")
+    if host != socket.gethostname() or world != _world() or world == "?":
+        return False
+    return _started(int(number)) != started
+
+
+def _world() -> str:
+    """This boot of this machine, and the process numbers that hold here: a container has its own."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return "?"
+
+
+def _started(number: int) -> str:
+    """When a process was started, in ticks since boot; empty if there is none, or only its remains."""
+    try:
+        stat = Path(f"/proc/{number}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    fields = stat.rpartition(")")[2].split()
+    return "" if fields[0] in "ZX" else fields[19]

@@ -1,0 +1,258 @@
+"""Several drivers on one study in PostgreSQL: they share the work, and take over from those that are gone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from nas.api import search
+from nas.config import SearchConfig
+from nas.engine import Search
+from nas.study import make_question, open_folder, open_study
+from results.schema import DriverRow, DriverState
+from results.store import Role, State, Store
+from runners.base import Evaluation, Job, Outcome
+from runners.synthetic import synthetic
+from search_space.errors import LeaseLost
+
+
+@pytest.fixture
+def shared(settings: dict[str, Any], postgres: Callable[[], str]) -> dict[str, Any]:
+    """Settings of a study that several may drive: twelve random trials, a rung, two finalists."""
+    return {**settings, "strategy": "random+halving", "families": False, "storage": postgres(), "budget": 12,
+            "finalists": 2, "seeds": 1}  # fmt: skip
+
+
+@pytest.fixture
+def driver(shared: dict[str, Any]) -> Iterator[Callable[..., Search]]:
+    """One more driver of the study, with connections of its own."""
+    with ExitStack() as stack:
+
+        def make(**changes: Any) -> Search:
+            config = SearchConfig.make(**{**shared, **changes})
+            store = Store(str(config.storage))
+            stack.callback(store.close)
+            folder = open_folder(config)
+            folder.make()
+            question = make_question(config)
+            return Search(question, open_study(store, question)[0], folder)
+
+        yield make
+
+
+def execute(search: Search, job: Job) -> None:
+    """Run a job to its end, or to where it is stopped."""
+    evaluation = Evaluation(job, synthetic)
+    outcome: Outcome | None = None
+    while outcome is None:
+        epochs, outcome = evaluation.advance()
+        if epochs and search.report(job.key, epochs).value == "stop" and outcome is None:
+            outcome = evaluation.stop()
+    search.tell(job.key, outcome)
+
+
+def rows(search: Search) -> list[Any]:
+    return search.study.evaluations()
+
+
+def turn_by_turn(*searches: Search) -> Counter[int]:
+    """Let drivers take turns, each with a job under way while the others decide; returns how many jobs each did."""
+    under_way: dict[int, Job] = {}
+    did = Counter[int]()
+    while not all(search.done for search in searches):
+        for index, one in enumerate(searches):
+            if index in under_way:
+                execute(one, under_way.pop(index))
+                did[index] += 1
+            job = one.ask()
+            if job is not None:
+                under_way[index] = job
+    return did
+
+
+def test_two_drivers_share_a_study_and_train_nothing_twice(driver):
+    first, second = driver(), driver()
+    did = turn_by_turn(first, second)
+    found = rows(first)
+    trials = [row for row in found if row.role == Role.TRIAL]
+    assert [row.number for row in trials] == list(range(12))
+    assert len({row.architecture_id for row in trials}) == 12
+    assert Counter(row.role for row in found) == {Role.TRIAL: 12, Role.FINALIST: 2, Role.TEST: 1}
+    assert {row.state for row in found} == {State.COMPLETE, State.PRUNED}
+    assert sum(row.state == State.COMPLETE for row in trials) == 12 // 4
+    assert {row.attempts for row in found} == {1}
+    assert min(did.values()) >= 5
+    assert first.fte == second.fte == sum(row.epochs_run for row in found if row.role != Role.TEST) / 8
+
+
+def test_what_one_starts_the_other_knows_before_it_starts_anything(driver):
+    first, second = driver(), driver()
+    one, two = first.ask(), second.ask()
+    assert [one.key, two.key] == ["trial-0000", "trial-0001"]
+    assert one.architecture != two.architecture
+    assert [trial.key for trial in second.pending] == ["trial-0000", "trial-0001"]
+    third = first.ask()
+    assert [trial.key for trial in first.searched] == ["trial-0000", "trial-0001", third.key]
+
+
+def test_a_budget_is_exact_however_it_is_shared(driver):
+    drivers = [driver(pruner="none", finalists=0) for _ in range(3)]
+    jobs = [one.ask() for one in drivers for _ in range(12)]
+    assert [job is not None for job in jobs] == [True] * 12 + [False] * 24
+
+
+def test_both_decide_at_the_same_moment_and_one_decides_again(driver):
+    """The second has looked at the study, and the first starts a trial before the second one does."""
+    first, second = driver(), driver()
+    assert not second.done  # its next move is decided
+    taken = second._ahead.architecture
+    first.planner.proposer.enter(taken)
+    first._ahead = second._ahead
+    job = first._hand_out()
+    assert job.architecture == taken
+    other = second._consistently(second._hand_out)
+    assert other.key == "trial-0001"
+    assert other.architecture != taken
+
+
+def test_a_waiting_trial_goes_on_with_one_of_them(driver):
+    first, second = driver(strategy="tpe+halving", seed=3), driver(strategy="tpe+halving", seed=3)
+    while not (job := first.ask()).reported:
+        execute(first, job)
+    assert first.trials[job.key].state == State.RUNNING
+    second._look_around()
+    assert second.trials[job.key].state == State.RUNNING
+    assert second.ask().key != job.key
+    execute(first, job)
+    second._look_around()
+    assert second.trials[job.key].state == State.COMPLETE
+    assert second.best.key == job.key
+
+
+def forget(search: Search) -> None:
+    """Have a driver not been heard of for an hour; its heart does not beat on."""
+    lease = search.driver._lease
+    lease._rest()
+    with search.study.store.engine.begin() as connection:
+        connection.execute(
+            sa.update(DriverRow).where(DriverRow.id == lease.id).values(heard_at=DriverRow.heard_at - 3600)
+        )
+    search.study.store._reached_since -= 3600
+
+
+def test_who_is_not_heard_of_is_taken_over_from_and_cannot_come_back(driver):
+    lost, other = driver(pruner="none"), driver(pruner="none")
+    job = lost.ask()
+    epochs, _ = Evaluation(job, synthetic).advance()
+    lost.report(job.key, epochs[:3])
+    forget(lost)
+    other.study.store._reached_since -= 3600
+    again = other.ask()
+    assert (again.key, again.reported, other.trials[again.key].attempts) == (job.key, 3, 2)
+    with pytest.raises(LeaseLost, match="not heard of"):
+        lost.tell(job.key, Outcome("complete", 1.0))
+    execute(other, again)
+    row = next(row for row in rows(other) if row.key == job.key)
+    assert (row.state, row.epochs_trained, row.epochs_run, row.attempts) == (State.COMPLETE, 8, 8, 2)
+    lost.close()  # it has nothing to give back
+
+
+def test_after_the_database_was_away_nobody_is_lost_at_once(driver):
+    silent, other = driver(), driver()
+    silent.ask()
+    forget(silent)
+    other.study.store.note_absence()
+    assert other.ask().key == "trial-0001"
+    with other.study.store.session() as session:
+        assert set(session.scalars(sa.select(DriverRow.state))) == {DriverState.ALIVE}
+
+
+def test_a_broken_connection_is_waited_out_and_nothing_doubled(driver, monkeypatch):
+    """The server cuts every connection while an epoch is written; the write is made again, once."""
+    one = driver(pruner="none", finalists=0, budget=2)
+    notes: list[str] = []
+    one.study.store.on_wait = notes.append
+    monkeypatch.setattr("results.patience.sleep", lambda seconds: None)
+    admin = sa.create_engine(one.study.store.engine.url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+
+    def cut() -> None:
+        with admin.connect() as connection:
+            connection.execute(
+                sa.text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+                )
+            )
+
+    while (job := one.ask()) is not None:
+        evaluation, outcome = Evaluation(job, synthetic), None
+        while outcome is None:
+            epochs, outcome = evaluation.advance()
+            cut()
+            one.report(job.key, epochs)
+        cut()
+        one.tell(job.key, outcome)
+    cut()
+    assert one.done
+    found = rows(one)
+    assert [(row.state, row.epochs_trained, row.epochs_run) for row in found] == [(State.COMPLETE, 8, 8)] * 2
+    assert notes
+    admin.dispose()
+
+
+def test_a_commit_whose_answer_is_lost_is_not_made_again(driver):
+    """The server has committed, the connection breaks before it says so."""
+    one = driver(pruner="none")
+    job = one.ask()
+    engine, broken = one.study.store.engine, []
+
+    def break_after_commit(connection: sa.Connection) -> None:
+        if not broken:
+            broken.append(True)
+            connection.connection.driver_connection.commit()
+            connection.connection.driver_connection.close()
+
+    sa.event.listen(engine, "commit", break_after_commit)
+    epochs, outcome = Evaluation(job, synthetic).advance()
+    one.report(job.key, epochs)
+    sa.event.remove(engine, "commit", break_after_commit)
+    assert broken
+    one.tell(job.key, outcome)
+    row = rows(one)[0]
+    assert (row.state, row.epochs_trained, row.epochs_run) == (State.COMPLETE, 8, 8)
+
+
+def test_a_search_that_was_taken_over_from_takes_part_again(shared, tmp_path: Path):
+    """The whole command: it is declared lost in the middle, and ends with everything done once."""
+    lost = []
+
+    def on_change(running: Search) -> None:
+        if running.finished_here == 3 and not lost:
+            lost.append(True)
+            with running.study.store.engine.begin() as connection:
+                connection.execute(sa.update(DriverRow).values(state=DriverState.LOST))
+                connection.execute(
+                    sa.text(
+                        "UPDATE nas_evaluations SET driver_id = NULL, revision = revision + 1000 WHERE state = 'RUNNING'"
+                    )
+                )
+
+    report = search(evaluator=synthetic, on_change=on_change, **shared)
+    assert lost
+    assert report.evaluated == 12
+    assert report.counts["complete"] + report.counts["pruned"] == 12
+
+
+def test_who_ends_gives_its_lease_back(driver):
+    one = driver()
+    one.ask()
+    one.close()
+    other = driver()
+    assert other.driver.others == 0
+    assert other.ask().key == "trial-0000"
+    assert other.trials["trial-0000"].attempts == 1
