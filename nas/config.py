@@ -262,7 +262,8 @@ def _text(value: Any) -> str | None:
     return None if isinstance(value, str) and value else "allowed: a text"
 
 
-def _study(value: Any) -> str | None:
+def name_problem(value: Any) -> str | None:
+    """What is wrong with the name of a study; None if nothing is."""
     if isinstance(value, str) and _STUDY_NAME.fullmatch(value):
         return None
     return "allowed: up to 100 letters, digits, '.', '_', '+' and '-', beginning with a letter or digit"
@@ -298,6 +299,6 @@ _CHECKS: Mapping[str, Callable[[Any], str | None]] = {
     "gpus_per_trial": _number(0, include=True),
     "device": _text,
     "storage": _text,
-    "study": _study,
+    "study": name_problem,
     "out": _text,
 }

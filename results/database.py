@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,27 +47,21 @@ def open_engine(url: str, *, create: bool = True) -> sa.Engine:
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
         path = Path(str(parsed.database))
-        if not create and not path.exists():
-            raise StorageError(f"there is no database at {path}; name another with --storage, or run a search first")
-        if create:
+        if not create:
+            _must_exist(path)
+        else:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise StorageError(f"the folder {path.parent} cannot be made: {error.strerror}") from None
-    engine = sa.create_engine(parsed, connect_args=_connect_args(parsed))
-    if parsed.get_backend_name() == "sqlite":
-        event.listen(engine, "connect", _configure_sqlite)
+    engine = plain_engine(url)
     try:
-        with engine.begin() as connection:
+        with failing_clearly(url), engine.begin() as connection:
             wait_for_turn(connection, "migration")
-            _migrate(connection, shown(url), create)
+            migrate(connection, shown(url), create)
     except StorageError:
         engine.dispose()
         raise
-    except SQLAlchemyError as error:
-        engine.dispose()
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise StorageError(f"the database {shown(url)} cannot be used: {_without_password(reason, parsed)}") from None
     return engine
 
 
@@ -74,6 +70,72 @@ def wait_for_turn(connection: sa.Connection, what: str) -> None:
     if connection.dialect.name == "postgresql":
         number = int.from_bytes(hashlib.sha256(f"nas {what}".encode()).digest()[:8], "big", signed=True)
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
+
+
+def plain_engine(url: str) -> sa.Engine:
+    """An engine with our settings; nothing is opened, made or brought up to date yet.
+
+    Raises:
+        StorageError: If the URL is not supported.
+    """
+    parsed = _parse(url)
+    engine = sa.create_engine(parsed, connect_args=_connect_args(parsed))
+    if parsed.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _configure_sqlite)
+    return engine
+
+
+@contextmanager
+def snapshot(url: str) -> Iterator[sa.Connection]:
+    """One view of a database that exists, however it may be changed meanwhile; it is not brought up to date.
+
+    Raises:
+        StorageError: If it cannot be reached or read, or does not exist.
+    """
+    engine = plain_engine(url)
+    try:
+        with failing_clearly(url):
+            if engine.dialect.name == "sqlite":
+                _must_exist(Path(str(engine.url.database)))
+                with engine.connect() as connection:
+                    connection.exec_driver_sql("BEGIN")  # the driver begins none for reading
+                    yield connection
+            else:
+                with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+                    yield connection
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def failing_clearly(url: str) -> Iterator[None]:
+    """Turn the errors of a database into one sentence without a password.
+
+    Raises:
+        StorageError: Instead of whatever SQLAlchemy raises.
+    """
+    try:
+        yield
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise StorageError(
+            f"the database {shown(url)} cannot be used: {_without_password(reason, _parse(url))}"
+        ) from None
+
+
+def version(connection: sa.Connection) -> str | None:
+    """The newest migration that a database has seen; None if it has none of our tables."""
+    from results.migrations.env_names import VERSION_TABLE
+
+    if not sa.inspect(connection).has_table(VERSION_TABLE):
+        return None
+    found = connection.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+    return None if found is None else str(found)
+
+
+def _must_exist(path: Path) -> None:
+    if not path.exists():
+        raise StorageError(f"there is no database at {path}; name another with --storage, or run a search first")
 
 
 def _parse(url: str) -> sa.URL:
@@ -107,16 +169,22 @@ def _configure_sqlite(connection: sqlite3.Connection, _: object) -> None:
     cursor.close()
 
 
-def _migrate(connection: sa.Connection, name: str, create: bool) -> None:
-    from results.migrations.env_names import VERSION_TABLE
+def migrate(connection: sa.Connection, name: str, create: bool) -> None:
+    """Bring our tables up to date.
 
-    inspector = sa.inspect(connection)
-    if inspector.has_table(VERSION_TABLE):
-        current = connection.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
-        if current == HEAD:
-            return
-    elif not create:
-        raise StorageError(f"the database {name} holds no searches; name another with --storage, or run a search first")
+    Args:
+        connection: To the database, in a transaction that the caller ends.
+        name: What to call it in a message.
+        create: Whether they may be made where there are none.
+
+    Raises:
+        StorageError: If there are none and they may not be made, or a newer version of this program wrote them.
+    """
+    current = version(connection)
+    if current == HEAD:
+        return
+    if current is None and not create:
+        raise no_searches(name)
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
@@ -128,6 +196,11 @@ def _migrate(connection: sa.Connection, name: str, create: bool) -> None:
         command.upgrade(config, "head")
     except CommandError as error:
         raise StorageError(f"the database {name} was written by a newer version of this program ({error})") from None
+
+
+def no_searches(name: str) -> StorageError:
+    """What to say of a database without our tables."""
+    return StorageError(f"the database {name} holds no searches; name another with --storage, or run a search first")
 
 
 def _without_password(text: str, url: sa.URL) -> str:

@@ -11,8 +11,10 @@ from search_space.errors import allowed
 COMMANDS = {
     "search": "Search for an architecture, or continue a search.",
     "results": "Show the trials and the report of a study.",
+    "studies": "List the studies of a database; rename or delete one.",
     "dashboard": "Look at the studies in the Optuna dashboard.",
     "export": "Export an architecture with its weights, verified.",
+    "db": "Check, upgrade or copy the database.",
     "spaces": "List, show and check search spaces.",
     "profile": "Show what an architecture costs, piece by piece.",
     "bench": "Compare search strategies over tables of trainings.",

@@ -1,0 +1,86 @@
+"""`nas db`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from nas.commands.options import Subcommands, study_options
+
+
+@click.group("db", cls=Subcommands, invoke_without_command=True, short_help="Check, upgrade or copy the database.")
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """Check a database, bring it up to date, or copy it to another one, SQLite or PostgreSQL."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+@command.command("upgrade", short_help="Bring a database of an older version up to date.")
+@study_options
+def upgrade(storage: str | None, out: str) -> None:
+    """Bring a database that an older version of this program wrote up to date. Searching does so, too."""
+    from nas.run_folder import storage_url
+    from results.database import HEAD, open_engine, shown, snapshot, version
+
+    url = storage_url(storage, out)
+    with snapshot(url) as connection:
+        before = version(connection)
+    open_engine(url, create=False).dispose()
+    if before == HEAD:
+        click.echo(f"The database {shown(url)} is up to date: {HEAD}")
+    else:
+        click.echo(f"The database {shown(url)} was brought from {before} to {HEAD}")
+
+
+@command.command("check", short_help="Look for damage in a database.")
+@study_options
+@click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
+@click.pass_context
+def check(ctx: click.Context, storage: str | None, out: str, as_json: bool) -> None:
+    """Look for damage: in the file, the schema, what refers to what, trials in our tables and Optuna's, architectures.
+
+    The exit code is 1 if there is any. Nothing is written, and searches may go on meanwhile.
+    """
+    from nas.commands.tables import Notes, table
+    from nas.run_folder import storage_url
+    from results.checks import check_database
+
+    with Notes() as note:
+        health = check_database(storage_url(storage, out), lambda what: note(f"checking {what}"))
+    if as_json:
+        problems = [{"table": name or None, "problem": problem} for name, problem in health.problems]
+        plain = {"database": health.database, "version": health.version, "rows": health.rows, "problems": problems}
+        click.echo(json.dumps({**plain, "ok": not problems}, indent=2))
+    else:
+        bad = {name for name, _ in health.problems}
+        rows = [(name, f"{count:,}", "damaged" if name in bad else "ok") for name, count in health.rows.items()]
+        for line in table(rows) if rows else ():
+            click.echo(line)
+        for name, problem in health.problems:
+            click.echo(f"{name or health.database}: {problem}")
+    ctx.exit(1 if health.problems else 0)
+
+
+@command.command("copy", short_help="Copy a database to another one, SQLite or PostgreSQL.")
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+def copy(source: str, target: str) -> None:
+    """Copy all studies from the database FROM to the database TO, from SQLite to PostgreSQL and back.
+
+    TO is empty, or a SQLite file that does not exist. All of it is copied and compared, or nothing is. A search goes on
+    with --storage TO and the --out that it had, where its weights and checkpoints stay.
+    """
+    from nas.commands.tables import Notes
+    from results.copying import copy_database
+    from results.database import shown
+
+    with Notes() as note:
+        copied = copy_database(
+            source, target, lambda what, name, done, total: note(f"{what} {done:,} of {total:,} rows of {name}")
+        )
+    rows = f"{sum(copied.rows.values()):,} rows of {len(copied.rows)} tables"
+    click.echo(f"Copied {rows} from {shown(source)} to {shown(target)}; all were read back and are equal.")
+    if copied.nans:
+        click.echo(f"{copied.nans} NaN are NULL there: SQLite cannot hold NaN.")

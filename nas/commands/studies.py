@@ -1,0 +1,144 @@
+"""`nas studies`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nas.commands.options import Subcommands, study_options
+from search_space.errors import ConfigError, StudyError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from nas.run_folder import RunFolder
+    from results.overview import Overview
+    from results.store import Store
+
+
+@click.group(
+    "studies",
+    cls=Subcommands,
+    invoke_without_command=True,
+    short_help="List the studies of a database; rename or delete one.",
+)
+@study_options
+@click.option("--json", "as_json", is_flag=True, help="The studies as JSON.")
+@click.pass_context
+def command(ctx: click.Context, storage: str | None, out: str, as_json: bool) -> None:
+    """List the studies of a database: state, budget, best architecture, compute. Or rename or delete one.
+
+    A study is running while a process searches it, and finished when its winner has been tested or its budget is spent.
+    """
+    if ctx.invoked_subcommand is not None:
+        ctx.default_map = {name: {"storage": storage, "out": out} for name in command.commands}
+        return
+    from nas.run_folder import storage_url
+    from results.overview import make_overviews
+    from results.store import Store
+
+    with closing(Store(storage_url(storage, out), create=False)) as store:
+        found = make_overviews(store)
+        if as_json:
+            click.echo(json.dumps([one.to_dict() for one in found], indent=2))
+        elif found:
+            click.echo("\n".join(_lines(found)))
+        else:
+            raise StudyError(f"{store} holds no studies yet; run a search first")
+
+
+@command.command("rename", short_help="Give a study another name.")
+@click.argument("old")
+@click.argument("new")
+@study_options
+def rename(old: str, new: str, storage: str | None, out: str) -> None:
+    """Give the study OLD the name NEW, in the database and for its folder under --out."""
+    from nas.config import name_problem
+    from nas.run_folder import RunFolder, storage_url
+    from results.housekeeping import rename_study
+    from results.store import Store
+
+    for what, name in (("old", old), ("new", new)):  # no name leads out of --out
+        if problem := name_problem(name):
+            raise ConfigError(f"the {what} name is {name!r}; {problem}")
+    before, after = RunFolder(Path(out), old), RunFolder(Path(out), new)
+    with closing(Store(storage_url(storage, out), create=False)) as store:
+        moved = rename_study(store, old, new, before.path, after.path)
+        _renew_report(store, new, after)
+        click.echo(f"The study {old} of {store} is {new} now" + (f"; its files are in {after.path}" if moved else ""))
+
+
+@command.command("delete", short_help="Delete a study with all that it has.")
+@click.argument("name")
+@study_options
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete(name: str, storage: str | None, out: str, yes: bool) -> None:
+    """Delete the study NAME: its trials, finalists and figures, and its folder under --out.
+
+    Architectures and scores that another study uses stay.
+    """
+    from nas.commands.tables import format_bytes
+    from nas.config import name_problem
+    from nas.run_folder import RunFolder, storage_url
+    from results.housekeeping import belongings, delete_study
+    from results.store import Store
+
+    if problem := name_problem(name):  # no name leads out of --out
+        raise ConfigError(f"the name is {name!r}; {problem}")
+    folder = RunFolder(Path(out), name).path
+    with closing(Store(storage_url(storage, out), create=False)) as store:
+        has = belongings(store, name, folder)
+        files = f", and {has.files} files ({format_bytes(has.size)}) in {folder}" if has.files else ""
+        what = f"the study {name} with {has.trials} trials in {store}{files}"
+        if not yes:
+            if not sys.stdin.isatty():
+                raise click.UsageError(f"this would delete {what}; say --yes to delete it")
+            if not click.confirm(f"Delete {what}?", err=True):
+                click.echo("Nothing was deleted.", err=True)
+                return
+        delete_study(store, name, folder)
+        click.echo(f"Deleted {what}.")
+
+
+def _renew_report(store: Store, name: str, folder: RunFolder) -> None:
+    """Write the report again under the new name, if there was one."""
+    from results.render import render
+    from results.report import make_report
+
+    study = store.study(name)
+    if study is not None and (folder.path / "report.json").exists():
+        report = make_report(study)
+        folder.write_report(render(report), report.to_dict())
+
+
+def _lines(studies: Sequence[Overview]) -> Iterator[str]:
+    from nas.commands.tables import table
+
+    rows: list[Sequence[str]] = [("study", "state", "evaluated", "best", "FTE", "last activity (UTC)")]
+    for one in studies:
+        budget = "?" if one.budget is None else str(one.budget)
+        best = "-" if one.best is None else f"{one.best.objective} {one.best.value:.4f}"
+        evaluated = f"{one.evaluated} of {budget}"
+        rows.append((one.name, one.state, evaluated, best, f"{one.fte:.1f}", _time(one.last_activity)))
+        rows.append((f"  {'; '.join(_details(one))}",))
+    return table(rows)
+
+
+def _details(one: Overview) -> Iterator[str]:
+    if one.space is not None and one.data is not None:
+        yield f"{one.space} on {one.data}"
+    yield ", ".join(f"{count} {state}" for state, count in one.counts.items()) or "no trials"
+    if one.best is not None:
+        seeds = f", mean of {one.best.seeds} seeds" if one.best.seeds > 1 else ""
+        yield f"best is trial {one.best.trial}, {one.best.mixers} ({one.best.hash}){seeds}"
+    yield f"created {_time(one.created)}"
+
+
+def _time(time: datetime | None) -> str:
+    return "-" if time is None else f"{time:%Y-%m-%d %H:%M}"

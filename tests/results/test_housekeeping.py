@@ -1,0 +1,231 @@
+"""Renaming and deleting: both sets of tables and the folder go together, and what others use stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import optuna
+import pytest
+import sqlalchemy as sa
+
+from results.housekeeping import belongings, delete_study, is_driven, rename_study
+from results.store import Store
+from results.tables import all_tables
+from search_space.errors import StorageError, StudyError
+
+
+def contents(store: Store) -> dict[str, list[tuple[object, ...]]]:
+    """All rows of all tables."""
+    with store.engine.connect() as connection:
+        names = sa.inspect(connection).get_table_names()
+        return {
+            name: sorted(map(tuple, connection.execute(sa.text(f"SELECT * FROM {name}"))), key=repr)
+            for name in sorted(names)
+        }
+
+
+@contextmanager
+def optuna_storage(store: Store) -> Iterator[optuna.storages.RDBStorage]:
+    """Optuna's own way into the same database."""
+    storage = optuna.storages.RDBStorage(store.url)
+    yield storage
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+def optuna_names(store: Store) -> list[str]:
+    with optuna_storage(store) as storage:
+        return sorted(optuna.get_all_study_names(storage))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A study's folder with two files of 3 and 4 bytes."""
+    made = tmp_path / "runs" / "one"
+    (made / "weights").mkdir(parents=True)
+    (made / "report.txt").write_text("abc")
+    (made / "weights" / "trial-0000.safetensors").write_text("abcd")
+    return made
+
+
+@pytest.fixture
+def studies(store, make_study, add_evaluation, architectures):
+    """A store with the studies "one" (architectures 0, 1 and 2) and "two" (1 and 3), with scores of 0, 1 and 4."""
+    one, two = make_study(store, "one"), make_study(store, "two")
+    for study, chosen in ((one, (0, 1)), (two, (1, 3))):
+        for number, index in enumerate(chosen):
+            add_evaluation(study, number, architectures[index])
+    one.put_finalist(0, architectures[2], 2, rank=1)
+    store.put_scores("only one", {architectures[0]: {"zico": (1.0, 0.1)}, architectures[4]: {"zico": (2.0, 0.1)}})
+    store.put_scores("both", {architectures[1]: {"zico": (3.0, 0.1)}})
+    return store
+
+
+# Renaming.
+
+
+def test_a_new_name_everywhere(studies, folder):
+    before = studies.study("one").evaluations()
+    assert rename_study(studies, "one", "first", folder, folder.with_name("first")) is True
+    assert [row.name for row in studies.studies()] == ["first", "two"]
+    assert optuna_names(studies) == ["first", "two"]
+    assert [row.key for row in studies.study("first").evaluations()] == [row.key for row in before]
+    assert (folder.with_name("first") / "report.txt").read_text() == "abc"
+    assert not folder.exists()
+
+
+def test_a_study_without_a_folder_is_renamed(studies, tmp_path):
+    assert rename_study(studies, "one", "first", tmp_path / "one", tmp_path / "first") is False
+    assert optuna_names(studies) == ["first", "two"]
+
+
+def test_the_settings_carry_the_new_name(store, tmp_path):
+    store.create_study(
+        "old", identity={}, config={"study": "old"}, objectives={"nll": "minimize"}, metric_names=["NLL"]
+    )
+    rename_study(store, "old", "new", tmp_path / "old", tmp_path / "new")
+    assert store.study("new").row.config == {"study": "new"}
+
+
+def test_a_folder_that_cannot_be_moved_leaves_everything_as_it_was(studies, folder, tmp_path):
+    before = contents(studies)
+    with pytest.raises(StorageError, match=r"one cannot be moved to .*missing/first"):
+        rename_study(studies, "one", "first", folder, tmp_path / "missing" / "first")
+    assert contents(studies) == before
+    assert (folder / "report.txt").read_text() == "abc"
+
+
+def test_a_folder_of_the_new_name_is_not_touched(studies, folder):
+    other = folder.with_name("first")
+    other.mkdir()
+    before = contents(studies)
+    with pytest.raises(StorageError, match="first is there already"):
+        rename_study(studies, "one", "first", folder, other)
+    assert contents(studies) == before
+    assert list(other.iterdir()) == []
+
+
+def test_a_database_that_fails_in_the_end_leaves_everything_as_it_was(studies, folder):
+    def fail(session):
+        raise sa.exc.OperationalError("COMMIT", {}, Exception("the disk is full"))
+
+    before = contents(studies)
+    sa.event.listen(sa.orm.Session, "before_commit", fail)
+    try:
+        with pytest.raises(StorageError, match="the disk is full"):
+            rename_study(studies, "one", "first", folder, folder.with_name("first"))
+        with pytest.raises(StorageError, match="the disk is full"):
+            delete_study(studies, "one", folder)
+    finally:
+        sa.event.remove(sa.orm.Session, "before_commit", fail)
+    assert contents(studies) == before
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["one"]
+    assert (folder / "weights" / "trial-0000.safetensors").read_text() == "abcd"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("one", "two", "there is a study 'two' in .* already"),
+        ("one", "one", "there is a study 'one' in .* already"),
+        ("on", "first", "there is no study 'on' in .*did you mean 'one'"),
+        ("one", "theirs", "there is a study 'theirs' in .* already"),
+    ],
+)
+def test_a_name_that_will_not_do(studies, tmp_path, old, new, message):
+    with optuna_storage(studies) as storage:
+        optuna.create_study(study_name="theirs", storage=storage)
+    before = contents(studies)
+    with pytest.raises(StudyError, match=message):
+        rename_study(studies, old, new, tmp_path / old, tmp_path / new)
+    assert contents(studies) == before
+    assert not list(tmp_path.glob("*.on.lock"))
+
+
+def test_a_study_that_is_searched_is_left_alone(studies, folder):
+    driver = Store(studies.url)
+    before = contents(studies)
+    with driver.driving("one"):
+        assert (is_driven(studies, "one"), is_driven(studies, "two")) == (True, False)
+        with pytest.raises(StudyError, match="'one' is being searched; stop the search before it is renamed"):
+            rename_study(studies, "one", "first", folder, folder.with_name("first"))
+        with pytest.raises(StudyError, match="'one' is being searched; stop the search before it is deleted"):
+            delete_study(studies, "one", folder)
+    driver.close()
+    assert contents(studies) == before
+    assert folder.exists()
+    assert not is_driven(studies, "one")
+
+
+# Deleting.
+
+
+def test_what_a_study_has(studies, folder, tmp_path):
+    (folder / "link").symlink_to(tmp_path)
+    has = belongings(studies, "one", folder)
+    assert (has.trials, has.files) == (2, 3)  # the finalist is no trial
+    assert has.size == 3 + 4 + (folder / "link").lstat().st_size
+    assert belongings(studies, "two", folder.with_name("two")).files == 0
+
+
+def test_a_deleted_study_leaves_the_other_as_if_it_had_been_alone(studies, folder, architectures):
+    two = contents_of(studies, "two")
+    delete_study(studies, "one", folder)
+    assert [row.name for row in studies.studies()] == ["two"]
+    assert optuna_names(studies) == ["two"]
+    assert contents_of(studies, "two") == two
+    hashes = [architecture.hash for architecture in architectures]
+    with studies.engine.connect() as connection:
+        left = set(connection.scalars(sa.text("SELECT hash FROM nas_architectures")))
+    assert left == {hashes[1], hashes[3]}
+    assert studies.scores("only one", hashes) == {}
+    assert studies.scores("both", hashes) == {hashes[1]: {"zico": (3.0, 0.1)}}
+    assert list(folder.parent.iterdir()) == []
+
+
+def contents_of(store: Store, name: str) -> object:
+    study = store.study(name)
+    with optuna_storage(store) as storage:
+        trials = optuna.load_study(study_name=name, storage=storage).get_trials()
+    rows = [(row.id, row.key, row.architecture.hash, row.nll) for row in study.evaluations()]
+    return rows, [vars(epoch)["nll"] for curve in study.curves().values() for epoch in curve], trials
+
+
+def test_after_the_last_study_nothing_is_left(studies, folder):
+    for name in ("one", "two"):
+        delete_study(studies, name, folder.with_name(name))
+    rows = {name: rows for name, rows in contents(studies).items() if rows}
+    assert set(rows) == {"nas_alembic_version", "alembic_version", "version_info"}
+
+
+def test_every_table_is_known(store, make_study):
+    make_study(store)
+    assert set(sa.inspect(store.engine).get_table_names()) == {table.name for table in all_tables()}
+
+
+def test_a_deleted_name_is_free(studies, folder, make_study, add_evaluation, architectures):
+    delete_study(studies, "one", folder)
+    again = make_study(studies, "one")
+    add_evaluation(again, 0, architectures[0])
+    assert [row.number for row in again.evaluations()] == [0]
+
+
+def test_links_are_removed_and_not_followed(studies, folder, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("mine")
+    (folder / "link").symlink_to(outside)
+    delete_study(studies, "one", folder)
+    folder.with_name("two").symlink_to(outside)
+    delete_study(studies, "two", folder.with_name("two"))
+    assert (outside / "precious").read_text() == "mine"
+    assert list(folder.parent.iterdir()) == []
+
+
+def test_no_study_no_deletion(studies, folder):
+    before = contents(studies)
+    with pytest.raises(StudyError, match="there is no study 'three'"):
+        delete_study(studies, "three", folder)
+    assert contents(studies) == before
+    assert folder.exists()
