@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from nas.objectives import Objective, parse_objectives
 from nas.pruners import PRUNERS
 from nas.samplers import SAMPLERS
 from nas.strategies import PROXY_NAMES, RANKERS, STRATEGIES, Strategy
-from search_space.errors import ConfigError, allowed
+from search_space.errors import ConfigError, allowed, brief
 from search_space.space import Limits
 from search_space.units import parse_count
 from search_space.yaml_source import Source, read_yaml_file
@@ -91,7 +92,7 @@ class SearchConfig:
     cpus_per_trial: float = 1.0
     gpus_per_trial: float | None = None
     device: str = "auto"
-    storage: str | None = None
+    storage: str | None = field(default=None, repr=False)
     study: str | None = None
     out: str = "nas-runs"
 
@@ -100,7 +101,9 @@ class SearchConfig:
             value = getattr(self, name)
             problem = None if value is None and _optional(name) else check(value)
             if problem:
-                raise ConfigError(f"{flag(name)} is {value!r}; {problem}")
+                secret = name == "storage" and not isinstance(value, (int, float))  # it may hold a password
+                shown = "not usable" if secret else brief(value)
+                raise ConfigError(f"{flag(name)} is {shown}; {problem}")
         objectives = self.objectives  # checks them too
         if self.parts.sampler == "cmaes" and len(objectives) > 1:
             others = ", ".join(name for name in SAMPLERS if name != "cmaes")
@@ -125,10 +128,10 @@ class SearchConfig:
         Raises:
             ConfigError: If a name is unknown or a value not allowed.
         """
-        known = [field.name for field in fields(self)]
+        known = [setting.name for setting in fields(self)]
         for name in settings:
             if name not in known:
-                raise ConfigError(f"there is no setting {name!r}; {allowed(name, known)}")
+                raise ConfigError(f"there is no setting {brief(name)}; {allowed(name, known)}")
         return replace(self, **{name: _convert(name, value) for name, value in settings.items()})
 
     @property
@@ -178,7 +181,7 @@ def read_settings(source: Source) -> dict[str, Any]:
         ConfigError: If a key or value is not allowed, with the line.
     """
     settings: dict[str, Any] = {}
-    for name in source.keys((), [field.name for field in fields(SearchConfig)]):
+    for name in source.keys((), [setting.name for setting in fields(SearchConfig)]):
         if source.at((name,)) is None:
             continue
         settings[name] = source.convert((name,), partial(_convert, name))
@@ -200,12 +203,12 @@ def _convert(name: str, value: Any) -> Any:
     if name == "objective":
         names = value.split(",") if isinstance(value, str) else value
         if not isinstance(names, (list, tuple)) or not all(isinstance(item, str) for item in names):
-            raise ConfigError(f"{flag(name)} is {value!r}; allowed: names of objectives")
+            raise ConfigError(f"{flag(name)} is {brief(value)}; allowed: names of objectives")
         return tuple(part.strip() for item in names for part in item.split(","))
     if name == "proxies":
         names = value.split(",") if isinstance(value, str) else value
         if not isinstance(names, (list, tuple)) or not all(isinstance(item, str) for item in names):
-            raise ConfigError(f"{flag(name)} is {value!r}; allowed: names of proxies")
+            raise ConfigError(f"{flag(name)} is {brief(value)}; allowed: names of proxies")
         names = [part.strip() for item in names for part in item.split(",")]
         return tuple(name for name in names if name != "none")
     if isinstance(value, Path):
@@ -259,7 +262,13 @@ def _switch(value: Any) -> str | None:
 
 
 def _text(value: Any) -> str | None:
-    return None if isinstance(value, str) and value else "allowed: a text"
+    if not isinstance(value, str) or not value:
+        return "allowed: a text"
+    try:
+        plain = not any(ord(character) < 32 or ord(character) == 127 for character in os.fsdecode(os.fsencode(value)))
+    except UnicodeEncodeError:  # half of a surrogate pair
+        plain = False
+    return None if plain and len(value) <= 4096 else "allowed: up to 4,096 characters, none of them a control character"
 
 
 def name_problem(value: Any) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from search_space.errors import ConfigError, allowed
+from search_space.errors import MOST_SHOWN, ConfigError, allowed, brief, printable
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ def parse_objectives(names: Sequence[str]) -> tuple[Objective, ...]:
     """
     for name in names:
         if name not in OBJECTIVES:
-            raise ConfigError(f"--objective names {name!r}; {allowed(name, OBJECTIVES)}")
+            raise ConfigError(f"--objective names {brief(name)}; {allowed(name, OBJECTIVES)}")
     if len(set(names)) < len(names):
-        raise ConfigError(f"--objective names one objective twice: {', '.join(names)}")
+        raise ConfigError(f"--objective names one objective twice: {printable(', '.join(names), MOST_SHOWN)}")
     if not names or not OBJECTIVES[names[0]].is_quality:
         first = names[0] if names else "nothing"
         raise ConfigError(f"the first --objective is {first}; allowed: nll, accuracy (it is the quality searched for)")

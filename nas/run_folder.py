@@ -19,6 +19,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from results.names import file_name
 from search_space.errors import StorageError
 
 
@@ -28,10 +29,13 @@ class RunFolder:
     Args:
         out: The output folder.
         study: Name of the study.
+
+    Raises:
+        StorageError: If the study, or later an evaluation, has a name that would lead out of the folder.
     """
 
     def __init__(self, out: Path, study: str) -> None:
-        self.path = out.resolve() / study
+        self.path = out.resolve() / file_name(study, "study")
         self.checkpoints, self.weights_folder = self.path / "checkpoints", self.path / "weights"
 
     def make(self) -> None:
@@ -52,11 +56,11 @@ class RunFolder:
 
     def checkpoint(self, key: str) -> Path:
         """Checkpoint file of an evaluation."""
-        return self.checkpoints / f"{key}.pt"
+        return self.checkpoints / f"{file_name(key, 'evaluation')}.pt"
 
     def weights(self, key: str) -> Path:
         """Weights file of an evaluation."""
-        return self.weights_folder / f"{key}.safetensors"
+        return self.weights_folder / f"{file_name(key, 'evaluation')}.safetensors"
 
     def discard(self, key: str) -> None:
         """Delete the files of an evaluation that nobody will need."""

@@ -19,7 +19,7 @@ from runners.base import DataSpec
 from runners.data import describe_dataset, fingerprint, validation_images
 from runners.recipe import Recipe, recipe_for
 from search_space.architecture import Architecture
-from search_space.errors import StudyError, allowed
+from search_space.errors import StudyError, allowed, printable
 from search_space.families import family_points
 from search_space.space import Limits, SearchSpace, load_space
 
@@ -148,7 +148,7 @@ def existing_study(name: str | None, storage: str | None, out: str = "nas-runs")
     names = [study.name for study in store.studies()]
     if name is None:
         if len(names) != 1:
-            found = f"name one of {', '.join(names)}" if names else "it holds none yet"
+            found = f"name one of {', '.join(printable(name, 100) for name in names)}" if names else "it holds none yet"
             raise StudyError(f"which study of {store}? {found}")
         name = names[0]
     study = store.study(name)

@@ -28,10 +28,21 @@ def shown(url: str) -> str:
     """The URL with its password hidden."""
     try:
         parsed = sa.make_url(url)
+        if _is_cut_wrongly(parsed):
+            return "<a database URL with an '@' in its password, where %40 has to stand>"
         hidden = {key: "***" for key in parsed.query if "password" in key.lower()}
         return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
     except (SQLAlchemyError, ValueError):
         return "<not a database URL>"
+
+
+def has_password(url: str) -> bool:
+    """Whether the URL holds a password, so that it is not to be seen."""
+    try:
+        parsed = sa.make_url(url)
+    except (SQLAlchemyError, ValueError):
+        return False
+    return bool(parsed.password) or any("password" in key.lower() for key in parsed.query)
 
 
 def open_engine(url: str, *, create: bool = True) -> sa.Engine:
@@ -145,6 +156,8 @@ def _parse(url: str) -> sa.URL:
         driver = parsed.get_driver_name() if "+" in parsed.drivername else ""
     except (SQLAlchemyError, ValueError):
         backend = driver = ""
+    if backend != "" and _is_cut_wrongly(parsed):
+        raise StorageError(f"the storage {shown(url)} is not understood; allowed: '@' in a password written as %40")
     in_memory = backend == "sqlite" and parsed.database in (None, "", ":memory:")
     if (backend, driver) not in _SUPPORTED or in_memory:
         raise StorageError(
@@ -154,6 +167,11 @@ def _parse(url: str) -> sa.URL:
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     return parsed
+
+
+def _is_cut_wrongly(url: sa.URL) -> bool:
+    """Whether the host begins with the end of a password that holds an '@', at the first of which a URL is cut."""
+    return url.get_backend_name() != "sqlite" and ("@" in (url.host or "") or "@" in (url.database or ""))
 
 
 def _connect_args(url: sa.URL) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from results.names import file_name
 from results.report import Contender, make_report
 from results.schema import Evaluation, Role, State
 from results.store import StudyStore
@@ -86,7 +87,7 @@ def export(study: StudyStore, weights_folder: Path, output: Path, *, trial: int 
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ExportError(f"{output} exists and is not empty; choose another folder with -o")
     evaluation, contender = _choose(study, trial)
-    weights = weights_folder / f"{evaluation.key}.safetensors"
+    weights = weights_folder / f"{file_name(evaluation.key, 'evaluation')}.safetensors"
     if not weights.is_file():
         raise ExportError(
             f"the weights of trial {contender.trial} are not at {weights}; the weights of the best trials and of the "

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors
 import safetensors.torch
-from torch import nn
+from torch import Tensor, nn
 
 from runners.files import write_atomically
-from search_space.errors import DataError
+from search_space.errors import DataError, brief, printable
+from search_space.model import VisionModel
+
+_LONGEST = 200
+"""Characters of a reason in a message."""
 
 
 def save_weights(model: nn.Module, path: Path, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
@@ -21,8 +27,8 @@ def save_weights(model: nn.Module, path: Path, mean: tuple[float, ...], std: tup
     write_atomically(path, safetensors.torch.save(state, metadata))
 
 
-def load_weights(model: nn.Module, path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Fill a model with the weights that `save_weights` wrote.
+def load_weights(model: VisionModel, path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Fill a model with the weights that `save_weights` wrote, or leave it as it is.
 
     Returns:
         Mean and standard deviation by which its images are normalised.
@@ -34,11 +40,51 @@ def load_weights(model: nn.Module, path: Path) -> tuple[tuple[float, ...], tuple
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        model.load_state_dict(state)
-        normalisation = json.loads(metadata["normalisation"])
-        return tuple(normalisation["mean"]), tuple(normalisation["std"])
     except FileNotFoundError:
         raise DataError(f"there are no weights at {path}; a training that is given this path writes them") from None
-    except (safetensors.SafetensorError, RuntimeError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path} does not hold weights of this architecture: {reason}") from error
+    except OSError as error:
+        raise DataError(f"the weights at {path} cannot be read: {error.strerror or error}") from None
+    except (safetensors.SafetensorError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+        # the last four for types of numbers that this version of torch or safetensors does not know
+        raise _not_ours(path, str(error).partition("\n")[0]) from error
+    problem = _misfit(model, state)
+    if problem:
+        raise _not_ours(path, problem)
+    mean, std = _normalisation(path, metadata, model.architecture.in_channels)
+    model.load_state_dict(state)
+    return mean, std
+
+
+def _misfit(model: VisionModel, state: dict[str, Tensor]) -> str | None:
+    """Why this is not the state of the model, or None."""
+    expected = model.state_dict()
+    for name, tensor in expected.items():
+        if name not in state:
+            return f"{name} is missing"
+        found = state[name]
+        if found.shape != tensor.shape:
+            return f"{name} is {brief(tuple(found.shape))} where this model needs {tuple(tensor.shape)}"
+        if found.is_floating_point() != tensor.is_floating_point() or found.is_complex():
+            return f"{name} is of {found.dtype}, not {tensor.dtype}"
+    unknown = [name for name in state if name not in expected]
+    return f"{brief(unknown[0])} is not needed" if unknown else None
+
+
+def _normalisation(
+    path: Path, metadata: Mapping[str, str], channels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation for each channel."""
+    try:
+        found = json.loads(metadata["normalisation"])
+        mean, std = (tuple(map(float, found[key])) for key in ("mean", "std"))
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
+        raise _not_ours(path, "it does not say how its images are normalised") from None
+    whole = len(mean) == len(std) == channels and all(map(math.isfinite, (*mean, *std))) and all(s > 0 for s in std)
+    if not whole:
+        reason = f"its images are normalised by {brief(mean)} and {brief(std)}, which is not for {channels} channels"
+        raise _not_ours(path, reason)
+    return mean, std
+
+
+def _not_ours(path: Path, reason: str) -> DataError:
+    return DataError(f"{path} does not hold weights of this architecture: {printable(reason, _LONGEST)}")

@@ -15,13 +15,13 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 import yaml
 
-from search_space.errors import ArchitectureError, allowed
+from search_space.errors import ArchitectureError, allowed, brief
 from search_space.ops import OPS, Cost, Op, TokenShape
 from search_space.ops.base import require
 from search_space.yaml_source import KeyPath, Source, read_yaml, read_yaml_file
@@ -443,7 +443,7 @@ def _read_branch(source: Source, path: KeyPath) -> Branch:
     mapping = source.typed(path, dict, "a mapping with an op")
     kind = mapping.get("op")
     if not isinstance(kind, str) or kind not in OPS:
-        raise source.fail((*path, "op") if "op" in mapping else path, f"is {kind!r}, no op; {allowed(kind, OPS)}")
+        raise source.fail((*path, "op") if "op" in mapping else path, f"is {brief(kind)}, no op; {allowed(kind, OPS)}")
     op, own = OPS[kind], [field.name for field in fields(Branch)]
     source.keys(path, [*own, *(field.name for field in fields(op))])
     values, settings = _read_fields(source, path, Branch, skip=("op",)), _read_fields(source, path, op)
@@ -454,7 +454,7 @@ def _read_branch(source: Source, path: KeyPath) -> Branch:
 
 
 def _read_fields(source: Source, path: KeyPath, cls: type, skip: tuple[str, ...] = ()) -> dict[str, Any]:
-    mapping, hints = source.at(path), get_type_hints(cls)
+    mapping, hints = source.at(path), _hints(cls)
     values: dict[str, Any] = {}
     for field in fields(cls):
         if field.name in mapping and field.name not in skip:
@@ -464,12 +464,15 @@ def _read_fields(source: Source, path: KeyPath, cls: type, skip: tuple[str, ...]
     return values
 
 
+_hints = cache(get_type_hints)
+
+
 def _read_value(source: Source, path: KeyPath, hint: Any) -> Any:
     options = get_args(hint)
     if options and all(isinstance(option, str) for option in options):  # Literal
         value = source.at(path)
         if value not in options:
-            raise source.fail(path, f"is {value!r}; {allowed(value, options)}")
+            raise source.fail(path, f"is {brief(value)}; {allowed(value, options)}")
         return value
     if type(None) in options:
         if source.at(path) is None:
@@ -493,5 +496,5 @@ def _read_value(source: Source, path: KeyPath, hint: Any) -> Any:
 def _read_whole(source: Source, path: KeyPath) -> int:
     value: int = source.typed(path, int, "a whole number")
     if abs(value) > LARGEST:
-        raise source.fail(path, f"is {str(value)[:20]}...; allowed: whole numbers up to {LARGEST:,}")
+        raise source.fail(path, f"is {brief(value)}; allowed: whole numbers up to {LARGEST:,}")
     return value

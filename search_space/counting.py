@@ -11,14 +11,16 @@ import itertools
 import random
 from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from search_space.architecture import Stage
 from search_space.errors import SpaceError
 from search_space.ops import Cost, TokenShape
 from search_space.options import Context, Option, Options, can_downsample, downsampled
 
 if TYPE_CHECKING:
-    from search_space.architecture import Architecture, Norm
+    from search_space.architecture import Architecture, Downsample, Norm
     from search_space.space import Limits, SearchSpace
 
 MAX_DRAWS = 5000
@@ -229,7 +231,7 @@ def _extreme_candidates(space: SearchSpace, measure: str, largest: bool) -> Iter
             ranks = walk.ranks()
             if not any(walk.dominates(other, ranks) for other in walked):
                 walked.append(ranks)
-                yield from _chains(space, net, pick(counter.depths_of(net)), walk.extreme)
+                yield from _extreme_chain(walk, pick(counter.depths_of(net)))
 
 
 class _Walk(NamedTuple):
@@ -266,6 +268,61 @@ class _Walk(NamedTuple):
             return False
         pairs = ((a, b) for theirs, ours in zip(other, own, strict=True) for a, b in zip(theirs, ours, strict=True))
         return all(a >= b if self.largest else a <= b for a, b in pairs)
+
+
+def _extreme_chain(walk: _Walk, depth: int) -> Iterator[Architecture]:
+    """The most extreme architecture with these choices of the whole network and stages of this depth, if there is one.
+
+    What follows a block depends on that block only by not repeating it, and costs add up. So the best continuation of
+    every stage is found once, and not once for each of the many ways that lead to it.
+    """
+    space, counter, net = walk.space, walk.counter, walk.net
+    known: dict[tuple[object, ...], list[tuple[str, Option, Stage]]] = {}
+
+    def best(shape: TokenShape, stages: int, besides: Option | None) -> list[tuple[str, Option, Stage]]:
+        """How to make this stage and those after it; [] if that cannot be done."""
+        key = (shape, stages, besides.block if besides else None)
+        if key not in known:
+            found = list(continuations(shape, stages, besides))
+            known[key] = max(found, key=size_of(shape)) if len(found) > 1 else found[0] if found else []
+        return known[key]
+
+    def continuations(
+        shape: TokenShape, stages: int, besides: Option | None
+    ) -> Iterator[list[tuple[str, Option, Stage]]]:
+        for option in walk.extreme(space.options(space.context(net, shape))):
+            if besides is not None and option.block == besides.block:
+                continue
+            own = ("none", option, Stage(depth, shape.dim, option.block))
+            if stages == 1:  # the most extreme blocks come first
+                yield [own]
+                return
+            for downsample, after, chains in counter.entries(net, shape, stages - 1):
+                rest = best(after, stages - 1, option if downsample == "none" else None) if chains else []
+                if rest:
+                    kind: Downsample = "none"
+                    if downsample == "conv2":
+                        kind = "conv2_bn_relu" if net.get("conv_bn") else "conv2"
+                    first = (downsample, rest[0][1], replace(rest[0][2], downsample=kind))
+                    yield [own, first, *rest[1:]]
+
+    def size_of(shape: TokenShape) -> Callable[[list[tuple[str, Option, Stage]]], int]:
+        """Cost of a network of these stages; what stands before them costs the same for all that begin alike."""
+        whole = {**net, "patch": space.image_size // shape.grid}
+
+        def size(chain: list[tuple[str, Option, Stage]]) -> int:
+            built = space.architecture(whole, [stage for _, _, stage in chain])
+            cost: int = getattr(built.deployed.cost, walk.measure)
+            return cost if walk.largest else -cost
+
+        return size
+
+    params = dict(net)
+    for number, (downsample, option, stage) in enumerate(best(space.first_shape(net), net["stages"], None), start=1):
+        params |= {f"stage{number}.{key}": value for key, value in option.settings.items()}
+        params |= {f"stage{number}.depth": stage.depth, f"stage{number}.downsample": downsample}
+    if "stage1.depth" in params:
+        yield space.decode(params)
 
 
 def _chains(

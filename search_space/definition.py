@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from search_space.architecture import Norm
-from search_space.errors import NasError, SpaceError, allowed
+from search_space.errors import NasError, SpaceError, allowed, brief
 from search_space.ops import MIXERS, TokenShape
 from search_space.ops.dense import parse_width
 from search_space.units import parse_count
@@ -18,6 +18,9 @@ from search_space.yaml_source import KeyPath, Source, read_yaml, read_yaml_file
 Value = int | float | str | bool | None
 """A choice on an axis; None stands for ``none`` on the layer_scale axis."""
 
+MOST_CHOICES = 1000
+"""Choices on an axis."""
+MOST_SCALES = 100
 SPACES = Path(__file__).parent / "spaces"
 MIXER_SETTINGS: dict[str, tuple[Callable[[Value], bool], str]] = {
     "heads": (lambda value: _whole(value, 1), "whole numbers from 1"),
@@ -101,7 +104,9 @@ def load_definition(name_or_path: str | Path) -> SpaceDefinition:
     if text not in list_definitions():
         path = Path(text)
         if path.suffix not in (".yaml", ".yml") and not os.path.exists(path):  # noqa: PTH110 (never raises)
-            raise SpaceError(f"there is no search space {text!r}; {allowed(text, [*list_definitions(), 'FILE.yaml'])}")
+            raise SpaceError(
+                f"there is no search space {brief(text, 200)}; {allowed(text, [*list_definitions(), 'FILE.yaml'])}"
+            )
     return _read(read_yaml_file(path, SpaceError))
 
 
@@ -153,7 +158,7 @@ def _read(source: Source) -> SpaceDefinition:
     source.keys((), ("name", "summary", "net", "stage", "scales"), ("name", "net", "stage", "scales"))
     name = source.typed(("name",), str, "a word")
     if not name.replace("_", "").replace("-", "").isalnum():
-        raise source.fail(("name",), f"is {name!r}; allowed: letters, digits, '_' and '-'")
+        raise source.fail(("name",), f"is {brief(name)}; allowed: letters, digits, '_' and '-'")
     summary = source.typed(("summary",), str, "a sentence") if "summary" in source.data else ""
     given = source.keys(("net",), _NET, [axis for axis in _NET if axis not in OPTIONAL])
     net = {axis: _choices(source, ("net", axis), *rule) for axis, rule in _NET.items() if axis in given}
@@ -164,8 +169,10 @@ def _read(source: Source) -> SpaceDefinition:
     source.typed(("scales",), list, "a list of scales, by growing image_size")
     scales = tuple(_read_scale(source, ("scales", index)) for index in range(len(source.at(("scales",)))))
     sizes = [scale.image_size for scale in scales]
-    if not sizes or sizes != sorted(set(sizes)):
-        raise source.fail(("scales",), "has to name at least one scale, by growing image_size")
+    if not 1 <= len(sizes) <= MOST_SCALES or sizes != sorted(set(sizes)):
+        raise source.fail(
+            ("scales",), f"has to name at least one scale, and {MOST_SCALES} at most, by growing image_size"
+        )
     return SpaceDefinition(name, summary.strip(), net, stage, _read_mixers(source), scales)
 
 
@@ -193,8 +200,10 @@ def _read_scale(source: Source, path: KeyPath) -> Scale:
     tokens = source.at((*path, "tokens"))
     pair = isinstance(tokens, list) and len(tokens) == 2 and all(_whole(value, 1) for value in tokens)
     if not pair or tokens[0] > tokens[1]:
-        raise source.fail((*path, "tokens"), f"is {tokens!r}; allowed: the fewest and the most, such as [16, 256]")
-    size = source.typed((*path, "image_size"), int, "a whole number of pixels")
+        raise source.fail((*path, "tokens"), f"is {brief(tokens)}; allowed: the fewest and the most, such as [16, 256]")
+    size = source.at((*path, "image_size"))
+    if not _whole(size, 1):
+        raise source.fail((*path, "image_size"), f"is {brief(size)}; allowed: a whole number of pixels from 1")
     dim = _choices(source, (*path, "dim"), lambda value: _whole(value, 1), whole)
     depth = _choices(source, (*path, "depth"), lambda value: _whole(value, 1), whole)
     limit = source.convert((*path, "max_params"), lambda value: parse_count(value, "the limit"))
@@ -208,18 +217,20 @@ def _choices(source: Source, path: KeyPath, valid: Callable[[Value], bool], desc
         source.keys(path, ("from", "to", "step"), ("from", "to"))
         low, high = (source.typed((*path, key), int, "a whole number") for key in ("from", "to"))
         step = source.typed((*path, "step"), int, "a whole number") if "step" in value else 1
-        if not (step >= 1 and low <= high and (high - low) // step < 1000):
-            raise source.fail(path, f"is {value}; allowed: from <= to, a step of 1 or more, 1,000 values at most")
+        if not (step >= 1 and low <= high and (high - low) // step < MOST_CHOICES):
+            raise source.fail(
+                path, f"is {brief(value)}; allowed: from <= to, a step of 1 or more, {MOST_CHOICES:,} values at most"
+            )
         value = list(range(low, high + 1, step))
-    if not isinstance(value, list) or not value:
-        raise source.fail(path, f"is {value!r}; allowed: a list of {describe}")
+    if not isinstance(value, list) or not 1 <= len(value) <= MOST_CHOICES:
+        raise source.fail(path, f"is {brief(value)}; allowed: a list of {describe}, {MOST_CHOICES:,} at most")
     for index, item in enumerate(value):
         if isinstance(item, (dict, list)) or not valid(item):
             raise source.fail(
-                (*path, index) if isinstance(source.at(path), list) else path, f"is {item!r}; allowed: {describe}"
+                (*path, index) if isinstance(source.at(path), list) else path, f"is {brief(item)}; allowed: {describe}"
             )
         if item in value[:index]:
-            raise source.fail((*path, index), f"names {item!r} twice")
+            raise source.fail((*path, index), f"names {brief(item)} twice")
     return tuple(value)
 
 

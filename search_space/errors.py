@@ -62,6 +62,24 @@ class ExportError(NasError):
 
 
 MOST_NAMED, SOME = 32, 5
+MOST_SHOWN = 60
+"""Characters of a foreign value in a message."""
+
+
+def brief(value: object, most: int = MOST_SHOWN) -> str:
+    """A foreign value as a message may show it: as Python writes it, on one line, harmless to a terminal, not long."""
+    if isinstance(value, str):
+        text = repr(value[: 2 * most])  # which may hold all of a file
+    elif isinstance(value, int) and value.bit_length() > 4 * most:  # Python refuses to write very long ones
+        return f"a whole number of {value.bit_length()} bits"
+    else:
+        text = repr(value)
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def printable(text: str, most: int) -> str:
+    """Foreign text inside a message: as it is if it can be, else as `brief` shows it."""
+    return text if text.isprintable() and len(text) <= most else brief(text, most)
 
 
 def allowed(value: object, choices: Iterable[object]) -> str:
@@ -70,13 +88,13 @@ def allowed(value: object, choices: Iterable[object]) -> str:
     Returns:
         A clause such as ``allowed: gap, class_token; did you mean 'gap'?``.
     """
-    names = [str(choice) for choice in choices]
+    names, value = [printable(str(choice), MOST_SHOWN) for choice in choices], str(value)[:MOST_SHOWN]
     import difflib  # not needed until something is wrong
 
     by_case = {name.lower(): name for name in names}
-    near = [by_case[name] for name in difflib.get_close_matches(str(value).lower(), by_case, n=1)]
+    near = [by_case[name] for name in difflib.get_close_matches(value.lower(), by_case, n=1)]
     hint = f"; did you mean {near[0]!r}?" if near else ""
     if len(names) > MOST_NAMED:
-        some = difflib.get_close_matches(str(value), names, n=SOME, cutoff=0)
+        some = difflib.get_close_matches(value, names, n=SOME, cutoff=0)
         return f"allowed: {len(names)} names such as {', '.join(some)}{hint}"
     return f"allowed: {', '.join(names)}{hint}"

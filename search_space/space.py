@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from search_space import counting, moves
 from search_space.architecture import Architecture, Downsample, Stage
+from search_space.bounds import check_bounds
 from search_space.definition import SpaceDefinition, Value, list_definitions, load_definition, parse_definition
 from search_space.errors import NasError, SpaceError, allowed
 from search_space.ops import Cost, TokenShape
@@ -109,6 +110,7 @@ class SearchSpace:
         self.stage_axes = tuple(Axis(name, values) for name, values in _stage_axes(definition, scale.depth).items())
         self.max_stages = max(value for value in definition.net["stages"] if isinstance(value, int))
         self._options: dict[Context, Options] = {}
+        check_bounds(self)
 
     @property
     def name(self) -> str:
@@ -173,9 +175,10 @@ class SearchSpace:
             raise SpaceError(
                 f"drop_path is {params['drop_path']}, but the first block is never dropped and has no other"
             )
-        return self._architecture(params, stages)
+        return self.architecture(params, stages)
 
-    def _architecture(self, params: Mapping[str, Any], stages: list[Stage]) -> Architecture:
+    def architecture(self, params: Mapping[str, Any], stages: list[Stage]) -> Architecture:
+        """The architecture with these choices of the whole network and these stages, in the space or not."""
         class_token = params["pooling"] == "class_token"
         return Architecture(
             image_size=self.image_size,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from search_space.errors import ConfigError
+from search_space.errors import ConfigError, brief
 
 _FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 _COUNT = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([kKmMgG]?)\s*")
@@ -24,7 +24,7 @@ def parse_count(text: str | int, what: str = "count") -> int:
     match = _COUNT.fullmatch(str(text))
     count = round(float(match[1]) * _FACTORS[match[2].lower()]) if match and len(match[1]) < 20 else 0
     if count < 1:
-        raise ConfigError(f"{what} is {text!r}; allowed: a positive count such as 50k, 5M or 1.2G")
+        raise ConfigError(f"{what} is {brief(text)}; allowed: a positive count such as 50k, 5M or 1.2G")
     return count
 
 

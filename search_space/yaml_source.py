@@ -6,15 +6,54 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
-from search_space.errors import NasError, allowed
+from search_space.errors import MOST_SHOWN, NasError, allowed, brief, printable
+
+_MAX_DEPTH = 40
+_MOST_CHARACTERS = 2**20
+_MOST_BITS = 1000
+"""Of a whole number: more than any setting needs, and less than where a float or Python's `str` gives up."""
+_PROBLEM = 200
+"""Characters of the parser's own words in a message."""
+_NAME = 300
+"""Characters of a file's name in a message."""
+
+
+class _Unsupported(yaml.YAMLError):
+    """A feature of YAML that plain data has no need of, and its line."""
+
+    def __init__(self, problem: str, line: int) -> None:
+        super().__init__(problem)
+        self.problem, self.line = problem, line
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, but 1e-6 is a number, as in YAML 1.2 and JSON, not a text."""
+    """YAML's safe loader without aliases, tags and deep nesting, which are refused before anything is built from them.
+
+    Beyond that, 1e-6 is a number, as in YAML 1.2 and JSON, not a text.
+    """
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            self._refuse(f"aliases (*{printable(event.anchor or '', MOST_SHOWN)}) are not supported", event)
+        if isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)) and event.tag is not None:
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            self._refuse(f"tags ({printable(tag, MOST_SHOWN)}) are not supported", event)
+        if self._depth > _MAX_DEPTH:
+            self._refuse(f"nested deeper than {_MAX_DEPTH} levels", event)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def _refuse(self, problem: str, event: yaml.Event) -> NoReturn:
+        raise _Unsupported(problem, event.start_mark.line + 1 if event.start_mark else 1)
 
 
 _Loader.add_implicit_resolver(
@@ -24,7 +63,6 @@ _Loader.add_implicit_resolver(
 )
 
 KeyPath = tuple[str | int, ...]
-_MAX_DEPTH = 40
 
 
 @dataclass(frozen=True)
@@ -45,7 +83,7 @@ class Source:
     def where(self, path: KeyPath) -> str:
         """``file.yaml:12: stage.depth`` for the key at `path` (or its nearest parent)."""
         line = next((self._lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self._lines), 1)
-        dotted = ".".join(str(part) for part in path)
+        dotted = ".".join(printable(str(part), MOST_SHOWN) for part in path)
         return f"{self.name}:{line}: {dotted}" if dotted else f"{self.name}:{line}"
 
     def fail(self, path: KeyPath, problem: str) -> NasError:
@@ -58,7 +96,7 @@ class Source:
         if value is None and not path:
             raise self.error(f"{self.name} is empty; allowed: a mapping")
         if not isinstance(value, dict):
-            raise self.fail(path, f"is {_show(value)}; allowed: a mapping")
+            raise self.fail(path, f"is {brief(value)}; allowed: a mapping")
         known = list(known)
         for key in value:
             if key not in known:
@@ -84,7 +122,7 @@ class Source:
         value = self.at(path)
         kinds = kind if isinstance(kind, tuple) else (kind,)
         if (isinstance(value, bool) and bool not in kinds) or not isinstance(value, kinds):
-            raise self.fail(path, f"is {_show(value)}; allowed: {describe}")
+            raise self.fail(path, f"is {brief(value)}; allowed: {describe}")
         return value
 
     def convert(self, path: KeyPath, make: Callable[[Any], Any]) -> Any:
@@ -99,28 +137,32 @@ def read_yaml(text: str, name: str, error: type[NasError]) -> Source:
     """Parse YAML text.
 
     Args:
-        text: The document; anchors' aliases and duplicate keys are refused.
+        text: The document; aliases, tags and duplicate keys are refused.
         name: What to call it in messages.
         error: The exception class to raise.
 
     Raises:
         NasError: (of class `error`) If it is not valid YAML.
     """
+    name = printable(name, _NAME)
+    if len(text) > _MOST_CHARACTERS:
+        raise error(f"{name} is not read: it has more than {_MOST_CHARACTERS:,} characters")
     lines: dict[KeyPath, int] = {}
+    loader = None
     try:
-        for event in yaml.parse(text, Loader=_Loader):
-            if isinstance(event, yaml.AliasEvent):
-                line = event.start_mark.line + 1 if event.start_mark else 1
-                raise error(f"{name}:{line}: aliases (*{event.anchor}) are not supported")
-        root = yaml.compose(text, Loader=_Loader)
-        data = None if root is None else _construct(root, (), lines, name, error)
+        loader = _Loader(text)
+        root = loader.get_single_node()
+        data = None if root is None else _construct(root, (), lines, name, error, loader)
+    except _Unsupported as fault:
+        raise error(f"{name}:{fault.line}: {fault.problem}") from None
     except yaml.YAMLError as fault:
         mark = getattr(fault, "problem_mark", None)
         place = f":{mark.line + 1}" if mark else ""
         problem = getattr(fault, "problem", None) or getattr(fault, "reason", None) or "cannot be read"
-        raise error(f"{name}{place}: not valid YAML: {problem}") from None
-    except (RecursionError, ValueError) as fault:
-        raise error(f"{name}: not valid YAML: {type(fault).__name__}") from None
+        raise error(f"{name}{place}: not valid YAML: {printable(problem, _PROBLEM)}") from None
+    finally:
+        if loader is not None:
+            loader.dispose()
     return Source(data=data, name=name, error=error, _lines=lines)
 
 
@@ -130,20 +172,24 @@ def read_yaml_file(path: Path, error: type[NasError]) -> Source:
     Raises:
         NasError: (of class `error`) If it cannot be read or is not valid YAML.
     """
+    name = printable(str(path), _NAME)
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_MOST_CHARACTERS + 1)  # there are files without an end
     except OSError as fault:
-        raise error(f"{path} cannot be read: {fault.strerror}") from None
+        raise error(f"{name} cannot be read: {fault.strerror}") from None
     except UnicodeDecodeError:
-        raise error(f"{path} is not a text file in UTF-8") from None
+        raise error(f"{name} is not a text file in UTF-8") from None
+    except ValueError:  # a NUL byte, which the system calls do not take
+        raise error(f"{name} cannot be read: no file has such a name") from None
     return read_yaml(text, str(path), error)
 
 
-def _construct(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], name: str, error: type[NasError]) -> Any:
+def _construct(
+    node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], name: str, error: type[NasError], loader: _Loader
+) -> Any:
     """Plain data from a node, noting the line of every key on the way."""
     lines.setdefault(path, node.start_mark.line + 1)
-    if len(path) > _MAX_DEPTH:
-        raise error(f"{name}:{node.start_mark.line + 1}: nested deeper than {_MAX_DEPTH} levels")
     if isinstance(node, yaml.MappingNode):
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
@@ -152,15 +198,17 @@ def _construct(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], name: 
                 raise error(f"{name}:{line}: a key has to be a plain word")
             key = key_node.value
             if key in mapping:
-                raise error(f"{name}:{line}: the key {key!r} stands here twice")
+                raise error(f"{name}:{line}: the key {brief(key)} stands here twice")
             lines[(*path, key)] = line
-            mapping[key] = _construct(value_node, (*path, key), lines, name, error)
+            mapping[key] = _construct(value_node, (*path, key), lines, name, error, loader)
         return mapping
     if isinstance(node, yaml.SequenceNode):
-        return [_construct(child, (*path, index), lines, name, error) for index, child in enumerate(node.value)]
-    return _Loader("").construct_object(node)
-
-
-def _show(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+        return [_construct(child, (*path, index), lines, name, error, loader) for index, child in enumerate(node.value)]
+    at = f"{name}:{node.start_mark.line + 1}"
+    try:
+        value = loader.construct_object(node)
+    except ValueError:
+        raise error(f"{at}: {brief(node.value)} is neither a number nor a date, though it looks like one") from None
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        raise error(f"{at}: a whole number of {value.bit_length():,} bits is too large; allowed: 300 digits")
+    return value

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import click
 
-from search_space.errors import allowed
+from search_space.errors import allowed, printable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def warn_of_password(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Callback of ``--storage``: a password on the command line is not secret."""
+    if value is not None:
+        from results.database import has_password
+
+        if has_password(value):
+            click.echo(
+                "nas: warning: a password on the command line is seen by everybody on this machine, and by Ray; "
+                "put it into ~/.pgpass or PGPASSWORD, or the whole URL into NAS_STORAGE",
+                err=True,
+            )
+    return value
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names from a database, which somebody else may have written, for people."""
+    return ", ".join(printable(name, 100) for name in names)
 
 
 def study_options(function: Command) -> Command:
@@ -17,7 +36,12 @@ def study_options(function: Command) -> Command:
     function = click.option(
         "--out", default="nas-runs", metavar="DIR", help="The --out folder of the search [nas-runs]."
     )(function)
-    return click.option("--storage", metavar="URL", help="Database [the SQLite file under --out].")(function)
+    return click.option(
+        "--storage",
+        metavar="URL",
+        callback=warn_of_password,
+        help="Database [$NAS_STORAGE, else the SQLite file under --out].",
+    )(function)
 
 
 class Subcommands(click.Group):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nas.commands.options import warn_of_password
 from nas.config import RUNNERS, SearchConfig
 from nas.objectives import OBJECTIVES
 from nas.pruners import PRUNERS
@@ -79,7 +80,10 @@ def _names(choices: Any) -> str:
 @click.option("--data-dir", metavar="DIR", help="Where data sets are cached [$NAS_DATA_DIR, ~/.cache/nas].")
 @click.option("--image-size", type=int, metavar="PIXELS", help="Side to which an image folder is resized [64].")
 @click.option(
-    "--storage", metavar="URL", help="sqlite:///FILE or postgresql+psycopg://... [a SQLite file under --out]."
+    "--storage",
+    metavar="URL",
+    callback=warn_of_password,
+    help="sqlite:///FILE or postgresql+psycopg://... [$NAS_STORAGE, else a SQLite file under --out].",
 )
 @click.option("--study", metavar="NAME", help="Name of the study [SPACE-DATA].")
 @click.option("--out", metavar="DIR", help="Folder for everything the search writes [nas-runs].")
@@ -122,7 +126,7 @@ def _search(config: SearchConfig) -> tuple[Report, bool]:
     from nas.api import search
     from nas.progress import Progress
 
-    again = "nas " + " ".join(map(shlex.quote, sys.argv[1:]))
+    again = command_line(config)
     progress = Progress()
     try:
         with progress:
@@ -131,6 +135,15 @@ def _search(config: SearchConfig) -> tuple[Report, bool]:
         click.echo(progress.farewell(again), err=True)
         raise
     return report, progress.was_spent
+
+
+def command_line(config: SearchConfig) -> str:
+    """What was typed, without the password of a database."""
+    from results.database import shown
+
+    secret = config.storage or ""
+    words = [word.replace(secret, shown(secret)) if secret and secret in word else word for word in sys.argv[1:]]
+    return "nas " + " ".join(map(shlex.quote, words))
 
 
 def next_steps(config: SearchConfig, was_spent: bool, budget: int) -> str:

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from search_space.errors import brief
 from search_space.ops.base import Cost, Mix, Op, TokenShape, linear, register_mixer, register_op, require
 
 
@@ -117,8 +118,8 @@ def token_linear(shape: TokenShape) -> Mix:
 def parse_width(text: str, shape: TokenShape) -> int:
     """A hidden width in terms of C or N: ``4N``, ``C/2``, ``C``."""
     match = re.fullmatch(r"(\d{0,6})([CN])(?:/(\d{1,6}))?", text)
-    require(match is not None, f"a hidden width is a multiple of C or N, such as C/2 or 4N; it is {text!r}")
+    require(match is not None, f"a hidden width is a multiple of C or N, such as C/2 or 4N; it is {brief(text)}")
     assert match is not None
     factor, unit, divisor = int(match[1] or 1), shape.dim if match[2] == "C" else shape.tokens, int(match[3] or 1)
-    require(factor > 0 and divisor > 0, f"a hidden width has to be positive; it is {text!r}")
+    require(factor > 0 and divisor > 0, f"a hidden width has to be positive; it is {brief(text)}")
     return max(1, factor * unit // divisor)

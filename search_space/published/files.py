@@ -15,10 +15,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from search_space.errors import WeightsError
+from search_space.errors import MOST_SHOWN, WeightsError, printable
 
 _NESTINGS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
 _DEEPEST = 3
+MOST_OF_A_PATH, _MOST_OF_A_REASON = 300, 200
+"""Characters of a path, and of the words of a library, in a message."""
 _PREFIXES = ("module.", "_orig_mod.")
 _PREFIX = re.compile(r"^(module|_orig_mod)\.")
 _ZIP = b"PK\x03\x04"
@@ -43,7 +45,7 @@ def read_weights(weights: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any
     Raises:
         WeightsError: If the file is missing, damaged, or holds anything but weights.
     """
-    origin = "the mapping given" if isinstance(weights, Mapping) else str(weights)
+    origin = "the mapping given" if isinstance(weights, Mapping) else printable(str(weights), MOST_OF_A_PATH)
     content = weights if isinstance(weights, Mapping) else _read(Path(weights))
     notes: list[str] = []
     for _ in range(_DEEPEST):
@@ -57,7 +59,7 @@ def read_weights(weights: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any
         raise WeightsError(f"{origin} does not hold weights: there is no tensor among its {len(state)} entries")
     for name, value in state.items():
         if isinstance(value, Tensor) and (value.is_nested or value.layout != torch.strided):
-            raise WeightsError(f"{origin} was not loaded: {name} is a sparse or nested tensor")
+            raise WeightsError(f"{origin} was not loaded: {printable(name, MOST_SHOWN)} is a sparse or nested tensor")
     while any(all(name.startswith(prefix) for name in state) for prefix in _PREFIXES):
         state = {re.sub(_PREFIX, "", name): value for name, value in state.items()}
     return state, origin, notes
@@ -65,17 +67,18 @@ def read_weights(weights: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any
 
 def _read(path: Path) -> Any:
     """What a file holds."""
+    shown = printable(str(path), MOST_OF_A_PATH)
     try:
         with path.open("rb") as file:
             start = file.read(len(_ZIP))
     except FileNotFoundError:
-        raise WeightsError(f"there are no weights at {path}") from None
+        raise WeightsError(f"there are no weights at {shown}") from None
     except IsADirectoryError:
-        raise WeightsError(f"{path} is a folder, not a file of weights") from None
+        raise WeightsError(f"{shown} is a folder, not a file of weights") from None
     except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
+        raise WeightsError(f"{shown} cannot be read: {error.strerror}") from error
     if not start:
-        raise WeightsError(f"{path} is empty")
+        raise WeightsError(f"{shown} is empty")
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
@@ -83,16 +86,18 @@ def _read(path: Path) -> Any:
             warnings.simplefilter("ignore")  # torch's, about how the file was written
             return torch.load(path, map_location="cpu", weights_only=True, mmap=start == _ZIP)
     except safetensors.SafetensorError as error:
-        raise WeightsError(f"{path} is damaged, or not a safetensors file: {_first_sentence(error)}") from error
+        raise WeightsError(f"{shown} is damaged, or not a safetensors file: {_first_sentence(error)}") from error
     except _DAMAGE as error:
         code = re.search(r"GLOBAL (\S+)", str(error))
         if code:
-            reason = f"it holds Python objects ({code[1]}), which could run code; only tensors are read"
-            raise WeightsError(f"{path} was not loaded: {reason}") from error
+            objects = printable(code[1], MOST_SHOWN)
+            reason = f"it holds Python objects ({objects}), which could run code; only tensors are read"
+            raise WeightsError(f"{shown} was not loaded: {reason}") from error
         # Only torch's RuntimeErrors name a cause; its text on a broken pickle is advice to let it run code.
         reason = _first_sentence(error) if isinstance(error, RuntimeError) else "not what torch.save writes"
-        raise WeightsError(f"{path} is damaged, or not a file of weights: {reason}") from error
+        raise WeightsError(f"{shown} is damaged, or not a file of weights: {reason}") from error
 
 
 def _first_sentence(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0].partition(". ")[0].rstrip(".") or type(error).__name__
+    text = str(error).strip().partition("\n")[0].partition(". ")[0].rstrip(".")
+    return printable(text, _MOST_OF_A_REASON) or type(error).__name__

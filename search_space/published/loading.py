@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from search_space.architecture import Architecture
-from search_space.errors import ArchitectureError, WeightsError
+from search_space.errors import ArchitectureError, WeightsError, brief
 from search_space.initialisation import start
 from search_space.model import VisionModel, resize_positions
 from search_space.ops import Permute
@@ -169,7 +169,7 @@ def _mismatches(misfits: list[tuple[Target, Any]], architecture: Architecture, k
         if not isinstance(value, Tensor):
             yield Mismatch(target.name, (), expected, f"is of type {type(value).__name__}, not a tensor")
             continue
-        shape, reason = tuple(value.shape), f"is {tuple(value.shape)} where this model needs {expected}"
+        shape, reason = tuple(value.shape), f"is {brief(tuple(value.shape))} where this model needs {expected}"
         axis = axes.get(target.ours)
         if shape == expected:
             reason = "has no values" if value.is_meta else f"is of {value.dtype}, not {target.view.dtype}"

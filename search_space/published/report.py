@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from search_space.errors import WeightsError
+from search_space.errors import WeightsError, printable
 from search_space.published.keys import PublishedBy
 
-_SHOWN = 3
+_SHOWN, _LONGEST = 3, 160
+"""How many names a message gives, and the characters of each."""
 
 
 class Mismatch(NamedTuple):
@@ -75,4 +76,4 @@ class MismatchError(WeightsError):
 def some(names: Sequence[str]) -> str:
     """The first few of them, and how many more there are."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    return ", ".join(printable(name, _LONGEST) for name in names[:_SHOWN]) + more
