@@ -21,7 +21,7 @@ from search_space.units import parse_count
 from search_space.yaml_source import Source, read_yaml_file
 
 RUNNERS = ("ray", "inline")
-_NUMBERS = ("max_fte", "lr", "max_latency_ms", "cpus_per_trial", "gpus_per_trial")
+_NUMBERS = ("max_fte", "lr", "max_latency_ms", "trial_timeout", "cpus_per_trial", "gpus_per_trial")
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
@@ -49,6 +49,7 @@ class SearchConfig:
         max_params: Limit on parameters; None for the space's own limit for this size of images, 0 for none.
         max_macs: Limit on MACs for one image.
         max_latency_ms: Limit on the measured latency of one image.
+        trial_timeout: Seconds that one attempt at a training may compute; what takes longer is infeasible.
         epochs: Epochs of a full training; None for the data set's recipe. So too for batch_size and lr.
         seed: Seed of the search, and of the training of all its trials.
         finalists: How many of the best are retrained; 0 for none. None for 3, or fewer where `max_fte` is short.
@@ -81,6 +82,7 @@ class SearchConfig:
     max_params: int | None = None
     max_macs: int | None = None
     max_latency_ms: float | None = None
+    trial_timeout: float | None = None
     epochs: int | None = None
     batch_size: int | None = None
     lr: float | None = None
@@ -296,6 +298,7 @@ _CHECKS: Mapping[str, Callable[[Any], str | None]] = {
     "max_params": _whole(0, 10**13),
     "max_macs": _whole(1, 10**16),
     "max_latency_ms": _number(0),
+    "trial_timeout": _number(0),
     "epochs": _whole(1, 100_000),
     "batch_size": _whole(1, 1_000_000),
     "lr": _number(0),

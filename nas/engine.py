@@ -36,10 +36,10 @@ from results.schema import Epoch, Evaluation
 from results.store import FINAL_STATES, Ending, EpochRecord, NewEvaluation, Role, State, StudyStore
 from runners.base import Cause, Decision, EpochResult, Job, Measured, Outcome
 from search_space.architecture import Architecture
-from search_space.errors import LeaseLost
+from search_space.errors import LeaseLost, StorageError
 from search_space.space import mixers_of
 
-MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 5
 """How often an evaluation is started before it counts as lost."""
 KEPT_WEIGHTS = 10
 """Complete trials, the best ones, whose weights are kept for export."""
@@ -179,6 +179,11 @@ class Search:
         if outcome.cause == Cause.WORKER_LOST and self._is_at_rung(trial):  # it was done with what it had to do
             self._pause(trial, max(outcome.seconds, trial.unbilled))
             return
+        if outcome.cause == Cause.STORAGE:  # nothing is wrong with it: it goes on once there is room
+            trial.unbilled = max(trial.unbilled, outcome.seconds)
+            self._requeue(trial, died=False)
+            self._queue.append(trial)
+            raise StorageError(f"{key} was stopped: {outcome.message}. Nothing is lost; the same command goes on")
         if outcome.cause == Cause.WORKER_LOST and trial.attempts < MAX_ATTEMPTS:
             trial.unbilled = max(trial.unbilled, outcome.seconds)
             self._requeue(trial, died=True)
@@ -199,7 +204,7 @@ class Search:
         trial.state, trial.seconds = state, trial.seconds + seconds
         trial.cause = (outcome.cause or Cause.BUG) if state == State.FAILED else None
         self.driver.finish(key, ending(trial, self.objectives, seconds, message))
-        self.folder.checkpoint(key).unlink(missing_ok=True)
+        self.folder.discard_checkpoint(key)
         self.finished_here += 1
         self._ended_here(trial)
         self._learn(trial)
@@ -463,6 +468,7 @@ class Search:
             weights=self.folder.weights(trial.key),
             measure_latency=measure and trial.role == Role.TRIAL,
             max_latency_ms=config.max_latency_ms if trial.role == Role.TRIAL else None,
+            timeout_s=config.trial_timeout,
         )
 
     # What came back.

@@ -20,6 +20,7 @@ def facts(trial: Trial) -> Facts:
         latency_ms=measured.latency_ms,
         latency=None if measured.latency is None else asdict(measured.latency),
         peak_memory_mib=measured.peak_memory_mib,
+        micro_batch=measured.micro_batch,
         device=measured.device,
         versions=measured.versions,
     )

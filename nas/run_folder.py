@@ -13,6 +13,7 @@ nas-runs/
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Collection, Mapping
@@ -20,7 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from results.names import file_name
+from runners.files import FileFailure, write_atomically
 from search_space.errors import StorageError
+
+log = logging.getLogger(__name__)
 
 
 class RunFolder:
@@ -62,21 +66,40 @@ class RunFolder:
         """Weights file of an evaluation."""
         return self.weights_folder / f"{file_name(key, 'evaluation')}.safetensors"
 
+    def discard_checkpoint(self, key: str) -> None:
+        """Delete the checkpoint of an evaluation that will not go on."""
+        _remove(self.checkpoint(key))
+
     def discard(self, key: str) -> None:
         """Delete the files of an evaluation that nobody will need."""
-        self.checkpoint(key).unlink(missing_ok=True)
-        self.weights(key).unlink(missing_ok=True)
+        self.discard_checkpoint(key)
+        _remove(self.weights(key))
 
     def write_report(self, text: str, data: Mapping[str, Any]) -> None:
-        """Write the end report for people and for programs."""
-        (self.path / "report.txt").write_text(text + "\n", encoding="utf-8")
-        (self.path / "report.json").write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+        """Write the end report for people and for programs.
+
+        Raises:
+            StorageError: If the disk does not take it; what was there before is still there.
+        """
+        try:
+            write_atomically(self.path / "report.txt", f"{text}\n".encode())
+            write_atomically(self.path / "report.json", f"{json.dumps(data, indent=2)}\n".encode())
+        except FileFailure as error:
+            raise StorageError(f"the report {error}; nas results shows it") from None
 
     def sweep(self, needed: Collection[str]) -> None:
         """Delete the checkpoints of all evaluations but the ones needed."""
         for path in self.checkpoints.glob("*.pt"):
             if path.stem not in needed:
-                path.unlink(missing_ok=True)
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Delete a file if it can be done: one that stays takes room, but no search ends for it."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("%s cannot be deleted, nas gc may do so later: %s", path, error.strerror)
 
 
 def storage_url(storage: str | None, out: str | Path) -> str:

@@ -144,7 +144,15 @@ def existing_study(name: str | None, storage: str | None, out: str = "nas-runs")
     Raises:
         StudyError: If there is none, or several and no name.
     """
-    store = Store(storage_url(storage, out), create=False)
+    return find_study(Store(storage_url(storage, out), create=False), name)
+
+
+def find_study(store: Store, name: str | None) -> StudyStore:
+    """The study of this name, or the only one.
+
+    Raises:
+        StudyError: If there is none, or several and no name.
+    """
     names = [study.name for study in store.studies()]
     if name is None:
         if len(names) != 1:

@@ -55,7 +55,9 @@ class Trial:
         self.is_orphan = row.driver_id is None
         self.seconds, self.unbilled, self.epochs_run = row.seconds, 0.0, row.epochs_run
         latency = Latency(**row.latency) if row.latency else None
-        self.measured = Measured(row.latency_ms, row.peak_memory_mib, row.device, latency=latency)
+        self.measured = Measured(
+            row.latency_ms, row.peak_memory_mib, row.device, latency=latency, micro_batch=row.micro_batch
+        )
         for epoch in curve:
             if epoch.epoch > self.epoch:
                 self.epochs.append(EpochRecord(epoch.epoch, epoch.train_loss, epoch.nll, epoch.accuracy, epoch.seconds))

@@ -48,6 +48,7 @@ class Facts:
     latency_ms: float | None = None
     latency: Mapping[str, Any] | None = None
     peak_memory_mib: float | None = None
+    micro_batch: int | None = None
     device: str = ""
     versions: Mapping[str, Any] = field(default_factory=dict)
 
@@ -57,6 +58,7 @@ class Facts:
             "latency_ms": self.latency_ms,
             "latency": self.latency and dict(self.latency),
             "peak_memory_mib": self.peak_memory_mib,
+            "micro_batch": self.micro_batch,
             "device": self.device[:200],
             "versions": dict(self.versions),
         }

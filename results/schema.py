@@ -132,6 +132,7 @@ class Evaluation(Base):
         nll: Validation NLL in nats after the last epoch (test NLL where the role is "test").
         accuracy: Accuracy after the last epoch, 0 to 1.
         latency_ms: Median latency of one image; `latency` says where and how it was measured, with its quartiles.
+        micro_batch: Images that went through the model at once in training: fewer than a batch where memory was short.
         seconds: Compute of all attempts.
         epochs_planned: Epochs of the full training; 0 for proxies.
         epochs_run: Epochs computed, those that were lost and computed again included.
@@ -169,6 +170,7 @@ class Evaluation(Base):
     latency_ms: Mapped[float | None]
     latency: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     peak_memory_mib: Mapped[float | None]
+    micro_batch: Mapped[int | None]
     seconds: Mapped[float] = mapped_column(default=0.0)
     attempts: Mapped[int] = mapped_column(default=1)
     device: Mapped[str] = mapped_column(String(200), default="")

@@ -18,10 +18,11 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, Protocol
 
+from runners.deadline import TimeLimit
 from runners.recipe import Recipe
+from runners.remote import Location
 from search_space.architecture import Architecture
 
 REPORT_EVERY_S = 1.0
@@ -60,9 +61,11 @@ class Job:
         task: "train" sees the train and validation splits only; "test" loads `weights` and sees the test split only;
             "score" computes `proxies` of every architecture of `batch`, from training images.
         checkpoint: File that a training can be resumed from, written at every rung and now and then; None for none.
+            A path, or a place on remote storage (`runners.remote.locate`); so too for `weights`.
         weights: File for the final weights (safetensors): written by "train" if given, read by "test".
         measure_latency: Whether to measure the latency of the model before training it.
         max_latency_ms: If given, an architecture slower than this is infeasible and not trained.
+        timeout_s: Seconds that one attempt may compute; an architecture that takes longer is infeasible. None for any.
         device: "auto", "cpu", "cuda", "cuda:1", ...
         batch: For "score": what to score.
         proxies: For "score": names of the proxies.
@@ -76,10 +79,11 @@ class Job:
     rungs: tuple[int, ...] = ()
     reported: int = 0
     task: Literal["train", "test", "score"] = "train"
-    checkpoint: Path | None = None
-    weights: Path | None = None
+    checkpoint: Location | None = None
+    weights: Location | None = None
     measure_latency: bool = False
     max_latency_ms: float | None = None
+    timeout_s: float | None = None
     device: str = "auto"
     batch: tuple[Architecture, ...] = ()
     proxies: tuple[str, ...] = ()
@@ -112,12 +116,14 @@ class Cause(enum.StrEnum):
     DIVERGED = "diverged"  # the loss became NaN or infinite
     OUT_OF_MEMORY = "out_of_memory"
     TOO_SLOW = "too_slow"  # slower than the limit on latency; nothing was trained
+    TIMEOUT = "timeout"  # its training took longer than an attempt may
     DATA = "data"  # the data set could not be read
+    STORAGE = "storage"  # a checkpoint or weights could not be written or read: the disk is full, say
     BUG = "bug"  # an exception nobody expected: of this program or of a user's plug-in
     WORKER_LOST = "worker_lost"  # the process or node died, and so did its retries
 
 
-INFEASIBLE_CAUSES = frozenset({Cause.DIVERGED, Cause.OUT_OF_MEMORY, Cause.TOO_SLOW})
+INFEASIBLE_CAUSES = frozenset({Cause.DIVERGED, Cause.OUT_OF_MEMORY, Cause.TOO_SLOW, Cause.TIMEOUT})
 """Causes that lie in the architecture: trying it again would end the same way."""
 
 
@@ -172,6 +178,8 @@ class Measured:
         versions: Versions of Python, torch and others that shaped the result.
         latency: Where and how `latency_ms` was measured; None if that is not known.
         scores: For a "score" job: the scores of every architecture of its batch by proxy, in order.
+        micro_batch: Images that went through the model at once in training: fewer than the recipe's batch where memory
+            was short; None where nothing was trained.
     """
 
     latency_ms: float | None = None
@@ -180,6 +188,7 @@ class Measured:
     versions: dict[str, str] = field(default_factory=dict)
     latency: Latency | None = None
     scores: tuple[Mapping[str, Score], ...] = ()
+    micro_batch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -202,15 +211,24 @@ class Outcome:
 
 
 class EvaluationError(Exception):
-    """Raised by an evaluator to end as a typed failure."""
+    """Raised by an evaluator to end as a typed failure.
 
-    def __init__(self, cause: Cause, message: str, measured: Measured | None = None) -> None:
+    Attributes:
+        cause: Why.
+        measured: Facts besides the epochs.
+        epochs: What was computed and could not be yielded any more.
+    """
+
+    def __init__(
+        self, cause: Cause, message: str, measured: Measured | None = None, epochs: tuple[EpochResult, ...] = ()
+    ) -> None:
         super().__init__(message)
         self.cause = cause
         self.measured = measured or Measured()
+        self.epochs = epochs
 
-    def __reduce__(self) -> tuple[type, tuple[Cause, str, Measured]]:
-        return type(self), (self.cause, str(self), self.measured)
+    def __reduce__(self) -> tuple[type, tuple[Cause, str, Measured, tuple[EpochResult, ...]]]:
+        return type(self), (self.cause, str(self), self.measured, self.epochs)
 
 
 class Interrupted(BaseException):
@@ -287,6 +305,9 @@ class Evaluation:
         self.job = job
         self._clock = clock
         self._started = clock()
+        self._limit = TimeLimit(job.timeout_s, clock)
+        self._limit.pause()
+        self._epoch = 0  # the last one seen
         self._steps = evaluator(job)
 
     def advance(self) -> tuple[list[EpochResult], Outcome | None]:
@@ -297,25 +318,33 @@ class Evaluation:
         """
         epochs: list[EpochResult] = []
         began = self._clock()
+        self._limit.resume()
         try:
             while True:
+                if 0 < self._epoch < self.job.recipe.epochs:  # what was trained to its end is not thrown away
+                    self._limit.check(self._epoch, self.job.recipe.epochs)
                 epoch = next(self._steps)
                 if not all(map(math.isfinite, (epoch.train_loss, epoch.nll, epoch.accuracy))):
                     raise EvaluationError(Cause.DIVERGED, f"the figures of epoch {epoch.epoch} are not finite")
                 epochs.append(epoch)
-                if epochs[-1].epoch in self.job.rungs or self._clock() - began >= REPORT_EVERY_S:
+                self._epoch = epoch.epoch
+                if epoch.epoch in self.job.rungs or self._clock() - began >= REPORT_EVERY_S:
                     return epochs, None
         except StopIteration as end:
             measured = end.value if isinstance(end.value, Measured) else Measured()
             return epochs, Outcome("complete", self._seconds(), measured=measured)
         except EvaluationError as error:
             self._steps.close()
-            return epochs, Outcome("failed", self._seconds(), error.cause, str(error), error.measured)
+            outcome = Outcome("failed", self._seconds(), error.cause, str(error), error.measured)
+            return [*epochs, *error.epochs], outcome
         except Exception as error:  # noqa: BLE001 (whatever an evaluator raises ends its evaluation, not the search)
             from runners.failures import classify
 
+            self._steps.close()
             cause, message = classify(error)
             return epochs, Outcome("failed", self._seconds(), cause, message)
+        finally:
+            self._limit.pause()
 
     def stop(self) -> Outcome:
         """End early, as the search decided."""

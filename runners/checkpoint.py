@@ -12,10 +12,8 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +21,7 @@ from torch import nn
 
 from runners.base import EpochResult, Job, Latency
 from runners.files import write_atomically
+from runners.remote import Location
 
 log = logging.getLogger(__name__)
 
@@ -39,16 +38,24 @@ class Checkpoint:
         model: State dict of the model.
         optimizer: State dict of the optimizer.
         latency: What was measured before the training, if anything was: it is measured once.
+        micro_batch: Images that went through the model at once; None for the recipe's batch.
+        evaluation_batch: So too in validation; None for what it begins with.
     """
 
     curve: tuple[EpochResult, ...]
     model: Mapping[str, Any]
     optimizer: Mapping[str, Any]
     latency: Latency | None = None
+    micro_batch: int | None = None
+    evaluation_batch: int | None = None
 
 
-def save_checkpoint(path: Path, job: Job, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; a reader sees the old one or the new one, whole."""
+def save_checkpoint(path: Location, job: Job, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint; a reader sees the old one or the new one, whole.
+
+    Raises:
+        FileFailure: If the storage does not take it.
+    """
     buffer = io.BytesIO()
     content = {
         "identity": _identity(job),
@@ -56,13 +63,15 @@ def save_checkpoint(path: Path, job: Job, checkpoint: Checkpoint) -> None:
         "model": dict(checkpoint.model),
         "optimizer": dict(checkpoint.optimizer),
         "latency": None if checkpoint.latency is None else asdict(checkpoint.latency),
+        "micro_batch": checkpoint.micro_batch,
+        "evaluation_batch": checkpoint.evaluation_batch,
     }
     torch.save(content, buffer)
     payload = buffer.getvalue()
     write_atomically(path, _MAGIC + hashlib.sha256(payload).digest() + payload)
 
 
-def load_checkpoint(path: Path, job: Job, model: nn.Module) -> Checkpoint | None:
+def load_checkpoint(path: Location, job: Job, model: nn.Module) -> Checkpoint | None:
     """The checkpoint of this very job, on the CPU; None, with a warning in the log, if the file holds anything else."""
     try:
         content = _read(path)
@@ -72,15 +81,16 @@ def load_checkpoint(path: Path, job: Job, model: nn.Module) -> Checkpoint | None
             raise ValueError("its weights have other names or shapes")
         curve = tuple(EpochResult(*epoch) for epoch in content["curve"])
         latency = None if content["latency"] is None else Latency(**content["latency"])
-        return Checkpoint(curve, content["model"], content["optimizer"], latency)
+        batches = content.get("micro_batch"), content.get("evaluation_batch")
+        return Checkpoint(curve, content["model"], content["optimizer"], latency, *batches)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
+    except Exception as error:  # noqa: BLE001 (whatever is wrong with an aid, the training starts again without it)
         log.warning("checkpoint %s is ignored, the training starts again: %s", path, error)
         return None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Location) -> dict[str, Any]:
     data = path.read_bytes()
     payload = data[len(_MAGIC) + _DIGEST_SIZE :]
     if not data.startswith(_MAGIC):

@@ -7,12 +7,19 @@ import traceback
 import torch
 
 from runners.base import Cause
+from runners.deadline import OutOfTime
+from runners.files import FileFailure
 from search_space.errors import DataError
 
 LAST_LINES = 6
 """Lines of a traceback that go into the message: the innermost frames and the error itself."""
-_CPU_ALLOCATOR = "can't allocate memory"
-"""What torch says, as a plain RuntimeError, when the CPU allocator fails."""
+_ALLOCATORS = (
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "MPS backend out of memory",
+)
+"""What torch says, as a plain RuntimeError, when an allocator other than its own for CUDA fails: the first on a CPU."""
 
 
 def classify(error: Exception) -> tuple[Cause, str]:
@@ -22,8 +29,23 @@ def classify(error: Exception) -> tuple[Cause, str]:
     """
     if isinstance(error, DataError):
         return Cause.DATA, str(error)
-    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or _CPU_ALLOCATOR in str(error):
-        first_line = (str(error).splitlines() or [""])[0]
-        return Cause.OUT_OF_MEMORY, f"out of memory: {first_line}".rstrip(": ")
+    if isinstance(error, FileFailure):
+        return Cause.STORAGE, str(error)
+    if isinstance(error, OutOfTime):
+        return Cause.TIMEOUT, str(error)
+    if is_out_of_memory(error):
+        return Cause.OUT_OF_MEMORY, f"out of memory: {first_line(error)}".rstrip(": ")
     lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
     return Cause.BUG, f"{type(error).__name__}: {error}\n" + "\n".join(lines[-LAST_LINES:])
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, on a device or in this process."""
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _ALLOCATORS)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text; torch's go on for a page."""
+    return (str(error).splitlines() or [""])[0]

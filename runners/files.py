@@ -3,18 +3,77 @@
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from runners.remote import Location, RemoteFile
+from search_space.units import format_bytes
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that no reader ever sees half of it, creating its folder if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+
+class FileFailure(OSError):
+    """Storage that did not take or give a file; its text says which, why, and how much room there is."""
+
+
+def write_atomically(path: Location, content: bytes) -> None:
+    """Write a file so that no reader ever sees half of it, creating its folder if need be.
+
+    It is on the disk before it takes its name: a machine that dies leaves the old one or the new one.
+
+    Raises:
+        FileFailure: If the storage does not take it; what was there before is still there.
+    """
     try:
-        with os.fdopen(handle, "wb") as file:
+        if isinstance(path, RemoteFile):
+            path.write_bytes(content)
+        else:
+            _write(path, content)
+    except OSError as error:
+        raise FileFailure(_why_not_written(path, len(content), error)) from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with unfinished.open("xb") as file:
             file.write(content)
-        Path(name).replace(path)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong first is what to say
+            unfinished.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def local_copy(path: Location) -> Iterator[Path]:
+    """The file on this machine's disks, for what reads files alone; a remote one is fetched for the while.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    if isinstance(path, Path):
+        yield path
+        return
+    content = path.read_bytes()
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        yield Path(file.name)
+
+
+def _why_not_written(path: Location, size: int, error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    sentence = f"{path} cannot be written: {reason}; it takes {format_bytes(size)}"
+    if isinstance(path, RemoteFile):
+        return sentence
+    folder = next((parent for parent in path.absolute().parents if parent.is_dir()), Path("/"))
+    try:
+        return f"{sentence}, and {format_bytes(shutil.disk_usage(folder).free)} are free there"
+    except OSError:
+        return sentence

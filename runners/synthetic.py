@@ -10,6 +10,7 @@ import math
 from collections.abc import Generator
 
 from runners.base import EpochResult, Job, Measured
+from runners.files import write_atomically
 
 
 def synthetic(job: Job) -> Generator[EpochResult, None, Measured]:
@@ -21,8 +22,7 @@ def synthetic(job: Job) -> Generator[EpochResult, None, Measured]:
         nll = floor + math.exp(-3.0 * epoch / job.recipe.epochs)
         yield EpochResult(epoch, nll + 0.1, nll, math.exp(-nll), 0.0)
     if job.weights is not None and job.task == "train":
-        job.weights.parent.mkdir(parents=True, exist_ok=True)
-        job.weights.write_bytes(b"")
+        write_atomically(job.weights, b"")
     return Measured(device="nothing was computed")
 
 

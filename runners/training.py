@@ -3,11 +3,14 @@
 On a CPU the same job gives bit-identical results for the same number of threads, also when it was stopped at a rung or
 interrupted, and went on later in another process. All randomness of an epoch (order, augmentation, stochastic depth)
 is seeded by the job's seed and the epoch's number.
+
+Where memory runs out, the epoch begins anew with smaller parts of a batch (`runners.memory`).
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import time
 from collections.abc import Generator
@@ -23,14 +26,19 @@ from runners.base import Cause, DataSpec, EpochResult, EvaluationError, Interrup
 from runners.batches import Normaliser, evaluation_batches, place, steps_per_epoch, training_batches
 from runners.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from runners.data import Split, Splits, data_directory, load_splits, load_test
+from runners.deadline import TimeLimit
 from runners.device import describe_device, pick_device, versions
+from runners.files import FileFailure
 from runners.latency import measure_latency
+from runners.memory import Beginning, gradients, within_memory
 from runners.optimisation import learning_rate, make_optimizer
 from runners.precision import autocast_for
 from runners.weights import load_weights, save_weights
 from search_space.architecture import Architecture
 from search_space.errors import DataError
 from search_space.model import VisionModel, build, set_generator
+
+log = logging.getLogger(__name__)
 
 CHECKPOINT_EVERY_S = 5.0
 """Between rungs a checkpoint is at most about this much older than the training; cheap trials are done before."""
@@ -48,10 +56,14 @@ def train(job: Job) -> Generator[EpochResult, None, Measured]:
         one, numbered as the last of the recipe.
 
     Returns:
-        Latency if it was asked for, peak memory on a GPU, device and versions.
+        Latency if it was asked for, peak memory on a GPU, device and versions, and how many images went through the
+        model at once.
 
     Raises:
-        EvaluationError: DIVERGED if a loss is not finite, TOO_SLOW if the latency exceeds the job's limit.
+        EvaluationError: DIVERGED if a loss is not finite, TOO_SLOW if the latency exceeds the job's limit,
+            OUT_OF_MEMORY if not even a small part of a batch fits, STORAGE if a checkpoint cannot be written.
+        OutOfTime: If it takes longer than the job may.
+        FileFailure: If the weights cannot be written or read.
         DataError: If the images cannot be had or do not fit the architecture, or the weights of a "test" job cannot.
         RunnerError: If there is no such device.
     """
@@ -70,42 +82,53 @@ def train(job: Job) -> Generator[EpochResult, None, Measured]:
 
 
 def _train(job: Job, model: VisionModel, device: torch.device) -> Generator[EpochResult, None, Measured]:
-    recipe = job.recipe
+    recipe, limit = job.recipe, TimeLimit(job.timeout_s)
     resumed = load_checkpoint(job.checkpoint, job, model) if job.checkpoint else None
     latency = resumed.latency if resumed else None
     if latency is None:
         latency = _latency_within_limit(job, model, device)
-    measured = _measured(device, latency)
     splits = _splits_on(_resolved(job.data), device)
     _check_fit(job.architecture, splits)
-    training = _Training(job, model, device, splits)
+    training = _Training(job, model, device, splits, limit)
+    measured = replace(_measured(device, latency), micro_batch=training.micro_batch)
     curve: list[EpochResult] = []
     if resumed is not None:
-        model.load_state_dict(resumed.model)
-        training.optimizer.load_state_dict(dict(resumed.optimizer))
+        training.take_up(resumed)
         curve = list(resumed.curve)
+        measured = replace(measured, micro_batch=training.micro_batch)
+        limit.pause()
         yield from (replace(epoch, measured=measured) for epoch in curve[job.reported :])
+        limit.resume()
 
     def save() -> int:
         """Write a checkpoint if the job has one; the epoch that it holds."""
         if job.checkpoint is not None:
-            state = Checkpoint(tuple(curve), model.state_dict(), training.optimizer.state_dict(), latency)
-            save_checkpoint(job.checkpoint, job, state)
+            save_checkpoint(job.checkpoint, job, training.state(tuple(curve), latency))
         return len(curve)
 
     saved, saved_at = len(curve), time.monotonic()
     for epoch in range(len(curve) + 1, recipe.epochs + 1):
         curve.append(training.run_epoch(epoch))
+        measured = replace(measured, micro_batch=training.micro_batch)
         # The last one is written too: if the driver dies before it is told of the end, nothing is trained again.
         if epoch in job.rungs or epoch == recipe.epochs or time.monotonic() - saved_at > CHECKPOINT_EVERY_S:
-            saved, saved_at = save(), time.monotonic()
+            try:
+                saved, saved_at = save(), time.monotonic()
+            except FileFailure as failure:
+                last = replace(curve[-1], measured=measured)
+                raise EvaluationError(Cause.STORAGE, str(failure), measured, (last,)) from failure
+        limit.pause()
         try:
             yield replace(curve[-1], measured=measured)
         except Interrupted:
             # What was saved is left alone: a training stopped at a rung may have gone on elsewhere by now.
             if saved < epoch:
-                save()
+                try:
+                    save()
+                except FileFailure as failure:
+                    log.warning("no checkpoint was written, the training will go on from an older one: %s", failure)
             raise
+        limit.resume()
 
     if job.weights is not None:
         save_weights(model, job.weights, splits.mean, splits.std)
@@ -115,25 +138,49 @@ def _train(job: Job, model: VisionModel, device: torch.device) -> Generator[Epoc
 class _Training:
     """A model with all that it takes to train it for one more epoch."""
 
-    def __init__(self, job: Job, model: VisionModel, device: torch.device, splits: Splits) -> None:
+    def __init__(self, job: Job, model: VisionModel, device: torch.device, splits: Splits, limit: TimeLimit) -> None:
         self.recipe, self.seed, self.model, self.device, self.splits = job.recipe, job.seed, model, device, splits
         self.optimizer = make_optimizer(model, job.recipe)
         self.parameters = list(model.parameters())
         self.normalise = Normaliser(splits.mean, splits.std, device)
         self.autocast = autocast_for(job.recipe.precision, job.architecture, device)
-        self.batch_size = min(job.recipe.batch_size, len(splits.train))
+        self.limit = limit
+        self.batch_size = self.micro_batch = min(job.recipe.batch_size, len(splits.train))
+        self.evaluation_batch = _first_evaluation_batch(splits.validation)
         self.steps = steps_per_epoch(splits.train, self.batch_size)
         self.draws = torch.Generator(device)
         self.drop_path_draws = torch.Generator(device)
         set_generator(model, self.drop_path_draws)
 
+    def state(self, curve: tuple[EpochResult, ...], latency: Latency | None) -> Checkpoint:
+        """What to resume from after the epochs of `curve`."""
+        batches = self.micro_batch, self.evaluation_batch
+        return Checkpoint(curve, self.model.state_dict(), self.optimizer.state_dict(), latency, *batches)
+
+    def take_up(self, state: Checkpoint) -> None:
+        """Be where another process was."""
+        self.model.load_state_dict(state.model)
+        self.optimizer.load_state_dict(dict(state.optimizer))
+        self.micro_batch = state.micro_batch or self.micro_batch
+        self.evaluation_batch = state.evaluation_batch or self.evaluation_batch
+
     def run_epoch(self, epoch: int) -> EpochResult:
         """Train for one epoch and validate; `epoch` is 1 for the first."""
         started = time.perf_counter()
-        self.draws.manual_seed(_seed(self.seed, epoch, "data"))
-        self.drop_path_draws.manual_seed(_seed(self.seed, epoch, "drop path"))
-        train_loss = self._learn(epoch)
-        nll, accuracy = evaluate(self.model, self.splits.validation, self.normalise, self.device, self.autocast)
+        beginning = Beginning(self.model, self.optimizer)
+
+        def learn(micro_batch: int) -> float:
+            if micro_batch != self.micro_batch:  # memory ran out
+                self.micro_batch = micro_batch
+                beginning.restore()
+            self.draws.manual_seed(_seed(self.seed, epoch, "data"))
+            self.drop_path_draws.manual_seed(_seed(self.seed, epoch, "drop path"))
+            return self._learn(epoch)
+
+        train_loss, _ = within_memory(learn, self.micro_batch, self.batch_size, self.device)
+        (nll, accuracy), self.evaluation_batch = _evaluate_within_memory(
+            self.model, self.splits.validation, self.normalise, self.device, self.autocast, self.evaluation_batch
+        )
         for name, loss in (("training loss", train_loss), ("validation NLL", nll)):
             if not math.isfinite(loss):
                 raise EvaluationError(Cause.DIVERGED, f"the {name} became {loss} in epoch {epoch}")
@@ -141,25 +188,26 @@ class _Training:
 
     def _learn(self, epoch: int) -> float:
         """One pass over the training split; the mean loss."""
-        recipe, model = self.recipe, self.model.train()
-        step, steps = (epoch - 1) * self.steps, recipe.epochs * self.steps
+        recipe, done = self.recipe, (epoch - 1) * self.steps
+        self.model.train()
         total = torch.zeros((), device=self.device)  # read once an epoch: a GPU is not waited for at every step
-        augmentation = self.splits.augmentation
-        for images, labels in training_batches(
-            self.splits.train, self.batch_size, self.normalise, augmentation, self.draws
-        ):
+        batches = training_batches(
+            self.splits.train, self.batch_size, self.normalise, self.splits.augmentation, self.draws
+        )
+        for step, (images, labels) in enumerate(batches):
+            self.limit.check(epoch - 1, recipe.epochs, step, self.steps)
             for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(recipe, step, steps)
-            with self.autocast:
-                scores = model(images)
-            loss = functional.cross_entropy(scores.float(), labels, label_smoothing=recipe.label_smoothing)
+                group["lr"] = learning_rate(recipe, done + step, recipe.epochs * self.steps)
             self.optimizer.zero_grad()
-            loss.backward()
+            total += gradients(self._loss, images, labels, self.micro_batch)
             torch.nn.utils.clip_grad_norm_(self.parameters, recipe.clip_norm)
             self.optimizer.step()
-            total += loss.detach()
-            step += 1
         return total.item() / self.steps
+
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        with self.autocast:
+            scores: Tensor = self.model(images)
+        return functional.cross_entropy(scores.float(), labels, label_smoothing=self.recipe.label_smoothing)
 
 
 @torch.inference_mode()
@@ -169,16 +217,38 @@ def evaluate(
     normalise: Normaliser,
     device: torch.device,
     autocast: AbstractContextManager[object],
+    batch_size: int = EVALUATION_BATCH,
 ) -> tuple[float, float]:
     """Mean negative log-likelihood in nats, and accuracy in 0..1, over a split."""
     model.eval()
     nll, correct = torch.zeros((), device=device, dtype=torch.float64), torch.zeros((), device=device)
-    for images, labels in evaluation_batches(split, EVALUATION_BATCH, normalise, device):
+    for images, labels in evaluation_batches(split, batch_size, normalise, device):
         with autocast:
             scores: Tensor = model(images)
         nll += functional.cross_entropy(scores.float(), labels, reduction="sum")
         correct += (scores.argmax(dim=1) == labels).sum()
     return nll.item() / len(split), correct.item() / len(split)
+
+
+def _first_evaluation_batch(split: Split) -> int:
+    return min(EVALUATION_BATCH, len(split))
+
+
+def _evaluate_within_memory(
+    model: VisionModel,
+    split: Split,
+    normalise: Normaliser,
+    device: torch.device,
+    autocast: AbstractContextManager[object],
+    batch_size: int,
+) -> tuple[tuple[float, float], int]:
+    """`evaluate`, with smaller batches where memory is short; its figures, and the size of the batches."""
+    return within_memory(
+        lambda size: evaluate(model, split, normalise, device, autocast, size),
+        batch_size,
+        _first_evaluation_batch(split),
+        device,
+    )
 
 
 def _test(job: Job, model: VisionModel, device: torch.device) -> EpochResult:
@@ -187,7 +257,8 @@ def _test(job: Job, model: VisionModel, device: torch.device) -> EpochResult:
     started = time.perf_counter()
     normalise = Normaliser(*load_weights(model, job.weights), device)
     split, autocast = load_test(job.data), autocast_for(job.recipe.precision, job.architecture, device)
-    nll, accuracy = evaluate(model, split, normalise, device, autocast)
+    batch_size = _first_evaluation_batch(split)
+    (nll, accuracy), _ = _evaluate_within_memory(model, split, normalise, device, autocast, batch_size)
     return EpochResult(job.recipe.epochs, 0.0, nll, accuracy, time.perf_counter() - started)
 
 

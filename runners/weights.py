@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 import safetensors
 import safetensors.torch
 from torch import Tensor, nn
 
-from runners.files import write_atomically
+from runners.files import FileFailure, local_copy, write_atomically
+from runners.remote import Location
 from search_space.errors import DataError, brief, printable
 from search_space.model import VisionModel
 
@@ -19,15 +19,19 @@ _LONGEST = 200
 """Characters of a reason in a message."""
 
 
-def save_weights(model: nn.Module, path: Path, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-    """Write all parameters and buffers; `mean` and `std` (per channel, pixels in 0..1) go into the metadata."""
+def save_weights(model: nn.Module, path: Location, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    """Write all parameters and buffers; `mean` and `std` (per channel, pixels in 0..1) go into the metadata.
+
+    Raises:
+        FileFailure: If the storage does not take them.
+    """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     # One key, as safetensors does not keep the order of several, and equal weights are to give equal files.
     metadata = {"normalisation": json.dumps({"mean": mean, "std": std})}
     write_atomically(path, safetensors.torch.save(state, metadata))
 
 
-def load_weights(model: VisionModel, path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def load_weights(model: VisionModel, path: Location) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Fill a model with the weights that `save_weights` wrote, or leave it as it is.
 
     Returns:
@@ -35,15 +39,16 @@ def load_weights(model: VisionModel, path: Path) -> tuple[tuple[float, ...], tup
 
     Raises:
         DataError: If the file is missing or damaged, or was written for another architecture.
+        FileFailure: If the storage does not give it.
     """
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with local_copy(path) as here, safetensors.safe_open(here, framework="pt") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except FileNotFoundError:
         raise DataError(f"there are no weights at {path}; a training that is given this path writes them") from None
     except OSError as error:
-        raise DataError(f"the weights at {path} cannot be read: {error.strerror or error}") from None
+        raise FileFailure(f"{path} cannot be read: {error.strerror or error}") from error
     except (safetensors.SafetensorError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         # the last four for types of numbers that this version of torch or safetensors does not know
         raise _not_ours(path, str(error).partition("\n")[0]) from error
@@ -71,7 +76,7 @@ def _misfit(model: VisionModel, state: dict[str, Tensor]) -> str | None:
 
 
 def _normalisation(
-    path: Path, metadata: Mapping[str, str], channels: int
+    path: Location, metadata: Mapping[str, str], channels: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation for each channel."""
     try:
@@ -86,5 +91,5 @@ def _normalisation(
     return mean, std
 
 
-def _not_ours(path: Path, reason: str) -> DataError:
+def _not_ours(path: Location, reason: str) -> DataError:
     return DataError(f"{path} does not hold weights of this architecture: {printable(reason, _LONGEST)}")

@@ -1,4 +1,4 @@
-"""Counts as people write them: ``50k``, ``5M``, ``1.2G``."""
+"""Counts as people write them: ``50k``, ``5M``, ``1.2G``; and sizes of files: ``1.2 MiB``."""
 
 from __future__ import annotations
 
@@ -38,3 +38,13 @@ def format_count(count: float) -> str:
             digits = 0 if value >= 99.95 else 1 if value >= 9.995 else 2
             return f"{value:.{digits}f}{suffix}"
     return f"{count:.0f}"
+
+
+def format_bytes(size: int) -> str:
+    """Write a size with three significant digits: ``512 B``, ``48.2 KiB``, ``1.25 GiB``."""
+    for suffix, factor in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size >= factor:
+            value = size / factor
+            digits = 0 if value >= 99.95 else 1 if value >= 9.995 else 2
+            return f"{value:.{digits}f} {suffix}"
+    return f"{size} B"

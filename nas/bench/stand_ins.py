@@ -119,6 +119,9 @@ class NoFolder(RunFolder):
     def make(self) -> None:
         pass
 
+    def discard_checkpoint(self, key: str) -> None:
+        pass
+
     def discard(self, key: str) -> None:
         pass
 

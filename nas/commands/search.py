@@ -50,6 +50,12 @@ def _names(choices: Any) -> str:
 )
 @click.option("--max-macs", metavar="COUNT", help="Limit on MACs for one image, such as 5M.")
 @click.option("--max-latency-ms", type=float, metavar="MS", help="Limit on the measured latency of one image.")
+@click.option(
+    "--trial-timeout",
+    type=float,
+    metavar="SECONDS",
+    help="Compute of one attempt at a training; what takes longer is infeasible [no limit].",
+)
 @click.option("--strategy", metavar="NAME", help=f"{_names(STRATEGIES)} [auto]. The next six are its parts.")
 @click.option("--sampler", metavar="NAME", help=f"Who proposes: {_names(SAMPLERS)} [by strategy].")
 @click.option("--ranker", metavar="NAME", help=f"Who chooses among proposals: {_names(RANKERS)} [by strategy].")

@@ -49,3 +49,27 @@ def test_sweeping_keeps_the_checkpoints_that_are_needed(tmp_path):
         folder.checkpoint(key).write_bytes(b"")
     folder.sweep(["trial-0002", "trial-0009"])
     assert [path.stem for path in folder.checkpoints.iterdir()] == ["trial-0002"]
+
+
+def test_a_report_that_cannot_be_written_is_one_sentence(tmp_path):
+    folder = RunFolder(tmp_path, "study")
+    folder.make()
+    folder.write_report("text", {"a": 1})
+    assert (folder.path / "report.txt").read_text() == "text\n"
+    (folder.path / "report.json").unlink()
+    (folder.path / "report.json").mkdir()
+    with pytest.raises(StorageError, match=r"the report .*/study/report.json cannot be written: Is a directory.*"):
+        folder.write_report("text", {"a": 1})
+
+
+def test_what_cannot_be_deleted_is_left_with_a_warning(tmp_path, caplog):
+    """A folder in its place cannot be unlinked, not even by root."""
+    folder = RunFolder(tmp_path, "study")
+    folder.make()
+    folder.checkpoint("trial-0001").mkdir()
+    folder.weights("trial-0001").write_bytes(b"")
+    folder.discard("trial-0001")
+    folder.sweep([])
+    assert folder.checkpoint("trial-0001").is_dir()
+    assert not folder.weights("trial-0001").exists()
+    assert caplog.text.count("trial-0001.pt cannot be deleted, nas gc may do so later") == 2

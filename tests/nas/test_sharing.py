@@ -182,12 +182,9 @@ def test_a_broken_connection_is_waited_out_and_nothing_doubled(driver, monkeypat
     admin = sa.create_engine(one.study.store.engine.url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
 
     def cut() -> None:
+        others = "pid <> pg_backend_pid() AND datname = current_database()"
         with admin.connect() as connection:
-            connection.execute(
-                sa.text(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
-                )
-            )
+            connection.execute(sa.text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"))
 
     while (job := one.ask()) is not None:
         evaluation, outcome = Evaluation(job, synthetic), None
@@ -238,7 +235,8 @@ def test_a_search_that_was_taken_over_from_takes_part_again(shared, tmp_path: Pa
                 connection.execute(sa.update(DriverRow).values(state=DriverState.LOST))
                 connection.execute(
                     sa.text(
-                        "UPDATE nas_evaluations SET driver_id = NULL, revision = revision + 1000 WHERE state = 'RUNNING'"
+                        "UPDATE nas_evaluations SET driver_id = NULL, revision = revision + 1000"
+                        " WHERE state = 'RUNNING'"
                     )
                 )
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import hashlib
+import io
 import logging
 import pickle
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from runners import checkpoint
 from runners.base import DataSpec, EpochResult, Job, Latency
 from runners.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from runners.recipe import Recipe
@@ -41,6 +45,15 @@ def test_a_latency_is_kept(tmp_path: Path, make_job: MakeJob) -> None:
     assert load_checkpoint(path, job, MODEL).latency == latency
 
 
+def test_the_size_of_batches_is_kept(saved: tuple[Path, Job]) -> None:
+    path, job = saved
+    assert load_checkpoint(path, job, MODEL).micro_batch is None
+    save_checkpoint(path, job, Checkpoint(CURVE, {"weight": torch.zeros(1, 2)}, {}, None, 32, 256))
+
+    loaded = load_checkpoint(path, job, MODEL)
+    assert (loaded.micro_batch, loaded.evaluation_batch) == (32, 256)
+
+
 def test_no_checkpoint_is_no_event(tmp_path: Path, make_job: MakeJob, caplog: pytest.LogCaptureFixture) -> None:
     assert load_checkpoint(tmp_path / "absent", make_job(), MODEL) is None
     assert caplog.records == []
@@ -63,6 +76,78 @@ def test_a_truncated_file_is_ignored(saved: tuple[Path, Job], length: int) -> No
     path.write_bytes(path.read_bytes()[:length])
 
     assert load_checkpoint(path, job, MODEL) is None
+
+
+def test_no_mutation_of_a_file_raises(saved: tuple[Path, Job], caplog: pytest.LogCaptureFixture) -> None:
+    """A thousand files: cut short, emptied, with bits flipped, bytes put in, parts swapped or overwritten."""
+    path, job = saved
+    whole = path.read_bytes()
+    draws = random.Random(5)
+    for number in range(1000):
+        data = bytearray(whole)
+        at, length = draws.randrange(len(data)), draws.randrange(1, 64)
+        match number % 6:
+            case 0:
+                del data[at:]
+            case 1:
+                for _ in range(draws.randrange(1, 9)):
+                    data[draws.randrange(len(data))] ^= 1 << draws.randrange(8)
+            case 2:
+                data[at:at] = draws.randbytes(length)
+            case 3:
+                del data[at : at + length]
+            case 4:
+                data = data[at:] + data[:at]
+            case 5:
+                data[at:] = draws.randbytes(len(data) - at)
+        if data == whole:
+            continue
+        path.write_bytes(data)
+        caplog.clear()
+
+        assert load_checkpoint(path, job, MODEL) is None
+        assert "is ignored, the training starts again" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no archive",
+        {},
+        [],
+        {"identity": None},
+        {"model": 5},
+        {"model": {"weight": 5}},
+        {"model": None, "curve": 3},
+        {"curve": [[1]]},
+        {"curve": [[1.0] * 9]},
+        {"latency": {"of": 1}},
+    ],
+    ids=str,
+)
+def test_nothing_in_a_file_with_a_right_checksum_raises(
+    saved: tuple[Path, Job], caplog: pytest.LogCaptureFixture, content: object
+) -> None:
+    """As another version of this program might write it."""
+    path, job = saved
+    if isinstance(content, bytes):
+        payload = content
+    else:
+        buffer = io.BytesIO()
+        if isinstance(content, dict) and content:
+            content = {**checkpoint._read(path), **content}
+        torch.save(content, buffer)
+        payload = buffer.getvalue()
+    path.write_bytes(checkpoint._MAGIC + hashlib.sha256(payload).digest() + payload)
+
+    assert load_checkpoint(path, job, MODEL) is None
+    assert "is ignored, the training starts again" in caplog.text
+
+
+def test_a_folder_in_its_place_is_ignored(tmp_path: Path, make_job: MakeJob, caplog: pytest.LogCaptureFixture) -> None:
+    assert load_checkpoint(tmp_path, make_job(), MODEL) is None
+    assert f"checkpoint {tmp_path} is ignored" in caplog.text
 
 
 def test_a_foreign_file_is_never_unpickled(saved: tuple[Path, Job]) -> None:

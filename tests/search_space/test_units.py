@@ -5,7 +5,7 @@ import math
 import pytest
 
 from search_space.errors import ConfigError
-from search_space.units import format_count, parse_count
+from search_space.units import format_bytes, format_count, parse_count
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,19 @@ def test_writes_counts_with_three_digits(count: float, text: str) -> None:
 @pytest.mark.parametrize("count", [1, 12, 999, 1_234, 54_321, 999_999, 5_717_416, 10**9, 123_456_789_012])
 def test_reading_what_was_written_is_near(count: int) -> None:
     assert parse_count(format_count(count)) == pytest.approx(count, rel=0.0051)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.00 KiB"),
+        (20 * 1024, "20.0 KiB"),
+        (3 * 2**20 // 2, "1.50 MiB"),
+        (640 * 2**20, "640 MiB"),
+        (5 * 2**40, "5.00 TiB"),
+    ],
+)
+def test_writes_sizes_with_three_digits(size: int, text: str) -> None:
+    assert format_bytes(size) == text

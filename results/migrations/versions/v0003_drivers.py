@@ -1,4 +1,4 @@
-"""Drivers and their leases; revisions, by which drivers of one study see what the others change."""
+"""Drivers and their leases; revisions, by which drivers of one study see what the others change; micro-batches."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0002_ledger"
 
 
 def upgrade() -> None:
-    """Add a table and four columns; what stands as running has no driver any more."""
+    """Add a table and five columns; what stands as running has no driver any more."""
     op.create_table(
         "nas_drivers",
         sa.Column("id", sa.Integer, primary_key=True),
@@ -22,6 +22,7 @@ def upgrade() -> None:
     op.create_index("ix_nas_drivers_study_state", "nas_drivers", ["study_id", "state"])
     for name in ("revision", "decisions"):
         op.add_column("nas_studies", sa.Column(name, sa.BigInteger, nullable=False, server_default=sa.text("0")))
+    op.add_column("nas_evaluations", sa.Column("micro_batch", sa.Integer))
     op.execute("ALTER TABLE nas_evaluations ADD COLUMN driver_id INTEGER REFERENCES nas_drivers (id)")
     op.add_column("nas_evaluations", sa.Column("revision", sa.BigInteger, nullable=False, server_default=sa.text("0")))
     op.create_index("ix_nas_evaluations_study_revision", "nas_evaluations", ["study_id", "revision"])

@@ -1,0 +1,96 @@
+"""`nas gc`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nas.commands.options import study_options
+from search_space.errors import StudyError
+from search_space.units import format_bytes
+
+if TYPE_CHECKING:
+    from nas.garbage import Piece
+
+
+@click.command("gc", short_help="Show what the files of studies take, and delete what nobody needs.")
+@click.argument("study", required=False)
+@study_options
+@click.option("--delete", "deleting", is_flag=True, help="Delete what nobody needs; without this nothing is touched.")
+def command(study: str | None, storage: str | None, out: str, deleting: bool) -> None:
+    """Show what the files of STUDY (of all studies if left out) take under --out, and what of it nobody needs.
+
+    Not needed are checkpoints of evaluations that have ended, weights of trials that are neither among the best nor
+    finalists, Ray's folder of a study without anything left to go on, and files whose writing was given up over a day
+    ago. A study that is being searched keeps everything.
+    """
+    from nas.garbage import delete, survey
+    from nas.run_folder import RunFolder, storage_url
+    from nas.study import find_study
+    from results.store import Store
+
+    url = storage_url(storage, out)
+    with closing(Store(url, create=False)) as store:
+        names = [row.name for row in store.studies()] if study is None else [study]
+        studies = [find_study(store, name) for name in names]
+        for name in names:
+            _refuse_shared_folder(name, url, out)
+        click.echo(_row("study", ["checkpoints", "weights", "Ray", "temporary", "total", "not needed"]))
+        needless = 0
+        for found in studies:
+            folder = RunFolder(Path(out), found.name)
+            pieces = survey(found, folder, time.time())
+            click.echo(_row(found.name, _cells(pieces)))
+            if not deleting:
+                needless += sum(piece.size for piece in pieces if not piece.needed)
+                continue
+            try:
+                with store.driving(found.name):  # nothing may begin while files go
+                    needless += delete(survey(found, folder, time.time()))
+            except StudyError as error:
+                if study is not None:
+                    raise
+                click.echo(f"nas: nothing was deleted of it: {error}", err=True)
+    if deleting:
+        click.echo(f"\nFreed {format_bytes(needless)}.")
+    elif needless:
+        click.echo(f"\nNobody needs {format_bytes(needless)} of this; the same command with --delete frees it.")
+    else:
+        click.echo("\nEverything here may be needed.")
+
+
+def _refuse_shared_folder(name: str, url: str, out: str) -> None:
+    """A study of the same name in the folder's own database may be the one whose files these are.
+
+    Raises:
+        StudyError: If there is one.
+    """
+    from results.store import Store
+
+    path = Path(out).resolve() / "nas.db"
+    own = f"sqlite:///{path}"
+    if url == own or not path.is_file():
+        return
+    with closing(Store(own, create=False)) as store:
+        if store.study(name) is not None:
+            raise StudyError(
+                f"the files of the study {name!r} under {out} may be those of the study of that name in {path}, not of "
+                f"the one in the database that was named; leave --storage out, or name another --out"
+            )
+
+
+def _cells(pieces: Sequence[Piece]) -> list[str]:
+    from nas.garbage import KINDS
+
+    sizes = [sum(piece.size for piece in pieces if piece.kind == kind) for kind in KINDS]
+    sizes += [sum(sizes), sum(piece.size for piece in pieces if not piece.needed)]
+    return [format_bytes(size) for size in sizes]
+
+
+def _row(name: str, cells: Sequence[str]) -> str:
+    return f"{name if len(name) <= 32 else name[:31] + '…':<32} " + " ".join(f"{cell:>11}" for cell in cells)

@@ -1,0 +1,149 @@
+"""What the files of a study take, and which of them nobody needs any more.
+
+Whether a file is needed is what the database says of its evaluation: one that may go on needs everything. Files that
+the database does not know, and links, are left alone.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shutil
+import stat
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas.engine import KEPT_WEIGHTS
+from nas.objectives import Figures, Objective, parse_objectives
+from nas.run_folder import RunFolder
+from results.pareto import pareto_front
+from results.schema import Evaluation
+from results.store import FINAL_STATES, Role, State, StudyStore
+from runners.base import Cause
+from search_space.architecture import Architecture
+from search_space.errors import StorageError
+
+KINDS = ("checkpoints", "weights", "ray", "temporary")
+ABANDONED_AFTER_S = 24 * 3600.0
+"""Age from which a file that is being written counts as abandoned."""
+TRIED_AGAIN = (Cause.DATA, Cause.STORAGE)
+"""Causes that a person may have mended by the time the study goes on."""
+_TEMPORARY = re.compile(r"\..+\.[^.]+")  # as `runners.files.write_atomically` names them
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A file of a study, or Ray's folder.
+
+    Attributes:
+        path: Where it is.
+        kind: One of `KINDS`.
+        size: Bytes.
+        needed: Whether somebody needs it, or may.
+    """
+
+    path: Path
+    kind: str
+    size: int
+    needed: bool
+
+
+def survey(study: StudyStore, folder: RunFolder, now: float) -> list[Piece]:
+    """The files of a study.
+
+    Args:
+        study: As the database has it.
+        folder: Where its files lie.
+        now: Seconds since the epoch.
+
+    Raises:
+        StorageError: If a folder cannot be read.
+    """
+    rows = {row.key: row for row in study.evaluations()}
+    going_on = {row.key for row in rows.values() if row.state not in FINAL_STATES or row.cause in TRIED_AGAIN}
+    settled = rows.keys() - going_on
+    unwanted = settled - _worth_keeping(study, rows.values())
+    try:
+        pieces = [*_files(folder.checkpoints, settled, now), *_files(folder.weights_folder, unwanted, now)]
+        ray = folder.path / "ray"
+        if ray.is_dir() and not ray.is_symlink():
+            pieces.append(Piece(ray, "ray", _size_of(ray), needed=bool(going_on) or not rows))
+    except OSError as error:
+        raise StorageError(f"{error.filename or folder.path} cannot be read: {error.strerror}") from None
+    return pieces
+
+
+def delete(pieces: Iterable[Piece]) -> int:
+    """Delete what is not needed; the bytes that this frees.
+
+    Raises:
+        StorageError: If something cannot be deleted.
+    """
+    freed = 0
+    for piece in pieces:
+        if piece.needed:
+            continue
+        try:
+            if piece.kind == "ray":
+                shutil.rmtree(piece.path)
+            else:
+                piece.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"{piece.path} cannot be deleted: {error.strerror}") from None
+        freed += piece.size
+    return freed
+
+
+def _worth_keeping(study: StudyStore, rows: Iterable[Evaluation]) -> set[str]:
+    """Keys of evaluations whose weights are worth keeping: finalists, their trials, and the best trials."""
+    complete = [row for row in rows if row.state == State.COMPLETE]
+    finalists = {row.number for row in study.finalists()}
+    kept = {row.key for row in complete if row.role == Role.FINALIST or row.number in finalists}
+    objectives = parse_objectives(study.row.objectives)
+    losses = {row.key: _losses(row, objectives) for row in complete if row.role == Role.TRIAL}
+    best = sorted(losses, key=lambda key: (losses[key][0], key))[:KEPT_WEIGHTS]
+    keys = list(losses)
+    front = pareto_front(list(losses.values())) if len(objectives) > 1 else []
+    return kept | {*best, *(keys[index] for index in front)}
+
+
+def _losses(row: Evaluation, objectives: Sequence[Objective]) -> list[float]:
+    """The objectives of a complete trial, turned so that less is better."""
+    params = macs = 0
+    if any(objective.name in ("params", "macs") for objective in objectives):
+        cost = Architecture.from_yaml(row.architecture.yaml).deployed.cost
+        params, macs = cost.params, cost.macs
+    nll = math.inf if row.nll is None else row.nll
+    figures = Figures(nll, row.accuracy or 0.0, params, macs, row.latency_ms)
+    return [objective.loss(figures) for objective in objectives]
+
+
+def _files(folder: Path, unwanted: Collection[str], now: float) -> Iterator[Piece]:
+    """The files in a folder of checkpoints or weights; needed are all but abandoned ones and those of `unwanted`."""
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        try:
+            status = path.lstat()
+        except FileNotFoundError:  # a search that is running has deleted it
+            continue
+        if not stat.S_ISREG(status.st_mode):
+            continue
+        if _TEMPORARY.fullmatch(path.name):
+            yield Piece(path, "temporary", status.st_size, now - status.st_mtime <= ABANDONED_AFTER_S)
+        else:
+            yield Piece(path, folder.name, status.st_size, path.stem not in unwanted)
+
+
+def _size_of(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    size = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            try:
+                size += (Path(root) / name).lstat().st_size
+            except FileNotFoundError:
+                continue
+    return size

@@ -1,0 +1,44 @@
+"""What a search makes of trainings that take too long, or whose files cannot be written."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from results.store import Role, State
+from runners.training import train
+from search_space.errors import RunnerError
+
+
+def test_the_limit_on_time_reaches_every_training(run, recording):
+    recorder = recording()
+    run(recorder, trial_timeout=90.0)
+    assert {job.timeout_s for job in recorder.jobs if job.task == "train"} == {90.0}
+    assert {job.timeout_s for job in recorder.jobs if job.task != "train"} == {None}
+
+
+def test_what_takes_too_long_has_failed_and_says_so(run, stored):
+    report = run(train, budget=2, finalists=0, families=False, trial_timeout=1e-6)
+    rows = stored().evaluations(Role.TRIAL)
+    assert [(row.state, row.cause) for row in rows] == [(State.FAILED, "timeout")] * 2
+    assert all("of at most 1e-06 s (--trial-timeout), with 0 of 8 epochs" in row.message for row in rows)
+    assert report.causes == {"timeout": 2}
+
+
+def test_a_search_whose_files_cannot_be_written_ends_with_the_reason(run, stored, monkeypatch):
+    """The disk says so when it is asked to have everything, as one does that allots its room late.
+
+    It is a stand-in for a full disk, as the database on the same disk is to stay usable; tests/runners/test_files.py
+    has the real ones.
+    """
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunnerError, match=r"5 evaluations in a row failed.*\(storage\): .*trial-0004.pt cannot be wri"):
+        run(train, strategy="random", families=False, epochs=1)
+    rows = stored().evaluations()
+    assert [(row.state, row.cause, row.epochs_trained) for row in rows] == [(State.FAILED, "storage", 1)] * 5
