@@ -16,7 +16,7 @@ from results.pareto import pareto_front
 from results.store import Role, State, Store
 from runners.base import Cause, Decision, EpochResult, EvaluationError, Measured, Outcome
 from search_space import Architecture
-from search_space.errors import ConfigError, DataError, RunnerError, SpaceError
+from search_space.errors import ConfigError, DataError, RunnerError, SpaceError, StorageError
 
 
 def number_of(job) -> int:
@@ -377,19 +377,33 @@ def test_a_limit_that_nothing_meets_ends_the_search_naming_the_fastest(run, stor
 # Lost workers: told by hand, as runners in this process lose none.
 
 
-def test_a_lost_worker_is_replaced_twice(open_search, stored):
+def test_a_lost_worker_is_replaced_four_times(open_search, stored):
     search = open_search(budget=1)
-    lost = Outcome("failed", 1.5, Cause.WORKER_LOST, "the node is gone")
-    for attempt in (1, 2, 3):
+    lost = Outcome("failed", 1.5, Cause.WORKER_LOST, "it was killed")
+    for attempt in (1, 2, 3, 4, 5):
         assert search.ask().key == "trial-0000"
         assert not search.done
         search.report("trial-0000", [EpochResult(1, 1.0, 1.0, 0.5, 1.5)])
         search.tell("trial-0000", lost)
         (row,) = stored().evaluations()
         assert (row.seconds, row.epochs_trained, row.epochs_run) == (1.5 * attempt, 1, attempt)
-        assert row.state == (State.QUEUED if attempt < 3 else State.FAILED)
-    assert (row.cause, row.attempts, row.message) == ("worker_lost", 3, "the node is gone")
+        assert row.state == (State.QUEUED if attempt < 5 else State.FAILED)
+    assert (row.cause, row.attempts, row.message) == ("worker_lost", 5, "it was killed")
     assert search.done
+
+
+def test_a_full_disk_pauses_the_search_and_loses_nothing(open_search, stored):
+    search = open_search(budget=1, pruner="none")
+    job = search.ask()
+    search.report(job.key, [EpochResult(1, 1.0, 1.0, 0.5, 1.5)])
+    full = Outcome("failed", 2.0, Cause.STORAGE, "no space is left for /runs/trial-0000.pt")
+    with pytest.raises(StorageError, match=r"trial-0000 was stopped: no space is left .* the same command goes on"):
+        search.tell(job.key, full)
+    search.close()
+    (row,) = stored().evaluations()
+    assert (row.state, row.attempts, row.seconds, row.epochs_trained) == (State.QUEUED, 1, 2.0, 1)
+    again = open_search(budget=1, pruner="none").ask()
+    assert (again.key, again.reported) == ("trial-0000", 1)
 
 
 def test_a_worker_that_is_lost_before_its_first_epoch_has_cost_time_too(open_search, stored):
