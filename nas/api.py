@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
@@ -14,9 +15,14 @@ from nas.study import Question, make_question, open_folder, open_study
 from results.render import render
 from results.report import Report, make_report
 from results.store import Store
-from runners.base import Evaluator, Runner
+from runners.base import DataSpec, Evaluator, Runner
 from runners.data import prepare
 from search_space.errors import LeaseLost
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("search_space", "nas", "runners", "results")
+"""What a worker on another machine has to be able to import."""
 
 
 def search(
@@ -25,6 +31,7 @@ def search(
     evaluator: Evaluator | None = None,
     on_change: Callable[[Search], None] = lambda _: None,
     on_start: Callable[[Search, bool], None] = lambda search, new: None,
+    on_notice: Callable[[str], None] = log.warning,
     **settings: Any,
 ) -> Report:
     """Search for an architecture; continues the study if it exists.
@@ -39,6 +46,7 @@ def search(
         evaluator: What an evaluation does; by default it trains (`runners.training.train`).
         on_change: Called with the search whenever something happened.
         on_start: Called once, with the search and whether the study is new.
+        on_notice: Called with a sentence that the user should see, such as what a cluster lacks.
         **settings: Single settings, named as the flags of `nas search`; see `nas.config.SearchConfig`.
 
     Returns:
@@ -52,14 +60,20 @@ def search(
         raise TypeError("give search() either a config or single settings, not both")
     config = config or SearchConfig.make(**settings)
     question = make_question(config)
-    runner = make_runner(config)
+    runner = make_runner(config, None if evaluator else question.data, on_notice)
     # First everything that can go wrong without leaving a trace, then what writes.
     runner.check()
-    if evaluator is None and config.address is None:
+    if evaluator is None:
         _check_this_machine(question)
+        if config.runner == "ray" and (config.gpus_per_trial or 0) > 1:
+            on_notice(
+                f"--gpus-per-trial is {config.gpus_per_trial:g}, but a training uses one GPU: the others that a trial "
+                "reserves stay idle"
+            )
     folder = open_folder(config)
     with closing(Store(storage_url(config.storage, config.out))) as store, store.driving(config.study_name):
         folder.make()
+        store.on_wait = on_notice
         while True:
             study, new = open_study(store, question)
             running = Search(question, study, folder, on_change)
@@ -78,16 +92,36 @@ def search(
 
 
 def _check_this_machine(question: Question) -> None:
-    """Find out before anything is written that the images or the device cannot be had."""
+    """Find out before anything is written that the images or the device cannot be had.
+
+    The nodes of a cluster get the images from here; which devices they have, is their own affair.
+    """
     prepare(question.data)
-    if question.config.device not in ("auto", "cpu"):
+    if _address(question.config) is None and question.config.device not in ("auto", "cpu"):
         from runners.device import pick_device
 
         pick_device(question.config.device)
 
 
-def make_runner(config: SearchConfig) -> Runner:
-    """The runner that a configuration asks for."""
+def _address(config: SearchConfig) -> str | None:
+    """The cluster that trials run on; None for this machine."""
+    if config.runner != "ray":
+        return None
+    from runners.ray_address import cluster_address
+
+    return cluster_address(config.address)
+
+
+def make_runner(
+    config: SearchConfig, images: DataSpec | None = None, on_notice: Callable[[str], None] = log.warning
+) -> Runner:
+    """The runner that a configuration asks for.
+
+    Args:
+        config: The configuration.
+        images: What workers need to have; None if they need no images.
+        on_notice: Takes what the user should see while it runs.
+    """
     if config.runner == "inline":
         from runners.inline import InlineRunner
 
@@ -99,4 +133,7 @@ def make_runner(config: SearchConfig) -> Runner:
         address=config.address,
         cpus_per_trial=config.cpus_per_trial,
         gpus_per_trial=config.gpus_per_trial,
+        packages=PACKAGES,
+        images=images,
+        notice=on_notice,
     )

@@ -15,7 +15,8 @@ from nas.objectives import Objective, parse_objectives
 from nas.pruners import PRUNERS
 from nas.samplers import SAMPLERS
 from nas.strategies import PROXY_NAMES, RANKERS, STRATEGIES, Strategy
-from search_space.errors import ConfigError, allowed, brief
+from runners.remote import ALLOWED, locate
+from search_space.errors import ConfigError, StorageError, allowed, brief
 from search_space.space import Limits
 from search_space.units import parse_count
 from search_space.yaml_source import Source, read_yaml_file
@@ -55,13 +56,14 @@ class SearchConfig:
         finalists: How many of the best are retrained; 0 for none. None for 3, or fewer where `max_fte` is short.
         seeds: With how many seeds each.
         runner: "ray" or "inline".
-        address: Address of a Ray cluster; None to start Ray on this machine.
+        address: Address of a Ray cluster; None for ``RAY_ADDRESS``, else to start Ray on this machine.
         cpus_per_trial: CPU cores a trial reserves; it runs as many threads.
-        gpus_per_trial: GPUs a trial reserves, such as 0.25; None for 1 where there is a GPU, else 0.
+        gpus_per_trial: GPUs a trial reserves, such as 0.25; None for 1 if there is one, else 0; a training uses one.
         device: "auto", "cpu", "cuda", ...
         storage: Database URL; None for a SQLite file in `out`.
         study: Name of the study; None for SPACE-DATA.
         out: Folder for everything the search writes.
+        checkpoint_dir: Where checkpoints and weights lie, a path or ``s3://``, ``gs://``; None for `out`.
     """
 
     space: str = "mlp_family"
@@ -97,6 +99,7 @@ class SearchConfig:
     storage: str | None = field(default=None, repr=False)
     study: str | None = None
     out: str = "nas-runs"
+    checkpoint_dir: str | None = None
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
@@ -250,6 +253,23 @@ def _number(least: float, include: bool = False) -> Callable[[Any], str | None]:
     return check
 
 
+def _gpus(value: Any) -> str | None:
+    problem = _number(0, include=True)(value)
+    if problem is None and value > 1 and value != int(value):
+        return "allowed: from 0 to 1, or whole numbers"
+    return problem
+
+
+def _place(value: Any) -> str | None:
+    problem = _text(value)
+    if problem is None:
+        try:
+            locate(value)
+        except StorageError:
+            return ALLOWED
+    return problem
+
+
 def _one_of(*choices: str) -> Callable[[Any], str | None]:
     return lambda value: None if value in choices else allowed(value, choices)
 
@@ -308,9 +328,10 @@ _CHECKS: Mapping[str, Callable[[Any], str | None]] = {
     "runner": _one_of(*RUNNERS),
     "address": _text,
     "cpus_per_trial": _number(0),
-    "gpus_per_trial": _number(0, include=True),
+    "gpus_per_trial": _gpus,
     "device": _text,
     "storage": _text,
     "study": name_problem,
     "out": _text,
+    "checkpoint_dir": _place,
 }

@@ -176,7 +176,8 @@ class Search:
 
     def tell(self, key: str, outcome: Outcome) -> None:
         trial = self.trials[key]
-        if outcome.cause == Cause.WORKER_LOST and self._is_at_rung(trial):  # it was done with what it had to do
+        lost = outcome.cause in (Cause.WORKER_LOST, Cause.NODE_LOST)
+        if lost and self._is_at_rung(trial):  # it was done with what it had to do
             self._pause(trial, max(outcome.seconds, trial.unbilled))
             return
         if outcome.cause == Cause.STORAGE:  # nothing is wrong with it: it goes on once there is room
@@ -184,9 +185,9 @@ class Search:
             self._requeue(trial, died=False)
             self._queue.append(trial)
             raise StorageError(f"{key} was stopped: {outcome.message}. Nothing is lost; the same command goes on")
-        if outcome.cause == Cause.WORKER_LOST and trial.attempts < MAX_ATTEMPTS:
+        if outcome.cause == Cause.NODE_LOST or (lost and trial.attempts < MAX_ATTEMPTS):
             trial.unbilled = max(trial.unbilled, outcome.seconds)
-            self._requeue(trial, died=True)
+            self._requeue(trial, died=outcome.cause == Cause.WORKER_LOST)  # a node's end is not its doing
             self._queue.append(trial)
             return
         if outcome.measured != Measured():

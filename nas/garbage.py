@@ -66,7 +66,10 @@ def survey(study: StudyStore, folder: RunFolder, now: float) -> list[Piece]:
     settled = rows.keys() - going_on
     unwanted = settled - _worth_keeping(study, rows.values())
     try:
-        pieces = [*_files(folder.checkpoints, settled, now), *_files(folder.weights_folder, unwanted, now)]
+        pieces: list[Piece] = []
+        for place, unneeded in ((folder.checkpoints, settled), (folder.weights_folder, unwanted)):
+            if isinstance(place, Path):  # what lies on remote storage is not looked through
+                pieces += _files(place, unneeded, now)
         ray = folder.path / "ray"
         if ray.is_dir() and not ray.is_symlink():
             pieces.append(Piece(ray, "ray", _size_of(ray), needed=bool(going_on) or not rows))

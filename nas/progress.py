@@ -78,6 +78,10 @@ class Progress:
         if self._clock() - self._drawn_at >= interval:
             self._show(search)
 
+    def note(self, text: str) -> None:
+        """Say something that stays on the screen, above the progress line."""
+        self._print_line(f"Note: {text}.")
+
     def farewell(self, again: str) -> str:
         """What to say after Ctrl-C."""
         if self._search is None:

@@ -4,10 +4,11 @@ nas-runs/
   nas.db                       the database of all studies (unless --storage says otherwise)
   STUDY/
     report.txt, report.json    the end report
+    ray/                       what Ray Tune writes
     weights/                   trial-0012.safetensors, finalist-0012-seed-1.safetensors, ...
     checkpoints/               of trainings under way or interrupted
-    ray/                       what Ray Tune writes
-    driver.lock                held while a search runs
+
+The last two lie elsewhere, perhaps on remote storage, where --checkpoint-dir says so.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from results.names import file_name
 from runners.files import FileFailure, write_atomically
+from runners.remote import Location, locate
 from search_space.errors import StorageError
 
 log = logging.getLogger(__name__)
@@ -33,14 +36,20 @@ class RunFolder:
     Args:
         out: The output folder.
         study: Name of the study.
+        checkpoint_dir: Where checkpoints and weights lie, in a folder of the study's name; None for the output folder.
 
     Raises:
         StorageError: If the study, or later an evaluation, has a name that would lead out of the folder.
     """
 
-    def __init__(self, out: Path, study: str) -> None:
-        self.path = out.resolve() / file_name(study, "study")
-        self.checkpoints, self.weights_folder = self.path / "checkpoints", self.path / "weights"
+    def __init__(self, out: Path, study: str, checkpoint_dir: str | None = None) -> None:
+        name = file_name(study, "study")
+        self.path = out.resolve() / name
+        files: Location = self.path
+        if checkpoint_dir is not None:
+            place = locate(checkpoint_dir)
+            files = (place.expanduser().resolve() if isinstance(place, Path) else place) / name
+        self.checkpoints, self.weights_folder = files / "checkpoints", files / "weights"
 
     def make(self) -> None:
         """Make the folder.
@@ -48,21 +57,22 @@ class RunFolder:
         Raises:
             StorageError: If that cannot be done.
         """
-        try:
-            for folder in (self.checkpoints, self.weights_folder):
-                folder.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryFile(dir=folder):
-                    pass
-        except OSError as error:
-            raise StorageError(
-                f"the folder {self.path} cannot be written to: {error.strerror}; choose another --out"
-            ) from None
+        own = isinstance(self.checkpoints, Path) and self.checkpoints.parent == self.path
+        for folder in (self.path, self.checkpoints, self.weights_folder):
+            try:
+                _try_out(folder)
+            except OSError as error:
+                choice = "--out" if own or folder == self.path else "--checkpoint-dir"
+                reason = error.strerror or error
+                raise StorageError(
+                    f"the folder {folder} cannot be written to: {reason}; choose another {choice}"
+                ) from None
 
-    def checkpoint(self, key: str) -> Path:
+    def checkpoint(self, key: str) -> Location:
         """Checkpoint file of an evaluation."""
         return self.checkpoints / f"{file_name(key, 'evaluation')}.pt"
 
-    def weights(self, key: str) -> Path:
+    def weights(self, key: str) -> Location:
         """Weights file of an evaluation."""
         return self.weights_folder / f"{file_name(key, 'evaluation')}.safetensors"
 
@@ -88,13 +98,42 @@ class RunFolder:
             raise StorageError(f"the report {error}; nas results shows it") from None
 
     def sweep(self, needed: Collection[str]) -> None:
-        """Delete the checkpoints of all evaluations but the ones needed."""
-        for path in self.checkpoints.glob("*.pt"):
-            if path.stem not in needed:
-                _remove(path)
+        """Delete the checkpoints of all evaluations but the ones needed; what is left on remote storage stays."""
+        if isinstance(self.checkpoints, Path):
+            for path in self.checkpoints.glob("*.pt"):
+                if path.stem not in needed:
+                    _remove(path)
+
+    @contextmanager
+    def weights_here(self, key: str) -> Iterator[Path]:
+        """A folder on this machine with the weights of an evaluation, if there are any; remote ones are fetched."""
+        if isinstance(self.weights_folder, Path):
+            yield self.weights_folder
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            here = Path(folder)
+            try:
+                (here / f"{key}.safetensors").write_bytes(self.weights(key).read_bytes())
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                raise StorageError(f"the weights {self.weights(key)} cannot be read: {error}") from None
+            yield here
 
 
-def _remove(path: Path) -> None:
+def _try_out(folder: Location) -> None:
+    """See whether files can be written in a folder, which is made where that is needed."""
+    if isinstance(folder, Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    else:
+        probe = folder / ".probe"
+        probe.write_bytes(b"")
+        probe.unlink(missing_ok=True)
+
+
+def _remove(path: Location) -> None:
     """Delete a file if it can be done: one that stays takes room, but no search ends for it."""
     try:
         path.unlink(missing_ok=True)

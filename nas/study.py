@@ -125,7 +125,12 @@ def open_study(store: Store, question: Question) -> tuple[StudyStore, bool]:
 
 def open_folder(config: SearchConfig) -> RunFolder:
     """The folder of the study's files."""
-    return RunFolder(Path(config.out), config.study_name)
+    return RunFolder(Path(config.out), config.study_name, config.checkpoint_dir)
+
+
+def folder_of(study: StudyStore, out: str) -> RunFolder:
+    """The folder of a study that exists."""
+    return RunFolder(Path(out), study.name, study.row.config.get("checkpoint_dir"))
 
 
 def public_settings(config: SearchConfig) -> dict[str, Any]:

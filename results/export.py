@@ -120,6 +120,15 @@ def export(study: StudyStore, weights_folder: Path, output: Path, *, trial: int 
     return Exported(output, contender, difference)
 
 
+def exported_key(study: StudyStore, trial: int | None) -> str:
+    """Key of the evaluation whose weights `export` needs.
+
+    Raises:
+        ExportError: If there is no such trial, or it has no weights.
+    """
+    return file_name(_choose(study, trial)[0].key, "evaluation")
+
+
 def _choose(study: StudyStore, trial: int | None) -> tuple[Evaluation, Contender]:
     """The evaluation whose weights are exported, and its figures."""
     report = make_report(study)

@@ -120,7 +120,8 @@ class Cause(enum.StrEnum):
     DATA = "data"  # the data set could not be read
     STORAGE = "storage"  # a checkpoint or weights could not be written or read: the disk is full, say
     BUG = "bug"  # an exception nobody expected: of this program or of a user's plug-in
-    WORKER_LOST = "worker_lost"  # the process or node died, and so did its retries
+    WORKER_LOST = "worker_lost"  # its process died, and so did its retries
+    NODE_LOST = "node_lost"  # the machine went away with all that it ran: tried again however often that happens
 
 
 INFEASIBLE_CAUSES = frozenset({Cause.DIVERGED, Cause.OUT_OF_MEMORY, Cause.TOO_SLOW, Cause.TIMEOUT})

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import socket
-import threading
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -38,73 +35,37 @@ from ray.tune.search import Searcher
 
 from runners.base import (
     Cause,
+    DataSpec,
     Decision,
     EpochResult,
-    Evaluation,
     Evaluator,
     Job,
     Outcome,
     TrialSource,
 )
+from runners.ray_address import CLIENT, check_address, cluster_address
+from runners.ray_connection import connection, quiet, tune_on_a_client
+from runners.ray_delivery import WithImages, send
+from runners.ray_words import loss, waiting
+from runners.ray_worker import EvaluationTrainable, Packed
 from search_space.errors import RunnerError
 
-CONNECT_TIMEOUT_S = 5.0
+log = logging.getLogger(__name__)
+
+PATIENCE_S = 60.0
+"""A cluster that has had no room for a trial for so long is worth a note."""
 
 Answer = TypeVar("Answer")
-
-
-class _Packed:
-    """A job and what evaluates it, opaque to Tune, which would otherwise flatten, copy and print it."""
-
-    def __init__(self, job: Job, evaluator: Evaluator, threads: int) -> None:
-        self.job, self.evaluator, self.threads = job, evaluator, threads
-
-    def __deepcopy__(self, memo: object) -> _Packed:
-        return self
-
-    def __repr__(self) -> str:
-        return self.job.key
-
-
-class EvaluationTrainable(tune.Trainable):
-    """Advances one evaluation a step; the same process serves many jobs, one after the other."""
-
-    def setup(self, config: dict[str, Any]) -> None:
-        import torch
-
-        packed: _Packed = config["packed"]
-        torch.set_num_threads(packed.threads)
-        self._evaluation: Evaluation | None = Evaluation(packed.job, packed.evaluator)
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        if self._evaluation is not None:  # the search has stopped it
-            self._evaluation.stop()
-        self.setup(new_config)
-        return True
-
-    def step(self) -> dict[str, Any]:
-        assert self._evaluation is not None
-        epochs, outcome = self._evaluation.advance()
-        if outcome is not None:
-            self._evaluation = None
-        return {"epochs": epochs, "outcome": outcome, "done": outcome is not None}
-
-    def cleanup(self) -> None:
-        """Let an evaluation write its checkpoint, in case that it was interrupted."""
-        evaluation: Evaluation | None = getattr(self, "_evaluation", None)
-        if evaluation is not None:
-            evaluation.interrupt()
-        self._evaluation = None
 
 
 class _Bridge:
     """Between Tune's callbacks and the source. Tune swallows exceptions in callbacks, so they are kept for later."""
 
-    def __init__(self, source: TrialSource, pack: Callable[[Job], _Packed]) -> None:
+    def __init__(self, source: TrialSource, pack: Callable[[Job], Packed]) -> None:
         self.source, self.pack = source, pack
         self.error: Exception | None = None
         self.keys: dict[str, str] = {}  # Tune's trial id -> job key
-        self.reasons: dict[str, str] = {}  # Tune's trial id -> why its worker was lost
+        self.reasons: dict[str, tuple[Cause, str]] = {}  # Tune's trial id -> why its worker was lost
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         """Tune saves its state as it starts; nobody reads it, and the source cannot be pickled."""
@@ -134,8 +95,8 @@ class _Bridge:
         def tell() -> None:
             key = self.keys.pop(trial_id)
             if error or result is None:
-                reason = self.reasons.pop(trial_id, "the worker process or its node died")
-                self.source.tell(key, Outcome("failed", 0.0, Cause.WORKER_LOST, reason))
+                cause, words = self.reasons.pop(trial_id, (Cause.WORKER_LOST, "the worker process or its node died"))
+                self.source.tell(key, Outcome("failed", 0.0, cause, words))
                 return
             outcome: Outcome | None = result["outcome"]
             if outcome is None:
@@ -189,15 +150,32 @@ class _TellSource(FIFOScheduler):
         return self._bridge.report(trial.trial_id, result)
 
     def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
-        self._bridge.reasons[trial.trial_id] = _reason(trial)
+        self._bridge.reasons[trial.trial_id] = loss(trial)
 
 
 class _Idle(tune.Callback):
-    def __init__(self, bridge: _Bridge) -> None:
-        self._bridge = bridge
+    """Lets the search move its display on, and says once if trials wait for resources and none runs."""
+
+    def __init__(self, bridge: _Bridge, notice: Callable[[str], None], patience_s: float) -> None:
+        self._bridge, self._notice, self._patience_s = bridge, notice, patience_s
+        self._idle_since: float | None = None
+        self._said = False
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._bridge.idle()
+        if self._said:
+            return
+        states = {trial.status for trial in trials}
+        if Trial.PENDING not in states or Trial.RUNNING in states:
+            self._idle_since = None
+            return
+        now = time.monotonic()
+        self._idle_since = now if self._idle_since is None else self._idle_since
+        if now - self._idle_since >= self._patience_s:
+            self._said = True
+            pending = next(trial for trial in trials if trial.status == Trial.PENDING)
+            demand = pending.placement_group_factory
+            self._notice(waiting(demand.required_resources if demand else {}))
 
 
 @dataclass(frozen=True)
@@ -205,16 +183,25 @@ class RayTuneRunner:
     """Executes jobs on Ray.
 
     Attributes:
-        folder: Where Tune may write; on a cluster a path that all nodes share.
-        address: Of a running cluster ("auto", "HOST:PORT"); None for ``RAY_ADDRESS``, else to start Ray here.
+        folder: Where Tune may write; only the driver does.
+        address: Of a running cluster ("auto", "HOST:PORT", "ray://HOST:PORT"); None for ``RAY_ADDRESS``, else to start
+            Ray here.
         cpus_per_trial: CPU cores a job reserves.
         gpus_per_trial: GPUs a job reserves; None for 1 where the cluster has GPUs, else 0.
+        packages: Packages that workers on a cluster are sent.
+        images: What nodes of a cluster are given if they do not have it; None if no job needs images.
+        notice: Takes a sentence that the user should see.
+        patience_s: How long trials wait for resources before that is worth a notice, in seconds.
     """
 
     folder: Path
     address: str | None = None
     cpus_per_trial: float = 1.0
     gpus_per_trial: float | None = None
+    packages: tuple[str, ...] = ("search_space", "runners")
+    images: DataSpec | None = None
+    notice: Callable[[str], None] = log.warning
+    patience_s: float = PATIENCE_S
 
     def check(self) -> None:
         """See whether something listens at the address, or whether this machine has what a job reserves.
@@ -222,19 +209,10 @@ class RayTuneRunner:
         Raises:
             RunnerError: If not.
         """
-        address = self._address
-        if address is None:
+        if self._address is None:
             self._check_resources({"CPU": float(os.cpu_count() or 1), "GPU": self._local_gpus()})
-            return
-        host, colon, port = address.removeprefix("ray://").rpartition(":")
-        if address == "auto":
-            return
-        if not colon or not port.isdigit():
-            raise RunnerError(f"the Ray address is {address!r}; allowed: auto, HOST:PORT, ray://HOST:PORT")
-        try:
-            socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
-        except (OSError, OverflowError) as error:
-            raise RunnerError(f"no Ray cluster answers at {address}: {error}") from None
+        else:
+            check_address(self._address)
 
     def run(self, source: TrialSource, evaluator: Evaluator) -> None:
         """Execute until the source is done.
@@ -242,56 +220,40 @@ class RayTuneRunner:
         Raises:
             KeyboardInterrupt: On Ctrl-C, after the workers have written their checkpoints.
             RunnerError: If Ray cannot be reached or started, or a job needs more than there is.
+            DataError: If `images` are to go to a cluster, and this machine does not have them either.
         """
         if source.done:
             return
-        with self._ray(), _quiet():
-            threads = max(1, int(self.cpus_per_trial))
-            bridge = _Bridge(source, lambda job: _Packed(job, evaluator, threads))
-            tuner = tune.Tuner(
-                tune.with_resources(EvaluationTrainable, self._resources()),
-                tune_config=tune.TuneConfig(
-                    num_samples=-1,
-                    search_alg=_AskSource(bridge),
-                    scheduler=_TellSource(bridge),
-                    reuse_actors=True,
-                    trial_name_creator=_name,
-                    trial_dirname_creator=_name,
-                ),
-                run_config=tune.RunConfig(
-                    name="tune",
-                    storage_path=str(self.folder.resolve()),
-                    verbose=0,
-                    callbacks=[_Idle(bridge)],
-                    checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-                ),
+        with connection(self._address, self.packages), quiet(), ExitStack() as undo:
+            on_cluster = self._address is not None
+            parcel = send(self.images) if on_cluster and self.images else None
+            work: Evaluator = WithImages(evaluator, parcel) if parcel else evaluator
+            threads, data_dir = max(1, int(self.cpus_per_trial)), os.environ.get("NAS_DATA_DIR")
+            bridge = _Bridge(source, lambda job: Packed(job, work, threads, on_cluster, data_dir))
+            if (self._address or "").startswith(CLIENT):
+                undo.enter_context(tune_on_a_client(self.folder))
+            # Not `tune.Tuner`: through Ray's client it would move to the cluster, away from the source.
+            tune.run(
+                EvaluationTrainable,
+                name="tune",
+                resources_per_trial=self._resources(),
+                num_samples=-1,
+                storage_path=str(self.folder.resolve()),
+                search_alg=_AskSource(bridge),
+                scheduler=_TellSource(bridge),
+                callbacks=[_Idle(bridge, self.notice, self.patience_s)],
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+                trial_name_creator=_name,
+                trial_dirname_creator=_name,
+                reuse_actors=True,
+                raise_on_failed_trial=False,
+                verbose=0,
+                _remote=False,
             )
-            tuner.fit()
         if bridge.error is not None:
             raise bridge.error
         if not source.done:  # Tune stops its loop on Ctrl-C, lets the workers clean up, and returns
             raise KeyboardInterrupt
-
-    @contextmanager
-    def _ray(self) -> Iterator[None]:
-        """A connection to Ray; one that existed before is used and left as it is."""
-        if ray.is_initialized():
-            yield
-            return
-        address = self._address
-        options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
-        try:
-            with _quiet(), _own_sigterm():
-                ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
-            where = f"no Ray cluster answers at {address}" if address else "Ray could not be started on this machine"
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise RunnerError(f"{where}: {reason}") from None
-        try:
-            yield
-        finally:
-            with suppress(KeyboardInterrupt):
-                ray.shutdown()
 
     def _resources(self) -> dict[str, float]:
         total = ray.cluster_resources()
@@ -318,41 +280,9 @@ class RayTuneRunner:
 
     @property
     def _address(self) -> str | None:
-        return self.address or os.environ.get("RAY_ADDRESS") or None
+        return cluster_address(self.address)
 
 
 def _name(trial: Trial) -> str:
     """Tune's name of a trial: the job's key, made unique for jobs that are tried again."""
     return f"{trial.config['packed']!r}-{trial.trial_id[-6:]}"
-
-
-def _reason(trial: Trial) -> str:
-    """Why Tune gave up on a trial: the last line of the error it keeps in a file."""
-    try:
-        lines = Path(trial.error_file).read_text(encoding="utf-8").strip().splitlines()
-    except (OSError, TypeError):
-        lines = []
-    return lines[-1][:500] if lines else "the worker process or its node died"
-
-
-@contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Keep what the process does on SIGTERM; Ray would have it exit at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Ray's notes and warnings, which the user can do nothing about, out of the progress display."""
-    for name in ("ray", "ray.tune", "ray.data", "ray.air", "ray.train"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

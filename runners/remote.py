@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from search_space.errors import StorageError
 
@@ -37,6 +37,11 @@ class RemoteFile:
 
     def __str__(self) -> str:
         return self.url
+
+    def __truediv__(self, name: str) -> RemoteFile:
+        """What lies under it by this name."""
+        parts = urlsplit(self.url)
+        return RemoteFile(urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(name)}")))
 
     def read_bytes(self) -> bytes:
         """The content."""

@@ -17,14 +17,14 @@ from nas.commands.options import study_options
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder to make.")
 def command(study: str | None, storage: str | None, out: str, best: bool, trial: int | None, output: Path) -> None:
     """Export an architecture of STUDY: its YAML, weights, provenance, model card, and a snippet that rebuilds it."""
-    from nas.run_folder import RunFolder
-    from nas.study import existing_study
-    from results.export import export
+    from nas.study import existing_study, folder_of
+    from results.export import export, exported_key
 
     if best == (trial is not None):
         raise click.UsageError("say either --best or --trial N")
     found = existing_study(study, storage, out)
-    exported = export(found, RunFolder(Path(out), found.name).weights_folder, output, trial=trial)
+    with folder_of(found, out).weights_here(exported_key(found, trial)) as weights:
+        exported = export(found, weights, output, trial=trial)
     click.echo(
         f"Exported trial {exported.contender.trial} ({exported.contender.mixers}) to {exported.folder}; loaded back, "
         f"its outputs agree with the trained model's (largest difference {exported.difference:.1e})."

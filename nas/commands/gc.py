@@ -30,8 +30,8 @@ def command(study: str | None, storage: str | None, out: str, deleting: bool) ->
     ago. A study that is being searched keeps everything.
     """
     from nas.garbage import delete, survey
-    from nas.run_folder import RunFolder, storage_url
-    from nas.study import find_study
+    from nas.run_folder import storage_url
+    from nas.study import find_study, folder_of
     from results.store import Store
 
     url = storage_url(storage, out)
@@ -43,7 +43,7 @@ def command(study: str | None, storage: str | None, out: str, deleting: bool) ->
         click.echo(_row("study", ["checkpoints", "weights", "Ray", "temporary", "total", "not needed"]))
         needless = 0
         for found in studies:
-            folder = RunFolder(Path(out), found.name)
+            folder = folder_of(found, out)
             pieces = survey(found, folder, time.time())
             click.echo(_row(found.name, _cells(pieces)))
             if not deleting:

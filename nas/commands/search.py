@@ -77,7 +77,11 @@ def _names(choices: Any) -> str:
 @click.option("--finalists", type=int, metavar="K", help="How many of the best are retrained at the end [3].")
 @click.option("--seeds", type=int, metavar="S", help="With how many seeds each [2].")
 @click.option("--runner", metavar="NAME", help=f"{_names(RUNNERS)} [ray].")
-@click.option("--address", metavar="ADDRESS", help="Ray cluster to use: auto, HOST:PORT [start Ray on this machine].")
+@click.option(
+    "--address",
+    metavar="ADDRESS",
+    help="Ray cluster to use: auto, HOST:PORT, ray://HOST:PORT [$RAY_ADDRESS, else Ray on this machine].",
+)
 @click.option("--cpus-per-trial", type=float, metavar="X", help="CPU cores a trial reserves [1].")
 @click.option(
     "--gpus-per-trial", type=float, metavar="X", help="GPUs a trial reserves, such as 0.25 [1 where there are GPUs]."
@@ -93,6 +97,9 @@ def _names(choices: Any) -> str:
 )
 @click.option("--study", metavar="NAME", help="Name of the study [SPACE-DATA].")
 @click.option("--out", metavar="DIR", help="Folder for everything the search writes [nas-runs].")
+@click.option(
+    "--checkpoint-dir", metavar="DIR", help="Where checkpoints and weights lie: a folder, s3://..., gs://... [--out]."
+)
 @click.option(
     "--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML file with any of these settings; flags win."
 )
@@ -136,7 +143,7 @@ def _search(config: SearchConfig) -> tuple[Report, bool]:
     progress = Progress()
     try:
         with progress:
-            report = search(config, on_change=progress.update, on_start=progress.begin)
+            report = search(config, on_change=progress.update, on_start=progress.begin, on_notice=progress.note)
     except KeyboardInterrupt:
         click.echo(progress.farewell(again), err=True)
         raise

@@ -69,6 +69,10 @@ def rename(old: str, new: str, storage: str | None, out: str) -> None:
             raise ConfigError(f"the {what} name is {name!r}; {problem}")
     before, after = RunFolder(Path(out), old), RunFolder(Path(out), new)
     with closing(Store(storage_url(storage, out), create=False)) as store:
+        row = store.study(old)
+        if row is not None and row.row.config.get("checkpoint_dir"):
+            place = row.row.config["checkpoint_dir"]
+            raise StudyError(f"the study {old!r} has its checkpoints in {place}/{old}; it cannot be renamed")
         moved = rename_study(store, old, new, before.path, after.path)
         _renew_report(store, new, after)
         click.echo(f"The study {old} of {store} is {new} now" + (f"; its files are in {after.path}" if moved else ""))

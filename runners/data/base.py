@@ -141,12 +141,23 @@ def register_dataset(name: str, dataset: Dataset) -> None:
     DATASETS[name] = dataset
 
 
+_SUPPLIED: dict[tuple[str, int, int | None], Dataset] = {}
+
+
+def supply(spec: DataSpec, dataset: Dataset) -> None:
+    """In this process, take the images behind `spec` from `dataset`: its own files are on another machine."""
+    _SUPPLIED[spec.name, spec.split_seed, spec.image_size] = dataset
+
+
 def find_dataset(spec: DataSpec) -> Dataset:
     """The data set that `spec` names.
 
     Raises:
         DataError: If there is none of that name, or if settings do not fit it.
     """
+    supplied = _SUPPLIED.get((spec.name, spec.split_seed, spec.image_size))
+    if supplied is not None:
+        return supplied
     name, colon, path = spec.name.partition(":")
     choices = [f"{known}:PATH" if dataset.takes_path else known for known, dataset in DATASETS.items()]
     dataset = DATASETS.get(name)
@@ -157,6 +168,14 @@ def find_dataset(spec: DataSpec) -> Dataset:
     if not dataset.takes_path and spec.image_size is not None:
         raise DataError(f"{name} has its own image size; image_size ({spec.image_size}) goes with a folder of images")
     return dataset
+
+
+def has_files(spec: DataSpec, fingerprint: str) -> bool:
+    """Whether this machine has the files with this fingerprint, at the same path; never so for a published set."""
+    try:
+        return bool(fingerprint) and find_dataset(spec).fingerprint(spec) == fingerprint
+    except (DataError, OSError):
+        return False
 
 
 def data_directory(spec: DataSpec) -> Path:

@@ -51,6 +51,7 @@ GOOD = {
     "storage": "sqlite:///x.db",
     "study": "mine-1",
     "out": "elsewhere",
+    "checkpoint_dir": "s3://bucket/checkpoints",
 }
 READ = GOOD | {
     "objective": ("accuracy", "params"),
@@ -87,11 +88,12 @@ BAD = {
     "runner": ["rey"],
     "address": [6379, ""],
     "cpus_per_trial": [0, "one"],
-    "gpus_per_trial": [-0.5],
+    "gpus_per_trial": [-0.5, 1.5],
     "device": [0],
     "storage": [1],
     "study": ["", "a b", "../x", 2024],
     "out": [""],
+    "checkpoint_dir": ["", 3, "ftp://host/folder", "s3://", "gs:///folder"],
 }
 NAMES = [field.name for field in fields(SearchConfig)]
 EACH_BAD = [(name, value) for name, values in BAD.items() for value in values]

@@ -246,3 +246,11 @@ def test_the_line_has_the_size_of_the_deployed_form(begin, clock):
     assert best.mixers.startswith("repmlp")
     assert f"{best.architecture.deployed.params / 1000:.1f}k params" in progress.line(search)
     assert best.architecture.deployed.params // 100 != best.architecture.params // 100
+
+
+def test_a_note_stays_above_the_line(begin, clock):
+    stream = Terminal()
+    progress = Progress(stream, clock)
+    progress.update(begin())
+    progress.note("nothing runs")
+    assert stream.getvalue().rpartition("\r")[2] == "Note: nothing runs.\n"

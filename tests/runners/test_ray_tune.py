@@ -19,9 +19,9 @@ ray = pytest.importorskip("ray")
 
 from ray import cloudpickle  # noqa: E402
 
-from runners import ray_tune  # noqa: E402
 from runners.base import Cause, Decision, EpochResult, EvaluationError, Job, Measured, Outcome  # noqa: E402
 from runners.ray_tune import RayTuneRunner  # noqa: E402
+from runners.ray_worker import Packed  # noqa: E402
 from runners.recipe import Recipe  # noqa: E402
 from runners.training import train  # noqa: E402
 from search_space.errors import RunnerError  # noqa: E402
@@ -155,7 +155,7 @@ def test_a_training_that_pauses_at_its_rungs_ends_as_one_that_ran_through(
 
 
 def test_packed_jobs_survive_pickling(make_job: Callable[..., Job]) -> None:
-    packed = ray_tune._Packed(make_job(key="trial-7"), by_key, threads=1)
+    packed = Packed(make_job(key="trial-7"), by_key, threads=1)
     again = cloudpickle.loads(cloudpickle.dumps(packed))
     assert again.job == packed.job
     assert repr(again) == "trial-7"

@@ -1,0 +1,175 @@
+"""Images that came over the network as arrays, for a machine that does not have the files they were read from."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from runners.base import DataSpec
+from runners.data.base import (
+    Augmentation,
+    Dataset,
+    DatasetInfo,
+    Split,
+    data_directory,
+    find_dataset,
+    supply,
+)
+from search_space.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What images there are, without the images.
+
+    Attributes:
+        spec: Whose images.
+        fingerprint: As in `Dataset.fingerprint`, on the machine that has the files.
+        info: Their sizes.
+        augmentation: How training images are varied.
+        arrays: Name of every array (``train-images``, ``train-labels``, ...) with its shape, type and SHA-256 digest.
+    """
+
+    spec: DataSpec
+    fingerprint: str
+    info: DatasetInfo
+    augmentation: Augmentation
+    arrays: Mapping[str, tuple[tuple[int, ...], str, str]]
+
+    @property
+    def digest(self) -> str:
+        """32 hexadecimal digits that name the content of all arrays."""
+        text = "\n".join(f"{name} {shape} {kind} {digest}" for name, (shape, kind, digest) in self.arrays.items())
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def read(spec: DataSpec) -> tuple[Listing, dict[str, NDArray[Any]]]:
+    """All images behind a spec, as arrays.
+
+    Raises:
+        DataError: If they cannot be had.
+    """
+    dataset = find_dataset(spec)
+    arrays = {}
+    for part, split in zip(PARTS, (*dataset.load_development(spec), dataset.load_test(spec)), strict=True):
+        arrays[f"{part}-images"], arrays[f"{part}-labels"] = split.images.numpy(), split.labels.numpy()
+    described = {
+        name: (array.shape, str(array.dtype), _digest([array[at : at + 1024] for at in range(0, len(array), 1024)]))
+        for name, array in arrays.items()
+    }
+    listing = Listing(spec, dataset.fingerprint(spec), dataset.describe(spec), dataset.augmentation, described)
+    return listing, arrays
+
+
+def receive(listing: Listing, fetch: Callable[[str], Iterable[NDArray[Any]]]) -> None:
+    """Make the images behind a spec known in this process, fetching them if no process on this machine has yet.
+
+    They are kept under the data directory (``supplied/DIGEST``), which appears as a whole and only if every digest is
+    right. However many processes call this at the same time, one of them fetches, and the others wait.
+
+    Args:
+        listing: What there is.
+        fetch: Gives the pieces of an array by its name, cut along the first axis.
+
+    Raises:
+        DataError: If the images cannot be written, or arrive damaged.
+    """
+    root = data_directory(listing.spec) / "supplied"
+    folder = root / listing.digest
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with (root / f".{listing.digest}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.is_dir():
+                _write(folder, listing, fetch)
+    except OSError as error:
+        raise DataError(
+            f"the images of {listing.spec.name} cannot be written to {root} ({error.strerror}); "
+            "give --data-dir, or NAS_DATA_DIR on the nodes, a folder with room for them"
+        ) from error
+    supply(listing.spec, Supplied(folder, listing))
+
+
+@dataclass(frozen=True)
+class Supplied(Dataset):
+    """Images in a folder of arrays, in the place of a data set whose files are elsewhere.
+
+    Attributes:
+        folder: Where the arrays lie.
+        listing: What they are.
+    """
+
+    folder: Path
+    listing: Listing
+
+    @property
+    def augmentation(self) -> Augmentation:  # type: ignore[override]
+        """As of the data set itself."""
+        return self.listing.augmentation
+
+    def describe(self, spec: DataSpec) -> DatasetInfo:
+        return self.listing.info
+
+    def fingerprint(self, spec: DataSpec) -> str:
+        return self.listing.fingerprint
+
+    def validation_images(self, spec: DataSpec) -> int:
+        return self.listing.arrays["validation-labels"][0][0]
+
+    def load_development(self, spec: DataSpec) -> tuple[Split, Split]:
+        return self._load("train"), self._load("validation")
+
+    def load_test(self, spec: DataSpec) -> Split:
+        return self._load("test")
+
+    def _load(self, part: str) -> Split:
+        import torch
+
+        try:
+            arrays = [np.load(self.folder / f"{part}-{name}.npy", mmap_mode="c") for name in ("images", "labels")]
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.folder} is damaged ({error}); delete it to have it fetched again") from error
+        return Split(*map(torch.from_numpy, arrays))
+
+
+def _write(folder: Path, listing: Listing, fetch: Callable[[str], Iterable[NDArray[Any]]]) -> None:
+    unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".unfinished-"))
+    try:
+        for name, (shape, kind, digest) in listing.arrays.items():
+            array = np.lib.format.open_memmap(unfinished / f"{name}.npy", mode="w+", dtype=np.dtype(kind), shape=shape)
+            at = 0
+            hashed = hashlib.sha256()
+            for piece in fetch(name):
+                array[at : at + len(piece)] = piece
+                hashed.update(_bytes(piece))
+                at += len(piece)
+            if at != shape[0] or hashed.hexdigest() != digest:
+                raise DataError(f"the {name} of {listing.spec.name} arrived damaged: their digest is wrong")
+            array.flush()
+        unfinished.replace(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _digest(pieces: Iterable[NDArray[Any]]) -> str:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(_bytes(piece))
+    return digest.hexdigest()
+
+
+def _bytes(piece: NDArray[Any]) -> memoryview:
+    return np.ascontiguousarray(piece).data

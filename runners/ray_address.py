@@ -1,0 +1,50 @@
+"""Addresses of Ray clusters. Nothing here loads Ray, unless the address is "auto"."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+
+from search_space.errors import RunnerError
+
+CONNECT_TIMEOUT_S = 5.0
+CLIENT = "ray://"
+"""What an address begins with if this machine is no node of the cluster."""
+
+
+def cluster_address(address: str | None) -> str | None:
+    """The cluster that is meant: the address given, else ``RAY_ADDRESS``; None for this machine."""
+    chosen = address or os.environ.get("RAY_ADDRESS") or None
+    return None if chosen == "local" else chosen
+
+
+def check_address(address: str) -> None:
+    """See whether something listens at the address of a cluster.
+
+    Raises:
+        RunnerError: If not, or if it is no address.
+    """
+    if address.startswith(CLIENT) and importlib.util.find_spec("grpc") is None:
+        raise RunnerError(f"the Ray address {address} needs Ray's client; pip install 'ray[client]'")
+    found = _running_here() if address == "auto" else address
+    host, colon, port = found.removeprefix(CLIENT).rpartition(":")
+    if not host or not colon or not port.isdigit() or "/" in host:
+        raise RunnerError(f"the Ray address is {address!r}; allowed: auto, HOST:PORT, ray://HOST:PORT")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:
+        raise RunnerError(f"no Ray cluster answers at {address}: {error}") from None
+
+
+def _running_here() -> str:
+    """HOST:PORT of the cluster that this machine is a node of."""
+    from ray._private.services import get_ray_address_from_environment
+
+    try:
+        return str(get_ray_address_from_environment("auto", None))
+    except ConnectionError:
+        raise RunnerError(
+            "no Ray cluster answers at auto: this machine is no node of one; start it with 'ray start', "
+            "or give --address HOST:PORT"
+        ) from None

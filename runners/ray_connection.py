@@ -1,0 +1,191 @@
+"""Connecting to Ray: one started on this machine, or a cluster, whose nodes get this program's code and settings."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import re
+import signal
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RuntimeEnvSetupError
+
+from search_space.errors import RunnerError
+
+log = logging.getLogger(__name__)
+
+SECRET = "NAS_STORAGE"
+_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+_PASSED = re.compile(r"(OMP|MKL|OPENBLAS|TORCH|PYTORCH|CUBLAS|CUDNN|NCCL)_\w+|NAS_(?!DATA_DIR|STORAGE)\w+")
+"""Environment variables that shape a training. Never one that may hold a password, such as `SECRET`."""
+
+
+@contextmanager
+def connection(address: str | None, packages: Sequence[str]) -> Iterator[None]:
+    """A connection to Ray; one that existed before is used and left as it is.
+
+    Code is shipped to every cluster, whatever its nodes have installed: it is a megabyte, sent once and cached by its
+    digest, it needs no comparison of versions, and nodes that join later have it too. Workers start in an empty folder,
+    or Ray would have them import from the path of the driver's folder first, where a node may have an older copy.
+
+    Args:
+        address: Of a cluster; None to start Ray on this machine.
+        packages: Names of the packages that workers need.
+
+    Raises:
+        RunnerError: If Ray cannot be reached or started.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    options: dict[str, Any] = {"address": "local", "include_dashboard": False}
+    try:
+        with quiet(), _own_sigterm(), _hidden(SECRET), tempfile.TemporaryDirectory() as empty:
+            if address is not None:
+                options = {"address": address, "runtime_env": runtime_env(packages, os.environ)}
+                if _JOB not in os.environ:  # a submitted job has a folder of its own
+                    options["runtime_env"]["working_dir"] = empty
+            ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError, ImportError, RayError) as error:
+        where = (
+            f"the Ray cluster at {address} cannot be used" if address else "Ray could not be started on this machine"
+        )
+        raise RunnerError(f"{where}: {first_words(error)}") from None
+    try:
+        with _stdout_to_itself():
+            yield
+    finally:
+        with suppress(KeyboardInterrupt):
+            ray.shutdown()
+
+
+def runtime_env(packages: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any]:
+    """What a worker on a cluster starts with: the packages, and what of the environment shapes a training."""
+    folders = []
+    for name in packages:
+        spec = importlib.util.find_spec(name)
+        assert spec is not None
+        assert spec.submodule_search_locations is not None
+        folders.append(str(Path(spec.submodule_search_locations[0]).resolve()))
+    passed = {name: value for name, value in environment.items() if _PASSED.fullmatch(name)}
+    # Should a node have been started with the database's URL in its environment, trials do not see it.
+    return {"py_modules": folders, "excludes": ["__pycache__"], "env_vars": {**passed, SECRET: ""}}
+
+
+def on_every_node(probe: Callable[..., Any], *arguments: Any, timeout_s: float) -> list[Any]:
+    """What a function says on every node that is alive; None for a node that gives no answer in time.
+
+    Args:
+        probe: The function. It reserves nothing, so it runs on busy nodes too.
+        arguments: What it is called with.
+        timeout_s: For all nodes together, the start of a worker process on each included.
+
+    Raises:
+        RunnerError: If a node cannot start a worker with this program's code.
+    """
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    task = ray.remote(num_cpus=0, max_retries=0)(probe)
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+    answers = [
+        task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(*arguments)
+        for node in nodes
+    ]
+    ready, _ = ray.wait(answers, num_returns=len(answers), timeout=timeout_s)
+    found: list[Any] = []
+    for answer in answers:
+        try:
+            found.append(ray.get(answer) if answer in ready else None)
+        except RuntimeEnvSetupError as error:
+            raise RunnerError(f"a node of the Ray cluster cannot start a worker: {first_words(error)}") from None
+        except RayError:
+            found.append(None)
+    return found
+
+
+def first_words(error: BaseException) -> str:
+    """An error of Ray's, which may have many lines, as one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines)[:300] or type(error).__name__
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep what the process does on SIGTERM; Ray would have it exit at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+@contextmanager
+def _hidden(name: str) -> Iterator[None]:
+    """Start Ray on this machine without an environment variable, which its workers would inherit."""
+    value = os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        if value is not None:
+            os.environ[name] = value
+
+
+@contextmanager
+def _stdout_to_itself() -> Iterator[None]:
+    """Keep what Ray says of lost workers and nodes off stdout, where a report as JSON may go; trials tell it too."""
+    from ray._private import worker
+
+    def note(data: Mapping[str, Any], ignore_prefix: bool = False) -> None:
+        log.debug("%s", data.get("lines"))
+
+    with _replaced(worker, "print_to_stdstream", note):
+        yield
+
+
+@contextmanager
+def tune_on_a_client(folder: Path) -> Iterator[None]:
+    """Let Tune run in a process that is no part of the cluster: its notes go to `folder`, for want of a Ray session.
+
+    Raises:
+        RunnerError: If this version of Ray keeps them elsewhere.
+    """
+    from ray.train._internal import storage
+
+    name = "_get_ray_train_session_dir"
+    if not hasattr(storage, name):
+        raise RunnerError(f"ray:// addresses do not work with Ray {ray.__version__}; search from a node of the cluster")
+    with _replaced(storage, name, lambda: str(folder.resolve() / "session")):
+        yield
+
+
+@contextmanager
+def _replaced(module: ModuleType, name: str, by: object) -> Iterator[None]:
+    """A module of Ray's with another value under this name."""
+    usual = getattr(module, name, None)
+    setattr(module, name, by)
+    try:
+        yield
+    finally:
+        setattr(module, name, usual)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Ray's notes and warnings, which the user can do nothing about, out of the progress display."""
+    for name in ("ray", "ray.tune", "ray.data", "ray.air", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
