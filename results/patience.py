@@ -26,7 +26,7 @@ def patiently(act: Callable[[], Answer], on_wait: Callable[[str], None]) -> Answ
 
     Args:
         act: What may be done any number of times.
-        on_wait: Called with a sentence before every pause.
+        on_wait: Called with a sentence before the first pause.
 
     Raises:
         StorageError: If it fails for another reason, or is away for longer than `PATIENCE_S`.
@@ -38,7 +38,8 @@ def patiently(act: Callable[[], Answer], on_wait: Callable[[str], None]) -> Answ
         except StorageError as error:
             if waited >= PATIENCE_S or not is_away(error.__cause__):
                 raise
-            on_wait(f"{error}; waiting for it ({waited:.0f} s so far)")
+            if not waited:
+                on_wait(f"{error}; waiting for it, up to {PATIENCE_S / 60:.0f} minutes")
         sleep(pause)
         waited, pause = waited + pause, min(2 * pause, LONGEST_PAUSE_S)
 

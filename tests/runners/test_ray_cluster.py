@@ -226,7 +226,7 @@ def test_a_trial_waits_with_a_note_until_the_cluster_has_what_it_needs_and_its_n
     [worker] = source.seen.values()
     assert worker["process"].startswith("127.0.0.3")
     assert sorted(worker["gpus"].split(",")) == ["0", "1"]
-    assert source.outcomes["one"].cause is Cause.WORKER_LOST
+    assert source.outcomes["one"].cause is Cause.NODE_LOST
     assert source.outcomes["one"].message.startswith("the node on 127.0.0.3 was lost: ")
 
 
@@ -258,19 +258,31 @@ def test_what_no_cluster_answers_at_is_refused(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    ("preempted", "reason", "said"),
+    ("preempted", "reason", "cause", "said"),
     [
         (
             False,
             "The actor died because its node has died. Node Id: 1f",
+            Cause.NODE_LOST,
             "the node on 10.0.0.3 was lost: The actor died",
         ),
-        (True, "The actor died because its node has died.", "the node on 10.0.0.3 was taken back by its cloud"),
-        (False, "The actor is dead because its worker process has died.", "the worker process on 10.0.0.3 died: "),
+        (
+            True,
+            "The actor died because its node has died.",
+            Cause.NODE_LOST,
+            "the node on 10.0.0.3 was taken back by its cloud",
+        ),
+        (
+            False,
+            "The actor is dead because its worker process has died.",
+            Cause.WORKER_LOST,
+            "the worker process on 10.0.0.3 died: ",
+        ),
     ],
 )
-def test_the_ways_to_lose_a_worker_are_told_apart(preempted: bool, reason: str, said: str) -> None:
+def test_the_ways_to_lose_a_worker_are_told_apart(preempted: bool, reason: str, cause: Cause, said: str) -> None:
     text = f"The actor died unexpectedly before finishing this task.\n\tpid: 7\n\tip: 10.0.0.3\n{reason}"
-    told = describe_loss(RayActorError("1f", text, preempted=preempted))
+    found, told = describe_loss(RayActorError("1f", text, preempted=preempted))
+    assert found is cause
     assert told.startswith(said)
     assert "pid" not in told
