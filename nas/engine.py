@@ -63,6 +63,7 @@ class Search:
         searched: The trials among them, in order.
         scoring: Their scores by proxies.
         planner: What decides about trials.
+        others: How many other drivers are at work on the study.
         finalists: The trials that are trained again; None while that is open.
     """
 
@@ -95,10 +96,10 @@ class Search:
         self._epochs_timed, self._seconds_timed = 0, 0.0  # of trials
         self._scorings: list[Trial] = []
         self.scoring = Scoring(question, study.store)
-        self.driver.take_over()
+        self.others = self.driver.take_over()
         changed = self._merge()
         # Drivers that search side by side draw differently.
-        seed = self.config.seed + 7919 * self.driver.others
+        seed = self.config.seed + 7919 * self.others
         self.planner = Planner(question, self.searched, self.scoring, seed=seed)
         self._take_in(changed)
 
@@ -222,7 +223,7 @@ class Search:
         with suppress(LeaseLost):  # others have queued it
             for key in sorted(self._here):
                 self._requeue(self.trials[key], died=False)
-            if not self.driver.others:
+            if not self.driver.take_over():
                 waiting = (trial.key for trial in self.searched if trial.state == State.PAUSED)
                 self.folder.sweep({*self._pending, *waiting})
         self.driver.leave()
@@ -246,7 +247,7 @@ class Search:
     def _look_around(self) -> None:
         """Take in what others have changed, and take over from those that are gone."""
         self._looked_at = time.monotonic()
-        self.driver.take_over()
+        self.others = self.driver.take_over()
         self._take_in(self._merge())
 
     def _merge(self) -> list[Trial]:

@@ -100,6 +100,8 @@ class Progress:
         left = remaining_seconds(search, elapsed, self._fte_before)
         limit = search.config.max_fte
         parts = [_phase(search), _states(search), f"{search.fte:.1f}{'' if limit is None else f'/{limit:.4g}'} FTE"]
+        if search.others:
+            parts.append(f"{search.others + 1} drivers")
         if search.best is not None:
             parts.append(f"best acc {100 * search.best.figures.accuracy:.2f} %")
         if left is not None:

@@ -67,14 +67,13 @@ class Driver:
         """Give the lease back."""
         self._lease.end()
 
-    @property
-    def others(self) -> int:
-        """How many other drivers are at work on the study."""
-        return self._lease.others
+    def take_over(self) -> int:
+        """Free what drivers ran that are gone: it stands as RUNNING without a driver among the next changes.
 
-    def take_over(self) -> None:
-        """Free what drivers ran that are gone: it stands as RUNNING without a driver among the next changes."""
-        self._lease.take_over()
+        Returns:
+            How many other drivers are at work on the study.
+        """
+        return self._lease.take_over()
 
     def changes(self) -> Changes:
         """What others have changed since the last call; the first time all there is."""

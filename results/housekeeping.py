@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from results import lease
 from results.schema import Evaluation, Role, ScoreRow, Study
 from results.store import Store
 from results.tables import ARCHITECTURES, OPTUNA_STUDIES, STUDIES, referring_to, rows_of
@@ -37,6 +38,10 @@ class Belongings:
 
 def is_driven(store: Store, name: str) -> bool:
     """Whether a process is searching this study right now."""
+    if store.is_shared:
+        with store.session() as session:
+            study = session.scalar(sa.select(Study).where(Study.name == name))
+            return study is not None and lease.is_driven(session, study.id)
     try:
         with store.driving(name):
             return False
@@ -77,6 +82,7 @@ def rename_study(store: Store, old: str, new: str, folder: Path, new_folder: Pat
     """
     with ExitStack() as undo, _resting(store, old, "renamed"), store.session() as session:
         study = _study(store, session, old)
+        _hold(session, study, "renamed")
         _must_be_free(store, session, new)
         if os.path.lexists(new_folder):
             raise StorageError(f"the folder {new_folder} is there already; move it away, or choose another name")
@@ -111,8 +117,10 @@ def delete_study(store: Store, name: str, folder: Path) -> None:
     """
     with _resting(store, name, "deleted"):
         with ExitStack() as undo, store.session() as session:
+            study = _study(store, session, name)
+            _hold(session, study, "deleted")
             doomed = _put_aside(folder, undo)
-            _delete_rows(session, _study(store, session, name))
+            _delete_rows(session, study)
             session.commit()
             undo.pop_all()
         if doomed is not None:
@@ -146,8 +154,24 @@ def _resting(store: Store, name: str, what: str) -> Iterator[None]:
         try:
             stack.enter_context(store.driving(name))
         except StudyError:
-            raise StudyError(f"the study {name!r} is being searched; stop the search before it is {what}") from None
+            raise _busy(name, what) from None
         yield
+
+
+def _busy(name: str, what: str) -> StudyError:
+    return StudyError(f"the study {name!r} is being searched; stop the search before it is {what}")
+
+
+def _hold(session: Session, study: Study, what: str) -> None:
+    """On a server: see that nobody drives a study, and let nobody begin to before this transaction has ended.
+
+    Raises:
+        StudyError: If somebody does.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(sa.select(Study.id).where(Study.id == study.id).with_for_update())
+        if lease.is_driven(session, study.id):
+            raise _busy(study.name, what)
 
 
 def _delete_rows(session: Session, study: Study) -> None:

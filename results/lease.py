@@ -92,11 +92,12 @@ class Lease:
         """Declare drivers lost that are gone; what they ran stands in the study without a driver then.
 
         Returns:
-            How many they were.
+            How many other drivers are at work.
         """
-        gone = {row.id: row.heard_at for row, age in self._others() if self._is_lost(row, age)}
+        others = self._others()
+        gone = {row.id: row.heard_at for row, age in others if self._is_lost(row, age)}
         if not gone:
-            return 0
+            return len(others)
 
         def bury(session: Session, revision: int) -> int:
             lost = []
@@ -113,7 +114,7 @@ class Lease:
             )
             return len(lost)
 
-        return self.write(bury)[0]
+        return len(others) - self.write(bury)[0]
 
     def end(self) -> None:
         """Give the lease back."""
@@ -131,22 +132,12 @@ class Lease:
         self._ended.set()
         self._heart.join()
 
-    @property
-    def others(self) -> int:
-        """How many other drivers are at work on the study."""
-        return len(self._others())
-
     def _others(self) -> list[tuple[DriverRow, float]]:
         """The other drivers that count as alive, and the seconds since they were heard of."""
 
         def read() -> list[tuple[DriverRow, float]]:
             with self._store.session() as session:
-                query = sa.select(DriverRow, _clock(session) - DriverRow.heard_at).where(
-                    DriverRow.study_id == self._study_id,
-                    DriverRow.state == DriverState.ALIVE,
-                    DriverRow.id != self.id,
-                )
-                return [(row, float(age)) for row, age in session.execute(query)]
+                return [(row, age) for row, age in _counted_alive(session, self._study_id) if row.id != self.id]
 
         return self._store.patiently(read)
 
@@ -189,6 +180,20 @@ class Lease:
                     session.execute(change.values(heard_at=_clock(session)))
             except StorageError:
                 self._store.note_absence()
+
+
+def is_driven(session: Session, study_id: int) -> bool:
+    """Whether a process that is alive, as far as can be told, has a lease on the study."""
+    drivers = _counted_alive(session, study_id)
+    return any(age <= LEASE_S and not is_gone(row.host, row.process) for row, age in drivers)
+
+
+def _counted_alive(session: Session, study_id: int) -> list[tuple[DriverRow, float]]:
+    """The drivers of a study that have not been declared lost, and the seconds since they were heard of."""
+    query = sa.select(DriverRow, _clock(session) - DriverRow.heard_at).where(
+        DriverRow.study_id == study_id, DriverRow.state == DriverState.ALIVE
+    )
+    return [(row, float(age)) for row, age in session.execute(query)]
 
 
 def changed(session: Session, statement: sa.Update) -> int:

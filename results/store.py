@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from results.architectures import insert_new
 from results.database import open_engine, shown, wait_for_turn
 from results.lock import driver_lock
-from results.patience import patiently
+from results.patience import is_away, patiently
 from results.records import Ending, EpochRecord, Facts, NewEvaluation
 from results.schema import FINAL_STATES, Epoch, Evaluation, Finalist, Role, State, Study
 from results.scores import Scores, read_scores, write_scores
@@ -52,6 +52,7 @@ class Store:
         self.on_wait: Callable[[str], None] = lambda _: None
         self.at_close: list[Callable[[], None]] = []
         self._reached_since = time.monotonic()
+        self._given_up = False
 
     def __str__(self) -> str:
         return shown(self.url)
@@ -67,13 +68,23 @@ class Store:
         return _FailingClearly(self.engine, expire_on_commit=False)
 
     def patiently(self, act: Callable[[], Answer]) -> Answer:
-        """Do something any number of times, until the database is not away; see `results.patience`."""
+        """Do something any number of times, until the database is not away; see `results.patience`.
+
+        Raises:
+            StorageError: If it fails for another reason, or was away for too long, now or before.
+        """
 
         def note(sentence: str) -> None:
             self.note_absence()
             self.on_wait(sentence)
 
-        return patiently(act, note)
+        if self._given_up:
+            return act()
+        try:
+            return patiently(act, note)
+        except StorageError as error:
+            self._given_up = is_away(error.__cause__)
+            raise
 
     def note_absence(self) -> None:
         """Take note that the database could not be reached."""

@@ -68,8 +68,6 @@ class NoStudy(StudyStore):
 class NoDriver(Driver):
     """The only driver of a study that forgets."""
 
-    others = 0
-
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self.finalists: dict[int, Finalist] = {}
@@ -77,8 +75,8 @@ class NoDriver(Driver):
     def leave(self) -> None:
         pass
 
-    def take_over(self) -> None:
-        pass
+    def take_over(self) -> int:
+        return 0
 
     def changes(self) -> Changes:
         return Changes()

@@ -22,13 +22,13 @@ def whole(store, make_study, new_evaluation, add_evaluation, architectures, spac
     axes = {axis.name: axis for axis in space.axes}
     for number, state in enumerate(State):
         new = new_evaluation(number, architectures[number])
-        study.start(new, axes)
+        study.driver.start(new, axes)
         if state in (State.QUEUED, State.PAUSED):
-            study.set_pending(new.key, state)
+            study.driver.set_pending(new.key, state)
         elif state != State.RUNNING:
-            study.finish(new.key, Ending(state, 1.0, values=[0.5] if state == State.COMPLETE else None))
+            study.driver.finish(new.key, Ending(state, 1.0, values=[0.5] if state == State.COMPLETE else None))
     add_evaluation(study, 3, architectures[3], role=Role.FINALIST, key="finalist-0003-seed-1")
-    study.put_finalist(3, architectures[3], 1)
+    study.driver.put_finalist(3, architectures[3], 1)
     store.put_scores("context", {architectures[0]: {"zico": (1.0, 0.1)}})
     return store
 

@@ -39,11 +39,11 @@ def fill(make_study, new_evaluation, add_evaluation, architectures, space):
         study = make_study(store, "study", ("nll", "latency"), {"nll": 2.302585092994046, "latency": 1e-300})
         for number, architecture in enumerate(architectures[:2]):
             add_evaluation(study, number, architecture, nll=math.inf if number == 1 else 0.1 + 0.2, latency_ms=1 / 3)
-        study.start(new_evaluation(2, architectures[2]), {axis.name: axis for axis in space.axes})
+        study.driver.start(new_evaluation(2, architectures[2]), {axis.name: axis for axis in space.axes})
         quality = {1: math.inf, 2: -math.inf, 3: math.nan, 4: 5e-324}
         epochs = [EpochRecord(epoch, 1e308, -0.0, 0.1, 2**-40) for epoch in quality]
-        study.add_epochs("trial-0002", epochs, quality)
-        study.put_finalist(0, architectures[0], 2, rank=1, mean_nll=0.1, sd_nll=None)
+        study.driver.add_epochs("trial-0002", epochs, quality)
+        study.driver.put_finalist(0, architectures[0], 2, rank=1, mean_nll=0.1, sd_nll=None)
         store.put_scores("Übung", {architectures[5]: {"zico": (None, 0.5), "Zen": (1e-17, 0.5), "a_b": (1.0, 0.5)}})
         study.update_config({"budget": 8, "text": "größer als 'x' \\ \"y\"", "none": None, "float": 1e22})
         make_study(store, "other")
@@ -157,8 +157,8 @@ def test_more_rows_than_fit_into_a_batch(
     sqlite_store, make_url, make_study, new_evaluation, architectures, space, kind
 ):
     study, count = make_study(sqlite_store), 2 * BATCH + 1
-    study.start(new_evaluation(0, architectures[0]), {axis.name: axis for axis in space.axes})
-    study.add_epochs("trial-0000", [EpochRecord(n, 1.0, 1 / n, 0.5, 0.1) for n in range(1, count + 1)], {})
+    study.driver.start(new_evaluation(0, architectures[0]), {axis.name: axis for axis in space.axes})
+    study.driver.add_epochs("trial-0000", [EpochRecord(n, 1.0, 1 / n, 0.5, 0.1) for n in range(1, count + 1)], {})
     heard = []
     target = make_url(kind)
     copied = copy_database(sqlite_store.url, target, lambda *what: heard.append(what))

@@ -38,7 +38,7 @@ def test_what_a_study_came_to(store, make_study, add_evaluation, new_evaluation,
     add_evaluation(study, 1, architectures[1], nll=0.25)
     add_evaluation(study, 2, architectures[2], nll=0.1, state=State.PRUNED, epochs=1)
     add_evaluation(study, 3, architectures[3], state=State.FAILED, cause="too_slow", epochs=0, seconds=0.0)
-    study.start(new_evaluation(4, architectures[4]), {axis.name: axis for axis in space.axes})
+    study.driver.start(new_evaluation(4, architectures[4]), {axis.name: axis for axis in space.axes})
     found = overview(store)
     assert (found.evaluated, found.fte) == (3, 2.5)  # what was too slow is not one of the budget
     assert found.counts == {"running": 1, "complete": 2, "pruned": 1, "failed": 1}
@@ -64,8 +64,8 @@ def test_the_winner_comes_before_the_best_trial(store, make_study, add_evaluatio
     study = make_study(store)
     for number, nll in enumerate((0.5, 0.25)):
         add_evaluation(study, number, architectures[number], nll=nll)
-    study.put_finalist(0, architectures[0], 2, rank=1, mean_nll=0.375)
-    study.put_finalist(1, architectures[1], 2, rank=2, mean_nll=0.5)
+    study.driver.put_finalist(0, architectures[0], 2, rank=1, mean_nll=0.375)
+    study.driver.put_finalist(1, architectures[1], 2, rank=2, mean_nll=0.5)
     best = overview(store).best
     assert (best.trial, best.value, best.seeds) == (0, 0.375, 2)
 
@@ -86,18 +86,20 @@ def test_the_state_of_a_study(
     study = make_study(sqlite_store)
     for number in range(trials):
         add_evaluation(study, number, architectures[number], epochs=0)
-    study.put_finalist(0, architectures[0], 1, rank=1, mean_nll=0.5, test_nll=0.5 if tested else None)
+    study.driver.put_finalist(0, architectures[0], 1, rank=1, mean_nll=0.5, test_nll=0.5 if tested else None)
     if queued:
         add_evaluation(study, 0, architectures[0], role=Role.FINALIST, key="finalist-0000-seed-1", state=State.FAILED)
-        study.set_pending("finalist-0000-seed-1", State.QUEUED)
+        study.driver.set_pending("finalist-0000-seed-1", State.QUEUED)
     assert overview(sqlite_store).state == expected
 
 
 def test_a_study_is_running_while_it_is_driven(store, make_study):
     for name in ("first", "second"):
-        make_study(store, name)
-    driver = Store(store.url)
-    with driver.driving("second"):
+        make_study(store, name).driver.leave()
+    other = Store(store.url)
+    with other.driving("second"):
+        driver = other.study("second").drive()
         assert [one.state for one in make_overviews(store)] == ["stopped", "running"]
-    driver.close()
+        driver.leave()
+    other.close()
     assert [one.state for one in make_overviews(store)] == ["stopped", "stopped"]
