@@ -14,7 +14,6 @@ from results.store import Store
 from results.tables import all_tables
 from search_space.errors import StorageError, StudyError
 
-
 LEASES = ("nas_drivers", "nas_studies")
 """Tables that a driver changes when it comes and goes."""
 
