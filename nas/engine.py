@@ -15,15 +15,16 @@ each takes in what the others have changed, and decides on nothing that it has n
 from __future__ import annotations
 
 import time
-from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import TypeVar
 
 from nas import finalists
+from nas.best_trials import BestTrials
+from nas.compute import Compute
 from nas.health import Health
+from nas.jobs import job_of, new_scoring, new_trial
 from nas.outcomes import ending, facts, known
 from nas.planner import GoOn, Move, Planner, ScoreBatch, Start
 from nas.run_folder import RunFolder
@@ -31,18 +32,14 @@ from nas.scoring import Scoring
 from nas.study import Question
 from nas.trial import Trial
 from results.driver import Outdated
-from results.pareto import pareto_front
 from results.schema import Epoch, Evaluation
 from results.store import FINAL_STATES, Ending, EpochRecord, NewEvaluation, Role, State, StudyStore
 from runners.base import Cause, Decision, EpochResult, Job, Measured, Outcome
 from search_space.architecture import Architecture
 from search_space.errors import LeaseLost, StorageError
-from search_space.space import mixers_of
 
 MAX_ATTEMPTS = 5
 """How often an evaluation is started before it counts as lost."""
-KEPT_WEIGHTS = 10
-"""Complete trials, the best ones, whose weights are kept for export."""
 LOOK_EVERY_S = 1.0
 """How often others are looked after while nothing else happens."""
 
@@ -84,7 +81,8 @@ class Search:
         self.trials: dict[str, Trial] = {}
         self.searched: list[Trial] = []
         self._pending: dict[str, Trial] = {}
-        self._best: list[tuple[float, str]] = []  # loss and key of the complete trials whose weights are kept
+        self._best = BestTrials(self.objectives, folder)
+        self._compute = Compute(question.recipe.epochs)
         self._on_change = on_change
         self._axes = {axis.name: axis for axis in question.space.axes}
         self._queue: deque[Trial] = deque()  # what anybody may run
@@ -92,9 +90,6 @@ class Search:
         self.finalists: list[Trial] | None = None
         self._ahead: Move | None = None  # what comes next, if that was asked for
         self._looked_at = self.started
-        self._epochs_run = 0  # by trials and finalists, those that were lost and computed again included
-        self._epochs_timed, self._seconds_timed = 0, 0.0  # of trials
-        self._scorings: list[Trial] = []
         self.scoring = Scoring(question, study.store)
         self.others = self.driver.take_over()
         changed = self._merge()
@@ -116,13 +111,8 @@ class Search:
 
     @property
     def fte(self) -> float:
-        """Compute spent so far, in full-training equivalents: epochs over those of a full training.
-
-        Proxies count by their seconds over those of a full training in this study. Tests train nothing.
-        """
-        seconds = sum(trial.seconds for trial in self._scorings)
-        worth = seconds / self._seconds_timed * self._epochs_timed if self._seconds_timed else 0.0
-        return (self._epochs_run + worth) / self.question.recipe.epochs
+        """Compute spent so far, in full-training equivalents; see `nas.compute`."""
+        return self._compute.fte
 
     @property
     def pending(self) -> list[Trial]:
@@ -132,7 +122,7 @@ class Search:
     @property
     def best(self) -> Trial | None:
         """The complete trial with the best quality."""
-        return self.trials[self._best[0][1]] if self._best else None
+        return self._best.best
 
     def choice(self) -> Architecture | None:
         """What would be delivered if the search ended now: the winner, else the best complete trial, else the best."""
@@ -266,8 +256,8 @@ class Search:
         known_epochs, epochs_run = len(trial.epochs), trial.epochs_run
         trial.update(row, curve, self.objectives[0])
         for epoch in trial.epochs[known_epochs:]:
-            self._time(trial, epoch)
-        self._epochs_run += (trial.epochs_run - epochs_run) * (trial.role != Role.TEST)
+            self._compute.time(trial, epoch)
+        self._compute.run(trial, trial.epochs_run - epochs_run)
         return stood != (trial.state, trial.epoch, trial.is_orphan)
 
     def _take_in(self, changed: Sequence[Trial]) -> None:
@@ -306,9 +296,9 @@ class Search:
             job = self._run_again(move.trial)
             move.trial.passed.add(move.trial.epoch)
         elif isinstance(move, ScoreBatch):
-            job = self._run(self._new_scoring(move), move.architectures)
+            job = self._run(new_scoring(self.question, move, self._compute.scorings), move.architectures)
         elif isinstance(move, Start):
-            job = self._run(self._new_trial(move))
+            job = self._run(new_trial(self.question, move, len(self.searched)))
         else:
             return None
         self._ahead = None
@@ -393,43 +383,6 @@ class Search:
                     raise
                 self.folder.discard(trial.key)
 
-    def _new_trial(self, start: Start) -> NewEvaluation:
-        architecture, number = start.architecture, len(self.searched)
-        choices = self.question.space.encode(architecture)
-        return NewEvaluation(
-            key=f"trial-{number:04d}",
-            role=Role.TRIAL,
-            number=number,
-            architecture=architecture,
-            origin=start.origin,
-            stage=start.stage,
-            choices=choices,
-            seed=self.config.seed,
-            epochs_planned=self.question.recipe.epochs,
-            attrs={
-                "architecture": architecture.hash,
-                "mixers": mixers_of(choices),
-                "params": architecture.deployed.params,
-                "macs": architecture.deployed.macs,
-                "origin": start.origin,
-                "stage": start.stage,
-            },
-        )
-
-    def _new_scoring(self, move: ScoreBatch) -> NewEvaluation:
-        number = len(self._scorings)
-        return NewEvaluation(
-            key=f"proxies-{number:04d}",
-            role=Role.PROXIES,
-            number=number,
-            architecture=move.architectures[0],
-            origin=self.config.parts.ranker,
-            stage="proxies",
-            choices={},
-            seed=self.config.seed,
-            epochs_planned=0,
-        )
-
     def _run(self, new: NewEvaluation, batch: tuple[Architecture, ...] = ()) -> Job:
         self.driver.start(new, self._axes)
         if batch:
@@ -445,7 +398,7 @@ class Search:
         if trial.role == Role.TRIAL:
             self.searched.append(trial)
         elif trial.role == Role.PROXIES:
-            self._scorings.append(trial)
+            self._compute.score(trial)
 
     def _run_again(self, trial: Trial) -> Job:
         self.driver.set_pending(trial.key, State.RUNNING)
@@ -455,23 +408,7 @@ class Search:
         return self._job(trial)
 
     def _job(self, trial: Trial) -> Job:
-        config, question = self.config, self.question
-        job = Job(trial.key, trial.architecture, question.data, question.recipe, trial.seed, device=config.device)
-        if trial.role == Role.PROXIES:
-            return replace(job, task="score", batch=self.scoring.batches[trial.key], proxies=self.scoring.proxies)
-        if trial.role == Role.TEST:
-            return replace(job, task="test", weights=self.folder.weights(trial.key.replace("test-", "finalist-", 1)))
-        measure = config.max_latency_ms is not None or "latency" in config.objective
-        return replace(
-            job,
-            rungs=self._rungs(trial),
-            reported=trial.epoch,
-            checkpoint=self.folder.checkpoint(trial.key),
-            weights=self.folder.weights(trial.key),
-            measure_latency=measure and trial.role == Role.TRIAL,
-            max_latency_ms=config.max_latency_ms if trial.role == Role.TRIAL else None,
-            timeout_s=config.trial_timeout,
-        )
+        return job_of(trial, self.question, self.folder, self.scoring, self._rungs(trial))
 
     # What came back.
 
@@ -484,7 +421,7 @@ class Search:
         if trial.role == Role.TRIAL:
             self.planner.learn(trial, known(trial, self.objectives))
             if trial.state != State.PAUSED:
-                self._tidy(trial)
+                self._best.add(trial)
 
     def _pause(self, trial: Trial, seconds: float) -> None:
         """It waits at a rung, and its checkpoint with it."""
@@ -505,7 +442,7 @@ class Search:
             trial.measured = epoch.measured or trial.measured
             trial.unbilled += epoch.seconds
             trial.epochs_run += 1
-            self._epochs_run += trial.role != Role.TEST
+            self._compute.run(trial, 1)
             if epoch.epoch > last:
                 records.append(EpochRecord(epoch.epoch, epoch.train_loss, epoch.nll, epoch.accuracy, epoch.seconds))
             else:
@@ -518,15 +455,9 @@ class Search:
         for record in records:
             trial.epochs.append(record)
             trial.losses[record.epoch] = self.loss(trial)
-            self._time(trial, record)
+            self._compute.time(trial, record)
             quality[record.epoch] = self.objectives[0].value(trial.figures)
         self.driver.add_epochs(trial.key, records, quality if len(self.objectives) == 1 else {})
-
-    def _time(self, trial: Trial, epoch: EpochRecord) -> None:
-        """Take an epoch into account for what a full training takes."""
-        if trial.role == Role.TRIAL:
-            self._epochs_timed += 1
-            self._seconds_timed += epoch.seconds
 
     def _decide(self, trial: Trial) -> Decision:
         if not self._is_at_rung(trial):
@@ -544,23 +475,11 @@ class Search:
         """Where a trial may have to wait; finalists are trained in full."""
         return self.planner.rungs(trial) if trial.role == Role.TRIAL else ()
 
-    def _tidy(self, trial: Trial) -> None:
-        """Delete files that nobody will need, and give up where nothing is fast enough."""
-        if trial.state == State.COMPLETE:
-            insort(self._best, (self.loss(trial), trial.key))
-            kept = self._best[:KEPT_WEIGHTS]
-            if len(self.objectives) > 1:  # any point of the front may be wanted
-                points = [self.losses(self.trials[key]) for _, key in self._best]
-                kept = [self._best[index] for index in sorted({*pareto_front(points), *range(len(kept))})]
-            for _, beaten in set(self._best) - set(kept):
-                self.folder.discard(beaten)
-            self._best = kept
-            return
-        self.folder.discard(trial.key)
-
     def _take_up(self, trial: Trial) -> None:
         """Decide what becomes of an evaluation that nobody runs."""
-        if trial.state == State.RUNNING and trial.is_orphan:
+        if trial.role == Role.PROXIES:
+            self._give_up_scoring(trial)
+        elif trial.state == State.RUNNING and trial.is_orphan:
             self._take_up_orphan(trial)
         elif trial.state == State.FAILED and trial.cause == Cause.DATA:  # the images may be readable by now
             self._requeue(trial, died=False)
@@ -574,10 +493,6 @@ class Search:
 
     def _take_up_orphan(self, trial: Trial) -> None:
         """Its driver died, and it with it."""
-        if trial.role == Role.PROXIES:  # its scores are asked for anew
-            self.driver.finish(trial.key, Ending(state=State.PRUNED, seconds=0.0))
-            trial.state = State.PRUNED
-            return
         trial.unbilled = max(0.0, sum(epoch.seconds for epoch in trial.epochs) - trial.seconds)
         self._requeue(trial, died=True)
         if trial.attempts > MAX_ATTEMPTS:
@@ -585,3 +500,11 @@ class Search:
             cause = Cause.WORKER_LOST
             self.driver.finish(trial.key, Ending(state=State.FAILED, seconds=0.0, cause=cause, message=message))
             trial.state, trial.cause = State.FAILED, cause
+
+    def _give_up_scoring(self, trial: Trial) -> None:
+        """Nobody scores this batch any more: its scores are asked for anew."""
+        if trial.is_orphan and trial.state not in FINAL_STATES:
+            self.driver.finish(trial.key, Ending(state=State.PRUNED, seconds=0.0))
+            trial.state = State.PRUNED
+        if trial.state in FINAL_STATES:
+            self.scoring.forget(trial.key)

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.engine import KEPT_WEIGHTS
+from nas.best_trials import KEPT_WEIGHTS
 from nas.objectives import Figures, Objective, parse_objectives
 from nas.run_folder import RunFolder
 from results.pareto import pareto_front

@@ -41,6 +41,10 @@ class Scoring:
         self.batches[key] = batch
         self._under_way |= {architecture.hash for architecture in batch}
 
+    def forget(self, key: str) -> None:
+        """Take note that a batch is not scored any more, whether it was or not."""
+        self._under_way -= {architecture.hash for architecture in self.batches.pop(key, ())}
+
     def look_up(self, architectures: Sequence[Architecture]) -> bool:
         """Take scores from the database, where an earlier run or another study left them; whether there were any."""
         hashes = [architecture.hash for architecture in architectures]

@@ -8,6 +8,7 @@ import random
 import numpy as np
 import pytest
 
+from nas.jobs import new_trial
 from nas.judge import OPTIMISM, Judge
 from nas.model import MIN_LABELS
 from nas.planner import Start
@@ -151,7 +152,9 @@ def test_candidates_are_ranked_by_proxies_as_far_as_labels_support_them(opened):
     search, rng = opened(ranker="model", proxies="zico", budget=1000), random.Random(0)
     trials, scores, offered = [], {}, candidates(search, 40)
     for item in candidates(search, 80)[40:]:
-        job = search._run(search._new_trial(Start(item.architecture, "sampler", "random")))
+        job = search._run(
+            new_trial(search.question, Start(item.architecture, "sampler", "random"), len(search.searched))
+        )
         value = rng.uniform(-1.0, 1.0)
         scores[item.architecture.hash] = {"zico": value}
         search.report(job.key, [EpochResult(epoch, 1.0, math.exp(-value), 0.5, 0.0) for epoch in range(1, 9)])

@@ -1,0 +1,84 @@
+"""What is entered in the database for a move of the planner, and what a runner gets to do for an evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nas.planner import ScoreBatch, Start
+from nas.run_folder import RunFolder
+from nas.scoring import Scoring
+from nas.study import Question
+from nas.trial import Trial
+from results.records import NewEvaluation
+from results.schema import Role
+from runners.base import Job
+from search_space.space import mixers_of
+
+
+def new_trial(question: Question, start: Start, number: int) -> NewEvaluation:
+    """Trial `number`, as it enters the database."""
+    architecture = start.architecture
+    choices = question.space.encode(architecture)
+    return NewEvaluation(
+        key=f"trial-{number:04d}",
+        role=Role.TRIAL,
+        number=number,
+        architecture=architecture,
+        origin=start.origin,
+        stage=start.stage,
+        choices=choices,
+        seed=question.config.seed,
+        epochs_planned=question.recipe.epochs,
+        attrs={
+            "architecture": architecture.hash,
+            "mixers": mixers_of(choices),
+            "params": architecture.deployed.params,
+            "macs": architecture.deployed.macs,
+            "origin": start.origin,
+            "stage": start.stage,
+        },
+    )
+
+
+def new_scoring(question: Question, move: ScoreBatch, number: int) -> NewEvaluation:
+    """The scoring of a batch, as it enters the database."""
+    return NewEvaluation(
+        key=f"proxies-{number:04d}",
+        role=Role.PROXIES,
+        number=number,
+        architecture=move.architectures[0],
+        origin=question.config.parts.ranker,
+        stage="proxies",
+        choices={},
+        seed=question.config.seed,
+        epochs_planned=0,
+    )
+
+
+def job_of(trial: Trial, question: Question, folder: RunFolder, scoring: Scoring, rungs: tuple[int, ...]) -> Job:
+    """What a runner gets to do.
+
+    Args:
+        trial: The evaluation.
+        question: What is searched for.
+        folder: Where weights and checkpoints lie.
+        scoring: What is to be scored, for batches of proxies.
+        rungs: Where the trial has to wait.
+    """
+    config = question.config
+    job = Job(trial.key, trial.architecture, question.data, question.recipe, trial.seed, device=config.device)
+    if trial.role == Role.PROXIES:
+        return replace(job, task="score", batch=scoring.batches[trial.key], proxies=scoring.proxies)
+    if trial.role == Role.TEST:
+        return replace(job, task="test", weights=folder.weights(trial.key.replace("test-", "finalist-", 1)))
+    is_trial = trial.role == Role.TRIAL
+    return replace(
+        job,
+        rungs=rungs,
+        reported=trial.epoch,
+        checkpoint=folder.checkpoint(trial.key),
+        weights=folder.weights(trial.key),
+        measure_latency=is_trial and (config.max_latency_ms is not None or "latency" in config.objective),
+        max_latency_ms=config.max_latency_ms if is_trial else None,
+        timeout_s=config.trial_timeout,
+    )
