@@ -28,8 +28,6 @@ from search_space.errors import StorageError
 KINDS = ("checkpoints", "weights", "ray", "temporary")
 ABANDONED_AFTER_S = 24 * 3600.0
 """Age from which a file that is being written counts as abandoned."""
-TRIED_AGAIN = (Cause.DATA, Cause.STORAGE)
-"""Causes that a person may have mended by the time the study goes on."""
 _TEMPORARY = re.compile(r"\..+\.[^.]+")  # as `runners.files.write_atomically` names them
 
 
@@ -62,7 +60,7 @@ def survey(study: StudyStore, folder: RunFolder, now: float) -> list[Piece]:
         StorageError: If a folder cannot be read.
     """
     rows = {row.key: row for row in study.evaluations()}
-    going_on = {row.key for row in rows.values() if row.state not in FINAL_STATES or row.cause in TRIED_AGAIN}
+    going_on = {row.key for row in rows.values() if row.state not in FINAL_STATES or row.cause == Cause.DATA}
     settled = rows.keys() - going_on
     unwanted = settled - _worth_keeping(study, rows.values())
     try:

@@ -80,9 +80,7 @@ def rename_study(store: Store, old: str, new: str, folder: Path, new_folder: Pat
         StudyError: If there is no such study, the new name is taken, or the study is being searched.
         StorageError: If the database fails or the folder cannot be moved; then everything is as it was.
     """
-    with ExitStack() as undo, _resting(store, old, "renamed"), store.session() as session:
-        study = _study(store, session, old)
-        _hold(session, study, "renamed")
+    with ExitStack() as undo, resting(store, old, "renamed") as (session, study):
         _must_be_free(store, session, new)
         if os.path.lexists(new_folder):
             raise StorageError(f"the folder {new_folder} is there already; move it away, or choose another name")
@@ -115,16 +113,13 @@ def delete_study(store: Store, name: str, folder: Path) -> None:
         StorageError: If the database fails or the folder cannot be moved out of the way; then everything is as it was.
             Also if files are left over, which it names.
     """
-    with _resting(store, name, "deleted"):
-        with ExitStack() as undo, store.session() as session:
-            study = _study(store, session, name)
-            _hold(session, study, "deleted")
-            doomed = _put_aside(folder, undo)
-            _delete_rows(session, study)
-            session.commit()
-            undo.pop_all()
-        if doomed is not None:
-            _remove(doomed, name)
+    with ExitStack() as undo, resting(store, name, "deleted") as (session, study):
+        doomed = _put_aside(folder, undo)
+        _delete_rows(session, study)
+        session.commit()
+        undo.pop_all()
+    if doomed is not None:
+        _remove(doomed, name)
 
 
 # The database.
@@ -146,32 +141,32 @@ def _must_be_free(store: Store, session: Session, name: str) -> None:
 
 
 @contextmanager
-def _resting(store: Store, name: str, what: str) -> Iterator[None]:
-    """Hold a study that exists still, so that no search of it begins meanwhile."""
+def resting(store: Store, name: str, what: str) -> Iterator[tuple[Session, Study]]:
+    """Hold a study that nobody searches, so that no search of it begins before the transaction has ended.
+
+    Args:
+        store: The database.
+        name: Of the study.
+        what: What is to be done to it, as in "stop the search before it is deleted".
+
+    Raises:
+        StudyError: If there is no such study, or it is being searched.
+    """
+    busy = StudyError(f"the study {name!r} is being searched; stop the search before it is {what}")
     with store.session() as session:
         _study(store, session, name)  # a lock leaves a file behind
     with ExitStack() as stack:
         try:
             stack.enter_context(store.driving(name))
         except StudyError:
-            raise _busy(name, what) from None
-        yield
-
-
-def _busy(name: str, what: str) -> StudyError:
-    return StudyError(f"the study {name!r} is being searched; stop the search before it is {what}")
-
-
-def _hold(session: Session, study: Study, what: str) -> None:
-    """On a server: see that nobody drives a study, and let nobody begin to before this transaction has ended.
-
-    Raises:
-        StudyError: If somebody does.
-    """
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(sa.select(Study.id).where(Study.id == study.id).with_for_update())
-        if lease.is_driven(session, study.id):
-            raise _busy(study.name, what)
+            raise busy from None
+        session = stack.enter_context(store.session())
+        study = _study(store, session, name)
+        if store.is_shared:
+            session.execute(sa.select(Study.id).where(Study.id == study.id).with_for_update())
+            if lease.is_driven(session, study.id):
+                raise busy
+        yield session, study
 
 
 def _delete_rows(session: Session, study: Study) -> None:

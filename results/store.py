@@ -15,7 +15,6 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from results.architectures import insert_new
 from results.database import open_engine, shown, wait_for_turn
 from results.lock import driver_lock
 from results.patience import is_away, patiently
@@ -156,10 +155,12 @@ class Store:
         }
         with self.engine.begin() as connection:
             wait_for_turn(connection, "creation")
-            optuna_id = optuna_tables.create_study(self.engine, name, list(objectives.values()), metric_names)
-            with self.session() as session, session.begin():
-                insert_new(session, Study, [{**settings, "optuna_study_id": optuna_id}])
-        found = self.study(name)
+            found = self.study(name)
+            if found is None:
+                optuna_id = optuna_tables.create_study(self.engine, name, list(objectives.values()), metric_names)
+                with self.session() as session, session.begin():
+                    session.add(Study(**settings, optuna_study_id=optuna_id))
+                found = self.study(name)
         assert found is not None
         return found
 

@@ -32,6 +32,7 @@ def command(study: str | None, storage: str | None, out: str, deleting: bool) ->
     from nas.garbage import delete, survey
     from nas.run_folder import storage_url
     from nas.study import find_study, folder_of
+    from results.housekeeping import resting
     from results.store import Store
 
     url = storage_url(storage, out)
@@ -50,7 +51,7 @@ def command(study: str | None, storage: str | None, out: str, deleting: bool) ->
                 needless += sum(piece.size for piece in pieces if not piece.needed)
                 continue
             try:
-                with store.driving(found.name):  # nothing may begin while files go
+                with resting(store, found.name, "cleaned up"):  # nothing may begin while files go
                     needless += delete(survey(found, folder, time.time()))
             except StudyError as error:
                 if study is not None:

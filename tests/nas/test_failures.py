@@ -9,7 +9,7 @@ import pytest
 
 from results.store import Role, State
 from runners.training import train
-from search_space.errors import RunnerError
+from search_space.errors import StorageError
 
 
 def test_the_limit_on_time_reaches_every_training(run, recording):
@@ -27,7 +27,7 @@ def test_what_takes_too_long_has_failed_and_says_so(run, stored):
     assert report.causes == {"timeout": 2}
 
 
-def test_a_search_whose_files_cannot_be_written_ends_with_the_reason(run, stored, monkeypatch):
+def test_a_search_whose_files_cannot_be_written_pauses_and_goes_on_later(run, stored, monkeypatch):
     """The disk says so when it is asked to have everything, as one does that allots its room late.
 
     It is a stand-in for a full disk, as the database on the same disk is to stay usable; tests/runners/test_files.py
@@ -37,8 +37,12 @@ def test_a_search_whose_files_cannot_be_written_ends_with_the_reason(run, stored
     def full(handle):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RunnerError, match=r"5 evaluations in a row failed.*\(storage\): .*trial-0004.pt cannot be wri"):
-        run(train, strategy="random", families=False, epochs=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(StorageError, match=r"trial-0000 was stopped: .*trial-0000.pt cannot be written.*goes on"):
+            run(train, strategy="random", families=False, epochs=1, budget=2, finalists=0)
+    (row,) = stored().evaluations()
+    assert (row.state, row.cause, row.attempts) == (State.QUEUED, None, 1)
+    run(train, strategy="random", families=False, epochs=1, budget=2, finalists=0)
     rows = stored().evaluations()
-    assert [(row.state, row.cause, row.epochs_trained) for row in rows] == [(State.FAILED, "storage", 1)] * 5
+    assert [(row.state, row.epochs_trained) for row in rows] == [(State.COMPLETE, 1)] * 2

@@ -102,7 +102,7 @@ def test_the_phases(begin, clock, monkeypatch):
         finish(search)
     trials = [f"start-up {number}/14" for number in range(3, 9)] + [f"model {number}/14" for number in range(9, 14)]
     assert shown[:14] == ["families 0/2", "families 1/2", "families 2/2", *trials]
-    assert shown[14:] == ["finalists 0/2", "finalists 1/2", "finalists 2/2", "finalists 2/2"]
+    assert shown[14:] == ["finalists 0/2", "finalists 1/2", "testing the winner", "testing the winner"]
 
 
 def test_the_test_is_a_phase(begin, clock):

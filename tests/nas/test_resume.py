@@ -10,6 +10,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from nas.engine import MAX_ATTEMPTS
 from results.store import Role, State, Store
 from runners.base import Cause, EpochResult, Outcome
 from runners.synthetic import synthetic
@@ -169,12 +170,12 @@ def test_a_driver_that_died_leaves_nothing_running(run, open_search, stored, rec
 
 
 def test_what_kills_the_driver_every_time_is_given_up(open_search, stored):
-    for _ in range(3):
+    for _ in range(MAX_ATTEMPTS):
         assert open_search().ask().key == "trial-0000"
     assert open_search().ask().key == "trial-0001"
     row = stored().evaluations()[0]
     assert (row.state, row.cause) == (State.FAILED, Cause.WORKER_LOST)
-    assert "died 3 times" in row.message
+    assert f"died {MAX_ATTEMPTS} times" in row.message
 
 
 @pytest.mark.parametrize(

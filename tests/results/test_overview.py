@@ -17,7 +17,7 @@ def overview(store: Store):
 
 
 def test_a_study_without_trials(store, make_study):
-    make_study(store)
+    make_study(store).driver.leave()
     found = overview(store)
     assert (found.name, found.state, found.evaluated, found.budget) == ("study", "stopped", 0, 8)
     assert (found.space, found.data, found.best, found.counts, found.fte) == ("small", "digits", None, {}, 0.0)

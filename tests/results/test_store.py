@@ -234,11 +234,11 @@ def test_a_finish_is_all_or_nothing(store, make_study, new_evaluation, architect
     assert content() == before
 
 
-def test_a_name_that_is_taken_is_refused(store, make_study, content):
-    make_study(store, "mine")
+def test_a_name_that_is_taken_stands_for_the_study_that_is_there(store, make_study, content):
+    mine = make_study(store, "mine")
     before = content()
-    with pytest.raises(StorageError):
-        make_study(store, "mine")
+    again = store.create_study("mine", identity={}, config={}, objectives={"accuracy": "maximize"}, metric_names=["a"])
+    assert (again.row.id, again.row.identity) == (mine.row.id, mine.row.identity)
     assert content() == before
 
 
