@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 TABLE ?= digits
+CHAOS_SEED ?= 0
 
-.PHONY: search test setup bench table bench-search docs clean
+.PHONY: search test setup bench chaos table bench-search docs clean
 
 search: setup
 	$(BIN)/nas search --space mlp_family --budget 200
@@ -24,6 +25,10 @@ setup: $(READY)
 
 bench: setup
 	$(BIN)/python -m benchmarks.run
+
+# A search on four Ray nodes and PostgreSQL while workers, nodes, drivers, the database, checkpoints and the disk fail.
+chaos: setup
+	$(BIN)/python -m benchmarks.chaos --seed $(CHAOS_SEED)
 
 # A tabular benchmark, trained and scored; it goes on where it was stopped. `make table TABLE=fashion_mnist` is another one.
 table: setup

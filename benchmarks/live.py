@@ -74,7 +74,7 @@ def retrained(architectures: Iterable[Architecture]) -> dict[str, list[Training]
             Path(scratch),
             lambda training: found.setdefault(training.architecture, []).append(training),
         )
-        RayTuneRunner(folder=Path(scratch) / "ray").run(source, train)
+        RayTuneRunner().run(source, train)
     return found
 
 

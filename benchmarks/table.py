@@ -180,7 +180,7 @@ def build(folder: Path, seeds: Sequence[int] | None = None, gpus_per_trial: floa
     with tempfile.TemporaryDirectory() as scratch:
         source = missing(table, seeds or _all_seeds(table.definition), Path(scratch))
         if not source.done:
-            RayTuneRunner(folder=Path(scratch) / "ray", gpus_per_trial=gpus_per_trial).run(source, train_on_cpu_time)
+            RayTuneRunner(gpus_per_trial=gpus_per_trial).run(source, train_on_cpu_time)
     _sort(folder)
 
 

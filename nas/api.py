@@ -129,7 +129,6 @@ def make_runner(
     from runners.ray_tune import RayTuneRunner
 
     return RayTuneRunner(
-        folder=open_folder(config).path / "ray",
         address=config.address,
         cpus_per_trial=config.cpus_per_trial,
         gpus_per_trial=config.gpus_per_trial,

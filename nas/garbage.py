@@ -7,9 +7,7 @@ the database does not know, and links, are left alone.
 from __future__ import annotations
 
 import math
-import os
 import re
-import shutil
 import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +23,7 @@ from runners.base import Cause
 from search_space.architecture import Architecture
 from search_space.errors import StorageError
 
-KINDS = ("checkpoints", "weights", "ray", "temporary")
+KINDS = ("checkpoints", "weights", "temporary")
 ABANDONED_AFTER_S = 24 * 3600.0
 """Age from which a file that is being written counts as abandoned."""
 _TEMPORARY = re.compile(r"\..+\.[^.]+")  # as `runners.files.write_atomically` names them
@@ -33,7 +31,7 @@ _TEMPORARY = re.compile(r"\..+\.[^.]+")  # as `runners.files.write_atomically` n
 
 @dataclass(frozen=True)
 class Piece:
-    """A file of a study, or Ray's folder.
+    """A file of a study.
 
     Attributes:
         path: Where it is.
@@ -68,9 +66,6 @@ def survey(study: StudyStore, folder: RunFolder, now: float) -> list[Piece]:
         for place, unneeded in ((folder.checkpoints, settled), (folder.weights_folder, unwanted)):
             if isinstance(place, Path):  # what lies on remote storage is not looked through
                 pieces += _files(place, unneeded, now)
-        ray = folder.path / "ray"
-        if ray.is_dir() and not ray.is_symlink():
-            pieces.append(Piece(ray, "ray", _size_of(ray), needed=bool(going_on) or not rows))
     except OSError as error:
         raise StorageError(f"{error.filename or folder.path} cannot be read: {error.strerror}") from None
     return pieces
@@ -87,10 +82,7 @@ def delete(pieces: Iterable[Piece]) -> int:
         if piece.needed:
             continue
         try:
-            if piece.kind == "ray":
-                shutil.rmtree(piece.path)
-            else:
-                piece.path.unlink(missing_ok=True)
+            piece.path.unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(f"{piece.path} cannot be deleted: {error.strerror}") from None
         freed += piece.size
@@ -136,15 +128,3 @@ def _files(folder: Path, unwanted: Collection[str], now: float) -> Iterator[Piec
             yield Piece(path, "temporary", status.st_size, now - status.st_mtime <= ABANDONED_AFTER_S)
         else:
             yield Piece(path, folder.name, status.st_size, path.stem not in unwanted)
-
-
-def _size_of(folder: Path) -> int:
-    """Bytes of all files below a folder."""
-    size = 0
-    for root, _, names in os.walk(folder):
-        for name in names:
-            try:
-                size += (Path(root) / name).lstat().st_size
-            except FileNotFoundError:
-                continue
-    return size

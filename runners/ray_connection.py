@@ -155,7 +155,7 @@ def _stdout_to_itself() -> Iterator[None]:
 
 
 @contextmanager
-def tune_on_a_client(folder: Path) -> Iterator[None]:
+def tune_on_a_client(folder: str) -> Iterator[None]:
     """Let Tune run in a process that is no part of the cluster: its notes go to `folder`, for want of a Ray session.
 
     Raises:
@@ -166,7 +166,7 @@ def tune_on_a_client(folder: Path) -> Iterator[None]:
     name = "_get_ray_train_session_dir"
     if not hasattr(storage, name):
         raise RunnerError(f"ray:// addresses do not work with Ray {ray.__version__}; search from a node of the cluster")
-    with _replaced(storage, name, lambda: str(folder.resolve() / "session")):
+    with _replaced(storage, name, lambda: f"{folder}/session"):
         yield
 
 

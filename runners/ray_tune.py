@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, cast
 
 # Tune reads these when it is imported or started.
@@ -183,7 +183,6 @@ class RayTuneRunner:
     """Executes jobs on Ray.
 
     Attributes:
-        folder: Where Tune may write; only the driver does.
         address: Of a running cluster ("auto", "HOST:PORT", "ray://HOST:PORT"); None for ``RAY_ADDRESS``, else to start
             Ray here.
         cpus_per_trial: CPU cores a job reserves.
@@ -194,7 +193,6 @@ class RayTuneRunner:
         patience_s: How long trials wait for resources before that is worth a notice, in seconds.
     """
 
-    folder: Path
     address: str | None = None
     cpus_per_trial: float = 1.0
     gpus_per_trial: float | None = None
@@ -230,15 +228,17 @@ class RayTuneRunner:
             work: Evaluator = WithImages(evaluator, parcel) if parcel else evaluator
             threads, data_dir = max(1, int(self.cpus_per_trial)), os.environ.get("NAS_DATA_DIR")
             bridge = _Bridge(source, lambda job: Packed(job, work, threads, on_cluster, data_dir))
+            # What Tune notes of its experiment, nobody reads.
+            notes = undo.enter_context(TemporaryDirectory(prefix="nas-tune-", ignore_cleanup_errors=True))
             if (self._address or "").startswith(CLIENT):
-                undo.enter_context(tune_on_a_client(self.folder))
+                undo.enter_context(tune_on_a_client(notes))
             # Not `tune.Tuner`: through Ray's client it would move to the cluster, away from the source.
             tune.run(
                 EvaluationTrainable,
                 name="tune",
                 resources_per_trial=self._resources(),
                 num_samples=-1,
-                storage_path=str(self.folder.resolve()),
+                storage_path=notes,
                 search_alg=_AskSource(bridge),
                 scheduler=_TellSource(bridge),
                 callbacks=[_Idle(bridge, self.notice, self.patience_s)],

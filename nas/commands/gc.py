@@ -26,8 +26,7 @@ def command(study: str | None, storage: str | None, out: str, deleting: bool) ->
     """Show what the files of STUDY (of all studies if left out) take under --out, and what of it nobody needs.
 
     Not needed are checkpoints of evaluations that have ended, weights of trials that are neither among the best nor
-    finalists, Ray's folder of a study without anything left to go on, and files whose writing was given up over a day
-    ago. A study that is being searched keeps everything.
+    finalists, and files whose writing was given up over a day ago. A study that is being searched keeps everything.
     """
     from nas.garbage import delete, survey
     from nas.run_folder import storage_url
@@ -41,7 +40,7 @@ def command(study: str | None, storage: str | None, out: str, deleting: bool) ->
         studies = [find_study(store, name) for name in names]
         for name in names:
             _refuse_shared_folder(name, url, out)
-        click.echo(_row("study", ["checkpoints", "weights", "Ray", "temporary", "total", "not needed"]))
+        click.echo(_row("study", ["checkpoints", "weights", "temporary", "total", "not needed"]))
         needless = 0
         for found in studies:
             folder = folder_of(found, out)

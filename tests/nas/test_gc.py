@@ -110,7 +110,6 @@ def test_what_is_unknown_or_a_link_is_left_alone(run, stored, settings, tmp_path
     folder.weights("trial-0099").write_bytes(b"of another database")
     folder.checkpoint("trial-0000").symlink_to(precious)
     (folder.checkpoints / "trial-0001.pt").mkdir()
-    (folder.path / "ray").symlink_to(tmp_path / "elsewhere")
 
     delete(survey(stored(), folder, NOW))
 
@@ -118,7 +117,6 @@ def test_what_is_unknown_or_a_link_is_left_alone(run, stored, settings, tmp_path
     assert folder.weights("trial-0099").exists()
     assert folder.checkpoint("trial-0000").is_symlink()
     assert (folder.checkpoints / "trial-0001.pt").is_dir()
-    assert (folder.path / "ray").is_symlink()
 
 
 def test_only_old_temporary_files_are_abandoned(run, stored, settings):
@@ -134,22 +132,6 @@ def test_only_old_temporary_files_are_abandoned(run, stored, settings):
 
     assert [(piece.path.suffix, piece.needed) for piece in pieces] == [(".old", False), (".young", True)]
     assert [path.suffix for path in folder.checkpoints.iterdir()] == [".young"]
-
-
-def test_ray_s_folder_goes_when_nothing_is_left_to_go_on(open_search, stored):
-    search = open_search(budget=2, finalists=0, pruner="none")
-    files = search.folder.path / "ray" / "tune" / "trial"
-    files.mkdir(parents=True)
-    (files / "result.json").write_bytes(bytes(100))
-    step(search, 1.0)
-    step(search, 1.0, end=False)
-
-    (ray,) = [piece for piece in survey(stored(), search.folder, NOW) if piece.kind == "ray"]
-    assert (ray.size, ray.needed) == (100, True)
-
-    search.tell("trial-0001", Outcome("complete", 1.0))
-    assert delete(survey(stored(), search.folder, NOW)) >= 100
-    assert not (search.folder.path / "ray").exists()
 
 
 def test_a_folder_that_cannot_be_read(run, stored, settings, monkeypatch):
@@ -178,8 +160,8 @@ def test_the_command_shows_and_then_deletes(nas, run, settings):
 
     assert (shown.code, shown.err) == (0, "")
     header, first, second, _, advice = shown.out.splitlines()
-    assert header.split() == ["study", "checkpoints", "weights", "Ray", "temporary", "total", "not", "needed"]
-    assert first.split() == ["study", "3.00", "KiB", "0", "B", "0", "B", "0", "B", "3.00", "KiB", "3.00", "KiB"]
+    assert header.split() == ["study", "checkpoints", "weights", "temporary", "total", "not", "needed"]
+    assert first.split() == ["study", "3.00", "KiB", "0", "B", "0", "B", "3.00", "KiB", "3.00", "KiB"]
     assert second.split()[0] == "other"
     assert advice == "Nobody needs 3.00 KiB of this; the same command with --delete frees it."
     assert names(folder) == before

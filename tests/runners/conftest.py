@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,9 @@ import torch
 from runners.base import DataSpec, Decision, EpochResult, Job, Outcome
 from runners.recipe import Recipe
 from search_space import Architecture, Branch, Dense, Stage
+
+# Ray reads it once in a process, and nodes in homes of their own would not find the token of this one.
+os.environ["RAY_AUTH_MODE"] = "disabled"
 
 
 @pytest.fixture(autouse=True)

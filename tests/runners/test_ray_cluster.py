@@ -111,7 +111,6 @@ def cluster(folder: Path) -> Iterator[Cluster]:
     """A head with one CPU and one GPU (in name only), and a node with two CPUs, each with a home of its own."""
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")  # nodes would look for the token in homes that have none
         patch.setenv("RAY_TMPDIR", str(folder))  # else all of this machine would take it for their "auto"
         made = Cluster(
             initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 1, "env_vars": home(folder, "a")}
@@ -151,7 +150,7 @@ def test_code_and_settings_reach_every_node_and_passwords_none(
     monkeypatch.setenv("NAS_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("OMP_PROC_BIND", "close")
     source = Gathering(make_jobs("one", "two", "three"), processes=3)
-    RayTuneRunner(tmp_path, cluster.address, gpus_per_trial=0).run(source, tell_of_itself)
+    RayTuneRunner(cluster.address, gpus_per_trial=0).run(source, tell_of_itself)
 
     seen = source.seen.values()
     assert all("py_modules_files" in worker["code"] for worker in seen)
@@ -185,7 +184,7 @@ def test_images_that_the_driver_alone_has_reach_every_node_once(
     monkeypatch.setenv("NAS_DATA_DIR", str(tmp_path / "data"))
     spec = DataSpec("imagefolder:~/images", image_size=8)
     source = Gathering(make_jobs("one", "two", "three", data=spec), processes=3)
-    RayTuneRunner(tmp_path, cluster.address, gpus_per_trial=0, images=spec).run(source, tell_of_itself)
+    RayTuneRunner(cluster.address, gpus_per_trial=0, images=spec).run(source, tell_of_itself)
 
     assert {outcome.status for outcome in source.outcomes.values()} == {"stopped"}
     assert {worker["images"] for worker in source.seen.values()} == {digest_of(spec)}
@@ -197,7 +196,7 @@ def test_images_that_the_driver_alone_has_reach_every_node_once(
 
 def test_trials_share_a_gpu(cluster: Cluster, make_jobs: MakeJobs, tmp_path: Path) -> None:
     source = Gathering(make_jobs("one", "two"), processes=2)
-    RayTuneRunner(tmp_path, cluster.address, cpus_per_trial=0.5, gpus_per_trial=0.5).run(source, tell_of_itself)
+    RayTuneRunner(cluster.address, cpus_per_trial=0.5, gpus_per_trial=0.5).run(source, tell_of_itself)
     assert [worker["gpus"] for worker in source.seen.values()] == ["0", "0"]
 
 
@@ -218,7 +217,7 @@ def test_a_trial_waits_with_a_note_until_the_cluster_has_what_it_needs_and_its_n
             return Decision.CONTINUE
 
     source = Losing(make_jobs("one"))
-    runner = RayTuneRunner(tmp_path, cluster.address, gpus_per_trial=2, notice=grow, patience_s=0.0)
+    runner = RayTuneRunner(cluster.address, gpus_per_trial=2, notice=grow, patience_s=0.0)
     runner.run(source, tell_of_itself)
 
     [note] = notes
@@ -234,7 +233,7 @@ def test_a_worker_that_dies_by_itself_is_told_from_a_lost_node(
     cluster: Cluster, make_jobs: MakeJobs, tmp_path: Path
 ) -> None:
     source = Gathering(make_jobs("killed"))
-    RayTuneRunner(tmp_path, cluster.address, gpus_per_trial=0).run(source, tell_of_itself)
+    RayTuneRunner(cluster.address, gpus_per_trial=0).run(source, tell_of_itself)
     assert source.outcomes["killed"].cause is Cause.WORKER_LOST
     assert source.outcomes["killed"].message.startswith("the worker process on ")
     assert "node" not in source.outcomes["killed"].message
@@ -242,19 +241,19 @@ def test_a_worker_that_dies_by_itself_is_told_from_a_lost_node(
 
 def test_a_cluster_is_found_by_auto_and_by_its_address(cluster: Cluster, tmp_path: Path) -> None:
     for address in ("auto", cluster.address):
-        RayTuneRunner(tmp_path, address).check()
+        RayTuneRunner(address).check()
 
 
 def test_what_no_cluster_answers_at_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(RunnerError, match=r"no Ray cluster answers at 127\.0\.0\.1:1: "):
-        RayTuneRunner(tmp_path, "127.0.0.1:1").check()
+        RayTuneRunner("127.0.0.1:1").check()
     for address in ("here", "http://127.0.0.1:8265/", "host:port", ":6379"):
         with pytest.raises(RunnerError, match=r"allowed: auto, HOST:PORT, ray://HOST:PORT"):
-            RayTuneRunner(tmp_path, address).check()
+            RayTuneRunner(address).check()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(RunnerError, match=r"pip install 'ray\[client\]'"):
-        RayTuneRunner(tmp_path, "ray://127.0.0.1:1").check()
+        RayTuneRunner("ray://127.0.0.1:1").check()
 
 
 @pytest.mark.parametrize(

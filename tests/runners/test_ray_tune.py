@@ -87,7 +87,7 @@ def run(two_slots: None, tmp_path: Path, make_job: Callable[..., Job]) -> Callab
 
     def run(*keys: str, stop: Sequence[str] = (), rungs: tuple[int, ...] = ()) -> RecordingSource:
         source = RecordingSource([make_job(key=key, rungs=rungs, recipe=Recipe(epochs=4)) for key in keys], stop)
-        RayTuneRunner(tmp_path).run(source, by_key)
+        RayTuneRunner().run(source, by_key)
         return source
 
     return run
@@ -124,12 +124,12 @@ def test_an_error_of_the_source_ends_the_run_and_comes_out(
 
     source = Failing([make_job(key=f"trial-{number}") for number in range(4)])
     with pytest.raises(RunnerError, match="had enough"):
-        RayTuneRunner(tmp_path).run(source, by_key)
+        RayTuneRunner().run(source, by_key)
 
 
 def test_more_than_the_machine_has_is_refused(two_slots: None, tmp_path: Path, make_job: Callable[..., Job]) -> None:
     with pytest.raises(RunnerError, match="--cpus-per-trial is 64, but there are 2 CPUs"):
-        RayTuneRunner(tmp_path, cpus_per_trial=64).run(RecordingSource([make_job()]), by_key)
+        RayTuneRunner(cpus_per_trial=64).run(RecordingSource([make_job()]), by_key)
 
 
 def test_a_training_that_pauses_at_its_rungs_ends_as_one_that_ran_through(
@@ -145,7 +145,7 @@ def test_a_training_that_pauses_at_its_rungs_ends_as_one_that_ran_through(
         for seed, key in enumerate(keys)
     ]
     source = pausing_source(jobs)
-    RayTuneRunner(tmp_path / "ray").run(source, train)
+    RayTuneRunner().run(source, train)
 
     assert source.endings == {key: ["stopped", "stopped", "complete"] for key in keys}
     for job in jobs:
