@@ -21,6 +21,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +29,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ from search_space.errors import NasError
 
 NODES = 4
 EPOCHS = 4
-EPOCH_S = 0.1
+EPOCH_S = 0.25
 STUDY = "chaos"
 DISK_MIB = 16
 KINDS = ("worker", "node", "driver", "database", "checkpoint", "disk")
@@ -134,6 +135,7 @@ class Database:
     def close(self) -> None:
         """Stop for good."""
         self._server.cleanup()
+        shutil.rmtree(self._server.pgdata, ignore_errors=True)
 
 
 class Ground:
@@ -186,12 +188,14 @@ class Ground:
 
     def worker(self) -> bool:
         """Kill a process that evaluates."""
+        victim = self._any_worker()
+        if victim is not None:
+            victim.kill()
+        return victim is not None
+
+    def _any_worker(self) -> psutil.Process | None:
         found = [process for process in psutil.process_iter() if _name(process).startswith("ray::EvaluationTrainable")]
-        if not found:
-            return False
-        victim = self.rng.choice(sorted(found, key=lambda process: process.pid))
-        victim.kill()
-        return True
+        return self.rng.choice(sorted(found, key=lambda process: process.pid)) if found else None
 
     def node(self) -> bool:
         """Kill a node, and put a new one in its place."""
@@ -217,23 +221,21 @@ class Ground:
 
     def cut(self) -> bool:
         """Cut all checkpoints in half, and kill who needs one."""
+        victim = self._any_worker()
         files = list(self.out.glob(f"{STUDY}/checkpoints/*.pt"))
+        if victim is None or not files:
+            return False
         for file in files:
-            try:
+            with suppress(FileNotFoundError):
                 os.truncate(file, file.stat().st_size // 2)
-            except FileNotFoundError:
-                continue
-        return bool(files) and self.worker()
+        victim.kill()  # at once: a worker that lives writes a whole checkpoint after its next epoch
+        return True
 
     def fill(self) -> bool:
         """Let the disk be full until the search has noticed it, or for some seconds."""
         filler = self.out / "filler"
-        with filler.open("wb") as file:
-            try:
-                while True:
-                    file.write(b"\0" * 4096)
-                    file.flush()
-            except OSError:
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
+            while file.write(b"\0" * 4096):
                 pass
         lives, until = self.lives, time.monotonic() + 5.0
         while time.monotonic() < until and self.lives == lives and self.driver.poll() is None:
@@ -333,6 +335,7 @@ def judge(storage: str) -> dict[str, Any]:
         "complete": sum(row.state == State.COMPLETE for row in trials),
         "doubled": sum(count - 1 for count in hashes.values()),
         "running_left": sum(row.state not in FINAL_STATES for row in rows),
+        "interrupted": sum(row.attempts - 1 for row in rows),
         "epochs_repeated": sum(row.epochs_run - row.epochs_trained for row in rows),
         "winner": winners[0] if winners else None,
         "tested": [None if nll is None else round(nll, 9) for nll in tested],
@@ -390,6 +393,7 @@ def main() -> None:
         "budget_exact": stormy["trials"] == given.trials == stormy["complete"],
         "same_winner": None not in (stormy["winner"], *stormy["tested"])
         and all(stormy[name] == calm[name] for name in ("winner", "tested")),
+        "interrupted": stormy["interrupted"],
         "epochs_repeated": stormy["epochs_repeated"],
         "driver_lives": stormy["lives"],
         "by_kind": stormy["faults"],
