@@ -65,11 +65,6 @@ def search(
     runner.check()
     if evaluator is None:
         _check_this_machine(question)
-        if config.runner == "ray" and (config.gpus_per_trial or 0) > 1:
-            on_notice(
-                f"--gpus-per-trial is {config.gpus_per_trial:g}, but a training uses one GPU: the others that a trial "
-                "reserves stay idle"
-            )
     folder = open_folder(config)
     with closing(Store(storage_url(config.storage, config.out))) as store, store.driving(config.study_name):
         folder.make()

@@ -58,7 +58,8 @@ class SearchConfig:
         runner: "ray" or "inline".
         address: Address of a Ray cluster; None for ``RAY_ADDRESS``, else to start Ray on this machine.
         cpus_per_trial: CPU cores a trial reserves; it runs as many threads.
-        gpus_per_trial: GPUs a trial reserves, such as 0.25; None for 1 if there is one, else 0; a training uses one.
+        gpus_per_trial: GPUs a trial reserves, such as 0.25; None for 1 if there is one, else 0. Several share
+            every batch of a training.
         device: "auto", "cpu", "cuda", ...
         storage: Database URL; None for a SQLite file in `out`.
         study: Name of the study; None for SPACE-DATA.

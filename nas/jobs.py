@@ -81,4 +81,5 @@ def job_of(trial: Trial, question: Question, folder: RunFolder, scoring: Scoring
         measure_latency=is_trial and (config.max_latency_ms is not None or "latency" in config.objective),
         max_latency_ms=config.max_latency_ms if is_trial else None,
         timeout_s=config.trial_timeout,
+        gpus=max(1, int(config.gpus_per_trial or 1)),
     )

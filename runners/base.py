@@ -67,6 +67,7 @@ class Job:
         max_latency_ms: If given, an architecture slower than this is infeasible and not trained.
         timeout_s: Seconds that one attempt may compute; an architecture that takes longer is infeasible. None for any.
         device: "auto", "cpu", "cuda", "cuda:1", ...
+        gpus: How many GPUs share every batch of a training, from `device` on; a device that is no GPU works alone.
         batch: For "score": what to score.
         proxies: For "score": names of the proxies.
     """
@@ -85,6 +86,7 @@ class Job:
     max_latency_ms: float | None = None
     timeout_s: float | None = None
     device: str = "auto"
+    gpus: int = 1
     batch: tuple[Architecture, ...] = ()
     proxies: tuple[str, ...] = ()
 

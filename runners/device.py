@@ -33,6 +33,21 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def pick_devices(name: str, gpus: int) -> tuple[torch.device, ...]:
+    """So many GPUs from the one of that name on; or the device of that name alone, where that is none.
+
+    Raises:
+        RunnerError: If there are not so many here.
+    """
+    first = pick_device(name)
+    if first.type != "cuda" or gpus <= 1:
+        return (first,)
+    start, there = first.index or 0, torch.cuda.device_count()
+    if start + gpus > there:
+        raise RunnerError(f"--gpus-per-trial is {gpus}, but from {name!r} on there are {there - start} GPUs here")
+    return tuple(torch.device("cuda", start + index) for index in range(gpus))
+
+
 def describe_device(device: torch.device) -> str:
     """In words, such as "NVIDIA H100 80GB HBM3" or "CPU (AMD EPYC), 1 thread"."""
     if device.type == "cuda":

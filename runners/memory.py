@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from typing import Any, TypeVar
 
 import torch
@@ -24,6 +26,7 @@ SMALLEST_SHARE = 16
 """A batch is cut into at most about so many parts, of one image at least: beyond that a training takes for ever."""
 
 Result = TypeVar("Result")
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def within_memory(compute: Callable[[int], Result], size: int, whole: int, device: torch.device) -> tuple[Result, int]:
@@ -56,27 +59,29 @@ def within_memory(compute: Callable[[int], Result], size: int, whole: int, devic
         _release(device)
 
 
-def gradients(loss_of: Callable[[Tensor, Tensor], Tensor], images: Tensor, labels: Tensor, micro_batch: int) -> Tensor:
+def gradients(losses: Sequence[Loss], images: Tensor, labels: Tensor, micro_batch: int) -> Tensor:
     """Add up the gradients of a batch's mean loss, `micro_batch` images at a time.
 
     Args:
-        loss_of: The mean loss of images and labels.
+        losses: The mean loss of images and labels. Where there are several, as with `runners.replicas`, each gets an
+            equal part of the batch.
         images: (B, ...).
         labels: (B,).
-        micro_batch: How many go through the model at once.
+        micro_batch: How many go through a model at once.
 
     Returns:
         The mean loss of the whole batch, detached.
     """
-    if micro_batch >= len(images):
-        loss = loss_of(images, labels)
+    size = min(micro_batch, math.ceil(len(images) / len(losses)))
+    if size == len(images):
+        loss = losses[0](images, labels)
         loss.backward()
         return loss.detach()
     parts = []
-    for some, wanted in zip(images.split(micro_batch), labels.split(micro_batch), strict=True):
+    for some, wanted, loss_of in zip(images.split(size), labels.split(size), cycle(losses)):
         loss = loss_of(some, wanted) * (len(some) / len(images))
         loss.backward()
-        parts.append(loss.detach())
+        parts.append(loss.detach().to(images.device, non_blocking=True))
     return torch.stack(parts).sum()
 
 

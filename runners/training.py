@@ -14,35 +14,35 @@ import logging
 import math
 import time
 from collections.abc import Generator
-from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from runners.base import Cause, DataSpec, EpochResult, EvaluationError, Interrupted, Job, Latency, Measured
-from runners.batches import Normaliser, evaluation_batches, place, steps_per_epoch, training_batches
+from runners.batches import Normaliser, place, steps_per_epoch, training_batches
 from runners.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from runners.data import Split, Splits, data_directory, load_splits, load_test
+from runners.data import Splits, data_directory, load_splits, load_test
 from runners.deadline import TimeLimit
-from runners.device import describe_device, pick_device, versions
+from runners.device import describe_device, pick_devices, versions
+from runners.evaluation import evaluate_within_memory, first_batch
 from runners.files import FileFailure
 from runners.latency import measure_latency
 from runners.memory import Beginning, gradients, within_memory
 from runners.optimisation import learning_rate, make_optimizer
 from runners.precision import autocast_for
+from runners.replicas import Replicas
 from runners.weights import load_weights, save_weights
 from search_space.architecture import Architecture
 from search_space.errors import DataError
-from search_space.model import VisionModel, build, set_generator
+from search_space.model import VisionModel, build
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT_EVERY_S = 5.0
 """Between rungs a checkpoint is at most about this much older than the training; cheap trials are done before."""
-EVALUATION_BATCH = 512
 
 
 def train(job: Job) -> Generator[EpochResult, None, Measured]:
@@ -67,21 +67,24 @@ def train(job: Job) -> Generator[EpochResult, None, Measured]:
         DataError: If the images cannot be had or do not fit the architecture, or the weights of a "test" job cannot.
         RunnerError: If there is no such device.
     """
-    device = pick_device(job.device)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    devices = pick_devices(job.device, job.gpus)
+    device, on_gpu = devices[0], devices[0].type == "cuda"
+    for each in devices if on_gpu else ():
+        torch.cuda.reset_peak_memory_stats(each)
     model = build(job.architecture, generator=torch.Generator().manual_seed(job.seed), device=device)
     if job.task == "test":
         measured = _measured(device)
         yield _test(job, model, device)
     else:
-        measured = yield from _train(job, model, device)
-    if device.type == "cuda":
-        measured = replace(measured, peak_memory_mib=torch.cuda.max_memory_allocated(device) / 2**20)
+        measured = yield from _train(job, model, devices)
+    if on_gpu:
+        peak = max(torch.cuda.max_memory_allocated(each) for each in devices)
+        measured = replace(measured, peak_memory_mib=peak / 2**20)
     return measured
 
 
-def _train(job: Job, model: VisionModel, device: torch.device) -> Generator[EpochResult, None, Measured]:
+def _train(job: Job, model: VisionModel, devices: tuple[torch.device, ...]) -> Generator[EpochResult, None, Measured]:
+    device = devices[0]
     recipe, limit = job.recipe, TimeLimit(job.timeout_s)
     resumed = load_checkpoint(job.checkpoint, job, model) if job.checkpoint else None
     latency = resumed.latency if resumed else None
@@ -89,8 +92,8 @@ def _train(job: Job, model: VisionModel, device: torch.device) -> Generator[Epoc
         latency = _latency_within_limit(job, model, device)
     splits = _splits_on(_resolved(job.data), device)
     _check_fit(job.architecture, splits)
-    training = _Training(job, model, device, splits, limit)
-    measured = replace(_measured(device, latency), micro_batch=training.micro_batch)
+    training = _Training(job, model, devices, splits, limit)
+    measured = replace(_measured(device, latency, len(devices)), micro_batch=training.micro_batch)
     curve: list[EpochResult] = []
     if resumed is not None:
         training.take_up(resumed)
@@ -138,19 +141,22 @@ def _train(job: Job, model: VisionModel, device: torch.device) -> Generator[Epoc
 class _Training:
     """A model with all that it takes to train it for one more epoch."""
 
-    def __init__(self, job: Job, model: VisionModel, device: torch.device, splits: Splits, limit: TimeLimit) -> None:
+    def __init__(
+        self, job: Job, model: VisionModel, devices: tuple[torch.device, ...], splits: Splits, limit: TimeLimit
+    ) -> None:
+        device = devices[0]
         self.recipe, self.seed, self.model, self.device, self.splits = job.recipe, job.seed, model, device, splits
+        self.replicas = Replicas(model, devices)
+        self.losses = [partial(self._loss, *pair) for pair in zip(self.replicas.models, devices, strict=True)]
         self.optimizer = make_optimizer(model, job.recipe)
         self.parameters = list(model.parameters())
         self.normalise = Normaliser(splits.mean, splits.std, device)
         self.autocast = autocast_for(job.recipe.precision, job.architecture, device)
         self.limit = limit
         self.batch_size = self.micro_batch = min(job.recipe.batch_size, len(splits.train))
-        self.evaluation_batch = _first_evaluation_batch(splits.validation)
+        self.evaluation_batch = first_batch(splits.validation)
         self.steps = steps_per_epoch(splits.train, self.batch_size)
         self.draws = torch.Generator(device)
-        self.drop_path_draws = torch.Generator(device)
-        set_generator(model, self.drop_path_draws)
 
     def state(self, curve: tuple[EpochResult, ...], latency: Latency | None) -> Checkpoint:
         """What to resume from after the epochs of `curve`."""
@@ -174,11 +180,12 @@ class _Training:
                 self.micro_batch = micro_batch
                 beginning.restore()
             self.draws.manual_seed(_seed(self.seed, epoch, "data"))
-            self.drop_path_draws.manual_seed(_seed(self.seed, epoch, "drop path"))
+            purposes = ["drop path", *(f"drop path {index}" for index in range(1, len(self.losses)))]
+            self.replicas.seed([_seed(self.seed, epoch, purpose) for purpose in purposes])
             return self._learn(epoch)
 
         train_loss, _ = within_memory(learn, self.micro_batch, self.batch_size, self.device)
-        (nll, accuracy), self.evaluation_batch = _evaluate_within_memory(
+        (nll, accuracy), self.evaluation_batch = evaluate_within_memory(
             self.model, self.splits.validation, self.normalise, self.device, self.autocast, self.evaluation_batch
         )
         for name, loss in (("training loss", train_loss), ("validation NLL", nll)):
@@ -199,56 +206,18 @@ class _Training:
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(recipe, done + step, recipe.epochs * self.steps)
             self.optimizer.zero_grad()
-            total += gradients(self._loss, images, labels, self.micro_batch)
+            self.replicas.spread()
+            total += gradients(self.losses, images, labels, self.micro_batch)
+            self.replicas.gather()
             torch.nn.utils.clip_grad_norm_(self.parameters, recipe.clip_norm)
             self.optimizer.step()
         return total.item() / self.steps
 
-    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _loss(self, model: VisionModel, device: torch.device, images: Tensor, labels: Tensor) -> Tensor:
         with self.autocast:
-            scores: Tensor = self.model(images)
+            scores: Tensor = model(images.to(device, non_blocking=True))
+        labels = labels.to(device, non_blocking=True)
         return functional.cross_entropy(scores.float(), labels, label_smoothing=self.recipe.label_smoothing)
-
-
-@torch.inference_mode()
-def evaluate(
-    model: VisionModel,
-    split: Split,
-    normalise: Normaliser,
-    device: torch.device,
-    autocast: AbstractContextManager[object],
-    batch_size: int = EVALUATION_BATCH,
-) -> tuple[float, float]:
-    """Mean negative log-likelihood in nats, and accuracy in 0..1, over a split."""
-    model.eval()
-    nll, correct = torch.zeros((), device=device, dtype=torch.float64), torch.zeros((), device=device)
-    for images, labels in evaluation_batches(split, batch_size, normalise, device):
-        with autocast:
-            scores: Tensor = model(images)
-        nll += functional.cross_entropy(scores.float(), labels, reduction="sum")
-        correct += (scores.argmax(dim=1) == labels).sum()
-    return nll.item() / len(split), correct.item() / len(split)
-
-
-def _first_evaluation_batch(split: Split) -> int:
-    return min(EVALUATION_BATCH, len(split))
-
-
-def _evaluate_within_memory(
-    model: VisionModel,
-    split: Split,
-    normalise: Normaliser,
-    device: torch.device,
-    autocast: AbstractContextManager[object],
-    batch_size: int,
-) -> tuple[tuple[float, float], int]:
-    """`evaluate`, with smaller batches where memory is short; its figures, and the size of the batches."""
-    return within_memory(
-        lambda size: evaluate(model, split, normalise, device, autocast, size),
-        batch_size,
-        _first_evaluation_batch(split),
-        device,
-    )
 
 
 def _test(job: Job, model: VisionModel, device: torch.device) -> EpochResult:
@@ -257,14 +226,15 @@ def _test(job: Job, model: VisionModel, device: torch.device) -> EpochResult:
     started = time.perf_counter()
     normalise = Normaliser(*load_weights(model, job.weights), device)
     split, autocast = load_test(job.data), autocast_for(job.recipe.precision, job.architecture, device)
-    batch_size = _first_evaluation_batch(split)
-    (nll, accuracy), _ = _evaluate_within_memory(model, split, normalise, device, autocast, batch_size)
+    batch_size = first_batch(split)
+    (nll, accuracy), _ = evaluate_within_memory(model, split, normalise, device, autocast, batch_size)
     return EpochResult(job.recipe.epochs, 0.0, nll, accuracy, time.perf_counter() - started)
 
 
-def _measured(device: torch.device, latency: Latency | None = None) -> Measured:
+def _measured(device: torch.device, latency: Latency | None = None, devices: int = 1) -> Measured:
     median = None if latency is None else latency.median_ms
-    return Measured(median, None, describe_device(device), versions(), latency)
+    name = describe_device(device) if devices == 1 else f"{devices} x {describe_device(device)}"
+    return Measured(median, None, name, versions(), latency)
 
 
 def _latency_within_limit(job: Job, model: VisionModel, device: torch.device) -> Latency | None:

@@ -80,6 +80,14 @@ def test_four_trials_share_a_gpu(tmp_path: Path) -> None:
     assert report.winner is not None
 
 
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+@pytest.mark.parametrize("name", ["mixer", "vip"])
+def test_two_gpus_learn_what_one_learns(name: str) -> None:
+    job = Job(name, FAMILIES[name], DataSpec("digits"), Recipe(epochs=3, precision="fp32"), seed=0, device="cuda")
+    alone, shared = (list(train(replace(job, gpus=gpus))) for gpus in (1, 2))
+    assert shared[-1].nll == pytest.approx(alone[-1].nll, rel=0.05)
+
+
 def test_proxies_say_on_a_gpu_what_they_say_on_a_cpu() -> None:
     architectures, recipe, data = list(FAMILIES.values()), Recipe(epochs=3, precision="fp32"), DataSpec("digits")
     on_cpu, on_gpu = (score(architectures, list(PROXIES), data, recipe, 0, device) for device in ("cpu", "cuda"))

@@ -86,7 +86,7 @@ def test_a_step_by_micro_batches_is_the_step_of_the_batch(
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
         for _ in range(2):
             optimizer.zero_grad()
-            losses.append(gradients(loss_of, images, labels, size).item())
+            losses.append(gradients([loss_of], images, labels, size).item())
             torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
             optimizer.step()
 

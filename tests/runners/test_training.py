@@ -12,8 +12,9 @@ from runners import training
 from runners.base import Cause, EpochResult, Evaluation, EvaluationError, Interrupted, Job, Latency, Measured
 from runners.batches import Normaliser
 from runners.data import Split
+from runners.evaluation import evaluate
 from runners.recipe import Recipe
-from runners.training import evaluate, train
+from runners.training import train
 from search_space import Architecture, Branch, RepMLP, Stage, build
 from search_space.errors import DataError
 from search_space.model import VisionModel
