@@ -120,7 +120,8 @@ class Planner:
     # What happened.
 
     def entered(self, trial: Trial) -> None:
-        """Take note of a trial that this planner did not start; of one that is known there is nothing to note."""
+        """Take note of a trial, which this planner may or may not have started."""
+        self._shortlist.drop(trial.architecture)
         if not self.proposer.knows(trial.architecture):
             self.proposer.enter(trial.architecture)
 
@@ -259,7 +260,7 @@ class Planner:
         if not ranked:
             self.exhausted = True
             return None
-        self._shortlist.take(ranked[0])
+        self._shortlist.drop(ranked[0].architecture)
         self.proposer.enter(ranked[0].architecture)
         return Start(ranked[0].architecture, stage or ranked[0].stage, self._parts.sampler)
 

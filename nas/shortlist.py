@@ -62,9 +62,9 @@ class Shortlist:
         if len(self._held) > 2 * SIZE:
             self._held = {item.architecture.hash: item for item in rank(self.candidates())[:SIZE]}
 
-    def take(self, candidate: Candidate) -> None:
-        """Remove a candidate that is going to be trained."""
-        self._held.pop(candidate.architecture.hash, None)
+    def drop(self, architecture: Architecture) -> None:
+        """Let an architecture go that is trained now, if it is a candidate."""
+        self._held.pop(architecture.hash, None)
 
     def _draw_up_to(self, size: int) -> None:
         while len(self._held) < size and not self._exhausted:

@@ -147,6 +147,14 @@ class Evaluation(Base):
         UniqueConstraint("study_id", "key", name="uq_nas_evaluations_study_key"),
         Index("ix_nas_evaluations_study_state", "study_id", "state"),
         Index("ix_nas_evaluations_study_revision", "study_id", "revision"),
+        Index(  # no architecture is trained twice: drivers see to it, and the database holds them to it
+            "uq_nas_evaluations_trials",
+            "study_id",
+            "architecture_id",
+            unique=True,
+            sqlite_where=text("role = 'trial'"),
+            postgresql_where=text("role = 'trial'"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -11,15 +11,18 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from nas import planner
 from nas.api import search
 from nas.config import SearchConfig
 from nas.engine import Search
+from nas.jobs import new_trial
+from nas.planner import Start
 from nas.study import make_question, open_folder, open_study
 from results.schema import DriverRow, DriverState
 from results.store import Role, State, Store
 from runners.base import Evaluation, Job, Outcome
 from runners.synthetic import synthetic
-from search_space.errors import LeaseLost
+from search_space.errors import LeaseLost, StorageError
 
 
 @pytest.fixture
@@ -74,6 +77,36 @@ def turn_by_turn(*searches: Search) -> Counter[int]:
             if job is not None:
                 under_way[index] = job
     return did
+
+
+def test_two_drivers_that_choose_among_candidates_train_nothing_twice(driver, monkeypatch):
+    """Both hold candidates, of the same 768 architectures: what one of them starts, the other has to let go."""
+    monkeypatch.setattr(planner, "STARTUP", 4)
+    first, second = (driver(strategy="auto", proxies=(), budget=24, finalists=0) for _ in range(2))
+    started = set[str]()
+
+    def none_left_with_the_other() -> bool:
+        for one in (first, second):
+            one._look_around()
+            started.update(trial.architecture.hash for trial in one.searched)
+        held = [{each.architecture.hash for each in one.planner._shortlist.candidates()} for one in (first, second)]
+        return all(held) and not any(started & each for each in held)
+
+    for one in (first, second):
+        one._peek()
+    turn_by_turn(first, second)
+    assert none_left_with_the_other()
+    trials = [row for row in rows(first) if row.role == Role.TRIAL]
+    assert len(trials) == len({row.architecture_id for row in trials}) == 24
+
+
+def test_the_database_refuses_an_architecture_that_is_a_trial_already(driver):
+    """Whatever a driver may get wrong."""
+    search = driver()
+    job = search.ask()
+    with pytest.raises(StorageError, match="uq_nas_evaluations_trials"):
+        search.driver.start(new_trial(search.question, Start(job.architecture, "sampler", "random"), 1), search._axes)
+    assert [row.key for row in rows(search)] == [job.key]
 
 
 def test_two_drivers_share_a_study_and_train_nothing_twice(driver):

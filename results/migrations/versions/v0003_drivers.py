@@ -1,4 +1,7 @@
-"""Drivers and their leases; revisions, by which drivers of one study see what the others change; micro-batches."""
+"""Drivers and their leases, revisions, by which drivers of one study see what the others change, and micro-batches.
+
+No architecture is a trial of a study twice, which the database enforces from now on.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +11,7 @@ down_revision = "0002_ledger"
 
 
 def upgrade() -> None:
-    """Add a table and five columns; what stands as running has no driver any more."""
+    """Add a table, five columns and a rule; what stands as running has no driver any more."""
     op.create_table(
         "nas_drivers",
         sa.Column("id", sa.Integer, primary_key=True),
@@ -26,3 +29,12 @@ def upgrade() -> None:
     op.execute("ALTER TABLE nas_evaluations ADD COLUMN driver_id INTEGER REFERENCES nas_drivers (id)")
     op.add_column("nas_evaluations", sa.Column("revision", sa.BigInteger, nullable=False, server_default=sa.text("0")))
     op.create_index("ix_nas_evaluations_study_revision", "nas_evaluations", ["study_id", "revision"])
+    trials = sa.text("role = 'trial'")
+    op.create_index(
+        "uq_nas_evaluations_trials",
+        "nas_evaluations",
+        ["study_id", "architecture_id"],
+        unique=True,
+        sqlite_where=trials,
+        postgresql_where=trials,
+    )
