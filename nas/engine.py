@@ -144,7 +144,7 @@ class Search:
     @property
     def phase(self) -> str:
         """Which phase the study is in: trials, finalists or test."""
-        if self.finalists is None:
+        if self.finalists is None and not any(trial.role == Role.FINALIST for trial in self.pending):
             return "trials"
         return "test" if any(trial.role == Role.TEST for trial in self.pending) else "finalists"
 
@@ -210,7 +210,7 @@ class Search:
 
     def close(self) -> None:
         """Queue what is running, in case that the runner was stopped, and delete checkpoints that nobody needs."""
-        with suppress(LeaseLost):  # others have queued it
+        with suppress(LeaseLost, StorageError):  # then others queue it, once this lease has lapsed
             for key in sorted(self._here):
                 self._requeue(self.trials[key], died=False)
             if not self.driver.take_over():
@@ -353,7 +353,8 @@ class Search:
         if self.finalists is None:
             self._prune_waiting()
             chosen = finalists.choose(self)
-            self._enqueue(finalists.trainings(self, chosen))
+            self._enqueue(finalists.trainings(self, chosen))  # or else others have chosen meanwhile
+            finalists.enter(self, chosen)
             self.finalists = chosen
         if not self._queue:
             self._enqueue(finalists.tests(self, self.finalists))

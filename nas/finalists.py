@@ -68,11 +68,16 @@ def _standing(search: Search) -> list[Trial]:
 def trainings(search: Search, chosen: Sequence[Trial]) -> Iterator[NewEvaluation]:
     """The trainings that are still missing; their seeds are not the one the trials were trained with."""
     for trial in chosen:
-        search.driver.put_finalist(trial.number, trial.architecture, search.config.seeds)
         for index in range(1, search.config.seeds + 1):
             key = f"finalist-{trial.number:04d}-seed-{index}"
             if key not in search.trials:
                 yield _again(trial, Role.FINALIST, key, search.config.seed + index, search.question.recipe.epochs)
+
+
+def enter(search: Search, chosen: Sequence[Trial]) -> None:
+    """Store who they are, without ranks as yet."""
+    for trial in chosen:
+        search.driver.put_finalist(trial.number, trial.architecture, search.config.seeds)
 
 
 def tests(search: Search, chosen: Sequence[Trial]) -> Iterator[NewEvaluation]:

@@ -178,10 +178,12 @@ def _phase(search: Search) -> str:
     """What the search is at, and how far it is with that."""
     if search.phase == "test":
         return "testing the winner"
-    if search.finalists is not None:
-        numbers = {trial.number for trial in search.finalists}
+    if search.phase == "finalists":
         ended = search.of(Role.FINALIST, State.COMPLETE, State.FAILED)
-        return f"finalists {sum(run.number in numbers for run in ended)}/{_finalists_planned(search)}"
+        if search.finalists is not None:
+            numbers = {trial.number for trial in search.finalists}
+            ended = [run for run in ended if run.number in numbers]
+        return f"finalists {len(ended)}/{_finalists_planned(search)}"
     if any(trial.role == Role.PROXIES for trial in search.pending):
         return "scoring by proxies"
     stage = search.searched[-1].stage if search.searched else "families"

@@ -17,6 +17,8 @@ from search_space.errors import StorageError
 
 BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
+SILENCE_S = 30
+"""A server that has not answered for so long, on the level of TCP, is away."""
 HEAD = "0003_drivers"
 """The newest migration."""
 
@@ -177,7 +179,13 @@ def _is_cut_wrongly(url: sa.URL) -> bool:
 def _connect_args(url: sa.URL) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
         return {"timeout": BUSY_TIMEOUT_S}
-    return {"connect_timeout": CONNECT_TIMEOUT_S}
+    return {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "tcp_user_timeout": 1000 * SILENCE_S,
+        "keepalives_idle": SILENCE_S // 2,
+        "keepalives_interval": SILENCE_S // 6,
+        "keepalives_count": 3,
+    }
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _: object) -> None:

@@ -120,7 +120,7 @@ class Lease:
         """Give the lease back."""
         if not self._ended.is_set():
             self._rest()
-            with suppress(LeaseLost):
+            with suppress(LeaseLost, StorageError):  # then it lapses
                 self.write(
                     lambda session, _: session.execute(
                         sa.update(DriverRow).where(DriverRow.id == self.id).values(state=DriverState.ENDED)

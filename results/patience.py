@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
@@ -30,6 +34,7 @@ def patiently(act: Callable[[], Answer], on_wait: Callable[[str], None]) -> Answ
 
     Raises:
         StorageError: If it fails for another reason, or is away for longer than `PATIENCE_S`.
+        KeyboardInterrupt: On Ctrl-C and SIGTERM, while it waits.
     """
     waited, pause = 0.0, FIRST_PAUSE_S
     while True:
@@ -40,8 +45,27 @@ def patiently(act: Callable[[], Answer], on_wait: Callable[[str], None]) -> Answ
                 raise
             if not waited:
                 on_wait(f"{error}; waiting for it, up to {PATIENCE_S / 60:.0f} minutes")
-        sleep(pause)
+        with _interruptible():
+            sleep(pause)
         waited, pause = waited + pause, min(2 * pause, LONGEST_PAUSE_S)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end a pause at once; whoever runs trials has them wait for the end of an epoch."""
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    usual = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
 
 
 def is_away(error: BaseException | None) -> bool:

@@ -71,6 +71,7 @@ class Store:
 
         Raises:
             StorageError: If it fails for another reason, or was away for too long, now or before.
+            KeyboardInterrupt: On Ctrl-C and SIGTERM, while it waits; it does not wait again after that.
         """
 
         def note(sentence: str) -> None:
@@ -81,6 +82,9 @@ class Store:
             return act()
         try:
             return patiently(act, note)
+        except KeyboardInterrupt:
+            self._given_up = True
+            raise
         except StorageError as error:
             self._given_up = is_away(error.__cause__)
             raise

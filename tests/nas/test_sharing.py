@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -233,6 +236,40 @@ def test_a_broken_connection_is_waited_out_and_nothing_doubled(driver, monkeypat
     assert [(row.state, row.epochs_trained, row.epochs_run) for row in found] == [(State.COMPLETE, 8, 8)] * 2
     assert notes
     admin.dispose()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_the_waiting_for_a_database_and_loses_nothing(driver, monkeypatch, number):
+    one, other = driver(pruner="none"), driver(pruner="none")
+    job = one.ask()
+    epochs, _ = Evaluation(job, synthetic).advance()
+
+    def refuse(*_: object) -> None:
+        raise psycopg.OperationalError("connection refused")
+
+    engine, pauses = one.study.store.engine, []
+    sa.event.listen(engine, "do_connect", refuse)
+    engine.dispose()
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("results.patience.sleep", pause)
+    usual = signal.signal(number, lambda *_: None)  # as a runner does, which lets trainings write checkpoints first
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            one.report(job.key, epochs)
+        one.close()
+        assert signal.getsignal(number)(number, None) is None
+    finally:
+        signal.signal(number, usual)
+    assert len(pauses) == 1
+    sa.event.remove(engine, "do_connect", refuse)
+    forget(one)
+    other.study.store._reached_since -= 3600
+    again = other.ask()
+    assert (again.key, again.reported, other.trials[again.key].attempts) == (job.key, 0, 2)
 
 
 def test_a_commit_whose_answer_is_lost_is_not_made_again(driver):
