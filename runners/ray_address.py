@@ -20,7 +20,7 @@ def cluster_address(address: str | None) -> str | None:
 
 
 def check_address(address: str) -> None:
-    """See whether something listens at the address of a cluster.
+    """See whether something that may be Ray listens at the address of a cluster; Ray itself would try for minutes.
 
     Raises:
         RunnerError: If not, or if it is no address.
@@ -32,9 +32,22 @@ def check_address(address: str) -> None:
     if not host or not colon or not port.isdigit() or "/" in host:
         raise RunnerError(f"the Ray address is {address!r}; allowed: auto, HOST:PORT, ray://HOST:PORT")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S) as connection:
+            greeted = os.environ.get("RAY_USE_TLS", "0") != "0" or _speaks_grpc(connection)
     except (OSError, OverflowError) as error:
         raise RunnerError(f"no Ray cluster answers at {address}: {error}") from None
+    if not greeted:
+        raise RunnerError(f"what answers at {address} is no Ray cluster, whose head listens on port 6379 by default")
+
+
+def _speaks_grpc(connection: socket.socket) -> bool:
+    """Whether the other side answers as HTTP/2 servers do: by their settings (RFC 9113, 3.4)."""
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
+    try:
+        frame = connection.recv(9)
+    except (TimeoutError, ConnectionError):
+        return False
+    return frame[3:4] == b"\4"
 
 
 def _running_here() -> str:

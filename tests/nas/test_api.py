@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
 
 import nas
@@ -47,18 +45,3 @@ def test_the_package_names_what_it_offers():
         assert getattr(nas, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'serach'"):
         _ = nas.serach
-
-
-def test_gpus_that_a_training_cannot_use_are_remarked_on(settings, tmp_path):
-    class Noticed(Exception):
-        pass
-
-    def notice(text: str) -> None:
-        raise Noticed(text)
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        address = f"127.0.0.1:{listening.getsockname()[1]}"
-        given = {**settings, "runner": "ray", "address": address, "gpus_per_trial": 2}
-        with pytest.raises(Noticed, match="--gpus-per-trial is 2, but a training uses one GPU"):
-            nas.search(**given, on_notice=notice)
-    assert list(tmp_path.iterdir()) == []

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -26,6 +27,7 @@ from ray.cluster_utils import Cluster  # noqa: E402
 from ray.exceptions import RayActorError  # noqa: E402
 
 import search_space  # noqa: E402
+from runners import ray_address  # noqa: E402
 from runners.base import Cause, DataSpec, Decision, EpochResult, Job, Measured, Outcome  # noqa: E402
 from runners.data import load_splits, load_test  # noqa: E402
 from runners.ray_tune import RayTuneRunner  # noqa: E402
@@ -248,6 +250,11 @@ def test_what_no_cluster_answers_at_is_refused(tmp_path: Path, monkeypatch: pyte
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(RunnerError, match=r"no Ray cluster answers at 127\.0\.0\.1:1: "):
         RayTuneRunner("127.0.0.1:1").check()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setattr(ray_address, "CONNECT_TIMEOUT_S", 0.1)
+        with pytest.raises(RunnerError, match=f"what answers at {address} is no Ray cluster"):
+            RayTuneRunner(address).check()
     for address in ("here", "http://127.0.0.1:8265/", "host:port", ":6379"):
         with pytest.raises(RunnerError, match=r"allowed: auto, HOST:PORT, ray://HOST:PORT"):
             RayTuneRunner(address).check()
