@@ -1,7 +1,8 @@
 """What a large search costs beside its trainings: time a trial, memory of the driver, size of the database.
 
 The evaluation does nothing, and 64 of them are under way at any time, as on a cluster of 64 GPUs; there is no Ray, so
-that what is measured is the search and its database. An ask is timed from the question to the job.
+that what is measured is the search and its database. Overhead of a trial is the time of all calls that concern it:
+the question for it, its reports and its end. The curve has a point for every tenth of the trials.
 
     python -m benchmarks.scale [--trials 1000 10000] [--storage URL] [--strategy auto]
 """
@@ -9,27 +10,61 @@ that what is measured is the search and its database. An ask is timed from the q
 from __future__ import annotations
 
 import argparse
-import resource
 import tempfile
 import time
-from collections import deque
+from collections import defaultdict, deque
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import psutil
 import sqlalchemy as sa
 
 from benchmarks.common import write
 from nas.config import SearchConfig
 from nas.engine import Search
-from nas.evaluator import WithProxies
 from nas.run_folder import storage_url
 from nas.study import make_question, open_folder, open_study
 from results.store import Store
-from runners.base import Decision, Evaluation
+from runners.base import Decision, EpochResult, Evaluation, Job, Measured, Score
 from runners.synthetic import synthetic
 
 SLOTS = 64
+Answer = TypeVar("Answer")
+
+
+def nothing(job: Job) -> Generator[EpochResult, None, Measured]:
+    """Invented epochs and scores, at once."""
+    if job.task == "score":
+        scores = [{name: Score(float(architecture.params), 0.0) for name in job.proxies} for architecture in job.batch]
+        return Measured(scores=tuple(scores))
+    return (yield from synthetic(job))
+
+
+class Clock:
+    """Seconds of questions, and of all calls by trial."""
+
+    def __init__(self) -> None:
+        self.asks: list[float] = []
+        self.by_trial = defaultdict[str, float](float)
+        self._mark = 0.0
+
+    def ask(self, search: Search) -> Job | None:
+        """`Search.ask`, timed."""
+        started = time.perf_counter()
+        job = search.ask()
+        if job is not None:
+            self.asks.append(time.perf_counter() - started)
+            self.by_trial[job.key] += self.asks[-1]
+        return job
+
+    def timed(self, key: str, call: Callable[..., Answer], *arguments: object) -> Answer:
+        """A call that concerns a trial, timed."""
+        started = time.perf_counter()
+        answer = call(key, *arguments)
+        self.by_trial[key] += time.perf_counter() - started
+        return answer
 
 
 def run(trials: int, **settings: Any) -> dict[str, Any]:
@@ -41,37 +76,39 @@ def run(trials: int, **settings: Any) -> dict[str, Any]:
         folder.make()
         question = make_question(config)
         search = Search(question, open_study(store, question)[0], folder)
-        evaluator, asks = WithProxies(synthetic), list[float]()
+        clock, curve = Clock(), list[dict[str, Any]]()
         under_way = deque[Evaluation]()
-        started = time.perf_counter()
+        started, since, process = time.perf_counter(), 0, psutil.Process()
         while True:
-            while len(under_way) < SLOTS:
-                asked = time.perf_counter()
-                job = search.ask()
-                if job is None:
-                    break
-                asks.append(time.perf_counter() - asked)
-                under_way.append(Evaluation(job, evaluator))
+            while len(under_way) < SLOTS and (job := clock.ask(search)) is not None:
+                under_way.append(Evaluation(job, nothing))
             if not under_way:
                 break
             evaluation = under_way.popleft()
+            key = evaluation.job.key
             epochs, outcome = evaluation.advance()
-            stop = bool(epochs) and search.report(evaluation.job.key, epochs) is Decision.STOP
+            stop = bool(epochs) and clock.timed(key, search.report, epochs) is Decision.STOP
             if outcome is None and stop:
                 outcome = evaluation.stop()
             if outcome is None:
                 under_way.append(evaluation)
             else:
-                search.tell(evaluation.job.key, outcome)
+                clock.timed(key, search.tell, outcome)
+            if search.spent >= (len(curve) + 1) * trials // 10:
+                asks, since = clock.asks[since:], len(clock.asks)
+                memory = round(process.memory_info().rss / 2**20)
+                curve.append({"trials": search.spent, "ask_ms": _median_and_p99(asks), "driver_mib": memory})
+                print(f"  {curve[-1]}, {time.perf_counter() - started:.0f} s", flush=True)
         total = time.perf_counter() - started
         search.close()
         facts = {
             "trials": search.spent,
-            "ms_a_trial": round(1000 * total / trials, 1),
-            "ask_ms": _median_and_p99(asks),
-            "ask_ms_last_tenth": _median_and_p99(asks[-len(asks) // 10 :]),
-            "driver_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "seconds": round(total, 1),
+            "overhead_ms_a_trial": _median_and_p99(list(clock.by_trial.values())),
+            "ask_ms": _median_and_p99(clock.asks),
+            "driver_mib": max(point["driver_mib"] for point in curve),
             "database_mib": round(_size(store, Path(out)) / 2**20, 1),
+            "curve": curve,
         }
         store.close()
         return facts
