@@ -69,16 +69,16 @@ def search(
     with closing(Store(storage_url(config.storage, config.out))) as store, store.driving(config.study_name):
         folder.make()
         store.on_wait = on_notice
+        study, new = open_study(store, question)
         while True:
-            study, new = open_study(store, question)
             running = Search(question, study, folder, on_change)
             on_start(running, new)
             try:
                 if not running.done:
                     runner.run(running, WithProxies(evaluator))
                 break
-            except LeaseLost:  # others have taken over what ran here: take part again
-                continue
+            except LeaseLost:  # others have taken over what ran here: take part again, if the study is still there
+                new = False
             finally:
                 running.close()
         report = make_report(study)

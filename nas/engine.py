@@ -29,6 +29,7 @@ from nas.outcomes import ending, facts, known
 from nas.planner import GoOn, Move, Planner, ScoreBatch, Start
 from nas.run_folder import RunFolder
 from nas.scoring import Scoring
+from nas.signals import uninterrupted
 from nas.study import Question
 from nas.trial import Trial
 from results.driver import Outdated
@@ -152,19 +153,23 @@ class Search:
 
     @property
     def done(self) -> bool:
-        return self._consistently(lambda: self._peek() is None and not self._pending)
+        with uninterrupted():
+            return self._consistently(lambda: self._peek() is None and not self._pending)
 
+    @uninterrupted()
     def ask(self) -> Job | None:
         self._look_around()
         return self._consistently(self._hand_out)
 
+    @uninterrupted()
     def report(self, key: str, epochs: Sequence[EpochResult]) -> Decision:
         trial = self.trials[key]
         self._record(trial, epochs)
-        decision = self._decide(trial)
+        decision = self._consistently(lambda: self._decide(trial))
         self._on_change(self)
         return decision
 
+    @uninterrupted()
     def tell(self, key: str, outcome: Outcome) -> None:
         trial = self.trials[key]
         lost = outcome.cause in (Cause.WORKER_LOST, Cause.NODE_LOST)
@@ -196,27 +201,27 @@ class Search:
         trial.state, trial.seconds = state, trial.seconds + seconds
         trial.cause = (outcome.cause or Cause.BUG) if state == State.FAILED else None
         self.driver.finish(key, ending(trial, self.objectives, seconds, message))
+        self._ended_here(trial)
         self.folder.discard_checkpoint(key)
         self.finished_here += 1
-        self._ended_here(trial)
         self._learn(trial)
         self._health.check(trial, message, self.searched, self.config.max_latency_ms)
         self._on_change(self)
 
+    @uninterrupted()
     def idle(self) -> None:
         if time.monotonic() - self._looked_at >= LOOK_EVERY_S:
             self._look_around()
         self._on_change(self)
 
+    @uninterrupted()
     def close(self) -> None:
         """Queue what is running, in case that the runner was stopped, and delete checkpoints that nobody needs."""
         with suppress(LeaseLost, StorageError):  # then others queue it, once this lease has lapsed
             for key in sorted(self._here):
-                self._requeue(self.trials[key], died=False)
-            if not self.driver.take_over():
-                waiting = (trial.key for trial in self.searched if trial.state == State.PAUSED)
-                self.folder.sweep({*self._pending, *waiting})
-        self.driver.leave()
+                with suppress(Outdated):  # it was not known that it has ended: the connection broke
+                    self._requeue(self.trials[key], died=False)
+        self.driver.leave(self.folder.sweep)
 
     def _requeue(self, trial: Trial, *, died: bool) -> None:
         self.driver.set_pending(trial.key, State.QUEUED, seconds=trial.unbilled, died=died)
@@ -277,6 +282,15 @@ class Search:
                 self._pending[trial.key] = trial
         if changed and not self._still_holds(self._ahead):
             self._ahead = None
+        if self.finalists is not None and any(self._is_news(trial, self.finalists) for trial in changed):
+            self.finalists = None
+
+    @staticmethod
+    def _is_news(trial: Trial, chosen: Sequence[Trial]) -> bool:
+        """Whether finalists were chosen without knowing of this."""
+        if trial.role == Role.FINALIST:
+            return all(trial.number != finalist.number for finalist in chosen)
+        return trial.role == Role.TRIAL
 
     def _still_holds(self, move: Move | None) -> bool:
         """Whether what was to come next may still come."""
@@ -464,6 +478,8 @@ class Search:
         if not self._is_at_rung(trial):
             return Decision.CONTINUE
         if self.planner.goes_on(trial) and self._can_go_on(trial):
+            if self.study.store.is_shared:  # others may have let a trial go on meanwhile, with the same compute
+                self.driver.decide()
             trial.passed.add(trial.epoch)
             return Decision.CONTINUE
         return Decision.STOP

@@ -7,11 +7,12 @@ models are evaluated on the test split.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean, stdev
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nas.trial import Trial
+from results.driver import Outdated
 from results.pareto import pareto_front
 from results.store import NewEvaluation, Role, State
 
@@ -76,8 +77,8 @@ def trainings(search: Search, chosen: Sequence[Trial]) -> Iterator[NewEvaluation
 
 def enter(search: Search, chosen: Sequence[Trial]) -> None:
     """Store who they are, without ranks as yet."""
-    for trial in chosen:
-        search.driver.put_finalist(trial.number, trial.architecture, search.config.seeds)
+    known = {row.number for row in search.study.finalists()}
+    _store(search, {trial.number: {"seeds": search.config.seeds} for trial in chosen if trial.number not in known})
 
 
 def tests(search: Search, chosen: Sequence[Trial]) -> Iterator[NewEvaluation]:
@@ -102,22 +103,19 @@ def rank(search: Search, chosen: Sequence[Trial]) -> Trial | None:
         (trial for trial in chosen if trained[trial.number]),
         key=lambda trial: mean(search.loss(run) for run in (trial, *trained[trial.number])),
     )
-    for row in search.study.finalists():  # finalists of an earlier, smaller budget keep their means, not their ranks
-        if row.number not in trained and row.rank is not None:
-            former = search.trials[f"trial-{row.number:04d}"]
-            search.driver.put_finalist(row.number, former.architecture, row.seeds, rank=None)
+    # Finalists of an earlier, smaller budget keep their means, not their ranks.
+    figures: dict[int, dict[str, Any]] = {row.number: {"rank": None} for row in search.study.finalists()}
     for place, trial in enumerate(ranked, start=1):
         done = trained[trial.number]
         nlls = [run.figures.nll for run in done]
-        search.driver.put_finalist(
-            trial.number,
-            trial.architecture,
-            len(done),
-            rank=place,
-            mean_nll=mean(nlls),
-            sd_nll=stdev(nlls) if len(nlls) > 1 else None,
-            mean_accuracy=mean(run.figures.accuracy for run in done),
-        )
+        figures[trial.number] = {
+            "seeds": len(done),
+            "rank": place,
+            "mean_nll": mean(nlls),
+            "sd_nll": stdev(nlls) if len(nlls) > 1 else None,
+            "mean_accuracy": mean(run.figures.accuracy for run in done),
+        }
+    _store(search, figures)
     return ranked[0] if ranked else None
 
 
@@ -126,13 +124,28 @@ def record_test(search: Search) -> None:
     for row in search.study.finalists():
         tested = [trial for trial in search.of(Role.TEST, State.COMPLETE) if trial.number == row.number]
         if row.rank == 1 and len(tested) == len(runs(search, row.number)) > 0:
-            search.driver.put_finalist(
-                row.number,
-                tested[0].architecture,
-                row.seeds,
-                test_nll=mean(trial.figures.nll for trial in tested),
-                test_accuracy=mean(trial.figures.accuracy for trial in tested),
-            )
+            accuracy = mean(trial.figures.accuracy for trial in tested)
+            nll = mean(trial.figures.nll for trial in tested)
+            _store(search, {row.number: {"test_nll": nll, "test_accuracy": accuracy}})
+
+
+def _store(search: Search, figures: Mapping[int, Mapping[str, Any]]) -> None:
+    """Store figures of finalists, unless they stand there already.
+
+    Raises:
+        Outdated: If other drivers have decided something since this one has looked.
+    """
+    stored = {row.number: row for row in search.study.finalists()}
+    new = {
+        number: columns
+        for number, columns in figures.items()
+        if number not in stored or any(getattr(stored[number], name) != value for name, value in columns.items())
+    }
+    trials = {number: search.trials.get(f"trial-{number:04d}") for number in new}
+    if None in trials.values():
+        raise Outdated
+    if new:
+        search.driver.put_finalists([(n, trial.architecture, new[n]) for n, trial in trials.items() if trial])
 
 
 def runs(search: Search, number: int) -> list[Trial]:

@@ -93,8 +93,8 @@ def plain_engine(url: str) -> sa.Engine:
     """
     parsed = _parse(url)
     engine = sa.create_engine(parsed, connect_args=_connect_args(parsed))
-    if parsed.get_backend_name() == "sqlite":
-        event.listen(engine, "connect", _configure_sqlite)
+    configure = _configure_sqlite if parsed.get_backend_name() == "sqlite" else _configure_postgresql
+    event.listen(engine, "connect", configure)
     return engine
 
 
@@ -193,6 +193,13 @@ def _configure_sqlite(connection: sqlite3.Connection, _: object) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")  # readers (the dashboard) and the driver do not block each other
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+def _configure_postgresql(connection: Any, _: object) -> None:
+    """Let no process that freezes or loses its network in the middle of a transaction hold up all others."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET idle_in_transaction_session_timeout = '{SILENCE_S}s'")
+    connection.commit()
 
 
 def migrate(connection: sa.Connection, name: str, create: bool) -> None:

@@ -61,11 +61,18 @@ class Driver:
         self._study, self._store = study, study.store
         self._rows: dict[str, _Row] = {}
         self._seen, self._decisions = -1, -1
-        self._lease = Lease(study.store, study.row.id, alone=not study.store.is_shared)
+        self._lease = Lease(study.store, study.row.id, study.name, alone=not study.store.is_shared)
 
-    def leave(self) -> None:
-        """Give the lease back."""
-        self._lease.end()
+    def leave(self, tidy_up: Callable[[set[str]], object] = lambda unfinished: None) -> None:
+        """Give the lease back.
+
+        Args:
+            tidy_up: Called with the keys of all evaluations that may go on, while nobody can begin anything.
+        """
+        unfinished = sa.select(Evaluation.key).where(
+            Evaluation.study_id == self._study.row.id, Evaluation.state.not_in(FINAL_STATES)
+        )
+        self._lease.end(lambda session: tidy_up(set(session.scalars(unfinished))))
 
     def take_over(self) -> int:
         """Free what drivers ran that are gone: it stands as RUNNING without a driver among the next changes.
@@ -196,22 +203,31 @@ class Driver:
 
         self._change(key, changes, act)
 
+    def decide(self) -> None:
+        """Enter that something was decided that no row tells, such as that a training goes on at a rung."""
+        self._write(lambda session, revision: None, decides=True)
+
     def put_finalist(self, number: int, architecture: Architecture, seeds: int, **figures: Any) -> None:
         """Create or update a finalist; `figures` are columns of `results.schema.Finalist`."""
+        self.put_finalists([(number, architecture, {"seeds": seeds, **figures})])
+
+    def put_finalists(self, finalists: Sequence[tuple[int, Architecture, Mapping[str, Any]]]) -> None:
+        """Create or update finalists: their numbers, and columns of `results.schema.Finalist`."""
         study_id = self._study.row.id
 
         def act(session: Session, revision: int) -> None:
-            row = session.scalar(sa.select(Finalist).where(Finalist.study_id == study_id, Finalist.number == number))
-            if row is None:
-                row = Finalist(
-                    study_id=study_id, architecture_id=_architecture_id(session, architecture), number=number
-                )
-                session.add(row)
-            row.seeds = seeds
-            for name, value in figures.items():
-                setattr(row, name, value)
+            rows = session.scalars(sa.select(Finalist).where(Finalist.study_id == study_id))
+            known = {row.number: row for row in rows}
+            for number, architecture, figures in finalists:
+                row = known.get(number)
+                if row is None:
+                    architecture_id = _architecture_id(session, architecture)
+                    row = Finalist(study_id=study_id, architecture_id=architecture_id, number=number)
+                    session.add(row)
+                for name, value in figures.items():
+                    setattr(row, name, value)
 
-        self._write(act)
+        self._write(act, decides=True)
 
     # Inside.
 

@@ -166,6 +166,7 @@ def resting(store: Store, name: str, what: str) -> Iterator[tuple[Session, Study
             session.execute(sa.select(Study.id).where(Study.id == study.id).with_for_update())
             if lease.is_driven(session, study.id):
                 raise busy
+            lease.fence_silent(session, study.id)
         yield session, study
 
 

@@ -13,7 +13,7 @@ Every change is a transaction under the lease. Three things hold for all of them
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from results.process import is_gone, this_process
 from results.schema import DriverRow, DriverState, Evaluation, State, Study
-from search_space.errors import LeaseLost, StorageError
+from search_space.errors import LeaseLost, StorageError, StudyError
 
 if TYPE_CHECKING:
     from results.store import Store
@@ -43,22 +43,38 @@ class Lease:
     Args:
         store: The database.
         study_id: The study.
+        name: Its name.
         alone: Whether nobody else can be at work on it, which a lock beside a SQLite file tells.
+
+    Raises:
+        StudyError: If the study was renamed or deleted in the moment before.
     """
 
-    def __init__(self, store: Store, study_id: int, *, alone: bool) -> None:
-        self._store, self._study_id, self._alone = store, study_id, alone
+    def __init__(self, store: Store, study_id: int, name: str, *, alone: bool) -> None:
+        self._store, self._study_id, self._name, self._alone = store, study_id, name, alone
         self._operations = 0
-        host, process = this_process()
-        row = DriverRow(study_id=study_id, host=host, process=process, state=DriverState.ALIVE, operations=0)
-        with store.session() as session, session.begin():
-            row.heard_at = session.scalars(sa.select(_clock(session))).one()
-            session.add(row)
-        self.id = row.id
+        self.id = store.patiently(self._begin)
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._beat, name=f"lease-{self.id}", daemon=True)
         store.at_close.append(self._rest)
         self._heart.start()
+
+    def _begin(self) -> int:
+        host, process = this_process()
+        with self._store.session() as session, session.begin():
+            study = sa.select(Study.id).where(Study.id == self._study_id, Study.name == self._name)
+            if session.scalar(study.with_for_update(read=True)) is None:
+                raise StudyError(f"the study {self._name!r} was renamed or deleted meanwhile")
+            row = DriverRow(
+                study_id=self._study_id,
+                host=host,
+                process=process,
+                state=DriverState.ALIVE,
+                operations=0,
+                heard_at=session.scalars(sa.select(_clock(session))).one(),
+            )
+            session.add(row)
+        return row.id
 
     def write(self, act: Callable[[Session, int], Answer], *, decisions: int | None = None) -> tuple[Answer, int]:
         """Change the study in one transaction, exactly once.
@@ -86,7 +102,8 @@ class Lease:
 
         self._store.patiently(attempt)
         self._operations = number
-        return made[0]
+        # Else this is the number of an earlier one, which was made although its driver had given up on the answer.
+        return made[0] if made else self.write(act, decisions=decisions)
 
     def take_over(self) -> int:
         """Declare drivers lost that are gone; what they ran stands in the study without a driver then.
@@ -107,25 +124,23 @@ class Lease:
                 )
                 if changed(session, still.values(state=DriverState.LOST)):
                     lost.append(driver)
-            session.execute(
-                sa.update(Evaluation)
-                .where(Evaluation.driver_id.in_(lost), Evaluation.state == State.RUNNING)
-                .values(driver_id=None, revision=revision)
-            )
+            _orphan(session, lost, revision)
             return len(lost)
 
         return len(others) - self.write(bury)[0]
 
-    def end(self) -> None:
-        """Give the lease back."""
+    def end(self, last: Callable[[Session], object]) -> None:
+        """Give the lease back, with a last act; nothing is left that counts as running here."""
+
+        def act(session: Session, revision: int) -> None:
+            last(session)
+            _orphan(session, [self.id], revision)
+            session.execute(sa.update(DriverRow).where(DriverRow.id == self.id).values(state=DriverState.ENDED))
+
         if not self._ended.is_set():
             self._rest()
             with suppress(LeaseLost, StorageError):  # then it lapses
-                self.write(
-                    lambda session, _: session.execute(
-                        sa.update(DriverRow).where(DriverRow.id == self.id).values(state=DriverState.ENDED)
-                    )
-                )
+                self.write(act)
 
     def _rest(self) -> None:
         """Renew it no more."""
@@ -184,8 +199,28 @@ class Lease:
 
 def is_driven(session: Session, study_id: int) -> bool:
     """Whether a process that is alive, as far as can be told, has a lease on the study."""
-    drivers = _counted_alive(session, study_id)
-    return any(age <= LEASE_S and not is_gone(row.host, row.process) for row, age in drivers)
+    return any(_is_heard(row, age) for row, age in _counted_alive(session, study_id))
+
+
+def fence_silent(session: Session, study_id: int) -> None:
+    """Declare all drivers lost that were not heard of; should one of them come back, it cannot change anything."""
+    silent = [row.id for row, age in _counted_alive(session, study_id) if not _is_heard(row, age)]
+    session.execute(sa.update(DriverRow).where(DriverRow.id.in_(silent)).values(state=DriverState.LOST))
+    raised = sa.update(Study).where(Study.id == study_id).values(revision=Study.revision + 1)
+    _orphan(session, silent, session.scalars(raised.returning(Study.revision)).one())
+
+
+def _is_heard(row: DriverRow, age: float) -> bool:
+    return age <= LEASE_S and not is_gone(row.host, row.process)
+
+
+def _orphan(session: Session, drivers: Sequence[int], revision: int) -> None:
+    """What these drivers have running stands in the study without a driver."""
+    session.execute(
+        sa.update(Evaluation)
+        .where(Evaluation.driver_id.in_(drivers), Evaluation.state == State.RUNNING)
+        .values(driver_id=None, revision=revision)
+    )
 
 
 def _counted_alive(session: Session, study_id: int) -> list[tuple[DriverRow, float]]:

@@ -88,10 +88,12 @@ def insert_trial(
 
 
 def set_user_attrs(session: Session, trial_id: int, attrs: Mapping[str, Any]) -> None:
-    """Add user attributes that the trial does not have yet."""
+    """Set user attributes; those that the trial has from an earlier end are replaced."""
+    model = models.TrialUserAttributeModel
     rows = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attrs.items()]
     if rows:
-        session.execute(sa.insert(models.TrialUserAttributeModel), rows)
+        session.execute(sa.delete(model).where(model.trial_id == trial_id, model.key.in_(list(attrs))))
+        session.execute(sa.insert(model), rows)
 
 
 def add_intermediate_values(session: Session, trial_id: int, values: Mapping[int, float]) -> None:
@@ -114,9 +116,10 @@ def add_intermediate_values(session: Session, trial_id: int, values: Mapping[int
 
 def set_state(session: Session, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> None:
     """Change the state of a trial, with its objective values where it is finished and has some."""
-    finished = {"_datetime_complete_utc": _utc_now()} if state.is_finished() else {}
     session.execute(
-        sa.update(models.TrialModel).where(models.TrialModel.trial_id == trial_id).values(state=state, **finished)
+        sa.update(models.TrialModel)
+        .where(models.TrialModel.trial_id == trial_id)
+        .values(state=state, _datetime_complete_utc=_utc_now() if state.is_finished() else None)
     )
     model = models.TrialValueModel
     rows = []

@@ -18,11 +18,14 @@ from search_space.errors import StorageError
 PATIENCE_S = 900.0
 """How long a database may be away before that is an error."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
-_AWAY = ("08", "57P", "53300")
-"""SQLSTATEs: connection exceptions, a server that stops or starts, too many connections."""
+_UNDONE = ("40001", "40P01")
+"""SQLSTATEs of transactions that the server undid in favour of others."""
+_AWAY = ("08", "57P", "53300", "25P03", "25006")
+"""SQLSTATEs: connection exceptions, a server that stops or starts, too many connections, a transaction that idled for
+too long, a server that became a standby."""
 
 Answer = TypeVar("Answer")
-sleep = time.sleep
+sleep, now = time.sleep, time.monotonic
 
 
 def patiently(act: Callable[[], Answer], on_wait: Callable[[str], None]) -> Answer:
@@ -36,18 +39,19 @@ def patiently(act: Callable[[], Answer], on_wait: Callable[[str], None]) -> Answ
         StorageError: If it fails for another reason, or is away for longer than `PATIENCE_S`.
         KeyboardInterrupt: On Ctrl-C and SIGTERM, while it waits.
     """
-    waited, pause = 0.0, FIRST_PAUSE_S
+    began, pause, told = now(), FIRST_PAUSE_S, False
     while True:
         try:
             return act()
         except StorageError as error:
-            if waited >= PATIENCE_S or not is_away(error.__cause__):
+            if now() - began >= PATIENCE_S or not is_away(error.__cause__):
                 raise
-            if not waited:
+            if not told and _sqlstate(error.__cause__) not in _UNDONE:
                 on_wait(f"{error}; waiting for it, up to {PATIENCE_S / 60:.0f} minutes")
+                told = True
         with _interruptible():
             sleep(pause)
-        waited, pause = waited + pause, min(2 * pause, LONGEST_PAUSE_S)
+        pause = min(2 * pause, LONGEST_PAUSE_S)
 
 
 @contextmanager
@@ -74,7 +78,12 @@ def is_away(error: BaseException | None) -> bool:
         return False
     if isinstance(error.orig, sqlite3.OperationalError):
         return error.orig.sqlite_errorname in ("SQLITE_BUSY", "SQLITE_LOCKED")
-    state = getattr(error.orig, "sqlstate", None)
+    state = _sqlstate(error)
     if state is None:  # it never came to a statement: no connection, or one that broke
         return error.connection_invalidated or type(error.orig).__name__ == "OperationalError"
-    return error.connection_invalidated or str(state).startswith(_AWAY)
+    return error.connection_invalidated or state.startswith((*_AWAY, *_UNDONE))
+
+
+def _sqlstate(error: BaseException | None) -> str | None:
+    """What PostgreSQL calls the error, if it comes from there."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None)

@@ -17,7 +17,15 @@ def is_gone(host: str, process: str) -> bool:
     world, number, started = process.split(" ")
     if host != socket.gethostname() or world != _world() or world == "?":
         return False
-    return _started(int(number)) != started
+    now = _started(int(number))
+    if now is None:  # there is none, or it is another user's and hidden from this one
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+    return now != started
 
 
 def _world() -> str:
@@ -29,11 +37,11 @@ def _world() -> str:
         return "?"
 
 
-def _started(number: int) -> str:
-    """When a process was started, in ticks since boot; empty if there is none, or only its remains."""
+def _started(number: int) -> str | None:
+    """When a process was started, in ticks since boot; empty if there are only its remains, None if it is not seen."""
     try:
         stat = Path(f"/proc/{number}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return ""
+        return None
     fields = stat.rpartition(")")[2].split()
     return "" if fields[0] in "ZX" else fields[19]

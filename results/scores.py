@@ -46,5 +46,8 @@ def write_scores(session: Session, context: str, scores: Mapping[Architecture, S
         for architecture, by_proxy in scores.items()
         for proxy, (value, seconds) in by_proxy.items()
     ]
+    rows.sort(
+        key=lambda row: (row["architecture_id"], row["proxy"])
+    )  # in one order, or drivers get into each other's way
     if rows:
         insert_new(session, ScoreRow, rows)

@@ -105,8 +105,12 @@ class Store:
 
     def study(self, name: str) -> StudyStore | None:
         """The study of this name, or None."""
-        with self.session() as session:
-            row = session.scalar(sa.select(Study).where(Study.name == name))
+
+        def read() -> Study | None:
+            with self.session() as session:
+                return session.scalar(sa.select(Study).where(Study.name == name))
+
+        row = self.patiently(read)
         return None if row is None else StudyStore(self, row)
 
     @property
@@ -251,8 +255,12 @@ class StudyStore:
     def update_config(self, config: Mapping[str, Any]) -> None:
         """Keep the settings of the newest run."""
         self.row.config = dict(config)
-        with self.store.session() as session, session.begin():
-            session.execute(sa.update(Study).where(Study.id == self.row.id).values(config=dict(config)))
+
+        def write() -> None:
+            with self.store.session() as session, session.begin():
+                session.execute(sa.update(Study).where(Study.id == self.row.id).values(config=dict(config)))
+
+        self.store.patiently(write)
 
     def drive(self) -> Driver:
         """Take part in the study; on SQLite the lock of `Store.driving` has to be held."""

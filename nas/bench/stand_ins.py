@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,10 @@ class NoStore(Store):
 
     def __init__(self) -> None:
         pass
+
+    @property
+    def is_shared(self) -> bool:
+        return False
 
     def scores(self, context: str, hashes: Iterable[str]) -> dict[str, dict[str, tuple[float | None, float]]]:
         return {}
@@ -72,7 +76,10 @@ class NoDriver(Driver):
         self._pool = pool
         self.finalists: dict[int, Finalist] = {}
 
-    def leave(self) -> None:
+    def leave(self, tidy_up: Callable[[set[str]], object] = lambda unfinished: None) -> None:
+        pass
+
+    def decide(self) -> None:
         pass
 
     def take_over(self) -> int:
@@ -102,10 +109,11 @@ class NoDriver(Driver):
     def finish(self, key: str, ending: Ending) -> None:
         pass
 
-    def put_finalist(self, number: int, architecture: Architecture, seeds: int, **figures: Any) -> None:
-        row = self.finalists.setdefault(number, Finalist(number=number))
-        for name, value in {"seeds": seeds, **figures}.items():
-            setattr(row, name, value)
+    def put_finalists(self, finalists: Sequence[tuple[int, Architecture, Mapping[str, Any]]]) -> None:
+        for number, _, figures in finalists:
+            row = self.finalists.setdefault(number, Finalist(number=number))
+            for name, value in figures.items():
+                setattr(row, name, value)
 
 
 class NoFolder(RunFolder):
