@@ -24,7 +24,8 @@ def is_gone(host: str, process: str) -> bool:
         except ProcessLookupError:
             return True
         except PermissionError:
-            return False
+            pass
+        return False
     return now != started
 
 
