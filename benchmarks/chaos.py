@@ -38,7 +38,7 @@ import psutil
 import sqlalchemy as sa
 import torch
 
-from benchmarks.common import write
+from benchmarks.common import RESULTS, write
 from nas.api import search
 from results.schema import FINAL_STATES, Evaluation, Finalist, Role, State
 from results.store import Store
@@ -54,6 +54,7 @@ STUDY = "chaos"
 DISK_MIB = 16
 KINDS = ("worker", "node", "driver", "database", "checkpoint", "disk")
 PATIENCE_S = 1800.0
+RESULT = RESULTS / "chaos.json"
 
 
 def evaluate(job: Job) -> Generator[EpochResult, None, Measured]:
@@ -397,7 +398,9 @@ def main() -> None:
         "driver_lives": stormy["lives"],
         "by_kind": stormy["faults"],
     }
-    write("chaos", line)
+    known = json.loads(RESULT.read_text(encoding="utf-8"))["runs"] if RESULT.exists() else []
+    runs = sorted([*(run for run in known if run["seed"] != given.seed), line], key=lambda run: run["seed"])
+    write("chaos", {"trials": given.trials, "nodes": NODES, "runs": runs})
     print(json.dumps(line))
     fine = (
         line["budget_exact"]

@@ -4,7 +4,7 @@ The evaluation does nothing, and 64 of them are under way at any time, as on a c
 that what is measured is the search and its database. Overhead of a trial is the time of all calls that concern it:
 the question for it, its reports and its end. The curve has a point for every tenth of the trials.
 
-    python -m benchmarks.scale [--trials 1000 10000] [--storage URL] [--strategy auto]
+    python -m benchmarks.scale [--trials 1000 10000] [--postgresql] [--strategy auto]
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Generator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ import numpy as np
 import psutil
 import sqlalchemy as sa
 
+from benchmarks.chaos import Database
 from benchmarks.common import write
 from nas.config import SearchConfig
 from nas.engine import Search
@@ -130,13 +132,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, nargs="+", default=[1000, 10_000])
     parser.add_argument("--strategy", default="auto")
-    parser.add_argument("--storage", help="database URL [a SQLite file]")
+    parser.add_argument("--postgresql", action="store_true", help="a server on this machine instead of a SQLite file")
     given = parser.parse_args()
-    figures: dict[str, Any] = {"slots": SLOTS, "strategy": given.strategy}
-    for trials in given.trials:  # smallest first: the peak of the memory is that of the process
-        figures[str(trials)] = run(trials, strategy=given.strategy, storage=given.storage)
-        print(trials, figures[str(trials)], flush=True)
-    write("scale", figures)
+    with ExitStack() as stack:
+        storage = None
+        if given.postgresql:
+            database = Database(Path(tempfile.mkdtemp(prefix="nas-scale-")))
+            stack.callback(database.close)
+            storage = database.make("scale")
+        runs = {str(trials): run(trials, strategy=given.strategy, storage=storage) for trials in given.trials}
+    name = "scale_postgresql" if given.postgresql else "scale"
+    write(name, {"slots": SLOTS, "strategy": given.strategy, "runs": runs})
 
 
 if __name__ == "__main__":

@@ -22,7 +22,10 @@ from search_space.ops import Op, TokenShape
 from search_space.units import format_count
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / name for name in ("architectures.md", "search.md", "bench.md")))
+PAGES = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / name for name in ("architectures.md", "search.md", "bench.md", "cluster.md")),
+)
 RESULTS = ROOT / "benchmarks" / "results"
 BLOCK = re.compile(r"<!-- (?P<call>[a-z_]+(?: [\w ()]+)?) -->\n(?P<body>.*?)<!-- end -->", re.DOTALL)
 
@@ -249,6 +252,55 @@ def live() -> str:
         rows.append([f"`{name}`, hand-designed", "", _interval(nll), "", ""])
     header = [f"digits, {len(figures['fresh_seeds'])} fresh seeds each", "parameters", "test NLL", "FTE", "wall time"]
     return table(header, rows)
+
+
+def chaos() -> str:
+    """What faults did to a search, from `benchmarks/results/chaos.json`."""
+    runs = _results("chaos")["runs"]
+    columns = {
+        "faults": "faults",
+        "trials_finished": "trials finished",
+        "lost": "lost",
+        "trained_twice": "trained twice",
+        "running_left": "left running",
+        "interrupted": "interrupted evaluations",
+        "epochs_repeated": "epochs computed again",
+        "driver_lives": "starts of the driver",
+    }
+    rows = [
+        [
+            str(run["seed"]),
+            *(str(run[name]) for name in columns),
+            *(_yes(run[n]) for n in ("budget_exact", "same_winner")),
+        ]
+        for run in runs
+    ]
+    return table(["seed", *columns.values(), "budget exact", "same winner"], rows)
+
+
+def scale(name: str) -> str:
+    """What the search itself costs at every tenth of its trials, from `benchmarks/results/NAME.json`."""
+    figures = _results(name)
+    rows = []
+    for trials, run in figures["runs"].items():
+        for point in run["curve"]:
+            ask = point["ask_ms"]
+            rows.append([trials, f"{point['trials']:,}", f"{ask['median']}", f"{ask['p99']}", f"{point['driver_mib']}"])
+        ask, overhead = run["ask_ms"], run["overhead_ms_a_trial"]
+        rows.append(
+            [
+                f"**{trials}**",
+                f"in all {overhead['median']} ms a trial, p99 {overhead['p99']}; database {run['database_mib']} MiB",
+                f"**{ask['median']}**",
+                f"{ask['p99']}",
+                f"**{run['driver_mib']}**",
+            ]
+        )
+    return table(["budget", "trials so far", "an ask, median ms", "p99", "driver, MiB"], rows)
+
+
+def _yes(fact: bool) -> str:
+    return "yes" if fact else "no"
 
 
 def _bands(comparison: str = "search") -> dict[tuple[str, str], Any]:

@@ -11,12 +11,13 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 from ray.exceptions import RayError, RuntimeEnvSetupError
 
 from search_space.errors import RunnerError
@@ -37,6 +38,9 @@ def connection(address: str | None, packages: Sequence[str]) -> Iterator[None]:
     digest, it needs no comparison of versions, and nodes that join later have it too. Workers start in an empty folder,
     or Ray would have them import from the path of the driver's folder first, where a node may have an older copy.
 
+    A Ray that is started here listens on localhost alone, by the switch with which Ray does so on other systems than
+    Linux.
+
     Args:
         address: Of a cluster; None to start Ray on this machine.
         packages: Names of the packages that workers need.
@@ -48,8 +52,9 @@ def connection(address: str | None, packages: Sequence[str]) -> Iterator[None]:
         yield
         return
     options: dict[str, Any] = {"address": "local", "include_dashboard": False}
+    here = _replaced(ray_constants, "ENABLE_RAY_CLUSTER", by=False) if address is None else nullcontext()
     try:
-        with quiet(), _own_sigterm(), _hidden(SECRET), tempfile.TemporaryDirectory() as empty:
+        with here, quiet(), _own_sigterm(), _hidden(SECRET), tempfile.TemporaryDirectory() as empty:
             if address is not None:
                 options = {"address": address, "runtime_env": runtime_env(packages, os.environ)}
                 if _JOB not in os.environ:  # a submitted job has a folder of its own

@@ -31,6 +31,7 @@ Downsample = Literal["none", "conv1", "conv2", "conv2_bn_relu"]
 DEFAULT_EPS = 1e-6
 LARGEST, DEEPEST = 10**7, 10**3
 """The largest whole number that a file may have, and the most blocks of an architecture."""
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _NORMS_WITH_EPS = ("layernorm", "batchnorm")
 
 
@@ -305,7 +306,7 @@ class Architecture:
 
     def to_yaml(self) -> str:
         """The architecture as YAML; `from_yaml` gives an equal one back."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=None, width=110)
+        return yaml.dump(self.to_dict(), Dumper=_DUMPER, sort_keys=False, default_flow_style=None, width=110)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Architecture:
