@@ -7,7 +7,7 @@ from statistics import fmean
 
 import pytest
 
-from nas import planner, shortlist
+from nas import judge, planner, shortlist
 from nas.config import SearchConfig
 from nas.study import make_question
 from results.store import Role, State
@@ -141,6 +141,7 @@ def test_the_command_scores_for_the_model_once(nas, stored, settings, monkeypatc
     monkeypatch.setattr(planner, "STARTUP", 6)
     monkeypatch.setattr(planner, "SCORED_AT_ONCE", 16)
     monkeypatch.setattr(shortlist, "FRESH", 2)
+    monkeypatch.setattr(judge, "THRIFT", 0.0)  # what is tried next shall not depend on the clock
     command = ["search", "--space", settings["space"], "--runner", "inline", "--epochs", 2, "--max-params", "8k"]
     command += ["--ranker", "model", "--proxies", "zico,l2", "--no-families", "--no-local", "--pruner", "none"]
     command += ["--budget", 8, "--finalists", 0, "--out", settings["out"], "--json"]
