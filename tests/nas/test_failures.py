@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 
 import pytest
 
+from nas.health import MAX_BEYOND
 from results.store import Role, State
+from runners.base import Cause, EpochResult, EvaluationError, Job
 from runners.training import train
-from search_space.errors import StorageError
+from search_space.errors import RunnerError, StorageError
 
 
 def test_the_limit_on_time_reaches_every_training(run, recording):
@@ -25,6 +28,17 @@ def test_what_takes_too_long_has_failed_and_says_so(run, stored):
     assert [(row.state, row.cause) for row in rows] == [(State.FAILED, "timeout")] * 2
     assert all("of at most 1e-06 s (--trial-timeout), with 0 of 8 epochs" in row.message for row in rows)
     assert report.causes == {"timeout": 2}
+
+
+@pytest.mark.parametrize("cause", [Cause.TIMEOUT, Cause.OUT_OF_MEMORY])
+def test_a_search_of_which_nothing_fits_is_given_up(run, stored, cause):
+    def beyond(job: Job) -> Iterator[EpochResult]:
+        raise EvaluationError(cause, "more than there is")
+        yield
+
+    with pytest.raises(RunnerError, match=rf"20 evaluations in a row failed.* \({cause}\): more than there is"):
+        run(beyond, budget=40, finalists=0, families=False)
+    assert len(stored().evaluations(Role.TRIAL)) == MAX_BEYOND
 
 
 def test_a_search_whose_files_cannot_be_written_pauses_and_goes_on_later(run, stored, monkeypatch):
