@@ -336,7 +336,6 @@ def judge(storage: str) -> dict[str, Any]:
         "doubled": sum(count - 1 for count in hashes.values()),
         "running_left": sum(row.state not in FINAL_STATES for row in rows),
         "interrupted": sum(row.attempts - 1 for row in rows),
-        "epochs_repeated": sum(row.epochs_run - row.epochs_trained for row in rows),
         "winner": winners[0] if winners else None,
         "tested": [None if nll is None else round(nll, 9) for nll in tested],
     }
@@ -394,7 +393,6 @@ def main() -> None:
         "same_winner": None not in (stormy["winner"], *stormy["tested"])
         and all(stormy[name] == calm[name] for name in ("winner", "tested")),
         "interrupted": stormy["interrupted"],
-        "epochs_repeated": stormy["epochs_repeated"],
         "driver_lives": stormy["lives"],
         "by_kind": stormy["faults"],
     }

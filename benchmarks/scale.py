@@ -96,10 +96,10 @@ def run(trials: int, **settings: Any) -> dict[str, Any]:
                 under_way.append(evaluation)
             else:
                 clock.timed(key, search.tell, outcome)
-            if search.spent >= (len(curve) + 1) * trials // 10:
+            if len(search.searched) >= (len(curve) + 1) * trials // 10:
                 asks, since = clock.asks[since:], len(clock.asks)
                 memory = round(process.memory_info().rss / 2**20)
-                curve.append({"trials": search.spent, "ask_ms": _median_and_p99(asks), "driver_mib": memory})
+                curve.append({"trials": len(search.searched), "ask_ms": _median_and_p99(asks), "driver_mib": memory})
                 print(f"  {curve[-1]}, {time.perf_counter() - started:.0f} s", flush=True)
         total = time.perf_counter() - started
         search.close()

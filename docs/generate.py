@@ -264,7 +264,6 @@ def chaos() -> str:
         "trained_twice": "trained twice",
         "running_left": "left running",
         "interrupted": "interrupted evaluations",
-        "epochs_repeated": "epochs computed again",
         "driver_lives": "starts of the driver",
     }
     rows = [

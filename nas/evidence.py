@@ -15,6 +15,7 @@ All losses are logarithms: differences of good models count as much as those of 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 from typing import ClassVar
@@ -43,7 +44,8 @@ TRUST = 16.0
 REFIT = 0.1
 """Losses are compared anew once so many more trials have come as far, as a share."""
 NEWEST = 512
-"""So many trials are compared at most, the newest: comparing takes the square of their number."""
+"""So many trials are compared at most, the newest: comparing losses takes the square of their number, and everything is
+compared again and again while the study grows."""
 FLOOR = 1e-3
 """Least loss that is told from a smaller one."""
 
@@ -69,25 +71,43 @@ class Evidence:
         self._known: dict[tuple[str, int], tuple[float, float]] = {}
         self._lines: dict[int, tuple[int, Line]] = {}
         self._gains: dict[int, tuple[tuple[int, Line, Line], Gains]] = {}
+        self._come = Counter[int]()  # trials by their last epoch
+        self._complete: list[Trial] = []
 
     def at(self, trials: Sequence[Trial], epoch: int) -> list[float]:
         """The log losses of trials after an epoch that they have reached, as far as the curves tell."""
+        self._count()
+        return self._at(trials, epoch)
+
+    def _at(self, trials: Sequence[Trial], epoch: int) -> list[float]:
         line = self._line(epoch)
         return [line.draw(*self._means(trial, epoch)) for trial in trials]
 
     def expected_ends(self, trials: Sequence[Trial], epoch: int) -> list[float]:
         """The log losses that trials are expected to end with, by their curves up to an epoch."""
+        self._count()
+        return self._expected_ends(trials, epoch)
+
+    def _expected_ends(self, trials: Sequence[Trial], epoch: int) -> list[float]:
         gain = self._gain(epoch) if epoch < self._epochs else Gains.NONE
-        losses = self.at(trials, epoch)
+        losses = self._at(trials, epoch)
         return [loss + gain(trial.family) for loss, trial in zip(losses, trials, strict=True)]
 
     def ends(self, trials: Sequence[Trial]) -> list[float]:
         """The log losses that trials end with, or are expected to end with by all that is known of them."""
+        self._count()
         ends: dict[str, float] = {}
         for epoch in sorted({trial.epoch for trial in trials}):
             as_far = [trial for trial in trials if trial.epoch == epoch]
-            ends |= zip((trial.key for trial in as_far), self.expected_ends(as_far, epoch), strict=True)
+            ends |= zip((trial.key for trial in as_far), self._expected_ends(as_far, epoch), strict=True)
         return [ends[trial.key] for trial in trials]
+
+    def _count(self) -> None:
+        """See how far the trials have come: once for every question, as nothing changes while it is answered."""
+        self._come = Counter(trial.epoch for trial in self._trials)
+        self._complete = [
+            trial for trial in self._trials if trial.state == State.COMPLETE and trial.epoch >= self._epochs
+        ]
 
     def _means(self, trial: Trial, epoch: int) -> tuple[float, float]:
         """Mean log loss over the window, and the log training loss at its end."""
@@ -102,19 +122,20 @@ class Evidence:
     def _line(self, epoch: int) -> Line:
         if not self._chance:
             return Line.NONE
-        reached = [trial for trial in self._trials if trial.epoch >= epoch]
+        count = sum(trials for come, trials in self._come.items() if come >= epoch)
         known = self._lines.get(epoch)
-        if known is None or len(reached) > (1 + REFIT) * known[0]:
+        if known is None or count > (1 + REFIT) * known[0]:
+            reached = [trial for trial in self._trials if trial.epoch >= epoch]
             points = np.array([self._means(trial, epoch) for trial in reached[-NEWEST:]]).reshape(-1, 2)
-            known = self._lines[epoch] = len(reached), Line(points[:, 0], points[:, 1], self._chance)
+            known = self._lines[epoch] = count, Line(points[:, 0], points[:, 1], self._chance)
         return known[1]
 
     def _gain(self, epoch: int) -> Gains:
-        complete = [trial for trial in self._trials if trial.state == State.COMPLETE and trial.epoch >= self._epochs]
-        told_by = len(complete), self._line(epoch), self._line(self._epochs)
+        told_by = len(self._complete), self._line(epoch), self._line(self._epochs)
         known = self._gains.get(epoch)
         if known is None or known[0] != told_by:
-            before, after = self.at(complete, epoch), self.at(complete, self._epochs)
+            complete = self._complete[-NEWEST:]
+            before, after = self._at(complete, epoch), self._at(complete, self._epochs)
             changes = [end - loss for loss, end in zip(before, after, strict=True)]
             known = self._gains[epoch] = told_by, Gains([trial.family for trial in complete], changes)
         return known[1]

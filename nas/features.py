@@ -24,6 +24,8 @@ Vector = NDArray[np.float64]
 
 NO_MIXER = "none"
 """The family of networks that mix no tokens."""
+REMEMBERED = 8192
+"""Vectors that are kept, the newest: a long search sees far more candidates than it trains."""
 
 
 def family_of(architecture: Architecture) -> str:
@@ -70,6 +72,8 @@ class Features:
         if found is None:
             choices = self._space.encode(architecture) if choices is None else choices
             found = self._known[architecture.hash] = self._vector(architecture, choices)
+            if len(self._known) > REMEMBERED:
+                del self._known[next(iter(self._known))]
         return found
 
     def _vector(self, architecture: Architecture, choices: Mapping[str, Any]) -> Vector:

@@ -19,7 +19,6 @@ from nas.model import MIN_LABELS, Array, Label, SpaceModel
 from nas.shortlist import Candidate
 from nas.study import Question
 from nas.trial import Trial
-from results.pareto import dominates, pareto_front
 from results.schema import State
 from runners.base import INFEASIBLE_CAUSES
 from search_space.architecture import Architecture
@@ -28,6 +27,12 @@ REFERENCE = 128
 """Random architectures that tell how features vary in the space."""
 REFIT = 0.1
 """The model is fitted anew once so many more epochs have been seen than at the last time, as a share."""
+LABELS = 512
+"""The model is fitted to so many trials at most: fitting takes the cube of their number, every prediction its square.
+
+One half are the best there are, as it is about them that candidates have to be told apart; the other half the newest of
+the rest, which say where the search has looked and found nothing.
+"""
 OPTIMISM = 0.5
 """Standard deviations by which a candidate is expected to be better than the model's mean: what is unknown is tried."""
 
@@ -62,12 +67,21 @@ class Judge:
         self._reference: Array | None = None
         self._model: SpaceModel | None = None
         self._fitted = 0
+        self._watched: list[Trial] = []
+        self._listed = 0  # trials that have been put on that list
+        self._aside = 0  # epochs of those that were set aside again
 
     @property
     def knows(self) -> bool:
         """Whether there is a model to judge candidates by."""
         self._fit()
         return self._model is not None
+
+    def watched(self) -> list[Trial]:
+        """All trials but those that the last fit of the model has set aside."""
+        self._watched += self._trials[self._listed :]
+        self._listed = len(self._trials)
+        return self._watched
 
     def at_rung(self, trials: Sequence[Trial], epoch: int) -> list[float]:
         """Merits of trials that have reached a rung, less is better."""
@@ -92,7 +106,7 @@ class Judge:
             return self.best(trials, count)
         known = self.best(trials, len(trials))
         points = [(end, *self._costs(trial)) for end, trial in zip(self._ends(known), known, strict=True)]
-        front = pareto_front(points)
+        front = [index for index, count in enumerate(_dominators(points)) if not count]
         return [known[index] for index in self._rng.sample(front, min(count, len(front)))]
 
     def rank(self, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -130,15 +144,29 @@ class Judge:
     def _fit(self) -> None:
         if not self._modelled:
             return
-        known = [trial for trial in self._trials if trial.is_telling or trial.cause in INFEASIBLE_CAUSES]
-        size = sum(trial.epoch for trial in known)  # a trial that has gone on tells more
+        known = _known(self.watched())
+        size = self._aside + sum(trial.epoch for trial in known)  # a trial that has gone on tells more
         if len(known) < MIN_LABELS or size < (1 + REFIT) * self._fitted:
             return
-        self._fitted = size
+        known = self._choose(_known(self._trials))
+        self._fitted = self._aside + sum(trial.epoch for trial in known)
         if self._reference is None:
             draws = [self._space.sample(self._rng, self._limits) for _ in range(REFERENCE)]
             self._reference = np.array([self._features(draw) for draw in draws])
         self._model = SpaceModel(self._labels(known), self._reference)
+
+    def _choose(self, known: list[Trial]) -> list[Trial]:
+        """The trials that the model is fitted to; sets aside the others until it is fitted again."""
+        if len(known) <= LABELS:
+            return known
+        sound = [trial for trial in known if trial.cause not in INFEASIBLE_CAUSES]
+        best = {trial.key for trial in self.best(sound, LABELS // 2)}
+        newest = [trial.key for trial in known if trial.key not in best][len(best) - LABELS :]
+        chosen = best.union(newest)
+        aside = {trial.key: trial.epoch for trial in known if trial.key not in chosen}
+        self._watched = [trial for trial in self._trials if trial.key not in aside]
+        self._aside = sum(aside.values())
+        return [trial for trial in known if trial.key in chosen]
 
     def _labels(self, trials: Sequence[Trial]) -> list[Label]:
         trained = [trial for trial in trials if trial.cause not in INFEASIBLE_CAUSES]
@@ -183,9 +211,20 @@ class Judge:
 _COST = {"params": "params", "macs": "macs", "latency": "macs"}
 
 
+def _known(trials: Sequence[Trial]) -> list[Trial]:
+    """Trials of which it is known how well they do, or that they cannot be trained."""
+    return [trial for trial in trials if trial.is_telling or trial.cause in INFEASIBLE_CAUSES]
+
+
+def _dominators(points: Sequence[Sequence[float]]) -> list[int]:
+    """By how many others each point is dominated, as `results.pareto.dominates` has it."""
+    table = np.array(points, dtype=float)
+    return [int(((table <= point).all(axis=1) & (table < point).any(axis=1)).sum()) for point in table]
+
+
 def _places(points: Sequence[Sequence[float]]) -> list[int]:
     """The places of points: fewer dominating ones first, then the first coordinate."""
-    ranks = [(sum(dominates(other, point) for other in points), point[0]) for point in points]
+    ranks = [(count, point[0]) for count, point in zip(_dominators(points), points, strict=True)]
     order = sorted(range(len(points)), key=lambda index: ranks[index])
     places = [0] * len(points)
     for place, index in enumerate(order):

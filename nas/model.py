@@ -12,13 +12,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from sklearn.gaussian_process import GaussianProcessRegressor
 
 Array = NDArray[np.float64]
 
@@ -76,13 +72,18 @@ class SpaceModel:
         ends = _capped([label.end for label in labels])
         noise = np.array([NOISE if label.complete or label.end is None else PARTIAL_NOISE for label in labels])
         self._mean = _Ridge(np.array([label.proxies for label in labels]), ends)
-        self._regressor = _regressor(int(self._used.sum()), noise)
-        self._regressor.fit(self._scaled(np.array([label.vector for label in labels])), ends - self._mean.fitted)
-        self._clock: GaussianProcessRegressor | None = None
-        timed = [label for label in labels if label.seconds > 0]
-        if len(timed) >= MIN_LABELS:
-            self._clock = _regressor(int(self._used.sum()), np.full(len(timed), CLOCK_NOISE))
-            self._clock.fit(self._scaled(np.array([label.vector for label in timed])), _log_seconds(timed))
+        self._length = LENGTH * math.sqrt(max(1, int(self._used.sum())))
+        self._points = self._scaled(np.array([label.vector for label in labels]))
+        self._rows: dict[bytes, Array] = {}
+        likeness = self._likeness(self._points)
+        self._regressor = _Process(likeness, noise, ends - self._mean.fitted)
+        self._clock: _Process | None = None
+        seconds = np.array([label.seconds for label in labels])
+        self._timed = np.flatnonzero(seconds > 0)
+        if len(self._timed) >= MIN_LABELS:
+            noise = np.full(len(self._timed), CLOCK_NOISE)
+            timed = likeness[np.ix_(self._timed, self._timed)]
+            self._clock = _Process(timed, noise, np.log(seconds[self._timed]))
 
     def predict(self, vectors: Array, proxies: Array) -> tuple[Array, Array]:
         """The log loss at the end of a full training.
@@ -94,15 +95,29 @@ class SpaceModel:
         Returns:
             Means and standard deviations, of shape [n].
         """
-        means, spreads = self._regressor.predict(self._scaled(vectors), return_std=True)
-        return means + self._mean(proxies), spreads
+        likeness = self._likenesses(vectors)
+        return self._regressor.means(likeness) + self._mean(proxies), self._regressor.spreads(likeness)
 
     def slowness(self, vectors: Array) -> Array:
         """Log seconds of an epoch, of shape [n], for vectors of shape [n, d]; 0 if nothing has been timed."""
         if self._clock is None:
             return np.zeros(len(vectors))
-        logs: Array = self._clock.predict(self._scaled(vectors))
-        return logs
+        return self._clock.means(np.ascontiguousarray(self._likenesses(vectors)[:, self._timed]))
+
+    def _likenesses(self, vectors: Array) -> Array:
+        """The kernel between vectors, of shape [n, d], and the labels; most have been asked for just before."""
+        keys = [vector.tobytes() for vector in vectors]
+        new = {key: index for index, key in enumerate(keys) if key not in self._rows}
+        if new:
+            self._rows.update(zip(new, self._likeness(self._scaled(vectors[list(new.values())])), strict=True))
+        self._rows = {key: self._rows[key] for key in keys}
+        return np.stack([self._rows[key] for key in keys])
+
+    def _likeness(self, points: Array) -> Array:
+        from scipy.spatial.distance import cdist
+
+        kernel: Array = np.exp(-0.5 * cdist(points / self._length, self._points / self._length, "sqeuclidean"))
+        return kernel
 
     def _scaled(self, vectors: Array) -> Array:
         scaled: Array = (vectors - self._centre)[:, self._used] / self._spread
@@ -117,10 +132,6 @@ def _capped(ends: Sequence[float | None]) -> Array:
     middle, best = float(np.median(known)), float(known.min())
     cap = min(float(known.max()), middle + CAP * (middle - best)) if middle > best else float(known.max())
     return np.array([cap if end is None else min(end, cap) for end in ends])
-
-
-def _log_seconds(labels: Sequence[Label]) -> Array:
-    return np.log([label.seconds for label in labels])
 
 
 class _Ridge:
@@ -147,9 +158,32 @@ class _Ridge:
         return np.clip(table, -3.0, 3.0)
 
 
-def _regressor(dimensions: int, noise: Array) -> GaussianProcessRegressor:
-    from sklearn.gaussian_process import GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import RBF
+class _Process:
+    """A Gaussian process whose kernel is known already, so that two processes and many questions can share it.
 
-    length = LENGTH * math.sqrt(max(1, dimensions))
-    return GaussianProcessRegressor(RBF(length), alpha=noise, optimizer=None, normalize_y=True)
+    Args:
+        likeness: The kernel between the labels, of shape [n, n].
+        noise: Their variances, as a share of that of all values.
+        values: The labels, of shape [n].
+    """
+
+    def __init__(self, likeness: Array, noise: Array, values: Array) -> None:
+        from scipy.linalg import cho_solve, cholesky
+
+        self._level, self._scale = np.mean(values), np.std(values) or 1.0
+        self._lower = cholesky(likeness + np.diag(noise), lower=True, check_finite=False)
+        self._weights = cho_solve((self._lower, True), (values - self._level) / self._scale, check_finite=False)
+
+    def means(self, likeness: Array) -> Array:
+        """The values to be expected, of shape [m], by the kernel of shape [m, n]."""
+        means: Array = self._scale * (likeness @ self._weights) + self._level
+        return means
+
+    def spreads(self, likeness: Array) -> Array:
+        """Their standard deviations, of shape [m]."""
+        from scipy.linalg import solve_triangular
+
+        known = solve_triangular(self._lower, likeness.T, lower=True, check_finite=False)
+        left = 1.0 - np.einsum("ij,ji->i", known.T, known)
+        spreads: Array = np.sqrt(np.maximum(left, 0.0) * self._scale**2)
+        return spreads

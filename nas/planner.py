@@ -116,6 +116,9 @@ class Planner:
         self.families = len(self._families)
         self._families_in_full = len(self._families) <= FAMILIES_SHARE * self._expected_fte()
         self.exhausted = False
+        self._rungs: list[tuple[int, ...]] = []  # of every trial, as far as they were asked for
+        self._unheld: list[Trial] = []  # wait where none of their rungs is
+        self._scored = 0  # all trials before this one have scores
 
     # What happened.
 
@@ -128,6 +131,8 @@ class Planner:
     def learn(self, trial: Trial, known: Known) -> None:
         """Take in what became of a trial; a waiting one counts as pruned until it goes on."""
         self.proposer.learn(trial.architecture, known)
+        if self._is_unheld(trial):
+            self._unheld.append(trial)
 
     # What is next.
 
@@ -171,18 +176,25 @@ class Planner:
 
     def _ready(self) -> Iterator[Trial]:
         """Trials at a rung that the pruner lets through now, the furthest and best first."""
-        for trial in self._trials:
-            if trial.state == State.PAUSED and trial.epoch not in self.rungs(trial):
-                yield trial  # with the settings of an earlier run it had to wait there
+        self._unheld = [trial for trial in self._unheld if self._is_unheld(trial)]
+        yield from self._unheld
+        self._rungs += [self.rungs(trial) for trial in self._trials[len(self._rungs) :]]
         for rung in reversed(self._pruner.all_rungs):
-            reached = [trial for trial in self._trials if rung in trial.losses and rung in self.rungs(trial)]
+            pairs = zip(self._trials, self._rungs, strict=True)
+            reached = [trial for trial, rungs in pairs if rung in trial.losses and rung in rungs]
             passed = [rung in trial.passed or trial.state == State.FAILED for trial in reached]
+            if not self._pruner.has_place(passed):
+                continue
             waiting = [not gone and trial.state != State.PRUNED for gone, trial in zip(passed, reached, strict=True)]
-            if not self._pruner.going_on([0.0] * len(reached), passed, waiting):
-                continue  # nobody would be let through even if all were equally good
+            if not any(waiting):
+                continue
             merits = self.judge.at_rung(reached, rung)
             for index in self._pruner.going_on(merits, passed, waiting):
                 yield reached[index]
+
+    def _is_unheld(self, trial: Trial) -> bool:
+        """Whether it waits where it need not: with the settings of an earlier run it had to."""
+        return trial.state == State.PAUSED and trial.epoch not in self.rungs(trial)
 
     def _waiting_at(self, rung: int) -> list[Trial]:
         return [trial for trial in self._trials if trial.state == State.PAUSED and trial.epoch == rung]
@@ -219,22 +231,25 @@ class Planner:
                 unscored = self._worth_scoring(ranked)
                 if unscored:
                     return ScoreBatch(tuple(unscored))
-                ranked = [candidate for candidate in ranked if candidate.architecture.hash in self._scoring.values]
+                ranked = [candidate for candidate in ranked if self._has_scores(candidate.architecture)]
             return self._take(ranked) if ranked else None  # until their scores are there
         return self._by_proxy(parts.ranker)
 
     def _worth_scoring(self, ranked: Sequence[Candidate]) -> list[Architecture]:
         """The trials and the most promising candidates, as far as they lack scores and are enough for a batch."""
+        while self._scored < len(self._trials) and self._has_scores(self._trials[self._scored].architecture):
+            self._scored += 1
         wanted = [
-            *(trial.architecture for trial in self._trials),
+            *(trial.architecture for trial in self._trials[self._scored :]),
             *(candidate.architecture for candidate in ranked[:SCORED_AT_ONCE]),
         ]
         unscored = self._unscored(wanted)
-        if len(unscored) > SCORED_AT_ONCE // 4 or not any(
-            item.architecture.hash in self._scoring.values for item in ranked
-        ):
+        if len(unscored) > SCORED_AT_ONCE // 4 or not any(self._has_scores(item.architecture) for item in ranked):
             return unscored[:SCORED_AT_ONCE]
         return []
+
+    def _has_scores(self, architecture: Architecture) -> bool:
+        return architecture.hash in self._scoring.values
 
     def _unscored(self, architectures: Iterable[Architecture]) -> list[Architecture]:
         """Those that have no scores and are not being scored."""
@@ -249,11 +264,11 @@ class Planner:
     def _nearby(self) -> Iterator[Architecture]:
         """Some neighbours of the best architectures that have not been trained."""
         space, limits = self._question.space, self._question.limits
-        tried = {trial.architecture.hash for trial in self._trials}
-        for centre in self.judge.centres([trial for trial in self._trials if trial.is_telling], CENTRES):
+        telling = [trial for trial in self.judge.watched() if trial.is_telling]
+        for centre in self.judge.centres(telling, CENTRES):
             for _ in range(STEPS):
                 neighbour = space.mutate(centre.architecture, self._rng, limits)
-                if neighbour.hash not in tried:
+                if not self.proposer.knows(neighbour):
                     yield neighbour
 
     def _take(self, ranked: Sequence[Candidate], stage: str | None = None) -> Start | None:

@@ -29,6 +29,13 @@ class Pruner(Protocol):
     def rungs(self, number: int) -> tuple[int, ...]:
         """Epochs after which trial `number` waits."""
 
+    def has_place(self, passed: Sequence[bool]) -> bool:
+        """Whether anybody may go on now, however good; if not, nobody has to be judged.
+
+        Args:
+            passed: Who of all trials that have reached a rung has gone on already.
+        """
+
     def going_on(self, losses: Sequence[float], passed: Sequence[bool], waiting: Sequence[bool]) -> list[int]:
         """Who of those that wait at a rung goes on now.
 
@@ -50,6 +57,9 @@ class NoPruner:
 
     def rungs(self, number: int) -> tuple[int, ...]:
         return ()
+
+    def has_place(self, passed: Sequence[bool]) -> bool:
+        return True
 
     def going_on(self, losses: Sequence[float], passed: Sequence[bool], waiting: Sequence[bool]) -> list[int]:
         return _best_first(losses, waiting)
@@ -75,8 +85,13 @@ class Halving:
         return self.all_rungs
 
     def going_on(self, losses: Sequence[float], passed: Sequence[bool], waiting: Sequence[bool]) -> list[int]:
-        left = self.places(len(losses)) - sum(passed)
-        return _best_first(losses, waiting)[: max(0, left)]
+        return _best_first(losses, waiting)[: max(0, self._left(passed))]
+
+    def has_place(self, passed: Sequence[bool]) -> bool:
+        return self._left(passed) > 0
+
+    def _left(self, passed: Sequence[bool]) -> int:
+        return self.places(len(passed)) - sum(passed)
 
     def places(self, count: int) -> int:
         """How many of so many trials that reached a rung may pass it."""
@@ -116,6 +131,9 @@ class Hyperband:
     def rungs(self, number: int) -> tuple[int, ...]:
         return self.all_rungs[number % (len(self.all_rungs) + 1) :]
 
+    def has_place(self, passed: Sequence[bool]) -> bool:
+        return Halving(self.all_rungs, self.share).has_place(passed)
+
     def going_on(self, losses: Sequence[float], passed: Sequence[bool], waiting: Sequence[bool]) -> list[int]:
         return Halving(self.all_rungs, self.share).going_on(losses, passed, waiting)
 
@@ -134,6 +152,9 @@ class Median:
 
     def rungs(self, number: int) -> tuple[int, ...]:
         return self.all_rungs
+
+    def has_place(self, passed: Sequence[bool]) -> bool:
+        return True
 
     def going_on(self, losses: Sequence[float], passed: Sequence[bool], waiting: Sequence[bool]) -> list[int]:
         best_first = _best_first(losses, waiting)

@@ -38,10 +38,10 @@ class Option:
     settings: Settings
     block: tuple[Branch, ...]
 
-    def likeness(self, wanted: Mapping[str, Any]) -> int:
-        """Minus the number of settings that are not as wanted; the mixer counts more than all others together."""
-        differing = sum(1 for name, value in self.settings.items() if wanted.get(name) != value)
-        return -differing - (100 if wanted.get("mixer") != self.settings["mixer"] else 0)
+    @functools.cached_property
+    def items(self) -> frozenset[tuple[str, Value]]:
+        """The settings as a set, which is quickly compared with another."""
+        return frozenset(self.settings.items())
 
 
 class Options:
@@ -74,12 +74,14 @@ class Options:
 
     def nearest(self, wanted: Settings, besides: tuple[Branch, ...] | None = None) -> list[Option]:
         """The options most like the settings `wanted`, leaving out the block `besides`; [] if there is no other."""
-        others = [option for option in self._by_mixer.get(wanted.get("mixer"), ()) if option.block != besides]
+        left_out = None if besides is None else self.by_block.get(besides)
+        others = [option for option in self._by_mixer.get(wanted.get("mixer"), ()) if option is not left_out]
         if not others:  # the mixer counts more than all else, so it is given up only where it cannot be had
-            others = [option for option in self.all if option.block != besides]
-        rated = [(option.likeness(wanted), option) for option in others]
-        best = max((rate for rate, _ in rated), default=None)
-        return [option for rate, option in rated if rate == best]
+            others = [option for option in self.all if option is not left_out]
+        wishes = set(wanted.items())
+        unlike = [len(option.items - wishes) for option in others]
+        least = min(unlike, default=0)
+        return [option for count, option in zip(unlike, others, strict=True) if count == least]
 
     @functools.cached_property
     def _by_mixer(self) -> dict[Any, list[Option]]:
