@@ -285,16 +285,11 @@ def scale(name: str) -> str:
         for point in run["curve"]:
             ask = point["ask_ms"]
             rows.append([trials, f"{point['trials']:,}", f"{ask['median']}", f"{ask['p99']}", f"{point['driver_mib']}"])
+        if "ask_ms" not in run:  # it was stopped before its end
+            continue
         ask, overhead = run["ask_ms"], run["overhead_ms_a_trial"]
-        rows.append(
-            [
-                f"**{trials}**",
-                f"in all {overhead['median']} ms a trial, p99 {overhead['p99']}; database {run['database_mib']} MiB",
-                f"**{ask['median']}**",
-                f"{ask['p99']}",
-                f"**{run['driver_mib']}**",
-            ]
-        )
+        total = f"in all {overhead['median']} ms a trial, p99 {overhead['p99']}; database {run['database_mib']} MiB"
+        rows.append([trials, total, f"{ask['median']}", f"{ask['p99']}", f"{run['driver_mib']}"])
     return table(["budget", "trials so far", "an ask, median ms", "p99", "driver, MiB"], rows)
 
 

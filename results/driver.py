@@ -88,12 +88,13 @@ class Driver:
         def read(session: Session) -> tuple[int, int, Changes]:
             study = Study.id == self._study.row.id
             revision, decisions = session.execute(sa.select(Study.revision, Study.decisions).where(study)).one()
-            if revision == self._seen:  # what was changed after that has a higher revision: it comes the next time
+            if revision == self._seen:
                 return revision, decisions, Changes()
+            # What others change between these two queries is seen now, and the next time again. Were it left for then, a
+            # trial that `decisions` counts might be missing: its row would have moved on.
             different = sa.and_(
                 Evaluation.study_id == self._study.row.id,
                 Evaluation.revision > self._seen,
-                Evaluation.revision <= revision,
                 Evaluation.driver_id.is_distinct_from(self._lease.id),
             )
             rows = session.scalars(sa.select(Evaluation).where(different).order_by(Evaluation.id)).all()

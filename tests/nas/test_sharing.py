@@ -137,6 +137,24 @@ def test_what_one_starts_the_other_knows_before_it_starts_anything(driver):
     assert [trial.key for trial in first.searched] == ["trial-0000", "trial-0001", third.key]
 
 
+def test_what_changes_while_it_is_read_is_not_missed(driver):
+    """The second one reports just after the first one has read how many decisions there were."""
+    first, second = driver(pruner="none"), driver(pruner="none")
+    job = second.ask()
+    epochs, _ = Evaluation(job, synthetic).advance()
+    reported: list[bool] = []
+
+    def report(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if "nas_studies.decisions" in statement and statement.startswith("SELECT") and not reported:
+            reported.append(True)
+            second.report(job.key, epochs)
+
+    sa.event.listen(first.study.store.engine, "after_cursor_execute", report)
+    assert first.ask().key == "trial-0001"
+    assert reported
+    assert len(first.searched) == 2
+
+
 def test_a_budget_is_exact_however_it_is_shared(driver):
     drivers = [driver(pruner="none", finalists=0) for _ in range(3)]
     jobs = [one.ask() for one in drivers for _ in range(12)]
