@@ -90,8 +90,8 @@ class Driver:
             revision, decisions = session.execute(sa.select(Study.revision, Study.decisions).where(study)).one()
             if revision == self._seen:
                 return revision, decisions, Changes()
-            # What others change between these two queries is seen now, and the next time again. Were it left for then, a
-            # trial that `decisions` counts might be missing: its row would have moved on.
+            # What others change between these two queries is seen now, and the next time again. Were it left for then,
+            # a trial that `decisions` counts might be missing: its row would have moved on.
             different = sa.and_(
                 Evaluation.study_id == self._study.row.id,
                 Evaluation.revision > self._seen,
