@@ -19,6 +19,7 @@ from results.store import NewEvaluation, Role, State
 if TYPE_CHECKING:
     from nas.config import SearchConfig
     from nas.engine import Search
+    from results.schema import Finalist
 
 FINALISTS = 3
 """How many there are unless a search says otherwise."""
@@ -77,8 +78,10 @@ def trainings(search: Search, chosen: Sequence[Trial]) -> Iterator[NewEvaluation
 
 def enter(search: Search, chosen: Sequence[Trial]) -> None:
     """Store who they are, without ranks as yet."""
-    known = {row.number for row in search.study.finalists()}
-    _store(search, {trial.number: {"seeds": search.config.seeds} for trial in chosen if trial.number not in known})
+    rows = search.study.finalists()
+    known = {row.number for row in rows}
+    news = {trial.number: {"seeds": search.config.seeds} for trial in chosen if trial.number not in known}
+    _store(search, rows, news)
 
 
 def tests(search: Search, chosen: Sequence[Trial]) -> Iterator[NewEvaluation]:
@@ -103,8 +106,9 @@ def rank(search: Search, chosen: Sequence[Trial]) -> Trial | None:
         (trial for trial in chosen if trained[trial.number]),
         key=lambda trial: mean(search.loss(run) for run in (trial, *trained[trial.number])),
     )
+    rows = search.study.finalists()
     # Finalists of an earlier, smaller budget keep their means, not their ranks.
-    figures: dict[int, dict[str, Any]] = {row.number: {"rank": None} for row in search.study.finalists()}
+    figures: dict[int, dict[str, Any]] = {row.number: {"rank": None} for row in rows}
     for place, trial in enumerate(ranked, start=1):
         done = trained[trial.number]
         nlls = [run.figures.nll for run in done]
@@ -115,27 +119,28 @@ def rank(search: Search, chosen: Sequence[Trial]) -> Trial | None:
             "sd_nll": stdev(nlls) if len(nlls) > 1 else None,
             "mean_accuracy": mean(run.figures.accuracy for run in done),
         }
-    _store(search, figures)
+    _store(search, rows, figures)
     return ranked[0] if ranked else None
 
 
 def record_test(search: Search) -> None:
     """Store the winner's mean test figures, once all of its models have been tested."""
-    for row in search.study.finalists():
+    rows = search.study.finalists()
+    for row in rows:
         tested = [trial for trial in search.of(Role.TEST, State.COMPLETE) if trial.number == row.number]
         if row.rank == 1 and len(tested) == len(runs(search, row.number)) > 0:
             accuracy = mean(trial.figures.accuracy for trial in tested)
             nll = mean(trial.figures.nll for trial in tested)
-            _store(search, {row.number: {"test_nll": nll, "test_accuracy": accuracy}})
+            _store(search, rows, {row.number: {"test_nll": nll, "test_accuracy": accuracy}})
 
 
-def _store(search: Search, figures: Mapping[int, Mapping[str, Any]]) -> None:
-    """Store figures of finalists, unless they stand there already.
+def _store(search: Search, rows: Sequence[Finalist], figures: Mapping[int, Mapping[str, Any]]) -> None:
+    """Store figures of finalists, unless they stand in these rows already.
 
     Raises:
         Outdated: If other drivers have decided something since this one has looked.
     """
-    stored = {row.number: row for row in search.study.finalists()}
+    stored = {row.number: row for row in rows}
     new = {
         number: columns
         for number, columns in figures.items()

@@ -19,6 +19,7 @@ from nas.model import MIN_LABELS, Array, Label, SpaceModel
 from nas.shortlist import Candidate
 from nas.study import Question
 from nas.trial import Trial
+from results.pareto import domination_counts, pareto_front
 from results.schema import State
 from runners.base import INFEASIBLE_CAUSES
 from search_space.architecture import Architecture
@@ -106,7 +107,7 @@ class Judge:
             return self.best(trials, count)
         known = self.best(trials, len(trials))
         points = [(end, *self._costs(trial)) for end, trial in zip(self._ends(known), known, strict=True)]
-        front = [index for index, count in enumerate(_dominators(points)) if not count]
+        front = pareto_front(points)
         return [known[index] for index in self._rng.sample(front, min(count, len(front)))]
 
     def rank(self, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -216,15 +217,9 @@ def _known(trials: Sequence[Trial]) -> list[Trial]:
     return [trial for trial in trials if trial.is_telling or trial.cause in INFEASIBLE_CAUSES]
 
 
-def _dominators(points: Sequence[Sequence[float]]) -> list[int]:
-    """By how many others each point is dominated, as `results.pareto.dominates` has it."""
-    table = np.array(points, dtype=float)
-    return [int(((table <= point).all(axis=1) & (table < point).any(axis=1)).sum()) for point in table]
-
-
 def _places(points: Sequence[Sequence[float]]) -> list[int]:
     """The places of points: fewer dominating ones first, then the first coordinate."""
-    ranks = [(count, point[0]) for count, point in zip(_dominators(points), points, strict=True)]
+    ranks = [(count, point[0]) for count, point in zip(domination_counts(points), points, strict=True)]
     order = sorted(range(len(points)), key=lambda index: ranks[index])
     places = [0] * len(points)
     for place, index in enumerate(order):

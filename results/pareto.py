@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 
 def dominates(left: Sequence[float], right: Sequence[float]) -> bool:
     """Whether `left` is nowhere worse than `right` and somewhere better."""
     return all(a <= b for a, b in zip(left, right, strict=True)) and tuple(left) != tuple(right)
 
 
+def domination_counts(points: Sequence[Sequence[float]]) -> list[int]:
+    """By how many others each point is dominated."""
+    table = np.array(points, dtype=float)
+    return [int(((table <= point).all(axis=1) & (table < point).any(axis=1)).sum()) for point in table]
+
+
 def pareto_front(points: Sequence[Sequence[float]]) -> list[int]:
     """Indices of the points that no other point dominates, in order."""
-    return [index for index, point in enumerate(points) if not any(dominates(other, point) for other in points)]
+    return [index for index, count in enumerate(domination_counts(points)) if not count]

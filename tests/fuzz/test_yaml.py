@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -40,14 +41,19 @@ def test_the_seeds_are_valid(file):
         SearchConfig().with_file(file)
 
 
+def tally(mutants: Iterable[bytes], file: Path, read: Callable[[], object]) -> Counter[bool]:
+    """How many mutants could be read, and how many were refused in our words."""
+    ends = Counter[bool]()
+    for mutant in mutants:
+        file.write_bytes(mutant)
+        ends[read() is not None] += 1
+    return ends
+
+
 def test_architectures(mutants, outcome, fuzz, file):
     names = random.Random(0).sample(zoo.names(), 12)
     seeds = [zoo.get(name).to_yaml() for name in names]
-    ends = Counter()
-    for mutant in mutants("architecture", seeds, fuzz(4000)):
-        file.write_bytes(mutant)
-        found = outcome(lambda: used_architecture(file))
-        ends[found is not None] += 1
+    ends = tally(mutants("architecture", seeds, fuzz(4000)), file, lambda: outcome(lambda: used_architecture(file)))
     assert min(ends[True], ends[False]) > 500, ends
 
 
@@ -98,11 +104,7 @@ def used_space(definition, rng: random.Random) -> None:
 
 
 def test_search_configurations(mutants, outcome, fuzz, file):
-    ends = Counter()
-    for mutant in mutants("configuration", CONFIGS, fuzz(4500)):
-        file.write_bytes(mutant)
-        found = outcome(lambda: used_configuration(file))
-        ends[found is not None] += 1
+    ends = tally(mutants("configuration", CONFIGS, fuzz(4500)), file, lambda: outcome(lambda: used_configuration(file)))
     assert min(ends[True], ends[False]) > 500, ends
 
 
