@@ -19,7 +19,7 @@ BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
 SILENCE_S = 30
 """A server that has not answered for so long, on the level of TCP, is away."""
-HEAD = "0003_drivers"
+HEAD = "0004_ownership"
 """The newest migration."""
 
 

@@ -14,6 +14,7 @@ Change a table only together with a new migration in `results/migrations/version
 from __future__ import annotations
 
 import enum
+import secrets
 from datetime import datetime
 from typing import Any
 
@@ -62,6 +63,8 @@ class Study(Base):
     """A search.
 
     Attributes:
+        uid: 32 hexadecimal digits that no other study has, also after a rename or a copy to another database; by it the
+            study knows its files.
         optuna_study_id: The study of the same name in Optuna's tables.
         identity: What must not change when the study is continued (space, data, objectives, limits, recipe, seed).
         config: All settings of the last run.
@@ -71,9 +74,11 @@ class Study(Base):
     """
 
     __tablename__ = "nas_studies"
+    __table_args__ = (Index("uq_nas_studies_uid", "uid", unique=True),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(200), unique=True)
+    uid: Mapped[str] = mapped_column(String(32), default=lambda: secrets.token_hex(16), server_default=text("''"))
     optuna_study_id: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     identity: Mapped[dict[str, Any]]
@@ -137,6 +142,7 @@ class Evaluation(Base):
         epochs_planned: Epochs of the full training; 0 for proxies.
         epochs_run: Epochs computed, those that were lost and computed again included.
         attempts: 1 plus how often its process died.
+        weights_sha256: Digest of the file of its weights; null where it has none, or an older version wrote them.
         optuna_trial_id: The trial in Optuna's tables; null unless the role is "trial".
         driver_id: The driver that runs it, or ran it last; null where nobody does.
         revision: That of the study when it was last changed.
@@ -185,6 +191,7 @@ class Evaluation(Base):
     versions: Mapped[dict[str, Any]] = mapped_column(default=dict)
     started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    weights_sha256: Mapped[str | None] = mapped_column(String(64))
     optuna_trial_id: Mapped[int | None]
     driver_id: Mapped[int | None] = mapped_column(ForeignKey("nas_drivers.id"))
     revision: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
