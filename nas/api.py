@@ -64,7 +64,7 @@ def search(
     # First everything that can go wrong without leaving a trace, then what writes.
     runner.check()
     if evaluator is None:
-        _check_this_machine(question)
+        _check_this_machine(question, on_notice)
     folder = open_folder(config)
     with closing(Store(storage_url(config.storage, config.out))) as store, store.driving(config.study_name):
         folder.make()
@@ -86,12 +86,12 @@ def search(
     return report
 
 
-def _check_this_machine(question: Question) -> None:
+def _check_this_machine(question: Question, on_notice: Callable[[str], None]) -> None:
     """Find out before anything is written that the images or the device cannot be had.
 
     The nodes of a cluster get the images from here; which devices they have, is their own affair.
     """
-    prepare(question.data)
+    prepare(question.data, on_notice)
     if _address(question.config) is None and question.config.device not in ("auto", "cpu"):
         from runners.device import pick_device
 

@@ -17,6 +17,7 @@ from nas.strategies import Strategy
 from nas.trial import Trial
 from results.schema import Role, State
 from runners.base import Cause
+from runners.data import legible
 from search_space.units import format_count
 
 REDRAW_EVERY_S = 0.2
@@ -65,7 +66,9 @@ class Progress:
         question, study, config = search.question, search.study, search.config
         doing = "New study" if new else "Study finished before:" if self.was_spent else "Continuing study"
         limit = "" if config.max_fte is None else f", at most {config.max_fte:.4g} FTE"
-        self._print_line(f"{doing} {study.name}: {question.space.name} on {question.data.name}, {question.limits}")
+        self._print_line(
+            f"{doing} {study.name}: {question.space.name} on {legible(question.data.name)}, {question.limits}"
+        )
         self._print_line(f"  budget {config.budget}{limit}, {question.recipe.epochs} epochs, {config.runner} runner")
         self._print_line(f"  strategy {config.strategy}: {_describe_parts(config.parts)}")
         self._print_line(f"  {study.store}")

@@ -16,7 +16,7 @@ from results.database import shown
 from results.hypervolume import reference_point
 from results.store import Store, StudyStore
 from runners.base import DataSpec
-from runners.data import describe_dataset, fingerprint, validation_images
+from runners.data import describe_dataset, fingerprint, legible, validation_images
 from runners.recipe import Recipe, recipe_for
 from search_space.architecture import Architecture
 from search_space.errors import StudyError, allowed, printable
@@ -48,7 +48,8 @@ class Question:
         """The question as plain data, to be compared on continuation."""
         data = asdict(self.data)
         del data["directory"]  # the same images may lie elsewhere
-        data["fingerprint"] = fingerprint(self.data)
+        data["name"] = legible(self.data.name)
+        data["fingerprint"] = self.fingerprint
         return {
             "space": self.space.to_dict(),
             "data": data,
@@ -65,9 +66,18 @@ class Question:
         return family_points(self.space, self.limits)
 
     @cached_property
+    def fingerprint(self) -> str:
+        """What identifies the images besides their name."""
+        return fingerprint(self.data)
+
+    @cached_property
     def scoring_context(self) -> str:
         """16 hexadecimal digits that are equal where proxies say the same of an architecture."""
-        known = {"data": self.identity()["data"], "recipe": asdict(self.recipe), "seed": self.config.seed}
+        known = {
+            "data": _without_place(self.identity()["data"]),
+            "recipe": asdict(self.recipe),
+            "seed": self.config.seed,
+        }
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -113,7 +123,7 @@ def open_study(store: Store, question: Question) -> tuple[StudyStore, bool]:
             reference=reference_point(config.objective, question.space, question.limits, config.max_latency_ms),
         )
         is_new = True
-    differences = list(_differences(study.row.identity, question.identity()))
+    differences = list(_differences(*_comparable(study.row.identity, question)))
     if differences:
         raise StudyError(
             f"the study {study.name!r} asks another question than this command: {'; '.join(differences)}. "
@@ -168,6 +178,22 @@ def find_study(store: Store, name: str | None) -> StudyStore:
     if study is None:
         raise StudyError(f"there is no study {name!r} in {store}; {allowed(name, names) if names else 'it holds none'}")
     return study
+
+
+def _comparable(recorded: Mapping[str, Any], question: Question) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What was asked and what is asked now; images that are known by their content may lie elsewhere now."""
+    before, now = dict(recorded), question.identity()
+    known = before["data"].get("fingerprint", "")
+    if known != question.fingerprint:
+        now["data"]["fingerprint"] = fingerprint(question.data, known)
+    if known and known == now["data"]["fingerprint"]:
+        before["data"], now["data"] = _without_place(before["data"]), _without_place(now["data"])
+    return before, now
+
+
+def _without_place(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Images without the path of their folder, if their content says which they are."""
+    return {**data, "name": data["name"].partition(":")[0]} if data["fingerprint"] else dict(data)
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -75,7 +75,8 @@ def load_checkpoint(path: Location, job: Job, model: nn.Module) -> Checkpoint | 
     """The checkpoint of this very job, on the CPU; None, with a warning in the log, if the file holds anything else."""
     try:
         content = _read(path)
-        if content["identity"] != _identity(job):
+        recorded = content["identity"]
+        if {**recorded, "data": _without_place(recorded["data"])} != _identity(job):
             raise ValueError("it belongs to another job (architecture, data, recipe or seed differ)")
         if _shapes(content["model"]) != _shapes(model.state_dict()):
             raise ValueError("its weights have other names or shapes")
@@ -106,7 +107,12 @@ def _shapes(state: Mapping[str, Any]) -> dict[str, torch.Size]:
 
 
 def _identity(job: Job) -> dict[str, Any]:
-    """What has to be equal for a training to be the same one; where the images are cached does not matter."""
-    data = asdict(job.data)
+    """What has to be equal for a training to be the same one; where the images lie or are cached does not matter."""
+    data = _without_place(asdict(job.data))
     del data["directory"]
     return {"architecture": job.architecture.hash, "data": data, "recipe": asdict(job.recipe), "seed": job.seed}
+
+
+def _without_place(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The images without the path of their folder, which may be moved; a study makes sure that they are the same."""
+    return {**data, "name": data["name"].partition(":")[0]}

@@ -15,7 +15,7 @@ import ray
 from ray.exceptions import RayError
 
 from runners.base import DataSpec, EpochResult, Evaluator, Job, Measured
-from runners.data.base import find_dataset, has_files
+from runners.data.base import find_dataset, has_files, legible
 from runners.data.supplied import Listing, Supplied, read, receive
 from runners.ray_connection import first_words, on_every_node
 from search_space.errors import DataError
@@ -47,7 +47,7 @@ class Parcel:
         """
         if spec != self.listing.spec or isinstance(find_dataset(spec), Supplied):
             return
-        if not has_files(spec, self.listing.fingerprint):
+        if not has_files(spec, self.listing.fingerprint, self.listing.marks):
             receive(self.listing, self._fetch)
 
     def _fetch(self, name: str) -> Iterator[NDArray[Any]]:
@@ -56,7 +56,9 @@ class Parcel:
                 yield ray.get(piece)
             except RayError as error:
                 reason = first_words(error)
-                raise DataError(f"the images of {self.listing.spec.name} could not be fetched: {reason}") from error
+                raise DataError(
+                    f"the images of {legible(self.listing.spec.name)} could not be fetched: {reason}"
+                ) from error
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def send(spec: DataSpec) -> Parcel | None:
         return None
     fingerprint = dataset.fingerprint(spec)
     if fingerprint:
-        have = on_every_node(has_files, spec, fingerprint, timeout_s=PROBE_TIMEOUT_S)
+        have = on_every_node(has_files, spec, fingerprint, dataset.file_marks(spec), timeout_s=PROBE_TIMEOUT_S)
         if len(have) > 1 and all(have):
             return None
     listing, arrays = read(spec)

@@ -6,6 +6,7 @@ Describing a data set loads neither torch nor an image.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from runners.base import DataSpec
@@ -18,6 +19,7 @@ from runners.data.base import (
     Splits,
     data_directory,
     find_dataset,
+    legible,
     register_dataset,
 )
 from runners.data.digits import Digits
@@ -35,6 +37,7 @@ __all__ = [
     "data_directory",
     "describe_dataset",
     "fingerprint",
+    "legible",
     "load_splits",
     "load_test",
     "prepare",
@@ -65,26 +68,35 @@ def describe_dataset(spec: DataSpec) -> DatasetInfo:
     return find_dataset(spec).describe(spec)
 
 
-def prepare(spec: DataSpec) -> None:
+def prepare(spec: DataSpec, tell: Callable[[str], None] = lambda _: None) -> None:
     """Download or decode what is not cached yet, so that a data set that cannot be had is noticed early.
 
     The files of the test split are decoded too, but nothing is evaluated on them.
 
+    Args:
+        spec: Which data set.
+        tell: Is told in sentences, without a full stop, what the user should know of the images.
+
     Raises:
         DataError: If there is no such data set, or it cannot be read or downloaded.
     """
-    if not find_dataset(spec).embedded:
-        load_splits(spec)
-        load_test(spec)
+    dataset = find_dataset(spec)
+    if not dataset.embedded:
+        dataset.prepare(spec, tell)
 
 
-def fingerprint(spec: DataSpec) -> str:
+def fingerprint(spec: DataSpec, recorded: str = "") -> str:
     """What identifies the images behind a name that can come to mean others (a folder); "" where it cannot.
 
+    Args:
+        spec: Which data set.
+        recorded: A fingerprint to compare with: one of an earlier version is answered by that version's method.
+
     Raises:
-        DataError: If there is no such data set.
+        DataError: If there is no such data set, or a file of it cannot be read.
     """
-    return find_dataset(spec).fingerprint(spec)
+    dataset = find_dataset(spec)
+    return (recorded and dataset.former_fingerprint(spec, recorded)) or dataset.fingerprint(spec)
 
 
 def validation_images(spec: DataSpec) -> int | None:

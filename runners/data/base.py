@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from runners.base import DataSpec
-from search_space.errors import DataError, allowed
+from search_space.errors import DataError, allowed, brief, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -110,9 +111,26 @@ class Dataset(ABC):
         """Changes when the images behind the name change; "" for published sets, which do not."""
         return ""
 
+    def former_fingerprint(self, spec: DataSpec, recorded: str) -> str:
+        """The fingerprint by the method that an earlier version recorded one by; "" if it is none of these."""
+        return ""
+
+    def file_marks(self, spec: DataSpec) -> str:
+        """Equal only on machines that see the very same files, and quicker than `fingerprint`; "" if there are none."""
+        return ""
+
     def validation_images(self, spec: DataSpec) -> int | None:
         """Size of the validation split, without loading an image; None if it is not known beforehand."""
         return None
+
+    def prepare(self, spec: DataSpec, tell: Callable[[str], None]) -> None:
+        """Download or decode what is not cached yet, and tell the user what is worth knowing of the images.
+
+        Raises:
+            DataError: If they cannot be had.
+        """
+        self.load_development(spec)
+        self.load_test(spec)
 
     @abstractmethod
     def load_development(self, spec: DataSpec) -> tuple[Split, Split]:
@@ -129,6 +147,14 @@ class Dataset(ABC):
         Raises:
             DataError: If they cannot be had.
         """
+
+
+_LONGEST_PATH = 4096
+
+
+def legible(text: str | os.PathLike[str]) -> str:
+    """A path, or another text from outside, as a message may show it: escaped where it would not print."""
+    return printable(os.fspath(text), _LONGEST_PATH)
 
 
 DATASETS: dict[str, Dataset] = {}
@@ -162,7 +188,7 @@ def find_dataset(spec: DataSpec) -> Dataset:
     choices = [f"{known}:PATH" if dataset.takes_path else known for known, dataset in DATASETS.items()]
     dataset = DATASETS.get(name)
     if dataset is None or (colon and not dataset.takes_path):
-        raise DataError(f"there is no data set named {spec.name!r}; {allowed(spec.name, choices)}")
+        raise DataError(f"there is no data set named {brief(spec.name)}; {allowed(spec.name, choices)}")
     if dataset.takes_path and not path:
         raise DataError(f"{spec.name!r} lacks a folder; write {name}:PATH")
     if not dataset.takes_path and spec.image_size is not None:
@@ -170,10 +196,18 @@ def find_dataset(spec: DataSpec) -> Dataset:
     return dataset
 
 
-def has_files(spec: DataSpec, fingerprint: str) -> bool:
-    """Whether this machine has the files with this fingerprint, at the same path; never so for a published set."""
+def has_files(spec: DataSpec, fingerprint: str, marks: str = "") -> bool:
+    """Whether this machine has the files with this fingerprint, at the same path; never so for a published set.
+
+    Args:
+        spec: Whose files.
+        fingerprint: As in `Dataset.fingerprint`, on the machine that asks.
+        marks: As in `Dataset.file_marks` there; if they are equal here, no file is read.
+    """
     try:
-        return bool(fingerprint) and find_dataset(spec).fingerprint(spec) == fingerprint
+        dataset = find_dataset(spec)
+        same = bool(marks) and dataset.file_marks(spec) == marks
+        return same or (bool(fingerprint) and dataset.fingerprint(spec) == fingerprint)
     except (DataError, OSError):
         return False
 

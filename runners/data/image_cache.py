@@ -5,26 +5,42 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
+from runners.data.base import legible
+from runners.data.image_decoding import read_square
+from runners.data.memory_maps import create_array, open_array
 from search_space.errors import DataError
 
+_READING = 2
+"""Counted up whenever images are read in another way, so that what was decoded before is not used."""
+_ROUND = 8192
 
-def decoded(paths: Sequence[Path], size: int, cache: Path) -> Tensor:
+
+def decoded(
+    paths: Sequence[str],
+    digests: Sequence[bytes],
+    size: int,
+    cache: Path,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Tensor:
     """The images as RGB squares.
 
     Args:
         paths: Image files.
+        digests: Of their content, by which decoded images are found again.
         size: Side of the squares, in pixels.
-        cache: Folder of the memory maps. The file's name is a digest of what was decoded (paths, sizes, times of
-            change), so a changed folder is decoded anew.
+        cache: Folder of the memory maps.
+        tell: Is told what Pillow finds odd about the files, when they are decoded.
 
     Returns:
         (B, 3, size, size) uint8, mapped from the file; changes to it stay in this process.
@@ -32,45 +48,58 @@ def decoded(paths: Sequence[Path], size: int, cache: Path) -> Tensor:
     Raises:
         DataError: If an image cannot be read, naming it; or if the cache cannot be written.
     """
-    target = cache / f"{_digest(paths, size)}.npy"
-    if not target.is_file():
+    name = hashlib.sha256(f"RGB {size} {_READING}\n".encode() + b"".join(digests)).hexdigest()[:32]
+    target, shape = cache / f"{name}.npy", (len(paths), 3, size, size)
+    try:
         try:
-            _decode_all(paths, size, target)
-        except OSError as error:
-            raise DataError(f"decoded images cannot be written to {cache} ({error}); set NAS_DATA_DIR") from error
-    return torch.from_numpy(np.load(target, mmap_mode="c"))
+            array = open_array(target, shape, "uint8")
+        except (FileNotFoundError, ValueError):  # not there, or cut off
+            _decode_all(paths, shape, target, tell)
+            array = open_array(target, shape, "uint8")
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(
+            f"decoded images cannot be written to {legible(cache)} ({reason}); give --data-dir, or NAS_DATA_DIR, "
+            "a folder with room for them"
+        ) from error
+    return torch.from_numpy(array)
 
 
-def _decode_all(paths: Sequence[Path], size: int, target: Path) -> None:
+def _decode_all(
+    paths: Sequence[str], shape: tuple[int, int, int, int], target: Path, tell: Callable[[str], None]
+) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch, _heard(paths, tell) as at:
         unfinished = Path(scratch) / target.name
-        shape = (len(paths), 3, size, size)
-        images = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
+        images = create_array(unfinished, shape, "uint8")
 
         def decode(index: int) -> None:
-            images[index] = _read(paths[index], size)
+            at.path = paths[index]
+            images[index] = read_square(paths[index], shape[-1])
 
         # Pillow releases the interpreter lock while it decodes and resizes, so threads are enough.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for future in [pool.submit(decode, index) for index in range(len(paths))]:
-                future.result()
+            for first in range(0, len(paths), _ROUND):  # a million futures take much memory
+                for _ in pool.map(decode, range(first, min(first + _ROUND, len(paths)))):
+                    pass
         images.flush()
         unfinished.replace(target)
 
 
-def _read(path: Path, size: int) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
-    try:
-        with Image.open(path) as image:
-            square = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read as an image: {error}") from error
-    return np.asarray(square).transpose(2, 0, 1)
+@contextmanager
+def _heard(paths: Sequence[str], tell: Callable[[str], None]) -> Iterator[Any]:
+    """Count the warnings of Pillow, and pass on how many files they are about; yields where threads say which."""
+    at = threading.local()
+    odd: dict[str, str] = {}
 
+    def hear(message: Warning | str, *_: Any, **__: Any) -> None:
+        odd.setdefault(getattr(at, "path", ""), str(message))
 
-def _digest(paths: Sequence[Path], size: int) -> str:
-    digest = hashlib.sha256(f"RGB {size}".encode())
-    for path in paths:
-        status = path.stat()
-        digest.update(f"\n{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}".encode())
-    return digest.hexdigest()[:32]
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = hear
+        yield at
+    if odd:
+        path = min(odd)
+        of = f"{len(odd):,} of {len(paths):,} image files"
+        tell(f"Pillow finds something odd about {of}, such as {legible(path)}: {legible(' '.join(odd[path].split()))}")

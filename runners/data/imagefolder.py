@@ -1,27 +1,32 @@
 """``imagefolder:PATH``: a folder of images, one sub-folder a class.
 
-Either PATH/class/image.png, from which validation and test are carved, or PATH/train/class/image.png with
-PATH/val (or validation, valid) and PATH/test beside it; what is missing is carved from train.
+Either PATH/class/image.png, from which validation and test are carved, or PATH/train/class/image.png with PATH/val and
+PATH/test beside it (`runners.data.image_layout` says by which names); what is missing is carved from train.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from itertools import count
 from pathlib import Path
 
 from runners.base import DataSpec
-from runners.data.base import Augmentation, Dataset, DatasetInfo, Split, data_directory
+from runners.data.base import Augmentation, Dataset, DatasetInfo, Split, data_directory, legible
+from runners.data.digests import content_digests
+from runners.data.image_layout import TEST, TRAIN, VALIDATION, Files, Layout, counted, find_layout
+from runners.data.image_tree import read_tree
 from search_space.errors import DataError
 
 IMAGE_SIZE = 64
 """Side to which images are resized unless the spec says otherwise."""
 HELD_OUT = 0.2
 """Share of the images carved for validation, and again for testing, where the folder has no such split."""
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-_VALIDATION_NAMES = ("val", "validation", "valid")
-
-_Files = list[tuple[Path, int]]
-"""Image files with their class numbers; classes are numbered in the order of their names."""
+_FORMER = re.compile(r"\d+ images, digest [0-9a-f]{12}")
+_FORMER_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
 class ImageFolder(Dataset):
@@ -31,94 +36,140 @@ class ImageFolder(Dataset):
     takes_path = True
 
     def describe(self, spec: DataSpec) -> DatasetInfo:
-        classes = _classes(_train_folder(_root(spec)))
+        classes = _layout(spec).classes
         return DatasetInfo(image_size=spec.image_size or IMAGE_SIZE, in_channels=3, classes=len(classes))
 
     def fingerprint(self, spec: DataSpec) -> str:
-        """A digest of the names and sizes of all image files."""
-        root = _root(spec)
-        files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        """A digest of the names and contents of all images, links followed; the same wherever the folder lies."""
+        layout = _layout(spec)
+        paths = [path for files in layout.files.values() for path, _ in files]
+        digests = content_digests(paths, data_directory(spec))
+        return f"{len(paths)} images, content {_digest(layout.root, paths, digests)}"
+
+    def former_fingerprint(self, spec: DataSpec, recorded: str) -> str:
+        """For one recorded by an earlier version, the digest of names and sizes of what then counted as an image."""
+        if not _FORMER.fullmatch(recorded):
+            return ""
+        root = Path(_root(spec))
+        files = sorted(path for path in root.rglob("*") if path.suffix.lower() in _FORMER_SUFFIXES and path.is_file())
         text = "\n".join(f"{path.relative_to(root)} {path.stat().st_size}" for path in files)
-        return f"{len(files)} images, digest {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        return f"{len(files)} images, digest {hashlib.sha256(os.fsencode(text)).hexdigest()[:12]}"
+
+    def file_marks(self, spec: DataSpec) -> str:
+        layout = _layout(spec)
+        paths = [path for files in layout.files.values() for path, _ in files]
+        states = [os.stat(path) for path in paths]
+        return _digest(layout.root, paths, [f"{state.st_size} {state.st_mtime_ns}".encode() for state in states])
 
     def validation_images(self, spec: DataSpec) -> int:
-        return len(_plan(spec)[1])
+        return len(_plan(spec)[VALIDATION])
+
+    def prepare(self, spec: DataSpec, tell: Callable[[str], None]) -> None:
+        """Decode all images; tells what was found where, what was left out, and what is in two splits."""
+        layout, plan = _layout(spec), _plan(spec)
+        tell(_summary(layout, plan))
+        for remark in layout.remarks:
+            tell(remark)
+        paths = [path for files in plan.values() for path, _ in files]
+        digests = dict(zip(paths, content_digests(paths, data_directory(spec), tell), strict=True))
+        leak = _leak(plan, digests)
+        if leak:
+            tell(leak)
+        for split in plan:
+            _decode(plan[split], spec, tell)
 
     def load_development(self, spec: DataSpec) -> tuple[Split, Split]:
-        train, validation, _ = _plan(spec)
-        return _decode(train, spec), _decode(validation, spec)
+        plan = _plan(spec)
+        return _decode(plan[TRAIN], spec), _decode(plan[VALIDATION], spec)
 
     def load_test(self, spec: DataSpec) -> Split:
-        return _decode(_plan(spec)[2], spec)
+        return _decode(_plan(spec)[TEST], spec)
 
 
-def _decode(files: _Files, spec: DataSpec) -> Split:
+def _decode(files: Files, spec: DataSpec, tell: Callable[[str], None] = lambda _: None) -> Split:
     import torch
 
     from runners.data.image_cache import decoded
 
-    images = decoded([path for path, _ in files], spec.image_size or IMAGE_SIZE, data_directory(spec) / "decoded")
+    paths, directory = [path for path, _ in files], data_directory(spec)
+    digests = content_digests(paths, directory)
+    images = decoded(paths, digests, spec.image_size or IMAGE_SIZE, directory / "decoded", tell)
     return Split(images, torch.tensor([label for _, label in files]))
 
 
-def _plan(spec: DataSpec) -> tuple[_Files, _Files, _Files]:
-    """The files of train, validation and test; no image is opened."""
+def _plan(spec: DataSpec) -> dict[str, Files]:
+    """The files of every split; no image is opened."""
     import torch
 
     from runners.data.splitting import stratified
 
-    root = _root(spec)
-    train_folder = _train_folder(root)
-    classes = _classes(train_folder)
-    files = _list(train_folder, classes)
-    given = {
-        "validation": next((root / name for name in _VALIDATION_NAMES if (root / name).is_dir()), None),
-        "test": root / "test" if (root / "test").is_dir() else None,
-    }
-    if train_folder == root:
-        given = dict.fromkeys(given)
+    layout = _layout(spec)
+    files = layout.files[TRAIN]
     carved = round(HELD_OUT * len(files))
-    sizes = [0 if given["test"] else carved, 0 if given["validation"] else carved]
-    if not all(given.values()) and carved < len(classes):
+    sizes = [0 if split in layout.files else carved for split in (TEST, VALIDATION)]
+    if any(split not in layout.files for split in (TEST, VALIDATION)) and carved < len(layout.classes):
+        needed = next(number for number in count(1) if round(HELD_OUT * number) >= len(layout.classes))
         raise DataError(
-            f"{train_folder} has {len(files)} images of {len(classes)} classes, too few to carve a split from"
+            f"{legible(layout.folders[TRAIN])} has {len(files)} images of {len(layout.classes)} classes, too few to "
+            f"carve a split from; {needed} are needed, or folders val and test"
         )
     labels = torch.tensor([label for _, label in files])
     parts = stratified(labels, [*sizes, len(files) - sum(sizes)], spec.split_seed)
     test, validation, train = ([files[index] for index in part.tolist()] for part in parts)
-    if given["validation"]:
-        validation = _list(given["validation"], classes)
-    if given["test"]:
-        test = _list(given["test"], classes)
-    return train, validation, test
+    for label in sorted({*range(len(layout.classes))} - {label for _, label in train}):
+        name = legible(os.path.join(layout.folders[TRAIN], layout.classes[label]))
+        has = counted(int((labels == label).sum()), "image")
+        raise DataError(f"{name} has {has}, and the carving of splits leaves none to train on; add images to it")
+    carvings = {TRAIN: train, VALIDATION: validation, TEST: test}
+    return {split: carved if split == TRAIN else layout.files.get(split, carved) for split, carved in carvings.items()}
 
 
-def _root(spec: DataSpec) -> Path:
-    root = Path(spec.name.partition(":")[2]).expanduser()
-    if not root.is_dir():
-        raise DataError(f"there is no folder {root}, which the data set {spec.name!r} names")
+def _summary(layout: Layout, plan: Mapping[str, Files]) -> str:
+    """What was found, such as ``the image folder /x has 3 classes: 60 training images (Train), ...``."""
+    where = {split: os.path.basename(path) for split, path in layout.folders.items() if path != layout.root}
+    parts = [
+        f"{counted(len(files), f'{split} image')} ({legible(where[split]) if split in where else 'carved'})"
+        for split, files in plan.items()
+    ]
+    return f"the image folder {legible(layout.root)} has {len(layout.classes)} classes: {', '.join(parts)}"
+
+
+def _leak(plan: Mapping[str, Files], digests: Mapping[str, bytes]) -> str | None:
+    """Which images of validation and test are also in an earlier split, in words."""
+    first: dict[bytes, tuple[str, str]] = {}
+    twice: list[tuple[str, str]] = []
+    for split, files in plan.items():
+        for path, _ in files:
+            there, other = first.setdefault(digests[path], (split, path))
+            if there != split:
+                twice.append((path, other))
+    if not twice:
+        return None
+    of = f"{counted(len(twice), 'image')} of validation or test {'is' if len(twice) == 1 else 'are'}"
+    path, other = twice[0]
+    return (
+        f"{of} in another split too, such as {legible(path)}, which equals {legible(other)}: their accuracy and NLL "
+        "promise more than new images will get"
+    )
+
+
+def _digest(root: str, paths: Sequence[str], contents: Sequence[bytes]) -> str:
+    """32 hexadecimal digits of what lies at which paths below the root."""
+    names = [os.fsencode(os.path.relpath(path, root)) for path in paths]
+    lines = sorted(name + b"\0" + content for name, content in zip(names, contents, strict=True))
+    return hashlib.sha256(b"\n".join(lines)).hexdigest()[:32]
+
+
+def _layout(spec: DataSpec) -> Layout:
+    return _found(read_tree(_root(spec)))
+
+
+_found = lru_cache(maxsize=1)(find_layout)
+"""Found once for a tree, which is another one as soon as a folder of it changes."""
+
+
+def _root(spec: DataSpec) -> str:
+    root = os.path.expanduser(spec.name.partition(":")[2])
+    if not os.path.isdir(root):
+        raise DataError(f"there is no folder {legible(root)}, which the data set {legible(spec.name)} names")
     return root
-
-
-def _train_folder(root: Path) -> Path:
-    return root / "train" if (root / "train").is_dir() else root
-
-
-def _classes(folder: Path) -> list[str]:
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if len(names) < 2:
-        raise DataError(f"{folder} needs a sub-folder for each of at least two classes; it has {len(names)}")
-    return names
-
-
-def _list(folder: Path, classes: list[str]) -> _Files:
-    """All images below `folder`; every class has to have some."""
-    if _classes(folder) != classes:
-        raise DataError(f"{folder} has other classes ({', '.join(_classes(folder))}) than train ({', '.join(classes)})")
-    files: _Files = []
-    for number, name in enumerate(classes):
-        found = sorted(path for path in (folder / name).rglob("*") if path.suffix.lower() in SUFFIXES)
-        if not found:
-            raise DataError(f"{folder / name} holds no image; known are {', '.join(sorted(SUFFIXES))}")
-        files += [(path, number) for path in found]
-    return files

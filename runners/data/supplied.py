@@ -21,8 +21,10 @@ from runners.data.base import (
     Split,
     data_directory,
     find_dataset,
+    legible,
     supply,
 )
+from runners.data.memory_maps import create_array, open_array
 from search_space.errors import DataError
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class Listing:
     Attributes:
         spec: Whose images.
         fingerprint: As in `Dataset.fingerprint`, on the machine that has the files.
+        marks: As in `Dataset.file_marks`, likewise.
         info: Their sizes.
         augmentation: How training images are varied.
         arrays: Name of every array (``train-images``, ``train-labels``, ...) with its shape, type and SHA-256 digest.
@@ -45,6 +48,7 @@ class Listing:
 
     spec: DataSpec
     fingerprint: str
+    marks: str
     info: DatasetInfo
     augmentation: Augmentation
     arrays: Mapping[str, tuple[tuple[int, ...], str, str]]
@@ -70,7 +74,8 @@ def read(spec: DataSpec) -> tuple[Listing, dict[str, NDArray[Any]]]:
         name: (array.shape, str(array.dtype), _digest([array[at : at + 1024] for at in range(0, len(array), 1024)]))
         for name, array in arrays.items()
     }
-    listing = Listing(spec, dataset.fingerprint(spec), dataset.describe(spec), dataset.augmentation, described)
+    known = dataset.fingerprint(spec), dataset.file_marks(spec), dataset.describe(spec), dataset.augmentation
+    listing = Listing(spec, *known, described)
     return listing, arrays
 
 
@@ -97,7 +102,7 @@ def receive(listing: Listing, fetch: Callable[[str], Iterable[NDArray[Any]]]) ->
                 _write(folder, listing, fetch)
     except OSError as error:
         raise DataError(
-            f"the images of {listing.spec.name} cannot be written to {root} ({error.strerror}); "
+            f"the images of {legible(listing.spec.name)} cannot be written to {legible(root)} ({error.strerror}); "
             "give --data-dir, or NAS_DATA_DIR on the nodes, a folder with room for them"
         ) from error
     supply(listing.spec, Supplied(folder, listing))
@@ -139,9 +144,15 @@ class Supplied(Dataset):
         import torch
 
         try:
-            arrays = [np.load(self.folder / f"{part}-{name}.npy", mmap_mode="c") for name in ("images", "labels")]
+            names = [f"{part}-{name}" for name in ("images", "labels")]
+            shapes = [self.listing.arrays[name][:2] for name in names]
+            arrays = [
+                open_array(self.folder / f"{name}.npy", *shape) for name, shape in zip(names, shapes, strict=True)
+            ]
         except (OSError, ValueError) as error:
-            raise DataError(f"{self.folder} is damaged ({error}); delete it to have it fetched again") from error
+            raise DataError(
+                f"{legible(self.folder)} is damaged ({error}); delete it to have it fetched again"
+            ) from error
         return Split(*map(torch.from_numpy, arrays))
 
 
@@ -149,7 +160,7 @@ def _write(folder: Path, listing: Listing, fetch: Callable[[str], Iterable[NDArr
     unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".unfinished-"))
     try:
         for name, (shape, kind, digest) in listing.arrays.items():
-            array = np.lib.format.open_memmap(unfinished / f"{name}.npy", mode="w+", dtype=np.dtype(kind), shape=shape)
+            array = create_array(unfinished / f"{name}.npy", shape, kind)
             at = 0
             hashed = hashlib.sha256()
             for piece in fetch(name):
@@ -157,7 +168,7 @@ def _write(folder: Path, listing: Listing, fetch: Callable[[str], Iterable[NDArr
                 hashed.update(_bytes(piece))
                 at += len(piece)
             if at != shape[0] or hashed.hexdigest() != digest:
-                raise DataError(f"the {name} of {listing.spec.name} arrived damaged: their digest is wrong")
+                raise DataError(f"the {name} of {legible(listing.spec.name)} arrived damaged: their digest is wrong")
             array.flush()
         unfinished.replace(folder)
     finally:

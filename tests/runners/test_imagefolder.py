@@ -94,8 +94,8 @@ def test_images_are_decoded_once(
 
     root = write_images({"train/a": [RED] * 5, "train/b": [BLUE] * 5, "val/a": [RED], "val/b": [BLUE]})
     first = load_splits(spec_of(root))
-    decodings: list[Path] = []
-    monkeypatch.setattr(image_cache, "_read", lambda path, size: decodings.append(path))
+    decodings: list[str] = []
+    monkeypatch.setattr(image_cache, "read_square", lambda path, size: decodings.append(path))
 
     again = load_splits(spec_of(root))
 
@@ -156,5 +156,6 @@ def test_other_classes_in_validation_are_refused(write_images: WriteImages, spec
 
 
 def test_too_few_images_to_carve_from(write_images: WriteImages, spec_of: SpecOf) -> None:
-    with pytest.raises(DataError, match="2 images of 2 classes, too few"):
+    # A fifth of 8 images is the first that is 2 when rounded.
+    with pytest.raises(DataError, match="2 images of 2 classes, too few to carve a split from; 8 are needed"):
         load_splits(spec_of(write_images({"a": [RED], "b": [RED]})))

@@ -1,0 +1,113 @@
+"""What files hold, as digests: read once, and kept for as long as a file stays as it is.
+
+They are kept in one SQLite file of the data directory, by path and by what the file system says of the file. It is an
+aid: where it cannot be read or written, the files are read again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from pathlib import Path
+
+from runners.data.base import legible
+from search_space.errors import DataError
+from search_space.units import format_bytes
+
+NAME = "digests.sqlite"
+ROUND = 8192
+"""Files that are read between two writings of what was read."""
+WORTH_SAYING = 2**30
+"""Bytes that take long enough to read for the user to be told."""
+_SETTLED_NS = 50_000_000
+"""A file that changed this shortly before it was read may change again without another time of change."""
+_LENGTH = 16
+
+State = tuple[int, int, int, int]
+"""Size, time of change, time of change of the file's entry, and number: files exchanged for one another differ too."""
+_UNKNOWN = ((-1, -1, -1, -1), b"")
+
+
+def content_digests(paths: Sequence[str], directory: Path, tell: Callable[[str], None] = lambda _: None) -> list[bytes]:
+    """16 bytes of each file's SHA-256.
+
+    Args:
+        paths: The files.
+        directory: Where digests are kept.
+        tell: Is told beforehand if a lot is to be read.
+
+    Raises:
+        DataError: If a file cannot be read, naming it.
+    """
+    began = time.time_ns()
+    keys = [os.fsencode(os.path.abspath(path)) for path in paths]
+    states = [_state(path) for path in paths]
+    known = _load(directory / NAME, keys)
+    found = [known.get(key, _UNKNOWN) for key in keys]
+    digests = [digest for _, digest in found]
+    stale = [index for index, (state, _) in enumerate(found) if state != states[index]]
+    size = sum(states[index][0] for index in stale)
+    if size >= WORTH_SAYING:
+        tell(f"reading {len(stale):,} image files ({format_bytes(size)}) once, to know them again")
+    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
+        for at in range(0, len(stale), ROUND):  # what is read is kept, should the user stop it
+            part = stale[at : at + ROUND]
+            for index, digest in zip(part, pool.map(_digest, [paths[index] for index in part]), strict=True):
+                digests[index] = digest
+            settled = [index for index in part if max(states[index][1:3]) < began - _SETTLED_NS]
+            _save(directory / NAME, [(keys[index], *states[index], digests[index]) for index in settled])
+    return digests
+
+
+def _state(path: str) -> State:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise DataError(f"{legible(path)} cannot be read: {error.strerror}") from error
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino % 2**63
+
+
+def _digest(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()[:_LENGTH]
+    except OSError as error:
+        raise DataError(f"{legible(path)} cannot be read: {error.strerror}") from error
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=60)
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS digests (path BLOB PRIMARY KEY, size INTEGER, changed INTEGER, "
+        "entry_changed INTEGER, number INTEGER, digest BLOB NOT NULL) WITHOUT ROWID"
+    )
+    return connection
+
+
+def _load(path: Path, keys: Sequence[bytes]) -> dict[bytes, tuple[State, bytes]]:
+    """What is known of files at and between the first and the last of these paths."""
+    if not keys or not path.is_file():
+        return {}
+    try:
+        with closing(_open(path)) as connection:
+            rows = connection.execute("SELECT * FROM digests WHERE path BETWEEN ? AND ?", (min(keys), max(keys)))
+            return {key: (tuple(state), digest) for key, *state, digest in rows if len(digest) == _LENGTH}
+    except sqlite3.OperationalError:  # in use, or on a file system without locks
+        return {}
+    except (sqlite3.DatabaseError, TypeError):  # damaged
+        with suppress(OSError):
+            path.unlink()
+        return {}
+
+
+def _save(path: Path, rows: Sequence[tuple[bytes | int, ...]]) -> None:
+    if rows:
+        with suppress(OSError, sqlite3.Error):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(_open(path)) as connection, connection:
+                connection.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?, ?)", rows)

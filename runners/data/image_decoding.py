@@ -1,0 +1,137 @@
+"""One image file as an RGB square of bytes: what every mode of Pillow's means.
+
+- Integers of more than 8 bits are scaled from their nominal range: 65,535 is white, 4,095 in a TIFF of 12 bits.
+  32-bit integers have none, so only 0 to 65,535 are taken.
+- Floating point is 0 (black) to 1 (white); anything else has no known meaning, and is refused.
+- What is transparent shows a white background, as on paper and in most viewers.
+- Photographs are turned upright by their EXIF orientation. Of animations and multi-page files the first image counts.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import warnings
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from runners.data.base import legible
+from search_space.errors import DataError
+
+_NOT_READ = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+"""Formats that Pillow recognises without decoding them, and EPS, for which it runs Ghostscript on the file."""
+_WHITE_IS_ZERO = 0
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
+"""Tags of TIFF, which Pillow leaves to the reader where an image has more than 8 bits."""
+
+Pixels = np.ndarray[Any, np.dtype[Any]]
+
+
+@cache
+def image_formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are decoded."""
+    Image.init()
+    return tuple(name for name in Image.OPEN if name not in _NOT_READ)
+
+
+@cache
+def image_suffixes() -> frozenset[str]:
+    """File name suffixes of images, in lower case, with the dot."""
+    formats = {*image_formats(), "MPO"}  # a JPEG with further images
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
+
+
+def read_square(path: str, size: int) -> Pixels:
+    """The middle of an image, resized.
+
+    Args:
+        path: The file.
+        size: Side of the square, in pixels.
+
+    Returns:
+        (3, size, size) uint8.
+
+    Raises:
+        DataError: If the file cannot be read as an image, naming it.
+    """
+    _silence_libtiff()
+    try:
+        with Image.open(path, formats=image_formats()) as image:
+            image.load()
+            coloured = _in_colour(_upright(image), getattr(image, "tag_v2", {}))
+            square = ImageOps.fit(coloured, (size, size), Image.Resampling.BILINEAR)
+    except UnidentifiedImageError as error:
+        raise DataError(f"{legible(path)} cannot be read as an image: its format is not known") from error
+    except MemoryError as error:
+        raise DataError(f"{legible(path)} cannot be read as an image: it does not fit into memory") from error
+    except Exception as error:  # of a damaged file, decoders raise whatever they meet
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise DataError(f"{legible(path)} cannot be read as an image: {legible(reason)}") from error
+    return np.asarray(square).transpose(2, 0, 1)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception as error:  # noqa: BLE001 (EXIF is data within data; its parser raises whatever it meets)
+        warnings.warn(f"damaged EXIF data, so its orientation is not known ({error})", stacklevel=2)
+        return image
+
+
+def _in_colour(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
+    """RGB of 8 bits; `tags` are those of a TIFF."""
+    mode = image.mode
+    if mode == "F" or mode.startswith("I"):
+        return Image.fromarray(_grey_levels(image, tags)).convert("RGB")
+    if mode == "LAB":
+        return _from_lab(image)
+    if mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        straight = image.convert("LA") if mode == "La" else image
+        visible = straight.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", visible.size, "white"), visible).convert("RGB")
+    return image.convert("RGB")
+
+
+def _grey_levels(image: Image.Image, tags: Mapping[int, Any]) -> Pixels:
+    """Levels from 0 to 255 of an image of one channel of more than 8 bits: (H, W) uint8."""
+    values = np.asarray(image)
+    if image.mode == "F":
+        white, meaning = 1.0, "of floating point, only 0 (black) to 1 (white) has a known meaning"
+    else:
+        bits = tags.get(_BITS_PER_SAMPLE, (16,))[0] if image.mode.startswith("I;16") else 16
+        white, meaning = 2.0**bits - 1, f"of integers, only 0 (black) to {2**bits - 1:,} (white) has a known meaning"
+    least, most = values.min(), values.max()  # NaN if any is
+    if not 0 <= least <= most <= white:
+        raise ValueError(f"its pixels run from {least:.6g} to {most:.6g}; {meaning}")
+    shares = values / white
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        shares = 1 - shares
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):  # the value that stands for it
+        shares = np.where(values == transparent, 1.0, shares)
+    return np.rint(shares * 255).astype(np.uint8)
+
+
+def _from_lab(image: Image.Image) -> Image.Image:
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+    assert converted is not None  # it is not converted in place
+    return converted
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Keep libtiff from writing to stderr what is wrong with a file: Pillow raises it, and we name the file.
+
+    Pillow turns off its warnings, but not its errors, and has no switch for them.
+    """
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+            path = next((line.split(maxsplit=5)[-1].strip() for line in maps if "/libtiff" in line), None)
+        if path is not None:
+            ctypes.CDLL(path).TIFFSetErrorHandler(None)
+    except (OSError, AttributeError):  # another system, or Pillow built otherwise: its words are not harmful
+        return

@@ -1,0 +1,202 @@
+"""Folders of images as they lie on the disk: what is an image, what is litter, and where links lead.
+
+Folders are read when they are first asked for, and once in a process however many ask: what was read is kept for as
+long as no folder of it changes.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from runners.data.base import legible
+from search_space.errors import DataError
+
+_LITTER = frozenset(
+    {
+        "#recycle",
+        "$recycle.bin",
+        "@eadir",  # thumbnails of a Synology
+        "__macosx",  # the other half of every file in a ZIP file of a Mac
+        "desktop.ini",
+        "ehthumbs.db",
+        "lost+found",
+        "system volume information",
+        "thumbs.db",
+    }
+)
+"""Names that systems give to files and folders of their own, in lower case."""
+_SETTLED_NS = 50_000_000
+"""A folder that changed this shortly before it was read may change again without another time of change."""
+_DEEPEST = 64
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What lies directly in a folder, hidden things and litter aside.
+
+    Attributes:
+        images: Names of the files that have a suffix of an image.
+        folders: Names of the folders in it, and of links to folders.
+        links: Which of these names are links.
+        others: How many other things there are of each kind, such as ".txt files".
+        example: Path of one of the others.
+    """
+
+    images: tuple[str, ...]
+    folders: tuple[str, ...]
+    links: frozenset[str]
+    others: Counter[str]
+    example: str | None
+
+
+@dataclass
+class Found:
+    """What lies below some folders.
+
+    Attributes:
+        images: Paths of the images below each folder, in order.
+        others: How many things of each kind were passed over.
+        examples: Paths of some of them.
+    """
+
+    images: list[list[str]]
+    others: Counter[str] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
+
+
+class Tree:
+    """The folders below a root, and those that links in it lead to.
+
+    Args:
+        root: Path of the root.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._real = os.path.realpath(root)
+        self._folders: dict[str, Folder] = {}
+        self._changed: dict[str, int] = {}
+        self._began = time.time_ns()
+
+    def folder(self, path: str) -> Folder:
+        """What lies in a folder.
+
+        Raises:
+            DataError: If it cannot be read.
+        """
+        real = os.path.realpath(path)
+        if real not in self._folders:
+            try:
+                self._changed[real] = os.stat(real).st_mtime_ns
+                self._folders[real] = _read(path)
+            except OSError as error:
+                raise DataError(f"the folder {legible(path)} cannot be read: {error.strerror}") from error
+        return self._folders[real]
+
+    def collect(self, folders: Sequence[str]) -> Found:
+        """All images below some folders.
+
+        A folder counts once however many links lead to it, and where it lies itself rather than where a link does.
+        """
+        found = Found([[] for _ in folders])
+        seen: set[str] = set()
+        waiting = [(number, path) for number, path in enumerate(folders) if not self._is_linked(path)]
+        linked = [(number, path) for number, path in enumerate(folders) if self._is_linked(path)]
+        while waiting:
+            for number, path in waiting:
+                linked += self._walk(number, path, found, seen)
+            waiting, linked = sorted(linked), []
+        for images in found.images:
+            images.sort(key=lambda path: path.split(os.sep))
+        return found
+
+    def _walk(self, number: int, path: str, found: Found, seen: set[str]) -> list[tuple[int, str]]:
+        """Take in a folder and those below it; returns the links to folders among them."""
+        real = os.path.realpath(path)
+        holds_root = os.path.commonpath((real, self._real)) == real
+        if real in seen or holds_root:
+            found.others["links to folders that are counted already"] += 1
+            found.examples.append(path)
+            return []
+        if path.count(os.sep) - self.root.count(os.sep) > _DEEPEST:
+            raise DataError(f"{legible(path)} lies more than {_DEEPEST} folders deep")
+        seen.add(real)
+        folder = self.folder(path)
+        found.images[number] += [os.path.join(path, name) for name in folder.images]
+        found.others += folder.others
+        if folder.example is not None:
+            found.examples.append(folder.example)
+        links = []
+        for name in folder.folders:
+            below = os.path.join(path, name)
+            links += [(number, below)] if name in folder.links else self._walk(number, below, found, seen)
+        return links
+
+    def _is_linked(self, path: str) -> bool:
+        return os.path.realpath(path) != os.path.normpath(os.path.join(self._real, os.path.relpath(path, self.root)))
+
+    def is_current(self) -> bool:
+        """Whether no folder changed since it was read."""
+        try:
+            return all(
+                changed < self._began - _SETTLED_NS and os.stat(path).st_mtime_ns == changed
+                for path, changed in self._changed.items()
+            )
+        except OSError:
+            return False
+
+
+_trees: dict[str, Tree] = {}
+
+
+def read_tree(root: str) -> Tree:
+    """The tree at a root: the one that was read before if it is as it was then."""
+    tree = _trees.get(root)
+    if tree is None or not tree.is_current():
+        _trees.clear()  # one data set at a time; a large one has a million names
+        tree = _trees[root] = Tree(root)
+    return tree
+
+
+def _read(path: str) -> Folder:
+    from runners.data.image_decoding import image_suffixes
+
+    images, folders, links = [], [], []
+    others: Counter[str] = Counter()
+    example = None
+    for entry in _visible(path):
+        suffix = os.path.splitext(entry.name)[1].lower()
+        kind = _kind(entry)
+        if kind == "folder":
+            folders.append(entry.name)
+            if entry.is_symlink():
+                links.append(entry.name)
+        elif kind == "file" and suffix in image_suffixes():
+            images.append(entry.name)
+        else:
+            named = f"{legible(suffix)} files" if suffix else "files without a suffix"
+            others[named if kind == "file" else kind] += 1
+            example = entry.path
+    return Folder(tuple(images), tuple(folders), frozenset(links), others, example)
+
+
+def _visible(path: str) -> list[os.DirEntry[str]]:
+    with os.scandir(path) as entries:
+        kept = [entry for entry in entries if not (entry.name.startswith(".") or entry.name.lower() in _LITTER)]
+    return sorted(kept, key=lambda entry: entry.name)
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    try:
+        if entry.is_dir():
+            return "folder"
+        if entry.is_file():
+            return "file"
+        nowhere = entry.is_symlink() and not os.path.exists(entry.path)
+    except OSError:  # a link to itself
+        nowhere = True
+    return "links that lead nowhere" if nowhere else "pipes, sockets or devices"

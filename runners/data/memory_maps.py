@@ -1,0 +1,52 @@
+"""Arrays in files that are mapped into memory, of which not all may fit on the disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from search_space.units import format_bytes
+
+
+def create_array(path: Path, shape: tuple[int, ...], kind: str) -> np.memmap[Any, np.dtype[Any]]:
+    """A new array in a ``.npy`` file, mapped, whose room on the disk is reserved.
+
+    Without that the file has holes, and the first write to one that the disk has no room for kills the process
+    (a bus error).
+
+    Raises:
+        OSError: If there is no room for it; its text says how much it takes and how much is free.
+    """
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": shape}
+    with path.open("xb") as file:
+        np.lib.format.write_array_header_2_0(file, header)
+        start = file.tell()
+        size = start + int(np.prod(shape, dtype=object)) * np.dtype(kind).itemsize
+        file.flush()
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or "too large"
+            free = shutil.disk_usage(path.parent).free
+            raise OSError(
+                getattr(error, "errno", None) or 0,
+                f"{reason}: it takes {format_bytes(size)}, and {format_bytes(free)} are free there",
+            ) from error
+    return np.memmap(path, np.dtype(kind), mode="r+", offset=start, shape=shape)
+
+
+def open_array(path: Path, shape: tuple[int, ...], kind: str) -> np.ndarray[Any, np.dtype[Any]]:
+    """The array in a file, mapped so that changes stay in this process.
+
+    Raises:
+        OSError: If there is none, or it cannot be read.
+        ValueError: If the file is damaged or holds another array.
+    """
+    array: np.ndarray[Any, np.dtype[Any]] = np.load(path, mmap_mode="c")
+    if array.shape != shape or array.dtype != np.dtype(kind):
+        raise ValueError(f"it holds an array of {array.shape} {array.dtype}, not of {shape} {kind}")
+    return array
