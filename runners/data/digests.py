@@ -28,6 +28,10 @@ _SETTLED_NS = 50_000_000
 """A file that changed this shortly before it was read may change again without another time of change."""
 _LENGTH = 16
 
+_OUT_OF_REACH = frozenset(
+    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY}
+)
+
 State = tuple[int, int, int, int]
 """Size, time of change, time of change of the file's entry, and number: files exchanged for one another differ too."""
 _UNKNOWN = ((-1, -1, -1, -1), b"")
@@ -95,13 +99,14 @@ def _load(path: Path, keys: Sequence[bytes]) -> dict[bytes, tuple[State, bytes]]
         return {}
     try:
         with closing(_open(path)) as connection:
+            if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                raise sqlite3.DatabaseError("it is damaged")
             rows = connection.execute("SELECT * FROM digests WHERE path BETWEEN ? AND ?", (min(keys), max(keys)))
             return {key: (tuple(state), digest) for key, *state, digest in rows if len(digest) == _LENGTH}
-    except sqlite3.OperationalError:  # in use, or on a file system without locks
-        return {}
-    except (sqlite3.DatabaseError, TypeError):  # damaged
-        with suppress(OSError):
-            path.unlink()
+    except (sqlite3.Error, TypeError) as error:
+        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) not in _OUT_OF_REACH:  # it is damaged
+            with suppress(OSError):
+                path.unlink()
         return {}
 
 

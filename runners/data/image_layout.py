@@ -98,7 +98,9 @@ def _split_folders(tree: Tree) -> tuple[dict[str, str], list[str]]:
         remarks.append(f"{legible(tree.root)} holds folders besides the splits, which are left alone: {some(others)}")
     for split, names in named.items():
         if len(names) > 1:
-            raise DataError(f"{legible(tree.root)} has {len(names)} folders of {split} images: {some(names)}; keep one")
+            raise DataError(
+                f"{legible(tree.root)} has {len(names)} folders of {split} images: {some(names)}; keep one of them"
+            )
         for name in names:
             path = os.path.join(tree.root, name)
             if inside[name].folders:
@@ -125,7 +127,7 @@ def _refuse_half_a_layout(tree: Tree, named: Mapping[str, Sequence[str]], others
 def _why_empty(folder: str, found: Found) -> str:
     from runners.data.image_decoding import image_suffixes
 
-    others = f"; {_listed(found)} were found in the classes" if found.others else ""
+    others = f"; in the classes there are {_listed(found)}" if found.others else ""
     return f"{legible(folder)} holds no image that can be read{others}; known are {', '.join(sorted(image_suffixes()))}"
 
 
@@ -143,7 +145,12 @@ def _left_out(tree: Tree, folders: Mapping[str, str], found: Found) -> list[str]
 
 
 def _listed(found: Found) -> str:
-    return some([f"{number:,} {kind}" for kind, number in sorted(found.others.items())])
+    return some(
+        [
+            f"{number:,} {kind.replace('{s}', '' if number == 1 else 's')}"
+            for kind, number in sorted(found.others.items())
+        ]
+    )
 
 
 def some(names: Sequence[str]) -> str:

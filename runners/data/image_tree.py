@@ -42,7 +42,7 @@ class Folder:
         images: Names of the files that have a suffix of an image.
         folders: Names of the folders in it, and of links to folders.
         links: Which of these names are links.
-        others: How many other things there are of each kind, such as ".txt files".
+        others: How many other things there are of each kind, such as ".txt file{s}".
         example: Path of one of the others.
     """
 
@@ -106,7 +106,7 @@ class Tree:
         seen: set[str] = set()
         waiting = [(number, path) for number, path in enumerate(folders) if not self._is_linked(path)]
         linked = [(number, path) for number, path in enumerate(folders) if self._is_linked(path)]
-        while waiting:
+        while waiting or linked:
             for number, path in waiting:
                 linked += self._walk(number, path, found, seen)
             waiting, linked = sorted(linked), []
@@ -119,7 +119,7 @@ class Tree:
         real = os.path.realpath(path)
         holds_root = os.path.commonpath((real, self._real)) == real
         if real in seen or holds_root:
-            found.others["links to folders that are counted already"] += 1
+            found.others["link{s} to a folder that is counted already"] += 1
             found.examples.append(path)
             return []
         if path.count(os.sep) - self.root.count(os.sep) > _DEEPEST:
@@ -178,7 +178,7 @@ def _read(path: str) -> Folder:
         elif kind == "file" and suffix in image_suffixes():
             images.append(entry.name)
         else:
-            named = f"{legible(suffix)} files" if suffix else "files without a suffix"
+            named = f"{legible(suffix)} file{{s}}" if suffix else "file{s} without a suffix"
             others[named if kind == "file" else kind] += 1
             example = entry.path
     return Folder(tuple(images), tuple(folders), frozenset(links), others, example)
@@ -199,4 +199,4 @@ def _kind(entry: os.DirEntry[str]) -> str:
         nowhere = entry.is_symlink() and not os.path.exists(entry.path)
     except OSError:  # a link to itself
         nowhere = True
-    return "links that lead nowhere" if nowhere else "pipes, sockets or devices"
+    return "broken link{s}" if nowhere else "special file{s} (pipe, socket, device)"
