@@ -46,7 +46,7 @@ def open_array(path: Path, shape: tuple[int, ...], kind: str) -> np.ndarray[Any,
         OSError: If there is none, or it cannot be read.
         ValueError: If the file is damaged or holds another array.
     """
-    array: np.ndarray[Any, np.dtype[Any]] = np.load(path, mmap_mode="c")
+    array: np.ndarray[Any, np.dtype[Any]] = np.lib.format.open_memmap(path, mode="c")
     if array.shape != shape or array.dtype != np.dtype(kind):
         raise ValueError(f"it holds an array of {array.shape} {array.dtype}, not of {shape} {kind}")
     return array

@@ -98,7 +98,8 @@ def receive(listing: Listing, fetch: Callable[[str], Iterable[NDArray[Any]]]) ->
         root.mkdir(parents=True, exist_ok=True)
         with (root / f".{listing.digest}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not folder.is_dir():
+            if not _is_whole(folder, listing):
+                shutil.rmtree(folder, ignore_errors=True)
                 _write(folder, listing, fetch)
     except OSError as error:
         raise DataError(
@@ -150,10 +151,18 @@ class Supplied(Dataset):
                 open_array(self.folder / f"{name}.npy", *shape) for name, shape in zip(names, shapes, strict=True)
             ]
         except (OSError, ValueError) as error:
-            raise DataError(
-                f"{legible(self.folder)} is damaged ({error}); delete it to have it fetched again"
-            ) from error
+            raise DataError(f"{legible(self.folder)} is damaged ({error}); the next search fetches it again") from error
         return Split(*map(torch.from_numpy, arrays))
+
+
+def _is_whole(folder: Path, listing: Listing) -> bool:
+    """Whether all arrays are there; what they hold was checked when they came."""
+    try:
+        for name, (shape, kind, _) in listing.arrays.items():
+            open_array(folder / f"{name}.npy", shape, kind)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _write(folder: Path, listing: Listing, fetch: Callable[[str], Iterable[NDArray[Any]]]) -> None:

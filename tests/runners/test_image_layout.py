@@ -256,3 +256,26 @@ def test_very_deep_folders_are_refused(write_images: WriteImages, spec_of: SpecO
     root = write_images({"a": [RED] * 10, "/".join("b" * 100): [RED] * 10})
     with pytest.raises(DataError, match="lies more than 64 folders deep"):
         describe_dataset(spec_of(root))
+
+
+def test_names_that_do_not_print_work_and_are_shown_escaped(write_images: WriteImages, spec_of: SpecOf) -> None:
+    """Bytes that are no UTF-8, a line break, and what colours a terminal."""
+    odd = os.fsdecode(b"\xff\n\x1b[31m")
+    root = write_images(
+        {f"{split}/{name}": shades(2, ord(split[1])) for split in ("train", "val", "test") for name in ("a", odd)}
+    )
+    assert sizes(spec_of(root)) == (4, 4, 4)
+    (root / "train" / odd / "note.txt").touch()
+    (root / "val" / odd / "000.png").write_bytes((root / "train" / odd / "000.png").read_bytes())
+    notes = told(spec_of(root))
+    (root / "val" / odd / "000.png").write_bytes(b"no image")
+    with pytest.raises(DataError) as unreadable:
+        load_splits(spec_of(root))
+    (root / "val/other").mkdir()
+    (root / "val" / odd / "000.png").rename(root / "val/other/000.png")
+    with pytest.raises(DataError) as other:
+        load_splits(spec_of(root))
+    shown = [*notes, str(unreadable.value), str(other.value)]
+    assert len(shown) == 5
+    assert all(text.isprintable() for text in shown)
+    assert all("\\udcff\\n\\x1b[31m" in text for text in shown[1:])

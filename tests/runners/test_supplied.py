@@ -84,6 +84,17 @@ def test_what_arrives_damaged_is_refused_and_leaves_nothing(
     assert len(load_test(spec)) == 4
 
 
+def test_what_was_damaged_since_is_fetched_again(
+    spec: DataSpec, read_away: tuple[Listing, Arrays], tmp_path: Path
+) -> None:
+    listing, arrays = read_away
+    receive(listing, by_three(arrays))
+    damaged = tmp_path / "cache" / "supplied" / listing.digest / "test-images.npy"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    receive(listing, by_three(arrays))
+    assert len(load_test(spec)) == 4
+
+
 def test_a_folder_that_cannot_be_written_is_named(
     spec: DataSpec, read_away: tuple[Listing, Arrays], tmp_path: Path
 ) -> None:

@@ -1,0 +1,115 @@
+"""Studies of a folder of images: the same images go on, others do not, whatever their files are called."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from sqlalchemy import text
+
+from nas.api import search
+from results.report import Report
+from results.store import StudyStore
+from runners.synthetic import synthetic
+from search_space.errors import StudyError
+
+
+def write(root: Path, classes: tuple[str, str] = ("cat", "dog")) -> Path:
+    for blue, name in enumerate(classes):
+        (root / name).mkdir(parents=True)
+        for number in range(12):
+            Image.new("RGB", (3, 3), (20 * number, 0, blue)).save(root / name / f"{number:02}.png")
+    return root
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write(tmp_path / "pictures")
+
+
+@pytest.fixture
+def go_on(settings: dict[str, Any], tmp_path: Path) -> Callable[..., Report]:
+    """Begin or continue the study on a folder; with the budget spent, only opening it counts."""
+
+    def make(root: Path, **changes: Any) -> Report:
+        own = {"data": f"imagefolder:{root}", "data_dir": str(tmp_path / "cache"), "image_size": 8, "budget": 2}
+        return search(evaluator=synthetic, **{**settings, **own, "finalists": 0, **changes})
+
+    return make
+
+
+def test_a_moved_folder_goes_on(go_on: Callable[..., Report], root: Path) -> None:
+    assert go_on(root).data == f"imagefolder:{root}"
+    moved = root.rename(root.parent / "elsewhere")
+    assert go_on(moved, budget=3).evaluated == 3
+
+
+def test_other_images_do_not(go_on: Callable[..., Report], root: Path) -> None:
+    go_on(root)
+    Image.new("RGB", (3, 3), (1, 2, 3)).save(root / "cat/05.png")
+    moved = root.rename(root.parent / "elsewhere")
+    with pytest.raises(StudyError, match=r"data\.fingerprint was 24 images, content .* and is now 24 images, content "):
+        go_on(moved)
+
+
+def test_a_study_of_an_earlier_version_goes_on(
+    go_on: Callable[..., Report], root: Path, stored: Callable[..., StudyStore]
+) -> None:
+    """It recorded a digest of the line ``PATH SIZE`` of every file."""
+    go_on(root)
+    lines = [f"{path.relative_to(root)} {path.stat().st_size}" for path in sorted(root.rglob("*.png"))]
+    recorded = f"24 images, digest {hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:12]}"
+    study = stored()
+    identity = {**study.row.identity, "data": {**study.row.identity["data"], "fingerprint": recorded}}
+    with study.store.engine.begin() as connection:
+        connection.execute(text("UPDATE nas_studies SET identity = :identity"), {"identity": json.dumps(identity)})
+    assert go_on(root, budget=3).evaluated == 3
+    (root / "dog/05.png").unlink()
+    with pytest.raises(StudyError, match=f"data.fingerprint was {recorded} and is now 23 images, digest "):
+        go_on(root)
+
+
+def test_what_was_found_is_said_when_a_search_starts(settings: dict[str, Any], root: Path, tmp_path: Path) -> None:
+    shutil.copy(root / "cat/00.png", root / "cat/copy.heic")
+    notices: list[str] = []
+    changes = {"data": f"imagefolder:{root}", "data_dir": str(tmp_path / "cache"), "image_size": 8, "budget": 1}
+    search(**{**settings, **changes, "epochs": 1, "finalists": 0}, on_notice=notices.append)
+    assert notices[0] == (
+        f"the image folder {root} has 2 classes: 14 training images (carved), 5 validation images (carved), "
+        "5 test images (carved)"
+    )
+    assert notices[1] == f"1 .heic file among the images, such as {root}/cat/copy.heic: left out"
+    assert len(notices) == 2
+
+
+def test_names_that_are_no_utf8_work_from_the_search_to_the_bundle(
+    tmp_path: Path, space_files: dict[str, Path]
+) -> None:
+    """In a C locale; a folder, a class and a file are called so, and the class holds a line break besides."""
+    root = write(tmp_path / os.fsdecode(b"f\xfcr"), (os.fsdecode(b"\xfe\ncat"), "dog"))
+    (root / "dog/00.png").rename(root / os.fsdecode(b"dog/\xff.png"))
+
+    def nas(*words: str) -> subprocess.CompletedProcess[bytes]:
+        environment = {**os.environ, "LC_ALL": "C", "NAS_DATA_DIR": str(tmp_path / "cache")}
+        done = subprocess.run([sys.executable, "-m", "nas", *words], capture_output=True, check=False, env=environment)
+        assert b"Traceback" not in done.stderr
+        return done
+
+    settings = ["--space", str(space_files["tiny"]), "--runner", "inline", "--strategy", "random", "--budget", "1"]
+    training = ["--epochs", "1", "--finalists", "0", "--image-size", "8", "--out", str(tmp_path / "runs")]
+    command = ["search", "--data", f"imagefolder:{root}", *settings, *training]
+    done = nas(*command, "--json")
+    assert done.returncode == 0, done.stderr
+    assert b"has 2 classes: 14 training images (carved)" in done.stderr
+    assert b"\\udcfcr" in done.stderr
+    assert json.loads(done.stdout)["data"].endswith("f\\udcfcr'")
+    assert nas("export", "--best", "--out", str(tmp_path / "runs"), "-o", str(tmp_path / "bundle")).returncode == 0
