@@ -41,7 +41,7 @@ def content_digests(paths: Sequence[str], directory: Path, tell: Callable[[str],
     """16 bytes of each file's SHA-256.
 
     Args:
-        paths: The files.
+        paths: The files, as absolute paths.
         directory: Where digests are kept.
         tell: Is told beforehand if a lot is to be read.
 
@@ -49,7 +49,7 @@ def content_digests(paths: Sequence[str], directory: Path, tell: Callable[[str],
         DataError: If a file cannot be read, naming it.
     """
     began = time.time_ns()
-    keys = [os.fsencode(os.path.abspath(path)) for path in paths]
+    keys = [os.fsencode(path) for path in paths]
     states = [_state(path) for path in paths]
     known = _load(directory / NAME, keys)
     found = [known.get(key, _UNKNOWN) for key in keys]

@@ -86,8 +86,8 @@ def _split_folders(tree: Tree) -> tuple[dict[str, str], list[str]]:
     others = [name for name in root.folders if name.lower() not in SPLIT_NAMES]
     named: dict[str, list[str]] = {TRAIN: [], VALIDATION: [], TEST: []}
     for name in root.folders:
-        if name not in others:
-            named[SPLIT_NAMES[name.lower()]].append(name)
+        if split := SPLIT_NAMES.get(name.lower()):
+            named[split].append(name)
     inside = {name: tree.folder(os.path.join(tree.root, name)) for names in named.values() for name in names}
     # Beside classes, images that lie directly in `train` make it one; else they are strays.
     if not any(inside[name].folders and not (inside[name].images and others) for name in named[TRAIN]):

@@ -155,7 +155,7 @@ def _leak(plan: Mapping[str, Files], digests: Mapping[str, bytes]) -> str | None
 
 def _digest(root: str, paths: Sequence[str], contents: Sequence[bytes]) -> str:
     """32 hexadecimal digits of what lies at which paths below the root."""
-    names = [os.fsencode(os.path.relpath(path, root)) for path in paths]
+    names = [os.fsencode(path.removeprefix(root).lstrip(os.sep)) for path in paths]
     lines = sorted(name + b"\0" + content for name, content in zip(names, contents, strict=True))
     return hashlib.sha256(b"\n".join(lines)).hexdigest()[:32]
 
@@ -169,7 +169,7 @@ _found = lru_cache(maxsize=1)(find_layout)
 
 
 def _root(spec: DataSpec) -> str:
-    root = os.path.expanduser(spec.name.partition(":")[2])
+    root = str(Path(spec.name.partition(":")[2]).expanduser().absolute())
     if not os.path.isdir(root):
         raise DataError(f"there is no folder {legible(root)}, which the data set {legible(spec.name)} names")
     return root

@@ -26,8 +26,8 @@ def stratified(labels: Tensor, sizes: Sequence[int], seed: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(labels), generator=generator)
     place = torch.empty(len(labels), dtype=torch.float64)
-    for label in labels.unique():
-        members = order[labels[order] == label]
+    by_label = order[labels[order].argsort(stable=True)]
+    for members in by_label.split(labels.unique(return_counts=True)[1].tolist()):
         # Every class starts at its own random offset, else the first subset would get the first image of all classes.
         offset = torch.rand((), generator=generator, dtype=torch.float64)
         place[members] = (torch.arange(len(members), dtype=torch.float64) + offset) / len(members)
