@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass
 from typing import Any
@@ -98,7 +99,10 @@ def _read(path: Location) -> dict[str, Any]:
         raise ValueError("it is no checkpoint of this program")
     if hashlib.sha256(payload).digest() != data[len(_MAGIC) : len(_MAGIC) + _DIGEST_SIZE]:
         raise ValueError("it is damaged (its checksum is wrong)")
-    content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    try:
+        content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # whose text is advice to let the file run code
+        raise ValueError("it holds more than tensors and plain values") from None
     return content
 
 

@@ -13,7 +13,9 @@ import yaml
 from search_space.errors import MOST_SHOWN, NasError, allowed, brief, printable
 
 _MAX_DEPTH = 40
-_MOST_CHARACTERS = 2**20
+_MOST_CHARACTERS = 2**18
+_MOST_VALUES = 10_000
+"""Mappings, lists and scalars: reading takes PyYAML some 50 microseconds for each of them, and 3 for a character."""
 _MOST_BITS = 1000
 """Of a whole number: more than any setting needs, and less than where a float or Python's `str` gives up."""
 _PROBLEM = 200
@@ -31,12 +33,14 @@ class _Unsupported(yaml.YAMLError):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader without aliases, tags and deep nesting, which are refused before anything is built from them.
+    """YAML's safe loader without aliases, tags, deep nesting and countless values.
 
-    Beyond that, 1e-6 is a number, as in YAML 1.2 and JSON, not a text.
+    They are refused before anything is built from them. As in YAML 1.2 and JSON, 1e-6 is a number, not a text, and
+    1:30:00 is a text, not a number in base 60.
     """
 
     _depth = 0
+    _values = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
@@ -47,6 +51,9 @@ class _Loader(yaml.SafeLoader):
             self._refuse(f"tags ({printable(tag, MOST_SHOWN)}) are not supported", event)
         if self._depth > _MAX_DEPTH:
             self._refuse(f"nested deeper than {_MAX_DEPTH} levels", event)
+        self._values += 1
+        if self._values > _MOST_VALUES:
+            self._refuse(f"more than {_MOST_VALUES:,} values", event)
         self._depth += 1
         node = super().compose_node(parent, index)
         self._depth -= 1
@@ -56,10 +63,24 @@ class _Loader(yaml.SafeLoader):
         raise _Unsupported(problem, event.start_mark.line + 1 if event.start_mark else 1)
 
 
+_INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_Loader.yaml_implicit_resolvers = {
+    first: [resolver for resolver in resolvers if resolver[0] not in (_INT, _FLOAT)]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+\Z"),
+    _FLOAT,
+    re.compile(
+        r"""[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?\Z
+        |[-+]?[0-9]+[eE][-+]?[0-9]+\Z
+        |[-+]?\.(?:inf|Inf|INF)\Z
+        |\.(?:nan|NaN|NAN)\Z""",
+        re.VERBOSE,
+    ),
     list("-+.0123456789"),
+)
+_Loader.add_implicit_resolver(
+    _INT, re.compile(r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]+|0|[1-9][0-9_]*)\Z"), list("-+0123456789")
 )
 
 KeyPath = tuple[str | int, ...]

@@ -88,14 +88,21 @@ def _read(path: Path) -> Any:
     except safetensors.SafetensorError as error:
         raise WeightsError(f"{shown} is damaged, or not a safetensors file: {_first_sentence(error)}") from error
     except _DAMAGE as error:
-        code = re.search(r"GLOBAL (\S+)", str(error))
-        if code:
-            objects = printable(code[1], MOST_SHOWN)
-            reason = f"it holds Python objects ({objects}), which could run code; only tensors are read"
-            raise WeightsError(f"{shown} was not loaded: {reason}") from error
-        # Only torch's RuntimeErrors name a cause; its text on a broken pickle is advice to let it run code.
-        reason = _first_sentence(error) if isinstance(error, RuntimeError) else "not what torch.save writes"
-        raise WeightsError(f"{shown} is damaged, or not a file of weights: {reason}") from error
+        raise WeightsError(f"{shown} {_what_is_wrong(error)}") from None  # torch advises to let the file run code
+
+
+def _what_is_wrong(error: BaseException) -> str:
+    """Why torch.load refuses a file, without its advice."""
+    text = str(error)
+    code = re.search(r"GLOBAL (\S+)", text)
+    if code:
+        objects = printable(code[1], MOST_SHOWN)
+        return f"was not loaded: it holds Python objects ({objects}), which could run code; only tensors are read"
+    if "TorchScript" in text:
+        return "was not loaded: it is a TorchScript archive, which is code; allowed: a saved state_dict"
+    # Only torch's RuntimeErrors name a cause.
+    known = isinstance(error, RuntimeError) and "weights_only" not in text
+    return f"is damaged, or not a file of weights: {_first_sentence(error) if known else 'not what torch.save writes'}"
 
 
 def _first_sentence(error: BaseException) -> str:

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import hashlib
+import io
 import math
 from collections.abc import Callable, Generator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 import torch
 
-from runners import training
+from runners import checkpoint, training
 from runners.base import Cause, EpochResult, Evaluation, EvaluationError, Interrupted, Job, Latency, Measured
 from runners.batches import Normaliser
 from runners.data import Split
@@ -155,6 +158,18 @@ def test_a_damaged_checkpoint_starts_again(make_job: MakeJob, tmp_path: Path) ->
     job.checkpoint.write_bytes(job.checkpoint.read_bytes()[:-100])
 
     assert curve(job) == curve(make_job())
+
+
+def test_a_checkpoint_of_objects_is_ignored_without_the_advice_to_run_them(
+    make_job: MakeJob, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, payload = tmp_path / "checkpoint", io.BytesIO()
+    torch.save({"model": Fraction(1, 2)}, payload)
+    path.write_bytes(checkpoint._MAGIC + hashlib.sha256(payload.getvalue()).digest() + payload.getvalue())
+
+    assert checkpoint.load_checkpoint(path, make_job(), torch.nn.Identity()) is None
+    (record,) = caplog.records
+    assert record.getMessage().endswith("it holds more than tensors and plain values")
 
 
 @pytest.mark.parametrize("recipe", [Recipe(epochs=2, lr=1e30), Recipe(epochs=2, lr=math.inf)], ids=["1e30", "inf"])

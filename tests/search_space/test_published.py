@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import pickle
+import tarfile
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -651,6 +653,36 @@ def test_objects_in_a_file_are_named(mixer: VisionModel, mixer_state: State, tmp
     torch.save({"model": mixer_state, "args": argparse.Namespace(lr=0.1)}, path)
     reason = "it holds Python objects (argparse.Namespace), which could run code; only tensors are read"
     assert str(refused(mixer, path)) == f"{path} was not loaded: {reason}"
+
+
+def archives(folder: Path, state: State) -> Iterator[tuple[Path, str]]:
+    """Files that torch itself would read only with weights_only=False, and what is said of them."""
+    torchscript = folder / "scripted.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch is about to give it up
+        torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), torchscript)
+    yield torchscript, "was not loaded: it is a TorchScript archive"
+    legacy = folder / "legacy.pt"
+    with tarfile.open(legacy, "w") as tar:
+        for name in ("storages", "tensors", "pickle"):
+            (folder / name).write_bytes(pickle.dumps(0))
+            tar.add(folder / name, name)
+    yield legacy, "is damaged, or not a file of weights: not what torch.save writes"
+    whole = folder / "whole.pt"
+    torch.save(torch.nn.Linear(2, 2), whole)
+    yield whole, "was not loaded: it holds Python objects (torch.nn.modules.linear.Linear)"
+    protocol_4 = folder / "protocol 4.pt"
+    protocol_4.write_bytes(pickle.dumps(dict(state), protocol=4))
+    yield protocol_4, "is damaged, or not a file of weights"
+
+
+def test_the_advice_to_let_a_file_run_code_is_not_passed_on(
+    mixer: VisionModel, mixer_state: State, tmp_path: Path
+) -> None:
+    for path, what in archives(tmp_path, mixer_state):
+        error = refused(mixer, path)
+        assert str(error).startswith(f"{path} {what}")
+        assert "weights_only" not in "".join(traceback.format_exception(error))
 
 
 def nestings(state: State) -> Iterator[dict[str, Any]]:

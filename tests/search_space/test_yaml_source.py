@@ -116,8 +116,12 @@ FAULTS = {
     "escape sequence in a key": ('"\\e[2J": 1\n"\\e[2J": 2\n', "a.yaml:2: the key '\\x1b[2J' stands here twice"),
     "long alias": ("a: *" + "x" * 9000, "a.yaml:1: aliases (*'xxxxx"),
     "long tag handle": (f"a: !{'x' * 9000}!y 1\n", 'a.yaml:1: not valid YAML: "found undefined tag handle'),
-    "too long": ("# " + "x" * 2**20, "a.yaml is not read: it has more than 1,048,576 characters"),
+    "too long": ("# " + "x" * 2**18, "a.yaml is not read: it has more than 262,144 characters"),
     "deep": ("[" * 45 + "]" * 45, "a.yaml:1: nested deeper than 40 levels"),
+    "too many in a list": ("a:\n" + "- 1\n" * 60_000, "a.yaml:9999: more than 10,000 values"),
+    "too many on one line": (f"a: [{'1,' * 120_000}]", "a.yaml:1: more than 10,000 values"),
+    "too many empty ones": (f"a: [{'[],' * 80_000}]", "a.yaml:1: more than 10,000 values"),
+    "too many keys": ("".join(f"{number}: 1\n" for number in range(20_000)), "a.yaml:5000: more than 10,000 values"),
     "very deep": ("[" * 1100 + "]" * 1100, "a.yaml:1: nested deeper than 40 levels"),
 }
 
@@ -145,7 +149,7 @@ def test_a_file_without_an_end_is_not_read_to_its_end(tmp_path: Path) -> None:
     endless = tmp_path / "endless.yaml"
     with endless.open("wb") as file:
         file.truncate(2**40)  # a terabyte of holes
-    with pytest.raises(SpaceError, match="more than 1,048,576 characters"):
+    with pytest.raises(SpaceError, match="more than 262,144 characters"):
         read_yaml_file(endless, SpaceError)
 
 
@@ -165,6 +169,35 @@ def test_an_empty_text_is_no_mapping(text: str) -> None:
 
 def test_nesting_up_to_the_limit_is_read() -> None:
     assert read_yaml("[" * 39 + "]" * 39, "a.yaml", SpaceError).data
+
+
+NUMBERS = {
+    "0": 0, "-12": -12, "+7": 7, "1_000": 1000, "0x1F": 31, "0b101": 5, "017": 15, "1.5": 1.5, "1.": 1.0, ".5": 0.5,
+    "1e-6": 1e-6, "1.5E+3": 1500.0, "2e5": 2e5, "-.inf": float("-inf"), "1e999": float("inf"),
+}  # fmt: skip
+TEXTS = (
+    "1:30",
+    "1:59:59",
+    "-1:30:00.5",
+    "1:59" + ":59" * 80_000,
+    "1" + ":59" * 2000 + ".5",
+    "1:2",
+    "e5",
+    "1e",
+    "50k",
+    ".e5",
+)
+
+
+@pytest.mark.parametrize("text", NUMBERS)
+def test_what_is_a_number(text: str) -> None:
+    value = read_yaml(f"a: {text}", "a.yaml", SpaceError).data["a"]
+    assert (value, type(value)) == (NUMBERS[text], type(NUMBERS[text]))
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+def test_what_is_a_text_though_yaml_1_1_has_numbers_in_base_60(text: str) -> None:
+    assert read_yaml(f"a: {text}", "a.yaml", SpaceError).data == {"a": text}
 
 
 def test_reads_a_file(tmp_path: Path) -> None:
