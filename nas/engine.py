@@ -443,7 +443,7 @@ class Search:
         trial.state, trial.seconds, trial.unbilled = State.PAUSED, trial.seconds + seconds, 0.0
         self.driver.set_pending(trial.key, State.PAUSED, seconds=seconds, facts=facts(trial))
         self.finished_here += 1
-        self._health.went_well()
+        self._health.went_well(trial)
         self._ended_here(trial)
         self.planner.learn(trial, known(trial, self.objectives))
         self._on_change(self)
