@@ -40,7 +40,7 @@ from search_space.architecture import Architecture
 from search_space.errors import LeaseLost, StorageError
 
 MAX_ATTEMPTS = 5
-"""How often an evaluation is started before it counts as lost."""
+"""How many worker processes an evaluation may cost before it counts as lost."""
 LOOK_EVERY_S = 1.0
 """How often others are looked after while nothing else happens."""
 
@@ -443,7 +443,7 @@ class Search:
         trial.state, trial.seconds, trial.unbilled = State.PAUSED, trial.seconds + seconds, 0.0
         self.driver.set_pending(trial.key, State.PAUSED, seconds=seconds, facts=facts(trial))
         self.finished_here += 1
-        self._health.went_well()
+        self._health.went_well(trial)
         self._ended_here(trial)
         self.planner.learn(trial, known(trial, self.objectives))
         self._on_change(self)
@@ -509,14 +509,9 @@ class Search:
             self._queue.append(trial)
 
     def _take_up_orphan(self, trial: Trial) -> None:
-        """Its driver died, and it with it."""
+        """Its driver died, and it with it: that is not its doing."""
         trial.unbilled = max(0.0, sum(epoch.seconds for epoch in trial.epochs) - trial.seconds)
-        self._requeue(trial, died=True)
-        if trial.attempts > MAX_ATTEMPTS:
-            message = f"its process died {trial.attempts - 1} times"
-            cause = Cause.WORKER_LOST
-            self.driver.finish(trial.key, Ending(state=State.FAILED, seconds=0.0, cause=cause, message=message))
-            trial.state, trial.cause = State.FAILED, cause
+        self._requeue(trial, died=False)
 
     def _give_up_scoring(self, trial: Trial) -> None:
         """Nobody scores this batch any more: its scores are asked for anew."""

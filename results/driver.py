@@ -139,7 +139,7 @@ class Driver:
             key: Which.
             state: QUEUED, PAUSED or RUNNING.
             seconds: Compute to add to its account.
-            died: Whether its process died, which counts as an attempt.
+            died: Whether its worker process died, which counts as an attempt.
             facts: What is known of it by now; None for nothing new.
         """
         changes: dict[str, Any] = {

@@ -135,7 +135,7 @@ def _choose(study: StudyStore, trial: int | None) -> tuple[Evaluation, Contender
     rows = study.evaluations()
     if trial is None:
         if report.winner is None:
-            raise ExportError(f"the study {study.name!r} has no trial that was trained in full yet")
+            raise ExportError(f"the study {study.name!r} has no winner to export: {report.lack}")
         contender = report.winner
     else:
         numbers = [row.number for row in rows if row.role == Role.TRIAL and row.state == State.COMPLETE]

@@ -25,7 +25,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"{report.evaluated} of {report.budget} architectures evaluated: {counts}{f' ({causes})' if causes else ''}"
     yield ""
     if report.winner is None:
-        yield "No trial has been trained in full yet, so there is no winner."
+        yield f"There is no winner: {report.lack}."
     else:
         yield from _winner(report, report.winner)
         yield from _table(report, report.winner)

@@ -13,6 +13,13 @@ from results.schema import Evaluation, Finalist, Role, State
 from results.store import StudyStore
 from search_space.space import mixers_of
 
+_REMEDIES = {
+    "diverged": "a lower --lr",
+    "too_slow": "a higher --max-latency-ms",
+    "out_of_memory": "a smaller --batch-size, --max-params or --max-macs",
+    "timeout": "a longer --trial-timeout or fewer --epochs",
+}
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -109,6 +116,18 @@ class Report:
     test_evaluations: int
     failures: list[str]
     compute: Compute
+
+    @property
+    def lack(self) -> str | None:
+        """Why there is no winner, and what may help, as a clause; None if there is one."""
+        if self.winner is not None:
+            return None
+        begun, failed = sum(self.counts.values()), self.counts["failed"]
+        if not begun or failed < begun:
+            return "no trial has been trained in full yet"
+        causes = ", ".join(f"{count} {cause}" for cause, count in self.causes.items())
+        help_with = "; ".join(_REMEDIES[cause] for cause in self.causes if cause in _REMEDIES)
+        return f"nothing could be trained, as all {failed} trials failed ({causes}){help_with and '; try '}{help_with}"
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data."""

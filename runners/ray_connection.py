@@ -31,8 +31,8 @@ _PASSED = re.compile(r"(OMP|MKL|OPENBLAS|TORCH|PYTORCH|CUBLAS|CUDNN|NCCL)_\w+|NA
 
 
 @contextmanager
-def connection(address: str | None, packages: Sequence[str]) -> Iterator[None]:
-    """A connection to Ray; one that existed before is used and left as it is.
+def connection(address: str | None, packages: Sequence[str]) -> Iterator[bool]:
+    """A connection to Ray, and whether it is new; one that existed before is used and left as it is.
 
     Code is shipped to every cluster, whatever its nodes have installed: it is a megabyte, sent once and cached by its
     digest, it needs no comparison of versions, and nodes that join later have it too. Workers start in an empty folder,
@@ -49,7 +49,7 @@ def connection(address: str | None, packages: Sequence[str]) -> Iterator[None]:
         RunnerError: If Ray cannot be reached or started.
     """
     if ray.is_initialized():
-        yield
+        yield False
         return
     options: dict[str, Any] = {"address": "local", "include_dashboard": False}
     here = _replaced(ray_constants, "ENABLE_RAY_CLUSTER", by=False) if address is None else nullcontext()
@@ -60,14 +60,16 @@ def connection(address: str | None, packages: Sequence[str]) -> Iterator[None]:
                 if _JOB not in os.environ:  # a submitted job has a folder of its own
                     options["runtime_env"]["working_dir"] = empty
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError, ImportError, RayError) as error:
+    except Exception as error:  # noqa: BLE001 (Ray has no kind of its own for what may go wrong here)
+        with suppress(Exception):
+            ray.shutdown()  # some of it may have been started
         where = (
             f"the Ray cluster at {address} cannot be used" if address else "Ray could not be started on this machine"
         )
         raise RunnerError(f"{where}: {first_words(error)}") from None
     try:
         with _stdout_to_itself():
-            yield
+            yield True
     finally:
         with suppress(KeyboardInterrupt):
             ray.shutdown()

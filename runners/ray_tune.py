@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, cast
@@ -29,6 +31,8 @@ os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
 
 import ray
 from ray import tune
+from ray.exceptions import RayError
+from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -44,8 +48,9 @@ from runners.base import (
     TrialSource,
 )
 from runners.ray_address import CLIENT, check_address, cluster_address
-from runners.ray_connection import connection, quiet, tune_on_a_client
+from runners.ray_connection import connection, first_words, quiet, tune_on_a_client
 from runners.ray_delivery import WithImages, send
+from runners.ray_pulse import Pulse, RayGone
 from runners.ray_words import loss, waiting
 from runners.ray_worker import EvaluationTrainable, Packed
 from search_space.errors import RunnerError
@@ -55,14 +60,17 @@ log = logging.getLogger(__name__)
 PATIENCE_S = 60.0
 """A cluster that has had no room for a trial for so long is worth a note."""
 
+MOST_STARTS = 4
+"""How often Ray is started on this machine, should it die again and again."""
+
 Answer = TypeVar("Answer")
 
 
 class _Bridge:
     """Between Tune's callbacks and the source. Tune swallows exceptions in callbacks, so they are kept for later."""
 
-    def __init__(self, source: TrialSource, pack: Callable[[Job], Packed]) -> None:
-        self.source, self.pack = source, pack
+    def __init__(self, source: TrialSource, pack: Callable[[Job], Packed], pulse: Pulse) -> None:
+        self.source, self.pack, self.pulse = source, pack, pulse
         self.error: Exception | None = None
         self.keys: dict[str, str] = {}  # Tune's trial id -> job key
         self.reasons: dict[str, tuple[Cause, str]] = {}  # Tune's trial id -> why its worker was lost
@@ -107,13 +115,24 @@ class _Bridge:
 
         self._guarded(tell, None)
 
+    def lost(self, trial: Trial) -> None:
+        """Keep why a worker was lost, unless it is with all of Ray."""
+        self.pulse.feel()
+        self.reasons[trial.trial_id] = loss(trial)
+
+    def all_lost(self, words: str) -> None:
+        """Tell that all that runs is lost with Ray."""
+        for key in self.keys.values():
+            self.source.tell(key, Outcome("failed", 0.0, Cause.NODE_LOST, words))
+
     def idle(self) -> None:
         self._guarded(self.source.idle, None)
 
     def _guarded(self, act: Callable[[], Answer], otherwise: Answer) -> Answer:
         if self.error is None:
             try:
-                return act()
+                with self.pulse.outside():
+                    return act()
             except Exception as error:  # noqa: BLE001 (raised again by RayTuneRunner.run)
                 self.error = error
         return otherwise
@@ -150,7 +169,7 @@ class _TellSource(FIFOScheduler):
         return self._bridge.report(trial.trial_id, result)
 
     def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
-        self._bridge.reasons[trial.trial_id] = loss(trial)
+        self._bridge.lost(trial)
 
 
 class _Idle(tune.Callback):
@@ -161,8 +180,12 @@ class _Idle(tune.Callback):
         self._idle_since: float | None = None
         self._said = False
 
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._bridge.pulse.feel()
+
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._bridge.idle()
+        self._bridge.pulse.feel()
         if self._said:
             return
         states = {trial.status for trial in trials}
@@ -220,14 +243,51 @@ class RayTuneRunner:
             RunnerError: If Ray cannot be reached or started, or a job needs more than there is.
             DataError: If `images` are to go to a cluster, and this machine does not have them either.
         """
-        if source.done:
-            return
-        with connection(self._address, self.packages), quiet(), ExitStack() as undo:
+        for starts in range(1, MOST_STARTS + 1):
+            if source.done:
+                return
+            gone = self._run_until_ray_is_gone(source, evaluator, is_last=starts == MOST_STARTS)
+            if gone is None:
+                break
+            self.notice(f"{gone}; it is started again, and trials go on from their checkpoints")
+        if not source.done:  # Tune stops its loop on Ctrl-C, lets the workers clean up, and returns
+            raise KeyboardInterrupt
+
+    def _run_until_ray_is_gone(self, source: TrialSource, evaluator: Evaluator, is_last: bool) -> str | None:
+        """Execute until the source is done, or Ctrl-C; returns what has died if Ray may be started once more."""
+        with connection(self._address, self.packages) as is_new, quiet(), _own_ctrl_c(), Pulse(self._address) as pulse:
             on_cluster = self._address is not None
-            parcel = send(self.images) if on_cluster and self.images else None
-            work: Evaluator = WithImages(evaluator, parcel) if parcel else evaluator
             threads, data_dir = max(1, int(self.cpus_per_trial)), os.environ.get("NAS_DATA_DIR")
-            bridge = _Bridge(source, lambda job: Packed(job, work, threads, on_cluster, data_dir))
+            work = evaluator
+            bridge = _Bridge(source, lambda job: Packed(job, work, threads, on_cluster, data_dir), pulse)
+            try:
+                parcel = send(self.images) if on_cluster and self.images else None
+                work = WithImages(evaluator, parcel) if parcel else evaluator
+                self._tune(bridge)
+            except (RayGone, Exception) as error:
+                gone = pulse.gone
+                if gone is None:
+                    if isinstance(error, (RayError, TuneError)):
+                        raise RunnerError(f"Ray failed: {first_words(error)}") from error
+                    raise
+                if bridge.error is None:
+                    bridge.all_lost(gone)
+                    if on_cluster or not is_new:
+                        raise RunnerError(
+                            f"{gone}. Nothing is lost; when it is back, the same command goes on"
+                        ) from None
+                    if is_last:
+                        raise RunnerError(
+                            f"{gone} {MOST_STARTS} times. Nothing is lost; the same command goes on"
+                        ) from None
+                    return gone
+        if bridge.error is not None:
+            raise bridge.error
+        return None
+
+    def _tune(self, bridge: _Bridge) -> None:
+        """Execute by Tune's loop until the source is done, or Ctrl-C."""
+        with ExitStack() as undo:
             # What Tune notes of its experiment, nobody reads.
             notes = undo.enter_context(TemporaryDirectory(prefix="nas-tune-", ignore_cleanup_errors=True))
             if (self._address or "").startswith(CLIENT):
@@ -250,10 +310,6 @@ class RayTuneRunner:
                 verbose=0,
                 _remote=False,
             )
-        if bridge.error is not None:
-            raise bridge.error
-        if not source.done:  # Tune stops its loop on Ctrl-C, lets the workers clean up, and returns
-            raise KeyboardInterrupt
 
     def _resources(self) -> dict[str, float]:
         total = ray.cluster_resources()
@@ -281,6 +337,20 @@ class RayTuneRunner:
     @property
     def _address(self) -> str | None:
         return cluster_address(self.address)
+
+
+@contextmanager
+def _own_ctrl_c() -> Iterator[None]:
+    """Put back what Ctrl-C does, which Tune changes for good."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
 
 
 def _name(trial: Trial) -> str:

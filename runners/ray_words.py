@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import ray
 from ray import cloudpickle
-from ray.exceptions import ActorUnavailableError, RayActorError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 from ray.tune.experiment import Trial
 
 from runners.base import Cause, EpochResult, Measured, Outcome
@@ -18,6 +19,8 @@ from runners.ray_connection import first_words
 
 LONGEST = 500
 ANSWER_TIMEOUT_S = 2.0
+HEAD = "node:__internal_head__"
+"""The resource that Ray gives the head of a cluster."""
 _FACT = re.compile(r"(\w+): (\S+)")
 
 
@@ -44,14 +47,14 @@ def loss(trial: Trial) -> tuple[Cause, str]:
     """Why Tune gave up on a trial: the cause, and a sentence.
 
     A worker that died by itself (out of memory, a crash) is told from a node that went away, and that from one that its
-    cloud took back.
+    cloud took back. A node takes its workers with it, and some are missed before it is: so it is asked.
     """
     error, text = _error(trial)
     address = trial.temporary_state.location.hostname
-    if isinstance(error, ActorUnavailableError) and address and not ray.util.client.ray.is_connected():
-        cause, words = _unreachable(address, first_words(error))
-    elif isinstance(error, RayActorError):
+    if isinstance(error, RayActorError):
         cause, words = describe_loss(error)
+        if cause == Cause.WORKER_LOST and address and not _node_answers(address):
+            cause, words = Cause.NODE_LOST, f"the node on {address} was lost: nothing answers there any more"
     else:
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         cause, words = Cause.WORKER_LOST, lines[-1] if lines else "the worker process or its node died"
@@ -73,17 +76,25 @@ def describe_loss(error: RayActorError) -> tuple[Cause, str]:
     return Cause.WORKER_LOST, f"the worker process{where} died: {reason}"
 
 
-def _unreachable(address: str, reason: str) -> tuple[Cause, str]:
-    """What became of a worker that stopped to answer: Ray itself takes many seconds to miss a node."""
-    nodes = [node for node in ray.nodes() if node["Alive"] and node["NodeManagerAddress"] == address]
+def _node_answers(address: str) -> bool:
+    """Whether a node is there; Ray itself takes many seconds to miss one."""
+    ports = [node["NodeManagerPort"] for node in ray.nodes() if node["Alive"] and node["NodeManagerAddress"] == address]
+    if ray.util.client.ray.is_connected():  # this machine may not reach the nodes, but the cluster's head does
+        ask = ray.remote(num_cpus=0, max_retries=0, resources={HEAD: 0.001})(_all_answer)
+        with suppress(RayError):  # the head is busy
+            return bool(ray.get(ask.remote(address, ports), timeout=10 * ANSWER_TIMEOUT_S))
+        return bool(ports)
+    return _all_answer(address, ports)
+
+
+def _all_answer(address: str, ports: Sequence[int]) -> bool:
+    """Whether something listens at these ports; False if there are none."""
     try:
-        for node in nodes:
-            socket.create_connection((address, node["NodeManagerPort"]), timeout=ANSWER_TIMEOUT_S).close()
+        for port in ports:
+            socket.create_connection((address, port), timeout=ANSWER_TIMEOUT_S).close()
     except OSError:
-        nodes = []
-    if nodes:
-        return Cause.WORKER_LOST, f"the connection to the worker process on {address} was lost: {reason}"
-    return Cause.NODE_LOST, f"the node on {address} was lost: nothing answers there any more"
+        return False
+    return bool(ports)
 
 
 def _error(trial: Trial) -> tuple[Exception | None, str]:

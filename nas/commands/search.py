@@ -20,6 +20,9 @@ from nas.strategies import RANKERS, STRATEGIES
 if TYPE_CHECKING:
     from results.report import Report
 
+NO_WINNER = 3
+"""The exit code of a search in which nothing could be trained."""
+
 
 def _names(choices: Any) -> str:
     return ", ".join(choices)
@@ -106,32 +109,49 @@ def _names(choices: Any) -> str:
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the end report as JSON on stdout; progress goes to stderr."
 )
-def command(config: Path | None, as_json: bool, **flags: Any) -> None:
+def command(config: Path | None, as_json: bool, **flags: Any) -> int:
     """Search for an architecture, or continue a search.
 
-    The same command again continues where the study stopped. Ctrl-C loses nothing.
+    The same command again continues where the study stopped. Ctrl-C loses nothing. The exit code is 3 if there is no
+    winner, as nothing could be trained.
     """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     settings = SearchConfig() if config is None else SearchConfig().with_file(config)
     settings = settings.with_settings(**given)
-    run(settings, as_json)
+    return run(settings, as_json)
 
 
-def run(config: SearchConfig, as_json: bool) -> None:
-    """Run a search, and its control if there is to be one, with progress on stderr and the report on stdout."""
-    from nas.control import control_of, side_by_side
-    from results.render import render
+def run(config: SearchConfig, as_json: bool) -> int:
+    """Run a search, and its control if there is to be one, with progress on stderr and the report on stdout.
+
+    Returns:
+        The exit code: 0, or `NO_WINNER`.
+    """
+    from nas.control import control_of
 
     report, was_spent = _search(config)
-    control = None if config.control is None else _search(control_of(config, report))[0]
+    wants_control = config.control is not None and report.winner is not None
+    control = _search(control_of(config, report))[0] if wants_control else None
     if as_json:
         plain = report.to_dict()
         click.echo(json.dumps(plain if control is None else {**plain, "control": control.to_dict()}, indent=2))
-        return
+    else:
+        _show(config, report, control, was_spent)
+    if report.lack is None:
+        return 0
+    click.echo(f"nas: {report.lack}", err=True)
+    return NO_WINNER
+
+
+def _show(config: SearchConfig, report: Report, control: Report | None, was_spent: bool) -> None:
+    """The report and what may come next, on stdout."""
+    from nas.control import side_by_side
+    from results.render import render
+
     click.echo(render(report))
     if control is not None:
         click.echo("\n" + side_by_side(report, control, config.control or ""))
-    click.echo("\n" + next_steps(config, was_spent, report.budget))
+    click.echo("\n" + next_steps(config, report, was_spent))
 
 
 def _search(config: SearchConfig) -> tuple[Report, bool]:
@@ -159,19 +179,19 @@ def command_line(config: SearchConfig) -> str:
     return "nas " + " ".join(map(shlex.quote, words))
 
 
-def next_steps(config: SearchConfig, was_spent: bool, budget: int) -> str:
+def next_steps(config: SearchConfig, report: Report, was_spent: bool) -> str:
     """What a person may want to type next."""
     from results.database import shown
 
     study = config.study_name
     where = f" --storage {shlex.quote(shown(config.storage))}" if config.storage else ""
     where += f" --out {shlex.quote(config.out)}" if config.out != "nas-runs" else ""
-    lines = [
-        "Next:",
-        f"  nas dashboard{where}",
-        f"  nas export {study}{where} --best -o exported/",
-        f"  nas results {study}{where}",
-    ]
-    if was_spent:
-        lines.insert(0, f"The budget of {budget} was spent already; raise it to go on: --budget {2 * budget}\n")
+    lines = ["Next:", f"  nas dashboard{where}", f"  nas results {study}{where}"]
+    if report.winner is not None:
+        lines.insert(2, f"  nas export {study}{where} --best -o exported/")
+    if was_spent and config.max_fte is not None and report.evaluated < report.budget:
+        lines.insert(0, f"Nothing more can be done within --max-fte {config.max_fte:g}; raise it to go on\n")
+    elif was_spent:
+        more = f"The budget of {report.budget} was spent already; raise it to go on: --budget {2 * report.budget}\n"
+        lines.insert(0, more)
     return "\n".join(lines)

@@ -264,6 +264,26 @@ def test_the_same_command_again_says_what_to_do_next(searched):
         assert step in ran.stdout
 
 
+def test_a_search_in_which_nothing_can_be_trained_says_what_to_change(nas, space_files, tmp_path):
+    out = tmp_path / "runs"
+    search = ["search", "--space", space_files["small"], "--runner", "inline", "--lr", "1e9", "--epochs", "1"]
+    ran = nas(*search, "--budget", "2", "--out", out, "--json", "--control", "random")
+    sentence = "nothing could be trained, as all 2 trials failed (2 diverged); try a lower --lr"
+    assert (ran.code, ran.err.splitlines()[-1]) == (3, f"nas: {sentence}")
+    report = json.loads(ran.out)
+    assert (report["winner"], report["causes"]) == (None, {"diverged": 2})
+    assert "control" not in report
+    (written,) = out.glob("*/report.json")
+    assert json.loads(written.read_text()) == report
+    again = nas(*search, "--budget", "2", "--out", out)
+    assert again.code == 3
+    assert f"There is no winner: {sentence}.\n" in again.out
+    assert "nas export" not in again.out
+    ran = nas("export", "--out", out, "--best", "-o", tmp_path / "bundle")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert ran.err.endswith(f"has no winner to export: {sentence}\n")
+
+
 def test_results_as_json(nas, searched):
     ran = nas("results", "--out", searched[0] / "nas-runs", "--json")
     assert (ran.code, ran.err) == (0, "")

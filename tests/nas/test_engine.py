@@ -11,10 +11,11 @@ import sqlalchemy as sa
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from nas.health import MAX_BEYOND, MAX_BROKEN, MAX_TOO_SLOW
 from nas.judge import Judge
 from results.pareto import pareto_front
 from results.store import Role, State, Store
-from runners.base import Cause, Decision, EpochResult, EvaluationError, Measured, Outcome
+from runners.base import Cause, Decision, EpochResult, EvaluationError, Measured, Outcome, Score
 from search_space import Architecture
 from search_space.errors import ConfigError, DataError, RunnerError, SpaceError, StorageError
 
@@ -372,6 +373,66 @@ def test_a_limit_that_nothing_meets_ends_the_search_naming_the_fastest(run, stor
     with pytest.raises(SpaceError, match=r"50 architectures in a row exceed --max-latency-ms 5; the fastest.* 6 ms"):
         run(scripted(curve), max_latency_ms=5, sampler="random")
     assert len(stored().evaluations()) == 50
+
+
+def fail(search, cause: Cause, latency_ms: float | None = None) -> None:
+    """Hand out jobs up to a training that fails; batches of proxies before it are scored."""
+    while (job := search.ask()).task == "score":
+        search.tell(job.key, scored(job))
+    search.tell(job.key, Outcome("failed", 1.0, cause, "so it is", Measured(latency_ms=latency_ms)))
+
+
+def scored(job) -> Outcome:
+    """A batch of proxies that has been scored."""
+    scores = tuple({name: Score(1.0, 0.1) for name in job.proxies} for _ in job.batch)
+    return Outcome("complete", 1.0, measured=Measured(scores=scores))
+
+
+def test_batches_of_proxies_do_not_hide_that_everything_is_too_slow(open_search, stored):
+    search = open_search(strategy="auto", max_latency_ms=1e-9, budget=200)
+    for _ in range(3):  # so the model knows something, and asks for proxies
+        job = search.ask()
+        search.report(job.key, [EpochResult(epoch, 1.0, 1.0, 0.5, 0.0) for epoch in range(1, 9)])
+        search.tell(job.key, Outcome("complete", 1.0))
+    for number in range(MAX_TOO_SLOW - 1):
+        fail(search, Cause.TOO_SLOW, latency_ms=number + 2.0)
+    with pytest.raises(SpaceError, match=r"50 architectures in a row exceed --max-latency-ms 1e-09; .* took 2 ms"):
+        fail(search, Cause.TOO_SLOW, latency_ms=9.0)
+    rows = stored().evaluations()
+    assert sum(row.role == Role.TRIAL for row in rows) == 3 + MAX_TOO_SLOW
+    assert sum(row.role == Role.PROXIES for row in rows) > 1
+
+
+@pytest.mark.parametrize(
+    ("counted", "most", "between", "error"),
+    [
+        (Cause.TOO_SLOW, MAX_TOO_SLOW, (Cause.BUG, Cause.TIMEOUT), SpaceError),
+        (Cause.TIMEOUT, MAX_BEYOND, (Cause.TOO_SLOW, Cause.BUG, Cause.DIVERGED), RunnerError),
+        (Cause.BUG, MAX_BROKEN, (Cause.TOO_SLOW, Cause.DIVERGED, Cause.OUT_OF_MEMORY), RunnerError),
+    ],
+)
+def test_what_fails_otherwise_does_not_begin_a_count_anew(open_search, counted, most, between, error):
+    search = open_search(strategy="random", families=False, budget=500)
+    others = [cause for cause in between for _ in range(3)]  # fewer than end a search themselves
+    for cause in [counted] * (most // 2) + others + [counted] * (most - most // 2 - 1):
+        fail(search, cause)
+    with pytest.raises(error, match=rf"{most} \w+ in a row"):
+        fail(search, counted)
+
+
+def test_proxies_that_fail_every_time_are_not_excused_by_trainings(open_search):
+    search = open_search(strategy="auto", budget=500)
+
+    def train_until_a_batch_fails() -> None:
+        while (job := search.ask()).task != "score":
+            search.report(job.key, [EpochResult(epoch, 1.0, 1.0, 0.5, 0.0) for epoch in range(1, 9)])
+            search.tell(job.key, Outcome("complete", 1.0))
+        search.tell(job.key, Outcome("failed", 1.0, Cause.BUG, "a fault of ours"))
+
+    for _ in range(MAX_BROKEN - 1):
+        train_until_a_batch_fails()
+    with pytest.raises(RunnerError, match=r"5 evaluations in a row failed, the last: proxies-0004 failed \(bug\)"):
+        train_until_a_batch_fails()
 
 
 # Lost workers: told by hand, as runners in this process lose none.

@@ -209,7 +209,7 @@ def test_a_trial_without_full_training_is_refused(study, weights, target, trial,
 
 
 def test_a_study_without_complete_trials_is_refused(sqlite_store, make_study, weights, target):
-    with pytest.raises(ExportError, match="no trial that was trained in full"):
+    with pytest.raises(ExportError, match="no trial has been trained in full"):
         export(make_study(sqlite_store), weights, target / "bundle")
     assert list(target.iterdir()) == []
 

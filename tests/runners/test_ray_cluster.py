@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ from runners import ray_address  # noqa: E402
 from runners.base import Cause, DataSpec, Decision, EpochResult, Job, Measured, Outcome  # noqa: E402
 from runners.data import load_splits, load_test  # noqa: E402
 from runners.ray_tune import RayTuneRunner  # noqa: E402
-from runners.ray_words import describe_loss  # noqa: E402
+from runners.ray_words import describe_loss, loss  # noqa: E402
 from runners.recipe import Recipe  # noqa: E402
 from search_space.errors import RunnerError  # noqa: E402
 
@@ -292,3 +293,25 @@ def test_the_ways_to_lose_a_worker_are_told_apart(preempted: bool, reason: str, 
     assert found is cause
     assert told.startswith(said)
     assert "pid" not in told
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_worker_that_is_missed_before_its_node_is_lost_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    error = RayActorError("1f", "The actor died.\nThe actor is dead because its worker process has died.")
+    (tmp_path / "error.txt").write_text(str(error))
+    (tmp_path / "error.pkl").write_bytes(cloudpickle.dumps(error))
+    trial = SimpleNamespace(
+        error_file=tmp_path / "error.txt",
+        pickled_error_file=tmp_path / "error.pkl",
+        temporary_state=SimpleNamespace(location=SimpleNamespace(hostname="127.0.0.1")),
+    )
+    with socket.create_server(("127.0.0.1", 0)) as raylet:
+        node = {"Alive": True, "NodeManagerAddress": "127.0.0.1", "NodeManagerPort": raylet.getsockname()[1]}
+        monkeypatch.setattr(ray, "nodes", lambda: [node])
+        if not is_there:
+            raylet.close()
+        cause, words = loss(trial)
+    assert cause is (Cause.WORKER_LOST if is_there else Cause.NODE_LOST)
+    assert words.startswith("the worker process died" if is_there else "the node on 127.0.0.1 was lost")
