@@ -62,6 +62,16 @@ class Store:
             stop()
         self.engine.dispose()
 
+    def check(self) -> None:
+        """See that the database is still where it was opened.
+
+        Raises:
+            StorageError: If it is a SQLite file that was deleted or replaced.
+        """
+        if not self.is_shared:
+            with self.engine.connect():
+                pass
+
     def session(self) -> Session:
         """A session whose database errors are ours."""
         return _FailingClearly(self.engine, expire_on_commit=False)
