@@ -83,6 +83,7 @@ def search(
                 running.close()
         report = make_report(study)
         folder.write_report(render(report), report.to_dict())
+        store.check()
     return report
 
 

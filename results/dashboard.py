@@ -8,6 +8,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna
 
+from results.database import plain_engine
+
 
 class _Server(ThreadingMixIn, WSGIServer):
     """One thread a request: the page asks for several things at once."""
@@ -39,7 +41,8 @@ def make_dashboard(url: str, host: str, port: int) -> _Server:
     """A server that is bound and ready to serve; port 0 picks a free one."""
     from optuna_dashboard import wsgi
 
-    storage = optuna.storages.RDBStorage(url, skip_table_creation=True)
+    pool = plain_engine(url, create=False).pool  # which opens what cannot be written to, too
+    storage = optuna.storages.RDBStorage(url, engine_kwargs={"pool": pool}, skip_table_creation=True)
     try:
         server = make_server(host, port, read_only(wsgi(storage)), server_class=_Server, handler_class=_Quiet)
     except OSError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
+from results.sqlite import BUSY_TIMEOUT_S, SqliteFile
 from search_space.errors import StorageError
 
-BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
 SILENCE_S = 30
 """A server that has not answered for so long, on the level of TCP, is away."""
@@ -58,20 +57,28 @@ def open_engine(url: str, *, create: bool = True) -> sa.Engine:
         StorageError: If it is not such a URL, the database cannot be reached, or it is not one of ours.
     """
     parsed = _parse(url)
-    if parsed.get_backend_name() == "sqlite":
-        path = Path(str(parsed.database))
-        if not create:
-            _must_exist(path)
-        else:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise StorageError(f"the folder {path.parent} cannot be made: {error.strerror}") from None
-    engine = plain_engine(url)
+    if parsed.get_backend_name() == "sqlite" and create:
+        folder = Path(str(parsed.database)).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"the folder {folder} cannot be made: {error.strerror}") from None
+    engine, file = _engine(parsed, create)
     try:
-        with failing_clearly(url), engine.begin() as connection:
-            wait_for_turn(connection, "migration")
-            migrate(connection, shown(url), create)
+        with failing_clearly(url), engine.connect() as connection:
+            with connection.begin():
+                found = version(connection)
+            if found is None and not create:
+                raise no_searches(shown(url))
+            if found != HEAD:
+                if file is not None and file.is_read_only:
+                    raise StorageError(
+                        f"the database {shown(url)} has the schema of {found}, not of {HEAD}, and is read-only; "
+                        "a copy that can be written to is brought up to date when it is named with --storage"
+                    )
+                with connection.begin():
+                    wait_for_turn(connection, "migration")
+                    migrate(connection, shown(url), create)
     except StorageError:
         engine.dispose()
         raise
@@ -79,23 +86,45 @@ def open_engine(url: str, *, create: bool = True) -> sa.Engine:
 
 
 def wait_for_turn(connection: sa.Connection, what: str) -> None:
-    """On a server, wait until no other transaction does the same; a SQLite file admits one writer anyway."""
+    """At the begin of a transaction, wait until no other one does the same; what it makes is there as a whole or not.
+
+    SQLite admits one that writes, and that is this one from now on. Left to itself, the driver would begin none for
+    statements that make tables, and commit each of them at once.
+    """
     if connection.dialect.name == "postgresql":
         number = int.from_bytes(hashlib.sha256(f"nas {what}".encode()).digest()[:8], "big", signed=True)
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
+    else:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def plain_engine(url: str) -> sa.Engine:
+def plain_engine(url: str, *, create: bool = True) -> sa.Engine:
     """An engine with our settings; nothing is opened, made or brought up to date yet.
 
+    Args:
+        url: Of the database.
+        create: Whether a SQLite file may be created, and has to be writable.
+
     Raises:
-        StorageError: If the URL is not supported.
+        StorageError: If the URL is not supported, or a SQLite file does not exist or cannot be written to.
     """
-    parsed = _parse(url)
-    engine = sa.create_engine(parsed, connect_args=_connect_args(parsed))
-    configure = _configure_sqlite if parsed.get_backend_name() == "sqlite" else _configure_postgresql
-    event.listen(engine, "connect", configure)
-    return engine
+    return _engine(_parse(url), create)[0]
+
+
+def _engine(url: sa.URL, create: bool) -> tuple[sa.Engine, SqliteFile | None]:
+    """An engine, and the file of a SQLite database."""
+    if url.get_backend_name() != "sqlite":
+        engine = sa.create_engine(url, connect_args=_connect_args())
+        event.listen(engine, "connect", _configure_postgresql)
+        return engine, None
+    file = SqliteFile(Path(str(url.database)), create=create)
+    # Who only reads for long (the dashboard) sees the file that is there now, and not one that is gone.
+    pool = None if create or file.is_read_only else sa.NullPool
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, poolclass=pool)
+    event.listen(engine, "do_connect", lambda dialect, record, args, options: file.connect(**options))
+    event.listen(engine, "checkout", lambda connection, record, proxy: file.check())
+    event.listen(engine, "commit", lambda connection: file.check())
+    return engine, file
 
 
 @contextmanager
@@ -105,11 +134,10 @@ def snapshot(url: str) -> Iterator[sa.Connection]:
     Raises:
         StorageError: If it cannot be reached or read, or does not exist.
     """
-    engine = plain_engine(url)
+    engine = plain_engine(url, create=False)
     try:
         with failing_clearly(url):
             if engine.dialect.name == "sqlite":
-                _must_exist(Path(str(engine.url.database)))
                 with engine.connect() as connection:
                     connection.exec_driver_sql("BEGIN")  # the driver begins none for reading
                     yield connection
@@ -146,11 +174,6 @@ def version(connection: sa.Connection) -> str | None:
     return None if found is None else str(found)
 
 
-def _must_exist(path: Path) -> None:
-    if not path.exists():
-        raise StorageError(f"there is no database at {path}; name another with --storage, or run a search first")
-
-
 def _parse(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)
@@ -176,9 +199,7 @@ def _is_cut_wrongly(url: sa.URL) -> bool:
     return url.get_backend_name() != "sqlite" and ("@" in (url.host or "") or "@" in (url.database or ""))
 
 
-def _connect_args(url: sa.URL) -> dict[str, Any]:
-    if url.get_backend_name() == "sqlite":
-        return {"timeout": BUSY_TIMEOUT_S}
+def _connect_args() -> dict[str, Any]:
     return {
         "connect_timeout": CONNECT_TIMEOUT_S,
         "tcp_user_timeout": 1000 * SILENCE_S,
@@ -186,13 +207,6 @@ def _connect_args(url: sa.URL) -> dict[str, Any]:
         "keepalives_interval": SILENCE_S // 6,
         "keepalives_count": 3,
     }
-
-
-def _configure_sqlite(connection: sqlite3.Connection, _: object) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")  # readers (the dashboard) and the driver do not block each other
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
 
 
 def _configure_postgresql(connection: Any, _: object) -> None:

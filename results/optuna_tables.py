@@ -9,18 +9,21 @@ pinned; `tests/results/test_optuna_tables.py` reads everything back through Optu
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import optuna
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution, distribution_to_json
 from optuna.storages._rdb import models
+from optuna.study import StudyDirection
+from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
 from optuna.trial import TrialState
 from sqlalchemy.orm import Session
 
+from search_space.errors import StorageError
 from search_space.space import Axis
 
 Direction = Literal["minimize", "maximize"]
@@ -36,23 +39,54 @@ def distribution(axis: Axis) -> BaseDistribution:
     return CategoricalDistribution(axis.values)
 
 
-def create_study(engine: sa.Engine, name: str, directions: Sequence[Direction], metric_names: Sequence[str]) -> int:
-    """Create Optuna's tables where missing, and a study in them; an existing one of this name is taken over.
+def prepare(connection: sa.Connection, name: str) -> None:
+    """Make Optuna's tables where they are missing, as its `RDBStorage` does, in the transaction of the connection.
 
-    Returns:
-        Optuna's id of the study.
+    Args:
+        connection: To the database.
+        name: What to call it in a message.
+
+    Raises:
+        StorageError: If the tables are of another version of Optuna.
     """
-    url = engine.url.render_as_string(hide_password=False)
-    storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {}})
-    try:
-        study = optuna.create_study(study_name=name, storage=storage, directions=list(directions), load_if_exists=True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.set_metric_names(list(metric_names))
-        return study._study_id
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    models.BaseModel.metadata.create_all(connection)
+    made_by = sa.select(models.VersionInfoModel.schema_version, models.VersionInfoModel.library_version)
+    if connection.execute(made_by).first() is None:
+        ours = {"schema_version": models.SCHEMA_VERSION, "library_version": optuna.__version__}
+        connection.execute(sa.insert(models.VersionInfoModel).values(ours))
+    schema, library = connection.execute(made_by).one()
+    scripts = ScriptDirectory(str(Path(models.__file__).parent / "alembic"))
+    migrations = MigrationContext.configure(connection)
+    found, newest = migrations.get_current_revision(), scripts.get_current_head()
+    if found is None and schema == models.SCHEMA_VERSION:
+        migrations.stamp(scripts, "head")
+    elif found != newest:
+        raise StorageError(
+            f"the tables of Optuna in {name} are of its version {library}, and this is {optuna.__version__}; "
+            "bring them up to date with: optuna storage upgrade --storage URL"
+        )
+
+
+def has_study(session: Session, name: str) -> bool:
+    """Whether Optuna's tables hold a study of this name."""
+    return models.StudyModel.find_by_name(name, session) is not None
+
+
+def create_study(session: Session, name: str, directions: Sequence[Direction], metric_names: Sequence[str]) -> int:
+    """Add a study; returns Optuna's id of it."""
+    rows = [
+        models.StudyDirectionModel(objective=objective, direction=StudyDirection[direction.upper()])
+        for objective, direction in enumerate(directions)
+    ]
+    study = models.StudyModel(study_name=name, directions=rows)
+    session.add(study)
+    session.flush()
+    names = {"study_id": study.study_id, "key": _SYSTEM_ATTR_METRIC_NAMES, "value_json": json.dumps(list(metric_names))}
+    session.execute(sa.insert(models.StudySystemAttributeModel), [names])
+    return int(study.study_id)
 
 
 def insert_trial(

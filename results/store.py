@@ -22,7 +22,7 @@ from results.records import Ending, EpochRecord, Facts, NewEvaluation
 from results.schema import FINAL_STATES, Epoch, Evaluation, Finalist, Role, State, Study
 from results.scores import Scores, read_scores, write_scores
 from search_space.architecture import Architecture
-from search_space.errors import StorageError
+from search_space.errors import StorageError, StudyError
 
 if TYPE_CHECKING:
     from results.driver import Driver
@@ -61,6 +61,16 @@ class Store:
         for stop in self.at_close:
             stop()
         self.engine.dispose()
+
+    def check(self) -> None:
+        """See that the database is still where it was opened.
+
+        Raises:
+            StorageError: If it is a SQLite file that was deleted or replaced.
+        """
+        if not self.is_shared:
+            with self.engine.connect():
+                pass
 
     def session(self) -> Session:
         """A session whose database errors are ours."""
@@ -150,6 +160,10 @@ class Store:
             objectives: Direction ("minimize", "maximize") of every objective, in order.
             metric_names: What the dashboard calls them.
             reference: Reference point of the hypervolume; see `results.hypervolume.reference_point`.
+
+        Raises:
+            StudyError: If Optuna's tables have a study of this name that is not ours.
+            StorageError: If they are of another version of Optuna, or the database fails.
         """
         from results import optuna_tables
 
@@ -161,16 +175,20 @@ class Store:
             "objectives": list(objectives),
             "reference": None if reference is None else dict(reference),
         }
-        with self.engine.begin() as connection:
-            wait_for_turn(connection, "creation")
-            found = self.study(name)
-            if found is None:
-                optuna_id = optuna_tables.create_study(self.engine, name, list(objectives.values()), metric_names)
-                with self.session() as session, session.begin():
-                    session.add(Study(**settings, optuna_study_id=optuna_id))
-                found = self.study(name)
-        assert found is not None
-        return found
+        with self.session() as session, session.begin():
+            wait_for_turn(session.connection(), "creation")
+            row = session.scalar(sa.select(Study).where(Study.name == name))
+            if row is None:
+                optuna_tables.prepare(session.connection(), str(self))
+                if optuna_tables.has_study(session, name):
+                    raise StudyError(
+                        f"{self} holds a study {name!r} of Optuna already, which this program did not make; "
+                        "choose another --study"
+                    )
+                optuna_id = optuna_tables.create_study(session, name, list(objectives.values()), metric_names)
+                row = Study(**settings, optuna_study_id=optuna_id)
+                session.add(row)
+        return StudyStore(self, row)
 
     # Scores of proxies, for all studies.
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -115,3 +117,36 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'nas.db'}"
     make_database: Callable[[], str] = request.getfixturevalue("postgres")
     return make_database()
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """A file system of its own, of so many bytes; making one takes root."""
+    made: list[Path] = []
+
+    def make(name: str = "mounted", *, size: int = 2**24) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        if (
+            os.geteuid() != 0
+            or shutil.which("mount") is None
+            or subprocess.run(command, capture_output=True).returncode
+        ):
+            pytest.skip("a file system can be mounted here by nobody, or by root alone")
+        made.append(folder)
+        return folder
+
+    yield make
+    for folder in made:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def remount(mounted: object) -> Callable[[Path, str], None]:
+    """Change the options of what was mounted."""
+
+    def make(folder: Path, options: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+
+    return make

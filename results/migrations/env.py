@@ -9,6 +9,7 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Base.metadata,
     version_table=VERSION_TABLE,
+    transactional_ddl=True,  # on SQLite too: the connection is in a transaction that the driver does not end
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import random
+import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
 
+import results
 from results.store import Ending, EpochRecord, NewEvaluation, Role, State, Store, StudyStore
 from search_space import Architecture
 from search_space.space import SearchSpace
@@ -132,3 +139,57 @@ def add_evaluation(space: SearchSpace, new_evaluation: Callable[..., NewEvaluati
         )
 
     return add
+
+
+@pytest.fixture(scope="session")
+def upgrade() -> Callable[[sa.Connection, str], None]:
+    """Bring the tables of a database to a version of its time."""
+
+    def make(connection: sa.Connection, revision: str) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(Path(results.__file__).parent / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+    return make
+
+
+@pytest.fixture
+def earlier_version(
+    upgrade: Callable[[sa.Connection, str], None],
+    make_study: Callable[..., StudyStore],
+    add_evaluation: Callable[..., None],
+    architectures: list[Architecture],
+    tmp_path: Path,
+) -> Callable[[str], Path]:
+    """A SQLite file of an earlier version with a study of three trials, "old"."""
+    newest = tmp_path / "newest" / "nas.db"
+    store = Store(f"sqlite:///{newest}")
+    study = make_study(store, "old")
+    for number, architecture in enumerate(architectures[:3]):
+        add_evaluation(study, number, architecture, nll=1.0 + number)
+    study.driver.leave()
+    store.close()
+
+    def make(revision: str) -> Path:
+        path = newest.with_name(f"{revision}.db")
+        shutil.copyfile(newest, path)
+        with closing(sqlite3.connect(path)) as connection:
+            for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+                if name.startswith("nas_"):
+                    connection.execute(f"DROP TABLE {name}")
+            connection.execute("VACUUM")
+        engine = sa.create_engine(f"sqlite:///{path}")
+        with engine.begin() as old:
+            upgrade(old, revision)
+        engine.dispose()
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("ATTACH DATABASE ? AS newest", (str(newest),))
+            for (name,) in connection.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'").fetchall():
+                if name.startswith("nas_") and not name.endswith("version"):
+                    columns = ", ".join(row[1] for row in connection.execute(f"PRAGMA main.table_info({name})"))
+                    connection.execute(f"INSERT INTO main.{name} ({columns}) SELECT {columns} FROM newest.{name}")
+            connection.commit()
+        return path
+
+    return make

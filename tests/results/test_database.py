@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
@@ -71,26 +69,24 @@ def test_migrations_make_exactly_the_schema(database_url):
     engine.dispose()
 
 
-def test_a_database_of_the_first_version_keeps_what_it_holds(database_url):
+def test_a_database_of_the_first_version_keeps_what_it_holds(database_url, upgrade):
     """Its tables are made by the migration of that time and filled without today's classes."""
     engine = sa.create_engine(database_url)
-    config = Config()
-    config.set_main_option("script_location", str(Path(results.__file__).parent / "migrations"))
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001_initial")
+        upgrade(connection, "0001_initial")
         tables = sa.MetaData()
         tables.reflect(connection, only=lambda name, _: name.startswith("nas_"))
         now = datetime(2026, 1, 1)
         for table, row in (
             ("studies", {"name": "old", "optuna_study_id": 1, "created_at": now, **EMPTY}),
+            ("studies", {"id": 2, "name": "older", "optuna_study_id": 2, "created_at": now, **EMPTY}),
             ("architectures", {"hash": "abc", "yaml": "yaml", "params": 10, "macs": 20}),
             (
                 "evaluations",
                 {"study_id": 1, "architecture_id": 1, "key": "trial-0000", **FIRST_TRIAL, "started_at": now},
             ),
         ):
-            connection.execute(sa.insert(tables.tables[f"nas_{table}"]).values(id=1, **row))
+            connection.execute(sa.insert(tables.tables[f"nas_{table}"]).values({"id": 1, **row}))
     engine.dispose()
     store = Store(database_url, create=False)
     study = store.study("old")
@@ -98,7 +94,13 @@ def test_a_database_of_the_first_version_keeps_what_it_holds(database_url):
     assert (row.key, row.nll, row.latency_ms, row.device) == ("trial-0000", 0.5, 1.5, "a CPU")
     assert (row.stage, row.latency, study.row.reference) == ("", None, None)
     assert store.scores("context", ["abc"]) == {}
+    uids = [study.uid for study in store.studies()]
+    assert [len(bytes.fromhex(uid)) for uid in uids] == [16, 16]
+    assert uids[0] != uids[1]
     store.close()
+    again = Store(database_url)
+    assert [study.uid for study in again.studies()] == uids
+    again.close()
 
 
 def test_head_is_the_newest_migration():

@@ -6,12 +6,17 @@ from collections.abc import Callable, Iterator
 
 import optuna
 import pytest
+import sqlalchemy as sa
 from optuna.distributions import CategoricalDistribution, IntDistribution
+from optuna.storages._rdb import models
+from optuna.storages._rdb.models import SCHEMA_VERSION
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from results.database import shown, wait_for_turn
 from results.optuna_tables import distribution
 from results.store import Ending, EpochRecord, Role, State, Store
+from search_space.errors import StorageError, StudyError
 from search_space.space import Axis
 
 CURVE = [EpochRecord(1, 2.0, 1.5, 0.25, 0.1), EpochRecord(2, 1.0, 0.75, 0.625, 0.1)]
@@ -146,14 +151,62 @@ def test_trials_alone_enter_optunas_tables(store, make_study, new_evaluation, ar
     assert load().trials == []
 
 
-def test_a_study_that_only_optuna_knows_is_taken_over(
-    store, make_study, new_evaluation, architectures, axes, storage, load
-):
-    """A crash between Optuna's transaction and ours leaves this behind."""
-    optuna.create_study(study_name="study", storage=storage, direction="minimize")
-    study = make_study(store)
-    study.driver.start(new_evaluation(0, architectures[0]), axes)
-    assert [trial.number for trial in load().trials] == [0]
+def test_a_study_of_the_same_name_that_is_not_ours_is_left_alone(store, make_study, storage, load):
+    theirs = optuna.create_study(study_name="study", storage=storage, directions=["maximize", "minimize"])
+    with pytest.warns(optuna.exceptions.ExperimentalWarning):
+        theirs.set_metric_names(["profit", "risk"])
+    theirs.tell(theirs.ask({"x": IntDistribution(0, 9)}), [1.0, 2.0])
+    with pytest.raises(
+        StudyError, match=r"holds a study 'study' of Optuna already, .* choose another --study"
+    ) as caught:
+        make_study(store)
+    assert shown(store.url) in str(caught.value)
+    assert [study.name for study in store.studies()] == []
+    assert load().metric_names == ["profit", "risk"]
+    assert [trial.values for trial in load().trials] == [[1.0, 2.0]]
+    make_study(store, "another")
+    assert len(load().trials) == 1
+
+
+def test_the_tables_are_as_optuna_makes_them(database_url, make_study, tmp_path):
+    """Its storage opens them without a word, and finds nothing to upgrade; so are its own tables, column by column."""
+    store = Store(database_url)
+    make_study(store)
+    opened = optuna.storages.RDBStorage(database_url, skip_table_creation=True)
+    assert opened.get_current_version() == opened.get_head_version()
+    own = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'own.db'}")
+    ours, theirs = sa.inspect(opened.engine), sa.inspect(own.engine)
+    for table in theirs.get_table_names():
+        assert {column["name"] for column in ours.get_columns(table)} == {
+            column["name"] for column in theirs.get_columns(table)
+        }
+    for storage in (own, opened):
+        with storage.engine.connect() as connection:
+            assert connection.execute(sa.text("SELECT schema_version, library_version FROM version_info")).all() == [
+                (SCHEMA_VERSION, optuna.__version__)
+            ]
+        storage.engine.dispose()
+    store.close()
+
+
+def test_tables_that_a_kill_left_unfinished_are_completed(store, make_study):
+    """Optuna makes its tables one by one; an earlier version of this program let it."""
+    with store.engine.begin() as connection:
+        wait_for_turn(connection, "creation")
+        models.StudyModel.__table__.create(connection)
+    make_study(store)
+    opened = optuna.storages.RDBStorage(store.url)
+    assert optuna.load_study(study_name="study", storage=opened).trials == []
+    opened.engine.dispose()
+
+
+def test_tables_of_another_optuna(store, make_study, storage):
+    with store.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = 'v2.6.0.a'"))
+        connection.execute(sa.text("UPDATE version_info SET library_version = '2.9.0'"))
+    with pytest.raises(StorageError, match=r"are of its version 2\.9\.0, and this is .*: optuna storage upgrade"):
+        make_study(store)
+    assert store.studies() == []
 
 
 def test_optuna_can_continue_where_we_stopped(store, make_study, new_evaluation, architectures, axes, load):

@@ -1,7 +1,8 @@
 """The first tables."""
 
 import sqlalchemy as sa
-from alembic import op
+
+from results.migrations import steps
 
 revision = "0001_initial"
 down_revision = None
@@ -9,7 +10,7 @@ down_revision = None
 
 def upgrade() -> None:
     """Create all tables."""
-    op.create_table(
+    steps.create_table(
         "nas_studies",
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("name", sa.String(200), nullable=False, unique=True),
@@ -19,7 +20,7 @@ def upgrade() -> None:
         sa.Column("config", sa.JSON, nullable=False),
         sa.Column("objectives", sa.JSON, nullable=False),
     )
-    op.create_table(
+    steps.create_table(
         "nas_architectures",
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("hash", sa.String(32), nullable=False, unique=True),
@@ -27,7 +28,7 @@ def upgrade() -> None:
         sa.Column("params", sa.BigInteger, nullable=False),
         sa.Column("macs", sa.BigInteger, nullable=False),
     )
-    op.create_table(
+    steps.create_table(
         "nas_evaluations",
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("study_id", sa.Integer, sa.ForeignKey("nas_studies.id"), nullable=False),
@@ -58,7 +59,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("study_id", "key", name="uq_nas_evaluations_study_key"),
         sa.Index("ix_nas_evaluations_study_state", "study_id", "state"),
     )
-    op.create_table(
+    steps.create_table(
         "nas_epochs",
         sa.Column("evaluation_id", sa.Integer, sa.ForeignKey("nas_evaluations.id"), primary_key=True),
         sa.Column("epoch", sa.Integer, primary_key=True),
@@ -67,7 +68,7 @@ def upgrade() -> None:
         sa.Column("accuracy", sa.Double, nullable=False),
         sa.Column("seconds", sa.Double, nullable=False),
     )
-    op.create_table(
+    steps.create_table(
         "nas_finalists",
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("study_id", sa.Integer, sa.ForeignKey("nas_studies.id"), nullable=False),

@@ -1,7 +1,8 @@
 """The cache of proxy scores, the stage of a trial, the provenance of a latency, the reference point of a study."""
 
 import sqlalchemy as sa
-from alembic import op
+
+from results.migrations import steps
 
 revision = "0002_ledger"
 down_revision = "0001_initial"
@@ -9,10 +10,10 @@ down_revision = "0001_initial"
 
 def upgrade() -> None:
     """Add a table and three columns; rows that exist have no stage, provenance or reference point."""
-    op.add_column("nas_studies", sa.Column("reference", sa.JSON))
-    op.add_column("nas_evaluations", sa.Column("stage", sa.String(32), nullable=False, server_default=sa.text("''")))
-    op.add_column("nas_evaluations", sa.Column("latency", sa.JSON))
-    op.create_table(
+    steps.add_column("nas_studies", sa.Column("reference", sa.JSON))
+    steps.add_column("nas_evaluations", sa.Column("stage", sa.String(32), nullable=False, server_default=sa.text("''")))
+    steps.add_column("nas_evaluations", sa.Column("latency", sa.JSON))
+    steps.create_table(
         "nas_scores",
         sa.Column("context", sa.String(64), primary_key=True),
         sa.Column("architecture_id", sa.Integer, sa.ForeignKey("nas_architectures.id"), primary_key=True),

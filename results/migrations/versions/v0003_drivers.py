@@ -4,7 +4,8 @@ No architecture is a trial of a study twice, which the database enforces from no
 """
 
 import sqlalchemy as sa
-from alembic import op
+
+from results.migrations import steps
 
 revision = "0003_drivers"
 down_revision = "0002_ledger"
@@ -12,7 +13,7 @@ down_revision = "0002_ledger"
 
 def upgrade() -> None:
     """Add a table, five columns and a rule; what stands as running has no driver any more."""
-    op.create_table(
+    steps.create_table(
         "nas_drivers",
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("study_id", sa.Integer, sa.ForeignKey("nas_studies.id"), nullable=False),
@@ -22,15 +23,17 @@ def upgrade() -> None:
         sa.Column("operations", sa.BigInteger, nullable=False),
         sa.Column("heard_at", sa.Double, nullable=False),
     )
-    op.create_index("ix_nas_drivers_study_state", "nas_drivers", ["study_id", "state"])
+    steps.create_index("ix_nas_drivers_study_state", "nas_drivers", ["study_id", "state"])
     for name in ("revision", "decisions"):
-        op.add_column("nas_studies", sa.Column(name, sa.BigInteger, nullable=False, server_default=sa.text("0")))
-    op.add_column("nas_evaluations", sa.Column("micro_batch", sa.Integer))
-    op.execute("ALTER TABLE nas_evaluations ADD COLUMN driver_id INTEGER REFERENCES nas_drivers (id)")
-    op.add_column("nas_evaluations", sa.Column("revision", sa.BigInteger, nullable=False, server_default=sa.text("0")))
-    op.create_index("ix_nas_evaluations_study_revision", "nas_evaluations", ["study_id", "revision"])
+        steps.add_column("nas_studies", sa.Column(name, sa.BigInteger, nullable=False, server_default=sa.text("0")))
+    steps.add_column("nas_evaluations", sa.Column("micro_batch", sa.Integer))
+    steps.add_reference("nas_evaluations", "driver_id", "nas_drivers")
+    steps.add_column(
+        "nas_evaluations", sa.Column("revision", sa.BigInteger, nullable=False, server_default=sa.text("0"))
+    )
+    steps.create_index("ix_nas_evaluations_study_revision", "nas_evaluations", ["study_id", "revision"])
     trials = sa.text("role = 'trial'")
-    op.create_index(
+    steps.create_index(
         "uq_nas_evaluations_trials",
         "nas_evaluations",
         ["study_id", "architecture_id"],

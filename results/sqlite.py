@@ -1,0 +1,164 @@
+"""A SQLite file: opened for writing, or for reading where that is all there is, and missed when it goes away."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from search_space.errors import StorageError
+
+BUSY_TIMEOUT_S = 30
+_LOGS = ("-wal", "-journal")
+"""What SQLite keeps beside a file: transactions that are not in it yet, or what undoes the last one."""
+
+
+class SqliteFile:
+    """Where connections to one file come from.
+
+    Args:
+        path: The file.
+        create: Whether it is made where it is missing, and has to be writable.
+
+    Attributes:
+        is_read_only: Whether the file or its folder cannot be written to.
+
+    Raises:
+        StorageError: If it does not exist and is not to be made, or cannot be written to and has to be.
+    """
+
+    def __init__(self, path: Path, *, create: bool) -> None:
+        self._name, self._create = str(path), create
+        self._path = path.absolute()
+        self._open_file: tuple[int, int] | None = None
+        if not create and not self._path.exists():
+            raise StorageError(f"there is no database at {path}; name another with --storage, or run a search first")
+        places = [place for place in (self._path, self._path.parent) if place.exists()]
+        read_only = [place for place in places if not os.access(place, os.W_OK)]
+        self.is_read_only = bool(read_only)
+        if read_only and create:
+            raise StorageError(
+                f"the database {path} cannot be written: {read_only[0]} is read-only; choose another --out or --storage"
+            )
+
+    def connect(self, **options: Any) -> sqlite3.Connection:
+        """Open it.
+
+        Args:
+            **options: Of `sqlite3.connect`.
+
+        Raises:
+            StorageError: If it was deleted or replaced since it was opened first.
+            sqlite3.Error: If SQLite cannot open it.
+        """
+        if self.is_read_only:
+            return self._connect_to_read(options)
+        self.check()
+        first = self._open_file is None
+        connection = _open(self._path, "rwc" if self._create and first else "rw", options)
+        try:
+            if first:
+                self._open_file = _identity(self._path)
+            self.check()
+            if self._create:
+                _keep_log(connection)
+            connection.execute("PRAGMA foreign_keys=ON")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def check(self) -> None:
+        """See that the file at the path is the one that is open: SQLite writes on into one that is not.
+
+        Raises:
+            StorageError: If it is not.
+        """
+        if self._open_file is None:
+            return
+        found = _identity(self._path)
+        if found is None:
+            raise StorageError(
+                f"the database {self._name} was deleted or moved while it was in use; "
+                "what was moved goes on from its new place, with --out or --storage"
+            )
+        if found != self._open_file:
+            raise StorageError(
+                f"the database {self._name} was replaced by another file while it was in use; "
+                "the same command goes on with what that holds"
+            )
+
+    def _connect_to_read(self, options: dict[str, Any]) -> sqlite3.Connection:
+        """Open what cannot be written to, with all transactions that are in a log beside it."""
+        connection = _open(self._path, "ro", options)
+        try:
+            return _tried(connection)
+        except sqlite3.OperationalError as error:  # SQLite can make no index of the log, or not undo a transaction
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+                raise
+        logs = [log for log in (self._path.with_name(self._path.name + end) for end in _LOGS) if _size(log)]
+        if not logs:
+            return _tried(_open(self._path, "ro&immutable=1", options))
+        try:
+            with tempfile.TemporaryDirectory(prefix="nas-database-") as folder:
+                for file in (self._path, *logs):
+                    shutil.copyfile(file, Path(folder, file.name))
+                connection = _tried(_open(Path(folder, self._path.name), "rw", options))
+        except OSError as error:  # the copy stays open, though it has no name any more
+            raise StorageError(
+                f"the database {self._name} cannot be read: it is read-only and has to be copied to a temporary "
+                f"folder (TMPDIR): {error.strerror or error}"
+            ) from None
+        connection.execute("PRAGMA query_only=ON")
+        return connection
+
+
+def _open(path: Path, mode: str, options: dict[str, Any]) -> sqlite3.Connection:
+    connection: sqlite3.Connection = sqlite3.connect(
+        f"file:{quote(os.fsencode(path))}?mode={mode}", **{**options, "uri": True}
+    )
+    return connection
+
+
+def _tried(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """The connection, once it has read something."""
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _keep_log(connection: sqlite3.Connection) -> None:
+    """Write to a log first, so that readers (the dashboard) and the driver do not block each other."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:  # for this SQLite does not wait by itself
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells the file at a path from all others; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
