@@ -32,8 +32,9 @@ from nas.scoring import Scoring
 from nas.signals import uninterrupted
 from nas.study import Question
 from nas.trial import Trial
+from results.damage import architecture_of
 from results.driver import Outdated
-from results.schema import Epoch, Evaluation
+from results.schema import Epoch, Evaluation, damaged
 from results.store import FINAL_STATES, Ending, EpochRecord, NewEvaluation, Role, State, StudyStore
 from runners.base import Cause, Decision, EpochResult, Job, Measured, Outcome
 from search_space.architecture import Architecture
@@ -256,7 +257,7 @@ class Search:
         trial = self.trials.get(row.key)
         stood = None if trial is None else (trial.state, trial.epoch, trial.is_orphan)
         if trial is None:
-            trial = self.trials[row.key] = Trial(row, Architecture.from_yaml(row.architecture.yaml))
+            trial = self.trials[row.key] = Trial(row, architecture_of(row.architecture))
             self._list(trial)
         known_epochs, epochs_run = len(trial.epochs), trial.epochs_run
         trial.update(row, curve, self.objectives[0])
@@ -411,6 +412,9 @@ class Search:
     def _list(self, trial: Trial) -> None:
         """Put an evaluation on the list of those of its kind."""
         if trial.role == Role.TRIAL:
+            if trial.number != len(self.searched):  # numbers are places in this list
+                reason = f"the study {self.study.name!r} has no trial {len(self.searched)}, but {trial.key}"
+                raise damaged("nas_evaluations", trial.key, "number", reason)
             self.searched.append(trial)
         elif trial.role == Role.PROXIES:
             self._compute.score(trial)

@@ -19,7 +19,7 @@ from results import optuna_tables
 from results.architectures import architecture_ids, chunks
 from results.lease import Lease, Outdated, changed
 from results.records import Ending, EpochRecord, Facts, NewEvaluation
-from results.schema import FINAL_STATES, Epoch, Evaluation, Finalist, Role, State, Study
+from results.schema import FINAL_STATES, Epoch, Evaluation, Finalist, Role, State, Study, damaged
 from results.store import StudyStore
 from search_space.architecture import Architecture
 from search_space.space import Axis
@@ -103,6 +103,8 @@ class Driver:
                 epochs = sa.select(Epoch).where(Epoch.evaluation_id.in_(ids)).order_by(Epoch.evaluation_id, Epoch.epoch)
                 for epoch in session.scalars(epochs):
                     curves.setdefault(keys[epoch.evaluation_id], []).append(epoch)
+            for row in rows:
+                _check_curve(session, row, curves.get(row.key, ()))
             return revision, decisions, Changes(rows, curves)
 
         self._seen, self._decisions, changes = self._study.read(read)
@@ -285,6 +287,16 @@ class Driver:
         session.add(row)
         session.flush()
         return _Row(row.id, row.optuna_trial_id, revision)
+
+
+def _check_curve(session: Session, row: Evaluation, curve: Sequence[Epoch]) -> None:
+    """Refuse an evaluation that lacks epochs, unless it has changed since it was read."""
+    if row.epochs_trained <= (curve[-1].epoch if curve else 0):
+        return
+    revision = sa.select(Evaluation.revision).where(Evaluation.id == row.id)
+    if session.scalar(revision) == row.revision:
+        reason = f"nas_epochs has {len(curve)} of its {row.epochs_trained} epochs"
+        raise damaged(row.__tablename__, f"id {row.id} ({row.key})", "epochs_trained", reason)
 
 
 def _architecture_id(session: Session, architecture: Architecture) -> int:

@@ -22,6 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from results.damage import architecture_of
 from results.names import file_name
 from results.report import Contender, make_report
 from results.schema import Evaluation, Role, State
@@ -93,7 +94,7 @@ def export(study: StudyStore, weights_folder: Path, output: Path, *, trial: int 
             f"the weights of trial {contender.trial} are not at {weights}; the weights of the best trials and of the "
             "finalists are kept, under the --out folder of the search"
         )
-    architecture = Architecture.from_yaml(evaluation.architecture.yaml)
+    architecture = architecture_of(evaluation.architecture)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
@@ -178,7 +179,7 @@ def _provenance(
         "limits": {key: identity[key] for key in ("max_params", "max_macs", "max_latency_ms")},
         "recipe": identity["recipe"],
         "seed": evaluation.seed,
-        "validation": {"nll": evaluation.nll, "accuracy": evaluation.accuracy},
+        "validation": dict(zip(("nll", "accuracy"), evaluation.quality, strict=True)),
         "mean_over_seeds": {
             key: getattr(contender, key)
             for key in ("seeds", "mean_nll", "sd_nll", "mean_accuracy", "test_nll", "test_accuracy")
