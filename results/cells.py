@@ -16,7 +16,7 @@ from results.schema import Base, damaged
 from results.tables import present
 from search_space.errors import StorageError
 
-_UNREADABLE = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError, RecursionError)
+UNREADABLE = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError, RecursionError)
 """What SQLAlchemy's types raise of values that they cannot read, besides its own errors."""
 _MOST_NAMED = 5
 _TOLD = 20
@@ -25,7 +25,7 @@ _TOLD = 20
 
 def translated(error: BaseException | None, engine: sa.Engine) -> StorageError | None:
     """What to say of an error in a session, if a damaged cell is behind it; None if there is none."""
-    if not isinstance(error, (SQLAlchemyError, *_UNREADABLE)) or is_away(error):
+    if not isinstance(error, (SQLAlchemyError, *UNREADABLE)) or is_away(error):
         return None
     with suppress(SQLAlchemyError), engine.connect() as connection:  # it may not be readable at all
         return first_damage(connection)
@@ -82,7 +82,7 @@ def _damages(connection: sa.Connection, table: sa.Table) -> Iterator[tuple[str, 
             for name, read in readers.items():
                 try:
                     values[name] = read(raw[name])
-                except (*_UNREADABLE, SQLAlchemyError) as error:
+                except (*UNREADABLE, SQLAlchemyError) as error:
                     yield key, name, _first_line(error)
             if ours:
                 yield from ((key, column, reason) for column, reason in problems(table, values, strictly=True))

@@ -179,6 +179,11 @@ def _numbers(connection: sa.Connection) -> Iterator[tuple[str, str]]:
         numbers = set(connection.scalars(trials))
         if lost := [number for number in range(len(numbers)) if number not in numbers]:
             yield "nas_evaluations", f"the study {name!r} has later trials than {some(lost, 'trial')}, but not these"
+        keys = sa.select(Evaluation.key).where(Evaluation.study_id == study_id).order_by(Evaluation.id)
+        known = list(connection.scalars(keys))
+        trained = [key.replace("test-", "finalist-", 1) for key in known if str(key).startswith("test-")]
+        if lost_runs := sorted(set(trained) - set(known)):
+            yield "nas_evaluations", f"the study {name!r} tested what it does not have: {some(lost_runs, 'key')}"
         finalists = sa.select(Finalist.number).where(Finalist.study_id == study_id).order_by(Finalist.id)
         if lost := [number for number in connection.scalars(finalists) if number not in numbers]:
             yield "nas_finalists", f"the study {name!r} has finalists, but no {some(lost, 'trial')}"

@@ -108,7 +108,7 @@ def type_problem(column: sa.Column[Any], value: Any) -> str | None:
 def _kinds(kind: sa.types.TypeEngine[Any]) -> tuple[tuple[type, ...], str]:
     if isinstance(kind, sa.Integer):
         return (int,), "a whole number"
-    if isinstance(kind, sa.Numeric):
+    if isinstance(kind, (sa.Numeric, sa.Float)):
         return (int, float), "a number"
     if isinstance(kind, sa.DateTime):
         return (datetime,), "a time"

@@ -12,6 +12,7 @@ through its own `load.py`, compared with the model it was made from, and only th
 
 from __future__ import annotations
 
+import hashlib
 import json
 import runpy
 import shutil
@@ -94,6 +95,7 @@ def export(study: StudyStore, weights_folder: Path, output: Path, *, trial: int 
             f"the weights of trial {contender.trial} are not at {weights}; the weights of the best trials and of the "
             "finalists are kept, under the --out folder of the search"
         )
+    _check_digest(weights, evaluation)
     architecture = architecture_of(evaluation.architecture)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -159,6 +161,19 @@ def _choose(study: StudyStore, trial: int | None) -> tuple[Evaluation, Contender
     if runs:
         return min(runs, key=lambda row: row.nll if row.nll is not None else float("inf")), contender
     return next(row for row in rows if row.number == contender.trial and row.role == Role.TRIAL), contender
+
+
+def _check_digest(weights: Path, evaluation: Evaluation) -> None:
+    """Refuse weights that are not those that were trained; those of older versions have no digest."""
+    if evaluation.weights_sha256 is None:
+        return
+    with weights.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != evaluation.weights_sha256:
+        raise ExportError(
+            f"{weights} is damaged: its SHA-256 is {found}, and was {evaluation.weights_sha256} when {evaluation.key} "
+            "was trained; restore the file, or choose another --trial"
+        )
 
 
 def _provenance(

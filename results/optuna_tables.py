@@ -55,6 +55,12 @@ def create_study(engine: sa.Engine, name: str, directions: Sequence[Direction], 
         storage.engine.dispose()
 
 
+def has_study(session: Session, study_id: int, name: str) -> bool:
+    """Whether Optuna's tables have a study of this id and name."""
+    model = models.StudyModel
+    return session.scalar(sa.select(model.study_name).where(model.study_id == study_id)) == name
+
+
 def insert_trial(
     session: Session,
     study_id: int,

@@ -149,7 +149,7 @@ class Evaluation(Base):
         seconds: Compute of all attempts.
         epochs_planned: Epochs of the full training; 0 for proxies.
         epochs_run: Epochs computed, those that were lost and computed again included.
-        attempts: 1 plus how often its process died.
+        attempts: 1 plus how often its process died, or its weights were lost before they were tested.
         weights_sha256: Digest of the file of its weights; null where it has none, or an older version wrote them.
         optuna_trial_id: The trial in Optuna's tables; null unless the role is "trial".
         driver_id: The driver that runs it, or ran it last; null where nobody does.
