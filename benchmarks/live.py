@@ -23,6 +23,7 @@ from benchmarks.table import Trainings
 from nas import search
 from nas.config import SearchConfig
 from nas.study import existing_study, make_question
+from results.damage import architecture_of
 from results.schema import Role
 from runners.ray_tune import RayTuneRunner
 from runners.tabular import Training
@@ -45,7 +46,7 @@ def winner(seed: int, out: Path) -> tuple[Architecture, dict[str, Any]]:
     assert report.winner is not None
     rows = existing_study(study, None, str(out)).evaluations(Role.TRIAL)
     chosen = next(row for row in rows if row.number == report.winner.trial)
-    return Architecture.from_yaml(chosen.architecture.yaml), {
+    return architecture_of(chosen.architecture), {
         "seed": seed,
         "wall_time_s": float(told.read_text(encoding="utf-8")) if told.exists() else None,
         "fte": report.compute.fte,

@@ -71,7 +71,7 @@ def search(
         store.on_wait = on_notice
         study, new = open_study(store, question)
         while True:
-            running = Search(question, study, folder, on_change)
+            running = Search(question, study, folder, on_change, on_notice)
             on_start(running, new)
             try:
                 if not running.done:

@@ -14,10 +14,12 @@ each takes in what the others have changed, and decides on nothing that it has n
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TypeVar
 
 from nas import finalists
@@ -32,12 +34,15 @@ from nas.scoring import Scoring
 from nas.signals import uninterrupted
 from nas.study import Question
 from nas.trial import Trial
+from results.damage import architecture_of
 from results.driver import Outdated
-from results.schema import Epoch, Evaluation
+from results.schema import Epoch, Evaluation, damaged
 from results.store import FINAL_STATES, Ending, EpochRecord, NewEvaluation, Role, State, StudyStore
 from runners.base import Cause, Decision, EpochResult, Job, Measured, Outcome
 from search_space.architecture import Architecture
 from search_space.errors import LeaseLost, StorageError
+
+log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 5
 """How many worker processes an evaluation may cost before it counts as lost."""
@@ -55,6 +60,7 @@ class Search:
         study: Where everything is stored.
         folder: Where weights and checkpoints lie.
         on_change: Called after every change, for a progress display.
+        on_notice: Called with a sentence that the user should see.
 
     Attributes:
         trials: All evaluations by key, earlier runs included.
@@ -71,6 +77,7 @@ class Search:
         study: StudyStore,
         folder: RunFolder,
         on_change: Callable[[Search], None] = lambda _: None,
+        on_notice: Callable[[str], None] = log.warning,
     ) -> None:
         self.question, self.study, self.folder = question, study, folder
         self.driver = study.drive()
@@ -84,7 +91,7 @@ class Search:
         self._pending: dict[str, Trial] = {}
         self._best = BestTrials(self.objectives, folder)
         self._compute = Compute(question.recipe.epochs)
-        self._on_change = on_change
+        self._on_change, self._on_notice = on_change, on_notice
         self._axes = {axis.name: axis for axis in question.space.axes}
         self._queue: deque[Trial] = deque()  # what anybody may run
         self._here: set[str] = set()  # keys of what runs here
@@ -186,6 +193,11 @@ class Search:
             self._requeue(trial, died=outcome.cause == Cause.WORKER_LOST)  # a node's end is not its doing
             self._queue.append(trial)
             return
+        if outcome.cause == Cause.WEIGHTS:
+            if self._can_reach_weights(trial):  # so it is the worker's machine that cannot
+                outcome = replace(outcome, cause=Cause.DATA)
+            elif self._consistently(lambda: self._train_again(trial, outcome)):
+                return
         if outcome.measured != Measured():
             trial.measured = outcome.measured
         seconds = max(outcome.seconds, trial.unbilled)
@@ -207,6 +219,28 @@ class Search:
         self._learn(trial)
         self._health.check(trial, message, self.searched, self.config.max_latency_ms)
         self._on_change(self)
+
+    def _can_reach_weights(self, test: Trial) -> bool:
+        """Whether the weights that are to be tested are there as they were written, seen from here."""
+        training = finalists.training_of(self, test)
+        return training is not None and self.folder.has_weights(training.key, training.measured.weights_sha256)
+
+    def _train_again(self, test: Trial, outcome: Outcome) -> bool:
+        """Queue the training whose weights were lost before they were tested; whether that may still help."""
+        training = finalists.training_of(self, test)
+        if training is None or training.attempts >= MAX_ATTEMPTS:
+            return False
+        seconds = max(outcome.seconds, test.unbilled)
+        self.driver.train_again(training.key, test.key, seconds)
+        training.forget()
+        training.state, training.attempts = State.QUEUED, training.attempts + 1
+        test.state, test.seconds, test.unbilled = State.QUEUED, test.seconds + seconds, 0.0
+        self._here.discard(test.key)
+        self._pending[training.key] = training
+        self._queue.extend((training, test))
+        self._on_notice(f"{training.key} is trained again, because its weights were lost: {outcome.message}")
+        self._on_change(self)
+        return True
 
     @uninterrupted()
     def idle(self) -> None:
@@ -256,7 +290,7 @@ class Search:
         trial = self.trials.get(row.key)
         stood = None if trial is None else (trial.state, trial.epoch, trial.is_orphan)
         if trial is None:
-            trial = self.trials[row.key] = Trial(row, Architecture.from_yaml(row.architecture.yaml))
+            trial = self.trials[row.key] = Trial(row, architecture_of(row.architecture))
             self._list(trial)
         known_epochs, epochs_run = len(trial.epochs), trial.epochs_run
         trial.update(row, curve, self.objectives[0])
@@ -301,10 +335,12 @@ class Search:
     # What comes next.
 
     def _hand_out(self) -> Job | None:
-        move = None if self._queue else self._peek()  # which may queue finalists and tests
-        if self._queue:
-            job = self._run_again(self._queue[0])
-            self._queue.popleft()
+        self._give_up_tests()
+        move = None if self._next_queued() else self._peek()  # which may queue finalists and tests
+        waiting = self._next_queued()
+        if waiting is not None:
+            job = self._run_again(waiting)
+            self._queue.remove(waiting)
             return job
         if isinstance(move, GoOn):
             job = self._run_again(move.trial)
@@ -317,6 +353,26 @@ class Search:
             return None
         self._ahead = None
         return job
+
+    def _next_queued(self) -> Trial | None:
+        """What has waited longest and may run: a test waits for a training that is repeated."""
+        for trial in self._queue:
+            training = finalists.training_of(self, trial)
+            if training is None or training.state == State.COMPLETE:
+                return trial
+        return None
+
+    def _give_up_tests(self) -> None:
+        """End the tests that wait for a training which has failed."""
+        for trial in list(self._queue):
+            training = finalists.training_of(self, trial)
+            if training is not None and training.state == State.FAILED:
+                message = f"its weights were lost, and {training.key} could not be trained again ({training.cause})"
+                end = Ending(state=State.FAILED, seconds=0.0, cause=Cause.WEIGHTS, message=message)
+                self.driver.finish(trial.key, end)
+                trial.state, trial.cause = State.FAILED, Cause.WEIGHTS
+                self._queue.remove(trial)
+                del self._pending[trial.key]
 
     def _peek(self) -> Move | None:
         """What comes next; None if there is nothing, or nothing until a pending evaluation has been told."""
@@ -411,6 +467,9 @@ class Search:
     def _list(self, trial: Trial) -> None:
         """Put an evaluation on the list of those of its kind."""
         if trial.role == Role.TRIAL:
+            if trial.number != len(self.searched):  # numbers are places in this list
+                reason = f"the study {self.study.name!r} has no trial {len(self.searched)}, but {trial.key}"
+                raise damaged("nas_evaluations", trial.key, "number", reason)
             self.searched.append(trial)
         elif trial.role == Role.PROXIES:
             self._compute.score(trial)
@@ -423,7 +482,8 @@ class Search:
         return self._job(trial)
 
     def _job(self, trial: Trial) -> Job:
-        return job_of(trial, self.question, self.folder, self.scoring, self._rungs(trial))
+        training = finalists.training_of(self, trial)
+        return job_of(trial, self.question, self.folder, self.scoring, self._rungs(trial), training)
 
     # What came back.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nas.trial import Trial
 from results.driver import Outdated
 from results.pareto import pareto_front
+from results.schema import damaged
 from results.store import NewEvaluation, Role, State
 
 if TYPE_CHECKING:
@@ -121,6 +122,20 @@ def rank(search: Search, chosen: Sequence[Trial]) -> Trial | None:
         }
     _store(search, rows, figures)
     return ranked[0] if ranked else None
+
+
+def training_of(search: Search, test: Trial) -> Trial | None:
+    """The training whose weights are tested; None of what is no test.
+
+    Raises:
+        StorageError: If the database has lost it.
+    """
+    if test.role != Role.TEST:
+        return None
+    key = test.key.replace("test-", "finalist-", 1)
+    if key not in search.trials:
+        raise damaged("nas_evaluations", test.key, "key", f"there is no {key}, whose weights it tests")
+    return search.trials[key]
 
 
 def record_test(search: Search) -> None:

@@ -16,11 +16,11 @@ from pathlib import Path
 from nas.best_trials import KEPT_WEIGHTS
 from nas.objectives import Figures, Objective, parse_objectives
 from nas.run_folder import RunFolder
+from results.damage import architecture_of
 from results.pareto import pareto_front
 from results.schema import Evaluation
 from results.store import FINAL_STATES, Role, State, StudyStore
 from runners.base import Cause
-from search_space.architecture import Architecture
 from search_space.errors import StorageError
 
 KINDS = ("checkpoints", "weights", "temporary")
@@ -106,7 +106,7 @@ def _losses(row: Evaluation, objectives: Sequence[Objective]) -> list[float]:
     """The objectives of a complete trial, turned so that less is better."""
     params = macs = 0
     if any(objective.name in ("params", "macs") for objective in objectives):
-        cost = Architecture.from_yaml(row.architecture.yaml).deployed.cost
+        cost = architecture_of(row.architecture).deployed.cost
         params, macs = cost.params, cost.macs
     nll = math.inf if row.nll is None else row.nll
     figures = Figures(nll, row.accuracy or 0.0, params, macs, row.latency_ms)

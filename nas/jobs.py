@@ -55,7 +55,14 @@ def new_scoring(question: Question, move: ScoreBatch, number: int) -> NewEvaluat
     )
 
 
-def job_of(trial: Trial, question: Question, folder: RunFolder, scoring: Scoring, rungs: tuple[int, ...]) -> Job:
+def job_of(
+    trial: Trial,
+    question: Question,
+    folder: RunFolder,
+    scoring: Scoring,
+    rungs: tuple[int, ...],
+    training: Trial | None = None,
+) -> Job:
     """What a runner gets to do.
 
     Args:
@@ -64,13 +71,15 @@ def job_of(trial: Trial, question: Question, folder: RunFolder, scoring: Scoring
         folder: Where weights and checkpoints lie.
         scoring: What is to be scored, for batches of proxies.
         rungs: Where the trial has to wait.
+        training: What wrote the weights that are to be tested.
     """
     config = question.config
     job = Job(trial.key, trial.architecture, question.data, question.recipe, trial.seed, device=config.device)
     if trial.role == Role.PROXIES:
         return replace(job, task="score", batch=scoring.batches[trial.key], proxies=scoring.proxies)
-    if trial.role == Role.TEST:
-        return replace(job, task="test", weights=folder.weights(trial.key.replace("test-", "finalist-", 1)))
+    if training is not None:
+        written = training.measured.weights_sha256
+        return replace(job, task="test", weights=folder.weights(training.key), weights_sha256=written)
     is_trial = trial.role == Role.TRIAL
     return replace(
         job,

@@ -21,6 +21,7 @@ def facts(trial: Trial) -> Facts:
         latency=None if measured.latency is None else asdict(measured.latency),
         peak_memory_mib=measured.peak_memory_mib,
         micro_batch=measured.micro_batch,
+        weights_sha256=measured.weights_sha256,
         device=measured.device,
         versions=measured.versions,
     )

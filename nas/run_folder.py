@@ -13,6 +13,7 @@ The last two lie elsewhere, perhaps on remote storage, where --checkpoint-dir sa
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -75,6 +76,14 @@ class RunFolder:
     def weights(self, key: str) -> Location:
         """Weights file of an evaluation."""
         return self.weights_folder / f"{file_name(key, 'evaluation')}.safetensors"
+
+    def has_weights(self, key: str, sha256: str | None) -> bool:
+        """Whether the weights of an evaluation can be read from here, as they were written if that is known."""
+        try:
+            content = self.weights(key).read_bytes()
+        except OSError:
+            return False
+        return sha256 is not None and hashlib.sha256(content).hexdigest() == sha256
 
     def discard_checkpoint(self, key: str) -> None:
         """Delete the checkpoint of an evaluation that will not go on."""

@@ -168,7 +168,7 @@ def find_study(store: Store, name: str | None) -> StudyStore:
     Raises:
         StudyError: If there is none, or several and no name.
     """
-    names = [study.name for study in store.studies()]
+    names = store.names()
     if name is None:
         if len(names) != 1:
             found = f"name one of {', '.join(printable(name, 100) for name in names)}" if names else "it holds none yet"

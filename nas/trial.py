@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cached_property
 
 from nas.features import family_of
@@ -56,12 +57,24 @@ class Trial:
         self.seconds, self.unbilled, self.epochs_run = row.seconds, 0.0, row.epochs_run
         latency = Latency(**row.latency) if row.latency else None
         self.measured = Measured(
-            row.latency_ms, row.peak_memory_mib, row.device, latency=latency, micro_batch=row.micro_batch
+            row.latency_ms,
+            row.peak_memory_mib,
+            row.device,
+            latency=latency,
+            micro_batch=row.micro_batch,
+            weights_sha256=row.weights_sha256,
         )
+        if row.epochs_trained < self.epoch:  # it is trained again
+            self.forget()
         for epoch in curve:
             if epoch.epoch > self.epoch:
                 self.epochs.append(EpochRecord(epoch.epoch, epoch.train_loss, epoch.nll, epoch.accuracy, epoch.seconds))
                 self.losses[epoch.epoch] = quality.loss(self.figures)
+
+    def forget(self) -> None:
+        """Forget what it came to: it is trained again, from the start."""
+        self.epochs, self.losses = [], {}
+        self.measured = replace(self.measured, weights_sha256=None)
 
     @property
     def epoch(self) -> int:

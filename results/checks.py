@@ -10,8 +10,9 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy.exc import DatabaseError
 
+from results.cells import as_stored, cell_problems, lost_references, some
 from results.database import HEAD, no_searches, shown, snapshot, version
-from results.schema import ArchitectureRow, Base, Evaluation, Role, State, Study
+from results.schema import ArchitectureRow, Base, Epoch, Evaluation, Finalist, Role, State, Study
 from results.tables import OPTUNA_STUDIES, present
 from search_space.architecture import Architecture
 from search_space.errors import NasError
@@ -25,7 +26,6 @@ MIRRORED: dict[str, TrialState] = {
     State.FAILED: TrialState.FAIL,
 }
 """The state of a trial in Optuna's tables, by its state in ours."""
-_MOST_NAMED = 5
 
 
 @dataclass
@@ -65,14 +65,16 @@ def check_database(url: str, progress: Callable[[str], None] = lambda _: None) -
             health.problems += check(connection)
             if health.problems:
                 return health
-        for table in present(connection):
-            progress(table.name)
-            query = sa.select(sa.func.count()).select_from(table)
-            health.rows[table.name] = connection.scalar(query) or 0
-            health.problems += _references(connection, table)
-        for check in (_studies, _trials, _architectures):
-            progress(check.__name__.strip("_"))
-            health.problems += check(connection)
+        with as_stored(connection):
+            for table in present(connection):
+                progress(table.name)
+                query = sa.select(sa.func.count()).select_from(table)
+                health.rows[table.name] = connection.scalar(query) or 0
+                health.problems += cell_problems(connection, table)
+                health.problems += lost_references(connection, table)
+            for check in (_studies, _silent, _trials, _numbers, _curves, _architectures):
+                progress(check.__name__.strip("_"))
+                health.problems += check(connection)
     return health
 
 
@@ -100,20 +102,7 @@ def _schema(connection: sa.Connection) -> Iterator[tuple[str, str]]:
     for table in tables:
         missing = {column.name for column in table.columns} - {own["name"] for own in inspector.get_columns(table.name)}
         if missing:
-            yield table.name, f"it lacks {_some(sorted(missing), 'column')}"
-
-
-def _references(connection: sa.Connection, table: sa.Table) -> Iterator[tuple[str, str]]:
-    """Rows that refer to others which are not there."""
-    for link in sorted(table.foreign_keys, key=lambda link: link.parent.name):
-        target = link.column.table.alias()
-        there = sa.exists().where(target.c[link.column.name] == link.parent)
-        query = sa.select(link.parent).where(link.parent.is_not(None), ~there).order_by(link.parent)
-        missing = connection.scalars(query).all()
-        if missing:
-            lost = _some(sorted(set(missing)), link.parent.name)
-            rows = "1 row refers" if len(missing) == 1 else f"{len(missing)} rows refer"
-            yield table.name, f"{rows} to what {link.column.table.name} does not have: {lost}"
+            yield table.name, f"it lacks {some(sorted(missing), 'column')}"
 
 
 def _studies(connection: sa.Connection) -> Iterator[tuple[str, str]]:
@@ -160,13 +149,59 @@ def _trials(connection: sa.Connection) -> Iterator[tuple[str, str]]:
                 told = "no state" if expected is None else f"{expected.name} there"
                 yield "trials", f"{where} is {state}, which is {told}; Optuna's tables say {other_state}"
         if theirs:
-            lost = _some([number for number, _ in theirs.values()], "trial")
+            lost = some([number for number, _ in theirs.values()], "trial")
             yield "nas_evaluations", f"it lacks what Optuna's tables have of the study {name!r}: {lost}"
+
+
+def _curves(connection: sa.Connection) -> Iterator[tuple[str, str]]:
+    """Every evaluation has the epochs that it says."""
+    last, count = sa.func.max(Epoch.epoch), sa.func.count(Epoch.epoch)
+    query = (
+        sa.select(Evaluation.id, Evaluation.key, Evaluation.epochs_trained, last, count)
+        .outerjoin(Epoch, Epoch.evaluation_id == Evaluation.id)
+        .group_by(Evaluation.id, Evaluation.key, Evaluation.epochs_trained)
+        .order_by(Evaluation.id)
+    )
+    for number, key, trained, found, epochs in connection.execute(query):
+        if (found or 0) != trained:
+            yield (
+                "nas_epochs",
+                f"id {number} ({key}) was trained for {trained} epochs, and its last one is {found or 0}",
+            )
+        elif epochs not in (trained, 1):  # a test has a single one
+            yield "nas_epochs", f"id {number} ({key}) was trained for {trained} epochs, of which {epochs} are there"
+
+
+def _numbers(connection: sa.Connection) -> Iterator[tuple[str, str]]:
+    """The trials of a study are numbered without gaps, and finalists come from them."""
+    for study_id, name in connection.execute(sa.select(Study.id, Study.name).order_by(Study.id)).all():
+        trials = sa.select(Evaluation.number).where(Evaluation.study_id == study_id, Evaluation.role == Role.TRIAL)
+        numbers = set(connection.scalars(trials))
+        if lost := [number for number in range(len(numbers)) if number not in numbers]:
+            yield "nas_evaluations", f"the study {name!r} has later trials than {some(lost, 'trial')}, but not these"
+        keys = sa.select(Evaluation.key).where(Evaluation.study_id == study_id).order_by(Evaluation.id)
+        known = list(connection.scalars(keys))
+        trained = [key.replace("test-", "finalist-", 1) for key in known if str(key).startswith("test-")]
+        if lost_runs := sorted(set(trained) - set(known)):
+            yield "nas_evaluations", f"the study {name!r} tested what it does not have: {some(lost_runs, 'key')}"
+        finalists = sa.select(Finalist.number).where(Finalist.study_id == study_id).order_by(Finalist.id)
+        if lost := [number for number in connection.scalars(finalists) if number not in numbers]:
+            yield "nas_finalists", f"the study {name!r} has finalists, but no {some(lost, 'trial')}"
+
+
+def _silent(connection: sa.Connection) -> Iterator[tuple[str, str]]:
+    """Every study says what it searches, and with which budget."""
+    for column in (Study.identity, Study.config):
+        empty = sa.select(Study.name).where(sa.cast(column, sa.Text) == "{}").order_by(Study.id)
+        for name in connection.scalars(empty):
+            yield "nas_studies", f"the study {name!r} has an empty {column.key}"
 
 
 def _architectures(connection: sa.Connection) -> Iterator[tuple[str, str]]:
     """The YAML of an architecture gives its hash."""
-    query = sa.select(ArchitectureRow.id, ArchitectureRow.hash, ArchitectureRow.yaml).order_by(ArchitectureRow.id)
+    query = sa.select(ArchitectureRow.id, ArchitectureRow.hash, sa.cast(ArchitectureRow.yaml, sa.Text)).order_by(
+        ArchitectureRow.id
+    )
     for key, expected, text in connection.execute(query):
         try:
             found = Architecture.from_yaml(text).hash
@@ -175,9 +210,3 @@ def _architectures(connection: sa.Connection) -> Iterator[tuple[str, str]]:
             continue
         if found != expected:
             yield "nas_architectures", f"the YAML of id {key} gives the hash {found}; its row says {expected}"
-
-
-def _some(values: list[object] | list[str] | list[int], what: str) -> str:
-    """The first few, with their number if there are more."""
-    more = f" and {len(values) - _MOST_NAMED} more" if len(values) > _MOST_NAMED else ""
-    return f"{what} {', '.join(map(str, values[:_MOST_NAMED]))}{more}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import zip_longest
@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
+from results.cells import UNREADABLE, first_damage
 from results.database import HEAD, failing_clearly, migrate, no_searches, plain_engine, shown, snapshot, version
 from results.migrations.env_names import VERSION_TABLE
 from results.tables import OPTUNA, VERSION_TABLES, present
@@ -77,11 +79,12 @@ def copy_database(source: str, target: str, progress: Progress = lambda *_: None
             _make_tables(copy, tables, shown(target))
             rows, nans = {}, 0
             for table in tables:
-                with _named(table):
+                with _named(table, original):
                     rows[table.name], lost = _copy(original, copy, table, progress)
                     nans += lost
             for table in tables:
-                _compare(original, copy, table, rows[table.name], progress)
+                with _named(table, original):
+                    _compare(original, copy, table, rows[table.name], progress)
                 _set_sequence(copy, table)
     return Copied(rows, nans)
 
@@ -253,9 +256,16 @@ def _same(value: Any, other: Any) -> bool:
 
 
 @contextmanager
-def _named(table: sa.Table) -> Iterator[None]:
-    """Say at which table a value could not be read."""
+def _named(table: sa.Table, original: sa.Connection) -> Iterator[None]:
+    """Say which cell could not be read or written, and where that is not known which table."""
     try:
         yield
-    except (LookupError, ValueError) as error:
+    except (*UNREADABLE, SQLAlchemyError) as error:
+        damage = None
+        with suppress(SQLAlchemyError):  # PostgreSQL answers no more after an error
+            damage = first_damage(original)
+        if damage is not None:
+            raise damage from None
+        if isinstance(error, SQLAlchemyError):
+            raise
         raise StorageError(f"the table {table.name} holds what cannot be read: {error}; see nas db check") from None

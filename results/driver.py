@@ -19,7 +19,7 @@ from results import optuna_tables
 from results.architectures import architecture_ids, chunks
 from results.lease import Lease, Outdated, changed
 from results.records import Ending, EpochRecord, Facts, NewEvaluation
-from results.schema import FINAL_STATES, Epoch, Evaluation, Finalist, Role, State, Study
+from results.schema import FINAL_STATES, Epoch, Evaluation, Finalist, Role, State, Study, damaged
 from results.store import StudyStore
 from search_space.architecture import Architecture
 from search_space.space import Axis
@@ -55,10 +55,17 @@ class Driver:
 
     Args:
         study: The study.
+
+    Raises:
+        StorageError: If Optuna's tables have lost it.
     """
 
     def __init__(self, study: StudyStore) -> None:
         self._study, self._store = study, study.store
+        row = study.row
+        if not study.read(lambda session: optuna_tables.has_study(session, row.optuna_study_id, row.name)):
+            reason = f"Optuna's tables have no study {row.optuna_study_id} of this name"
+            raise damaged(row.__tablename__, f"id {row.id} ({row.name!r})", "optuna_study_id", reason)
         self._rows: dict[str, _Row] = {}
         self._seen, self._decisions = -1, -1
         self._lease = Lease(study.store, study.row.id, study.name, alone=not study.store.is_shared)
@@ -103,6 +110,8 @@ class Driver:
                 epochs = sa.select(Epoch).where(Epoch.evaluation_id.in_(ids)).order_by(Epoch.evaluation_id, Epoch.epoch)
                 for epoch in session.scalars(epochs):
                     curves.setdefault(keys[epoch.evaluation_id], []).append(epoch)
+            for row in rows:
+                _check_curve(session, row, curves.get(row.key, ()))
             return revision, decisions, Changes(rows, curves)
 
         self._seen, self._decisions, changes = self._study.read(read)
@@ -204,6 +213,36 @@ class Driver:
 
         self._change(key, changes, act)
 
+    def train_again(self, key: str, waiting: str, seconds: float) -> None:
+        """Queue a training that has ended, to be run from its start, and what needs the weights that it writes.
+
+        The epochs that it had stand in the account as computed, and are gone besides.
+
+        Args:
+            key: Of the training.
+            waiting: What is to be run after it.
+            seconds: Compute to add to the account of that.
+        """
+        anew: dict[str, Any] = {
+            "attempts": Evaluation.attempts + 1,
+            "epochs_trained": 0,
+            "finished_at": None,
+            "weights_sha256": None,
+        }
+        anew |= {"nll": None, "accuracy": None}
+        changes = {key: anew, waiting: {"seconds": Evaluation.seconds + seconds}}
+        queued = {"state": State.QUEUED, "driver_id": None, "cause": None, "message": None}
+
+        def act(session: Session, revision: int) -> int:
+            for name, columns in changes.items():
+                self._update(session, name, {**columns, **queued}, revision)
+            session.execute(sa.delete(Epoch).where(Epoch.evaluation_id == self._rows[key].id))
+            return revision
+
+        revision = self._write(act)
+        for name in changes:
+            self._rows[name].revision = revision
+
     def decide(self) -> None:
         """Enter that something was decided that no row tells, such as that a training goes on at a rung."""
         self._write(lambda session, revision: None, decides=True)
@@ -251,13 +290,17 @@ class Driver:
         known = self._rows[key]
 
         def change(session: Session, revision: int) -> int:
-            same = sa.and_(Evaluation.id == known.id, Evaluation.revision == known.revision)
-            if not changed(session, sa.update(Evaluation).where(same).values({**changes, "revision": revision})):
-                raise Outdated
+            self._update(session, key, changes, revision)
             act(session, known)
             return revision
 
         known.revision = self._write(change, decides=decides)
+
+    def _update(self, session: Session, key: str, changes: Mapping[str, Any], revision: int) -> None:
+        known = self._rows[key]
+        same = sa.and_(Evaluation.id == known.id, Evaluation.revision == known.revision)
+        if not changed(session, sa.update(Evaluation).where(same).values({**changes, "revision": revision})):
+            raise Outdated
 
     def _insert(
         self, session: Session, new: NewEvaluation, axes: Mapping[str, Axis], state: State, revision: int
@@ -285,6 +328,16 @@ class Driver:
         session.add(row)
         session.flush()
         return _Row(row.id, row.optuna_trial_id, revision)
+
+
+def _check_curve(session: Session, row: Evaluation, curve: Sequence[Epoch]) -> None:
+    """Refuse an evaluation that lacks epochs, unless it has changed since it was read."""
+    if row.epochs_trained <= (curve[-1].epoch if curve else 0):
+        return
+    revision = sa.select(Evaluation.revision).where(Evaluation.id == row.id)
+    if session.scalar(revision) == row.revision:
+        reason = f"nas_epochs has {len(curve)} of its {row.epochs_trained} epochs"
+        raise damaged(row.__tablename__, f"id {row.id} ({row.key})", "epochs_trained", reason)
 
 
 def _architecture_id(session: Session, architecture: Architecture) -> int:

@@ -12,6 +12,7 @@ through its own `load.py`, compared with the model it was made from, and only th
 
 from __future__ import annotations
 
+import hashlib
 import json
 import runpy
 import shutil
@@ -22,6 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from results.damage import architecture_of
 from results.names import file_name
 from results.report import Contender, make_report
 from results.schema import Evaluation, Role, State
@@ -93,7 +95,8 @@ def export(study: StudyStore, weights_folder: Path, output: Path, *, trial: int 
             f"the weights of trial {contender.trial} are not at {weights}; the weights of the best trials and of the "
             "finalists are kept, under the --out folder of the search"
         )
-    architecture = Architecture.from_yaml(evaluation.architecture.yaml)
+    _check_digest(weights, evaluation)
+    architecture = architecture_of(evaluation.architecture)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
@@ -160,6 +163,19 @@ def _choose(study: StudyStore, trial: int | None) -> tuple[Evaluation, Contender
     return next(row for row in rows if row.number == contender.trial and row.role == Role.TRIAL), contender
 
 
+def _check_digest(weights: Path, evaluation: Evaluation) -> None:
+    """Refuse weights that are not those that were trained; those of older versions have no digest."""
+    if evaluation.weights_sha256 is None:
+        return
+    with weights.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != evaluation.weights_sha256:
+        raise ExportError(
+            f"{weights} is damaged: its SHA-256 is {found}, and was {evaluation.weights_sha256} when {evaluation.key} "
+            "was trained; restore the file, or choose another --trial"
+        )
+
+
 def _provenance(
     study: StudyStore, evaluation: Evaluation, contender: Contender, architecture: Architecture
 ) -> dict[str, Any]:
@@ -178,7 +194,7 @@ def _provenance(
         "limits": {key: identity[key] for key in ("max_params", "max_macs", "max_latency_ms")},
         "recipe": identity["recipe"],
         "seed": evaluation.seed,
-        "validation": {"nll": evaluation.nll, "accuracy": evaluation.accuracy},
+        "validation": dict(zip(("nll", "accuracy"), evaluation.quality, strict=True)),
         "mean_over_seeds": {
             key: getattr(contender, key)
             for key in ("seeds", "mean_nll", "sd_nll", "mean_accuracy", "test_nll", "test_accuracy")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from results.pareto import pareto_front
 from results.schema import Evaluation, Finalist, State
-from search_space.space import mixers_of
 
 
 @dataclass(frozen=True)
@@ -73,12 +72,12 @@ def make_front(
 
 
 def _point(row: Evaluation, finalist: Finalist | None) -> FrontPoint:
-    nll, accuracy = (row.nll, row.accuracy) if finalist is None else (finalist.mean_nll, finalist.mean_accuracy)
-    assert nll is not None
-    assert accuracy is not None
+    nll, accuracy = row.quality
+    if finalist is not None and finalist.mean_nll is not None and finalist.mean_accuracy is not None:
+        nll, accuracy = finalist.mean_nll, finalist.mean_accuracy
     return FrontPoint(
         trial=row.number,
-        mixers=mixers_of(row.choices),
+        mixers=row.mixers,
         hash=row.architecture.hash,
         params=row.architecture.params,
         macs=row.architecture.macs,

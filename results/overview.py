@@ -12,9 +12,8 @@ from sqlalchemy.orm import lazyload, load_only
 
 from results.housekeeping import is_driven
 from results.ledger import make_ledger
-from results.schema import FINAL_STATES, ArchitectureRow, Evaluation, Finalist, Role, State
+from results.schema import FINAL_STATES, Evaluation, Finalist, Role, State
 from results.store import Store, StudyStore
-from search_space.space import mixers_of
 
 
 @dataclass(frozen=True)
@@ -104,6 +103,7 @@ def _overview(store: Store, study: StudyStore) -> Overview:
 def _evaluations(study: StudyStore) -> list[Evaluation]:
     """All evaluations, without what is large."""
     few = load_only(
+        Evaluation.key,
         Evaluation.role,
         Evaluation.number,
         Evaluation.state,
@@ -120,7 +120,7 @@ def _evaluations(study: StudyStore) -> list[Evaluation]:
     query = (
         sa.select(Evaluation)
         .where(Evaluation.study_id == study.row.id)
-        .options(few, lazyload(Evaluation.architecture))
+        .options(few, lazyload(Evaluation.architecture_row))
         .order_by(Evaluation.id)
     )
     with study.store.session() as session:
@@ -136,19 +136,17 @@ def _best(study: StudyStore, trials: Sequence[Evaluation], finalists: Sequence[F
         value = winners[0].mean_nll if objective == "nll" else winners[0].mean_accuracy
         found = winners[0].number, value, winners[0].seeds
     elif complete:
-        sign = 1 if objective == "nll" else -1
-        row = min(complete, key=lambda row: sign * getattr(row, objective))
-        found = row.number, getattr(row, objective), 0
+        sign, place = (1, 0) if objective == "nll" else (-1, 1)
+        row = min(complete, key=lambda row: sign * row.quality[place])
+        found = row.number, row.quality[place], 0
     if found is None or found[1] is None:
         return None
-    query = (
-        sa.select(Evaluation.choices, ArchitectureRow.hash)
-        .join(ArchitectureRow, ArchitectureRow.id == Evaluation.architecture_id)
-        .where(Evaluation.study_id == study.row.id, Evaluation.role == Role.TRIAL, Evaluation.number == found[0])
+    query = sa.select(Evaluation).where(
+        Evaluation.study_id == study.row.id, Evaluation.role == Role.TRIAL, Evaluation.number == found[0]
     )
     with study.store.session() as session:
-        choices, key = session.execute(query).one()
-    return Best(found[0], mixers_of(choices), key, objective, found[1], found[2])
+        trial = session.scalars(query).one()
+    return Best(found[0], trial.mixers, trial.architecture.hash, objective, found[1], found[2])
 
 
 def _utc(time: datetime) -> datetime:

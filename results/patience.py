@@ -77,7 +77,8 @@ def is_away(error: BaseException | None) -> bool:
     if not isinstance(error, DBAPIError):
         return False
     if isinstance(error.orig, sqlite3.OperationalError):
-        return error.orig.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+        # The driver's own errors, such as of text that is no UTF-8, have no name.
+        return getattr(error.orig, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
     state = _sqlstate(error)
     if state is None:  # it never came to a statement: no connection, or one that broke
         return error.connection_invalidated or type(error.orig).__name__ == "OperationalError"

@@ -49,6 +49,7 @@ class Facts:
     latency: Mapping[str, Any] | None = None
     peak_memory_mib: float | None = None
     micro_batch: int | None = None
+    weights_sha256: str | None = None
     device: str = ""
     versions: Mapping[str, Any] = field(default_factory=dict)
 
@@ -59,6 +60,7 @@ class Facts:
             "latency": self.latency and dict(self.latency),
             "peak_memory_mib": self.peak_memory_mib,
             "micro_batch": self.micro_batch,
+            "weights_sha256": self.weights_sha256,
             "device": self.device[:200],
             "versions": dict(self.versions),
         }

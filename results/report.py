@@ -9,9 +9,8 @@ from typing import Any
 from results.front import FrontPoint, make_front
 from results.hypervolume import Hypervolume, hypervolume
 from results.ledger import Compute, make_ledger
-from results.schema import Evaluation, Finalist, Role, State
+from results.schema import Evaluation, Finalist, Role, State, damaged
 from results.store import StudyStore
-from search_space.space import mixers_of
 
 _REMEDIES = {
     "diverged": "a lower --lr",
@@ -63,7 +62,7 @@ class Contender:
         return cls(
             trial=row.number,
             name=row.origin.removeprefix("family:"),
-            mixers=mixers_of(row.choices),
+            mixers=row.mixers,
             hash=row.architecture.hash,
             params=row.architecture.params,
             macs=row.architecture.macs,
@@ -136,6 +135,9 @@ class Report:
 
 def make_report(study: StudyStore) -> Report:
     """Gather the report of a study."""
+    if not study.row.identity or "budget" not in study.row.config:
+        missing = "config" if study.row.identity else "identity"
+        raise damaged(study.row.__tablename__, f"id {study.row.id} ({study.name!r})", missing, "it does not say enough")
     rows = study.evaluations()
     trials = [row for row in rows if row.role == Role.TRIAL]
     by_number = {row.number: row for row in trials}
@@ -184,9 +186,8 @@ def _contender(row: Evaluation, finalist: Finalist | None) -> Contender:
 
 def _quality(row: Evaluation, objective: str) -> float:
     """The first objective, turned so that less is better."""
-    assert row.nll is not None
-    assert row.accuracy is not None
-    return row.nll if objective == "nll" else -row.accuracy
+    nll, accuracy = row.quality
+    return nll if objective == "nll" else -accuracy
 
 
 def _hypervolume(study: StudyStore, front: list[FrontPoint], measured_on: list[str]) -> Hypervolume | None:

@@ -21,6 +21,9 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, DateTime, Double, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from search_space.errors import StorageError
+from search_space.space import mixers_of
+
 
 class State(enum.StrEnum):
     """State of an evaluation. QUEUED, RUNNING and PAUSED become one of the other three, which are final."""
@@ -110,6 +113,11 @@ class DriverRow(Base):
     heard_at: Mapped[float]
 
 
+def damaged(table: str, key: object, column: str, reason: str) -> StorageError:
+    """What to say of a cell that cannot be right."""
+    return StorageError(f"the database is damaged: {table}, {key}, {column}: {reason}; nas db check lists all damage")
+
+
 class ArchitectureRow(Base):
     """A distinct architecture."""
 
@@ -141,7 +149,7 @@ class Evaluation(Base):
         seconds: Compute of all attempts.
         epochs_planned: Epochs of the full training; 0 for proxies.
         epochs_run: Epochs computed, those that were lost and computed again included.
-        attempts: 1 plus how often its worker process died.
+        attempts: 1 plus how often its worker process died, or its weights were lost before they were tested.
         weights_sha256: Digest of the file of its weights; null where it has none, or an older version wrote them.
         optuna_trial_id: The trial in Optuna's tables; null unless the role is "trial".
         driver_id: The driver that runs it, or ran it last; null where nobody does.
@@ -196,7 +204,42 @@ class Evaluation(Base):
     driver_id: Mapped[int | None] = mapped_column(ForeignKey("nas_drivers.id"))
     revision: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
 
-    architecture: Mapped[ArchitectureRow] = relationship(lazy="joined")
+    architecture_row: Mapped[ArchitectureRow | None] = relationship(lazy="joined")
+
+    @property
+    def architecture(self) -> ArchitectureRow:
+        """What is evaluated.
+
+        Raises:
+            StorageError: If the database has lost it.
+        """
+        if self.architecture_row is None:
+            reason = f"nas_architectures has no id {self.architecture_id}"
+            raise damaged(self.__tablename__, f"id {self.id} ({self.key})", "architecture_id", reason)
+        return self.architecture_row
+
+    @property
+    def quality(self) -> tuple[float, float]:
+        """NLL and accuracy of a complete evaluation.
+
+        Raises:
+            StorageError: If it lacks one of them.
+        """
+        if self.nll is None or self.accuracy is None:
+            column = "nll" if self.nll is None else "accuracy"
+            raise damaged(self.__tablename__, f"id {self.id} ({self.key})", column, "it is missing")
+        return self.nll, self.accuracy
+
+    @property
+    def mixers(self) -> str:
+        """The token mixers of the stages.
+
+        Raises:
+            StorageError: If its choices do not say.
+        """
+        if not self.choices:
+            raise damaged(self.__tablename__, f"id {self.id} ({self.key})", "choices", "they are missing")
+        return mixers_of(self.choices)
 
 
 class Epoch(Base):
@@ -238,7 +281,7 @@ class Finalist(Base):
     test_nll: Mapped[float | None]
     test_accuracy: Mapped[float | None]
 
-    architecture: Mapped[ArchitectureRow] = relationship(lazy="joined")
+    architecture_row: Mapped[ArchitectureRow | None] = relationship(lazy="joined")
 
 
 class ScoreRow(Base):

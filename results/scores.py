@@ -23,12 +23,12 @@ def read_scores(
     found: dict[str, dict[str, tuple[float | None, float]]] = {}
     for chunk in chunks(list(hashes)):
         query = (
-            sa.select(ArchitectureRow.hash, ScoreRow.proxy, ScoreRow.value, ScoreRow.seconds)
+            sa.select(ArchitectureRow.hash, ScoreRow)
             .join(ArchitectureRow, ArchitectureRow.id == ScoreRow.architecture_id)
             .where(ScoreRow.context == context, ArchitectureRow.hash.in_(chunk))
         )
-        for key, proxy, value, seconds in session.execute(query):
-            found.setdefault(key, {})[proxy] = (value, seconds)
+        for key, score in session.execute(query):
+            found.setdefault(key, {})[score.proxy] = (score.value, score.seconds)
     return found
 
 

@@ -15,11 +15,12 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from results.cells import translated
 from results.database import open_engine, shown, wait_for_turn
 from results.lock import driver_lock
 from results.patience import is_away, patiently
 from results.records import Ending, EpochRecord, Facts, NewEvaluation
-from results.schema import FINAL_STATES, Epoch, Evaluation, Finalist, Role, State, Study
+from results.schema import FINAL_STATES, Epoch, Evaluation, Finalist, Role, State, Study, damaged
 from results.scores import Scores, read_scores, write_scores
 from search_space.architecture import Architecture
 from search_space.errors import StorageError, StudyError
@@ -112,6 +113,11 @@ class Store:
         """All studies, oldest first."""
         with self.session() as session:
             return list(session.scalars(sa.select(Study).order_by(Study.id)))
+
+    def names(self) -> list[str]:
+        """The names of all studies, oldest first, whatever state their rows are in."""
+        with self.session() as session:
+            return list(session.scalars(sa.select(Study.name).order_by(Study.id)))
 
     def study(self, name: str) -> StudyStore | None:
         """The study of this name, or None."""
@@ -238,9 +244,8 @@ class StudyStore:
     def evaluations(self, role: Role | None = None) -> list[Evaluation]:
         """All evaluations in the order they were started."""
         query = sa.select(Evaluation).where(Evaluation.study_id == self.row.id).order_by(Evaluation.id)
-        if role is not None:
-            query = query.where(Evaluation.role == role)
-        return self.read(lambda session: list(session.scalars(query)))
+        rows = self.read(lambda session: list(session.scalars(query)))
+        return [row for row in rows if role in (None, row.role)]  # one whose role is damaged is not overlooked
 
     def curves(self, role: Role = Role.TRIAL) -> dict[str, list[Epoch]]:
         """The learning curves by key."""
@@ -267,7 +272,15 @@ class StudyStore:
     def finalists(self) -> list[Finalist]:
         """All finalists, the winner first, unranked ones last."""
         query = sa.select(Finalist).where(Finalist.study_id == self.row.id)
-        rows = self.read(lambda session: session.scalars(query).all())
+        trials = sa.select(Evaluation.number).where(
+            Evaluation.study_id == self.row.id,
+            Evaluation.role == Role.TRIAL,
+            Evaluation.number.in_(sa.select(Finalist.number).where(Finalist.study_id == self.row.id)),
+        )
+        rows, numbers = self.read(lambda session: (session.scalars(query).all(), set(session.scalars(trials))))
+        for row in rows:
+            if row.number not in numbers:
+                raise damaged(row.__tablename__, f"id {row.id}", "number", f"the study has no trial {row.number}")
         return sorted(rows, key=lambda row: (row.rank is None, row.rank, row.number))
 
     def update_config(self, config: Mapping[str, Any]) -> None:
@@ -301,6 +314,9 @@ class _FailingClearly(Session):
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         super().__exit__(kind, error, trace)
+        damage = translated(error, self.get_bind().engine)
+        if damage is not None:
+            raise damage from error
         if isinstance(error, SQLAlchemyError):
             reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
             raise StorageError(f"the database {shown(str(self.get_bind().engine.url))} failed: {reason}") from error

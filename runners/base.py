@@ -63,6 +63,7 @@ class Job:
         checkpoint: File that a training can be resumed from, written at every rung and now and then; None for none.
             A path, or a place on remote storage (`runners.remote.locate`); so too for `weights`.
         weights: File for the final weights (safetensors): written by "train" if given, read by "test".
+        weights_sha256: For "test": digest of that file when it was written; None if that is not known.
         measure_latency: Whether to measure the latency of the model before training it.
         max_latency_ms: If given, an architecture slower than this is infeasible and not trained.
         timeout_s: Seconds that one attempt may compute; an architecture that takes longer is infeasible. None for any.
@@ -82,6 +83,7 @@ class Job:
     task: Literal["train", "test", "score"] = "train"
     checkpoint: Location | None = None
     weights: Location | None = None
+    weights_sha256: str | None = None
     measure_latency: bool = False
     max_latency_ms: float | None = None
     timeout_s: float | None = None
@@ -121,6 +123,7 @@ class Cause(enum.StrEnum):
     TIMEOUT = "timeout"  # its training took longer than an attempt may
     DATA = "data"  # the data set could not be read
     STORAGE = "storage"  # a checkpoint or weights could not be written or read: the disk is full, say
+    WEIGHTS = "weights"  # the weights that were to be tested are missing or damaged
     BUG = "bug"  # an exception nobody expected: of this program or of a user's plug-in
     WORKER_LOST = "worker_lost"  # its process died, and so did its retries
     NODE_LOST = "node_lost"  # the machine went away with all that it ran: tried again however often that happens
@@ -183,6 +186,7 @@ class Measured:
         scores: For a "score" job: the scores of every architecture of its batch by proxy, in order.
         micro_batch: Images that went through the model at once in training: fewer than the recipe's batch where memory
             was short; None where nothing was trained.
+        weights_sha256: Digest of the file of weights; None where none was written.
     """
 
     latency_ms: float | None = None
@@ -192,6 +196,7 @@ class Measured:
     latency: Latency | None = None
     scores: tuple[Mapping[str, Score], ...] = ()
     micro_batch: int | None = None
+    weights_sha256: str | None = None
 
 
 @dataclass(frozen=True)

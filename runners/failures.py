@@ -9,7 +9,7 @@ import torch
 from runners.base import Cause
 from runners.deadline import OutOfTime
 from runners.files import FileFailure
-from search_space.errors import DataError
+from search_space.errors import DataError, WeightsError
 
 LAST_LINES = 6
 """Lines of a traceback that go into the message: the innermost frames and the error itself."""
@@ -29,6 +29,8 @@ def classify(error: Exception) -> tuple[Cause, str]:
     """
     if isinstance(error, DataError):
         return Cause.DATA, str(error)
+    if isinstance(error, WeightsError):
+        return Cause.WEIGHTS, str(error)
     if isinstance(error, FileFailure):
         return Cause.STORAGE, str(error)
     if isinstance(error, OutOfTime):

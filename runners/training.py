@@ -56,15 +56,16 @@ def train(job: Job) -> Generator[EpochResult, None, Measured]:
         one, numbered as the last of the recipe.
 
     Returns:
-        Latency if it was asked for, peak memory on a GPU, device and versions, and how many images went through the
-        model at once.
+        Latency if it was asked for, peak memory on a GPU, device and versions, how many images went through the model
+        at once, and the digest of the weights.
 
     Raises:
         EvaluationError: DIVERGED if a loss is not finite, TOO_SLOW if the latency exceeds the job's limit,
             OUT_OF_MEMORY if not even a small part of a batch fits, STORAGE if a checkpoint cannot be written.
         OutOfTime: If it takes longer than the job may.
         FileFailure: If the weights cannot be written or read.
-        DataError: If the images cannot be had or do not fit the architecture, or the weights of a "test" job cannot.
+        DataError: If the images cannot be had or do not fit the architecture.
+        WeightsError: If the weights of a "test" job are missing or damaged, or of another architecture.
         RunnerError: If there is no such device.
     """
     devices = pick_devices(job.device, job.gpus)
@@ -134,7 +135,8 @@ def _train(job: Job, model: VisionModel, devices: tuple[torch.device, ...]) -> G
         limit.resume()
 
     if job.weights is not None:
-        save_weights(model, job.weights, splits.mean, splits.std)
+        written = save_weights(model, job.weights, splits.mean, splits.std)
+        measured = replace(measured, weights_sha256=written)
     return measured
 
 
@@ -224,7 +226,7 @@ def _test(job: Job, model: VisionModel, device: torch.device) -> EpochResult:
     if job.weights is None:
         raise DataError(f"{job.key} is to be tested, but names no weights")
     started = time.perf_counter()
-    normalise = Normaliser(*load_weights(model, job.weights), device)
+    normalise = Normaliser(*load_weights(model, job.weights, job.weights_sha256), device)
     split, autocast = load_test(job.data), autocast_for(job.recipe.precision, job.architecture, device)
     batch_size = first_batch(split)
     (nll, accuracy), _ = evaluate_within_memory(model, split, normalise, device, autocast, batch_size)

@@ -62,6 +62,7 @@ def find_architecture(text: str, storage: str | None, out: str) -> Named:
 
 def _of_trial(name: str, trial: str, storage: str | None, out: str) -> Architecture:
     from nas.study import existing_study
+    from results.damage import architecture_of
     from results.report import make_report
     from results.schema import Role
 
@@ -77,4 +78,4 @@ def _of_trial(name: str, trial: str, storage: str | None, out: str) -> Architect
     if int(trial) not in rows:
         held = f"allowed: {min(rows)} to {max(rows)}" if rows else "it holds none yet"
         raise StudyError(f"the study {name!r} has no trial {int(trial)}; {held}")
-    return Architecture.from_yaml(rows[int(trial)].yaml, name=f"{name}#{trial}")
+    return architecture_of(rows[int(trial)])

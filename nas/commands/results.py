@@ -61,13 +61,12 @@ def command(study: str | None, storage: str | None, out: str, as_json: bool, as_
 def trial_records(study: Any) -> list[dict[str, Any]]:
     """Every trial of a study as plain data, with the interface's names."""
     from results.schema import Role
-    from search_space.space import mixers_of
 
     records = []
     for row in study.evaluations(Role.TRIAL):
         own = {name: getattr(row, name) for name in COLUMNS if hasattr(row, name)}
         own |= {"hash": row.architecture.hash, "params": row.architecture.params, "macs": row.architecture.macs}
-        own |= {"mixers": mixers_of(row.choices), "seconds": round(row.seconds, 3)}
+        own |= {"mixers": row.mixers, "seconds": round(row.seconds, 3)}
         records.append({**{name: own[name] for name in COLUMNS}, "choices": row.choices})
     return records
 

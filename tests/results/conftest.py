@@ -32,6 +32,13 @@ IDENTITY: dict[str, Any] = {
 }
 
 
+def latency_record(device: str, median_ms: float | None) -> dict[str, Any]:
+    """What the database has of a latency."""
+    figures = dict.fromkeys(("median_ms", "lower_ms", "upper_ms"), median_ms)
+    settings = {"threads": 1, "batch_size": 1, "precision": "fp32", "warm_up": 1, "repeats": 1}
+    return {"device": device, **settings, **figures}
+
+
 @pytest.fixture
 def architectures(space: SearchSpace) -> list[Architecture]:
     """Ten distinct architectures, by growing number of parameters, no two of them alike."""
@@ -133,7 +140,7 @@ def add_evaluation(space: SearchSpace, new_evaluation: Callable[..., NewEvaluati
                 new.key, [EpochRecord(n, nll, nll, accuracy, seconds_per_epoch) for n in range(1, epochs + 1)], {}
             )
         values = [nll] * len(study.row.objectives) if state == State.COMPLETE else None
-        latency = None if latency_on is None else {"device": latency_on, "median_ms": latency_ms}
+        latency = None if latency_on is None else latency_record(latency_on, latency_ms)
         study.driver.finish(
             new.key, Ending(state, seconds, cause, latency_ms=latency_ms, latency=latency, values=values)
         )

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from results.checks import MIRRORED, check_database
 from results.migrations.env_names import VERSION_TABLE
-from results.records import Ending
+from results.records import Ending, EpochRecord
 from results.schema import Role, State
 from results.store import Store
 from search_space.errors import StorageError
@@ -26,6 +26,7 @@ def whole(store, make_study, new_evaluation, add_evaluation, architectures, spac
         if state in (State.QUEUED, State.PAUSED):
             study.driver.set_pending(new.key, state)
         elif state != State.RUNNING:
+            study.driver.add_epochs(new.key, [EpochRecord(1, 0.5, 0.5, 0.75, 0.1)], {})
             study.driver.finish(new.key, Ending(state, 1.0, values=[0.5] if state == State.COMPLETE else None))
     add_evaluation(study, 3, architectures[3], role=Role.FINALIST, key="finalist-0003-seed-1")
     study.driver.put_finalist(3, architectures[3], 1)

@@ -79,7 +79,7 @@ def seen(url: str) -> tuple[str, str]:
     study = store.study("study")
     assert study is not None
     rows = [
-        {name: value for name, value in vars(row).items() if name not in ("_sa_instance_state", "architecture")}
+        {name: value for name, value in vars(row).items() if name not in ("_sa_instance_state", "architecture_row")}
         for row in (*study.evaluations(), *study.finalists(), study.row)
     ]
     store.close()

@@ -59,7 +59,7 @@ def studies(store, make_study, add_evaluation, architectures):
     for study, chosen in ((one, (0, 1)), (two, (1, 3))):
         for number, index in enumerate(chosen):
             add_evaluation(study, number, architectures[index])
-    one.driver.put_finalist(0, architectures[2], 2, rank=1)
+    one.driver.put_finalist(0, architectures[2], 2, rank=1, mean_nll=0.5)
     for study in (one, two):
         study.driver.leave()
     store.put_scores("only one", {architectures[0]: {"zico": (1.0, 0.1)}, architectures[4]: {"zico": (2.0, 0.1)}})

@@ -85,7 +85,7 @@ def test_the_state_of_a_study(
 ):
     study = make_study(sqlite_store)
     for number in range(trials):
-        add_evaluation(study, number, architectures[number], epochs=0)
+        add_evaluation(study, number, architectures[number], epochs=1)
     study.driver.put_finalist(0, architectures[0], 1, rank=1, mean_nll=0.5, test_nll=0.5 if tested else None)
     if queued:
         add_evaluation(study, 0, architectures[0], role=Role.FINALIST, key="finalist-0000-seed-1", state=State.FAILED)

@@ -95,7 +95,8 @@ def test_a_paused_evaluation_keeps_what_is_known_and_is_pruned_without_another_e
     study = make_study(store)
     study.driver.start(new_evaluation(0, architectures[0], stage="startup"), axes)
     study.driver.add_epochs("trial-0000", [epoch(1, 2.0)], {1: 2.0})
-    latency = {"device": "a CPU", "threads": 1, "median_ms": 0.5, "lower_ms": 0.25, "upper_ms": 0.75}
+    settings = {"threads": 1, "batch_size": 1, "precision": "fp32", "warm_up": 1, "repeats": 1}
+    latency = {"device": "a CPU", **settings, "median_ms": 0.5, "lower_ms": 0.25, "upper_ms": 0.75}
     facts = Facts(latency_ms=0.5, latency=latency, device="a GPU", versions={"torch": "2.13"})
     study.driver.set_pending("trial-0000", State.PAUSED, seconds=1.5, facts=facts)
     (row,) = study.evaluations()
@@ -169,9 +170,10 @@ def test_a_study_is_found_again_by_a_second_connection(store, make_study, new_ev
     again.close()
 
 
-def test_finalists_are_updated_in_place_and_come_winner_first(store, make_study, architectures):
+def test_finalists_are_updated_in_place_and_come_winner_first(store, make_study, add_evaluation, architectures):
     study = make_study(store)
     for number in range(3):
+        add_evaluation(study, number, architectures[number])
         study.driver.put_finalist(number, architectures[number], 2)
     study.driver.put_finalist(2, architectures[2], 3, rank=1, mean_nll=0.25)
     study.driver.put_finalist(0, architectures[0], 3, rank=2, mean_nll=0.5)

@@ -17,7 +17,7 @@ from runners.files import FileFailure, write_atomically
 from runners.recipe import Recipe
 from runners.remote import RemoteFile, locate
 from runners.training import train
-from search_space.errors import DataError, StorageError
+from search_space.errors import StorageError, WeightsError
 
 MakeJob = Callable[..., Job]
 
@@ -149,7 +149,7 @@ def test_what_is_missing_is_said_as_for_paths(bucket: FileSystem, make_job: Make
     missing = locate("s3://bucket/run/missing")
     assert run(make_job(checkpoint=missing)) == run(make_job())
 
-    with pytest.raises(DataError, match="there are no weights at s3://bucket/run/absent"):
+    with pytest.raises(WeightsError, match="there are no weights at s3://bucket/run/absent"):
         run(make_job(task="test", weights=locate("s3://bucket/run/absent")))
 
 

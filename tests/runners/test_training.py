@@ -19,7 +19,7 @@ from runners.evaluation import evaluate
 from runners.recipe import Recipe
 from runners.training import train
 from search_space import Architecture, Branch, RepMLP, Stage, build
-from search_space.errors import DataError
+from search_space.errors import DataError, WeightsError
 from search_space.model import VisionModel
 
 MakeJob = Callable[..., Job]
@@ -239,7 +239,7 @@ def test_weights_of_another_architecture_are_refused(
     curve(job)
     other = replace(job, task="test", architecture=make_architecture(position="learned"))
 
-    with pytest.raises(DataError, match="does not hold weights of this architecture"):
+    with pytest.raises(WeightsError, match="does not hold weights of this architecture"):
         curve(other)
 
 
@@ -249,7 +249,7 @@ def test_missing_or_damaged_weights_are_named(make_job: MakeJob, tmp_path: Path,
     if content is not None:
         path.write_bytes(content)
 
-    with pytest.raises(DataError, match=str(path)):
+    with pytest.raises(WeightsError, match=str(path)):
         curve(make_job(task="test", weights=path))
 
 

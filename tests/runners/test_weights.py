@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from runners.files import FileFailure
 from runners.weights import load_weights, save_weights
 from search_space.architecture import Architecture, Branch, Stage
-from search_space.errors import DataError
+from search_space.errors import WeightsError
 from search_space.model import VisionModel, build
 from search_space.ops import Dense
 
@@ -34,7 +34,7 @@ def model() -> VisionModel:
 def refusal(model: VisionModel, path: Path) -> str:
     """The message, once it is clear that the model was left alone."""
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with pytest.raises((DataError, FileFailure)) as caught:
+    with pytest.raises((WeightsError, FileFailure)) as caught:
         load_weights(model, path)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert str(caught.value).isprintable()
