@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from nas.commands.options import warn_of_password
+from nas.commands.options import typed_path, warn_of_password
+from nas.commands.output import say, say_json, say_text
 from nas.config import RUNNERS, SearchConfig
 from nas.objectives import OBJECTIVES
 from nas.pruners import PRUNERS
 from nas.samplers import SAMPLERS
 from nas.strategies import RANKERS, STRATEGIES
+from search_space.paths import shell_word
 
 if TYPE_CHECKING:
     from results.report import Report
@@ -100,9 +100,7 @@ def _names(choices: Any) -> str:
 @click.option(
     "--checkpoint-dir", metavar="DIR", help="Where checkpoints and weights lie: a folder, s3://..., gs://... [--out]."
 )
-@click.option(
-    "--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML file with any of these settings; flags win."
-)
+@click.option("--config", callback=typed_path, metavar="FILE", help="YAML file with any of these settings; flags win.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the end report as JSON on stdout; progress goes to stderr."
 )
@@ -126,12 +124,12 @@ def run(config: SearchConfig, as_json: bool) -> None:
     control = None if config.control is None else _search(control_of(config, report))[0]
     if as_json:
         plain = report.to_dict()
-        click.echo(json.dumps(plain if control is None else {**plain, "control": control.to_dict()}, indent=2))
+        say_json(plain if control is None else {**plain, "control": control.to_dict()})
         return
-    click.echo(render(report))
+    say_text(render(report))
     if control is not None:
-        click.echo("\n" + side_by_side(report, control, config.control or ""))
-    click.echo("\n" + next_steps(config, was_spent, report.budget))
+        say_text("\n" + side_by_side(report, control, config.control or ""))
+    say_text("\n" + next_steps(config, was_spent, report.budget))
 
 
 def _search(config: SearchConfig) -> tuple[Report, bool]:
@@ -145,7 +143,7 @@ def _search(config: SearchConfig) -> tuple[Report, bool]:
         with progress:
             report = search(config, on_change=progress.update, on_start=progress.begin, on_notice=progress.note)
     except KeyboardInterrupt:
-        click.echo(progress.farewell(again), err=True)
+        say(progress.farewell(again), err=True)
         raise
     return report, progress.was_spent
 
@@ -156,7 +154,7 @@ def command_line(config: SearchConfig) -> str:
 
     secret = config.storage or ""
     words = [word.replace(secret, shown(secret)) if secret and secret in word else word for word in sys.argv[1:]]
-    return "nas " + " ".join(map(shlex.quote, words))
+    return "nas " + " ".join(map(shell_word, words))
 
 
 def next_steps(config: SearchConfig, was_spent: bool, budget: int) -> str:
@@ -164,8 +162,8 @@ def next_steps(config: SearchConfig, was_spent: bool, budget: int) -> str:
     from results.database import shown
 
     study = config.study_name
-    where = f" --storage {shlex.quote(shown(config.storage))}" if config.storage else ""
-    where += f" --out {shlex.quote(config.out)}" if config.out != "nas-runs" else ""
+    where = f" --storage {shell_word(shown(config.storage))}" if config.storage else ""
+    where += f" --out {shell_word(config.out)}" if config.out != "nas-runs" else ""
     lines = [
         "Next:",
         f"  nas dashboard{where}",

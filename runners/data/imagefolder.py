@@ -12,6 +12,7 @@ from pathlib import Path
 from runners.base import DataSpec
 from runners.data.base import Augmentation, Dataset, DatasetInfo, Split, data_directory
 from search_space.errors import DataError
+from search_space.paths import user_path
 
 IMAGE_SIZE = 64
 """Side to which images are resized unless the spec says otherwise."""
@@ -94,7 +95,7 @@ def _plan(spec: DataSpec) -> tuple[_Files, _Files, _Files]:
 
 
 def _root(spec: DataSpec) -> Path:
-    root = Path(spec.name.partition(":")[2]).expanduser()
+    root = user_path(spec.name.partition(":")[2], "the folder of images")
     if not root.is_dir():
         raise DataError(f"there is no folder {root}, which the data set {spec.name!r} names")
     return root
