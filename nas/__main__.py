@@ -16,6 +16,7 @@ from search_space.errors import NasError
 def main() -> None:
     """Entry point of the command line."""
     from nas.commands import cli
+    from nas.commands.output import say
 
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character shows a question mark
         if isinstance(stream, io.TextIOWrapper):
@@ -25,10 +26,10 @@ def main() -> None:
     try:
         code = cli.main(standalone_mode=False)
     except NasError as error:
-        click.echo(f"nas: {error}", err=True)
+        say(f"nas: {error}", err=True)
         sys.exit(2)
     except click.ClickException as error:
-        click.echo(f"nas: {error.format_message()}", err=True)
+        say(f"nas: {error.format_message()}", err=True)
         sys.exit(error.exit_code)
     except click.exceptions.Abort:
         sys.exit(130)

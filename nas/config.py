@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -17,6 +16,7 @@ from nas.samplers import SAMPLERS
 from nas.strategies import PROXY_NAMES, RANKERS, STRATEGIES, Strategy
 from runners.remote import ALLOWED, locate
 from search_space.errors import ConfigError, StorageError, allowed, brief
+from search_space.paths import path_problem, text_problem
 from search_space.space import Limits
 from search_space.units import parse_count
 from search_space.yaml_source import Source, read_yaml_file
@@ -262,7 +262,7 @@ def _gpus(value: Any) -> str | None:
 
 
 def _place(value: Any) -> str | None:
-    problem = _text(value)
+    problem = _path(value)
     if problem is None:
         try:
             locate(value)
@@ -285,13 +285,11 @@ def _switch(value: Any) -> str | None:
 
 
 def _text(value: Any) -> str | None:
-    if not isinstance(value, str) or not value:
-        return "allowed: a text"
-    try:
-        plain = not any(ord(character) < 32 or ord(character) == 127 for character in os.fsdecode(os.fsencode(value)))
-    except UnicodeEncodeError:  # half of a surrogate pair
-        plain = False
-    return None if plain and len(value) <= 4096 else "allowed: up to 4,096 characters, none of them a control character"
+    return text_problem(value) if isinstance(value, str) and value else "allowed: a text"
+
+
+def _path(value: Any) -> str | None:
+    return path_problem(value) if isinstance(value, str) and value else "allowed: a path"
 
 
 def name_problem(value: Any) -> str | None:
@@ -302,9 +300,9 @@ def name_problem(value: Any) -> str | None:
 
 
 _CHECKS: Mapping[str, Callable[[Any], str | None]] = {
-    "space": _text,
+    "space": _path,
     "data": _text,
-    "data_dir": _text,
+    "data_dir": _path,
     "image_size": _whole(1, 1024),
     "budget": _whole(1),
     "max_fte": _number(0),
@@ -333,6 +331,6 @@ _CHECKS: Mapping[str, Callable[[Any], str | None]] = {
     "device": _text,
     "storage": _text,
     "study": name_problem,
-    "out": _text,
+    "out": _path,
     "checkpoint_dir": _place,
 }

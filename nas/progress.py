@@ -18,6 +18,7 @@ from nas.trial import Trial
 from results.schema import Role, State
 from runners.base import Cause
 from runners.data import legible
+from search_space.errors import escaped
 from search_space.units import format_count
 
 REDRAW_EVERY_S = 0.2
@@ -124,7 +125,7 @@ class Progress:
             self._print_line(self.line(search))
 
     def _write_in_place(self, text: str) -> None:
-        width = _terminal_width(self._stream) - 1
+        width, text = _terminal_width(self._stream) - 1, escaped(text)
         text = text if len(text) <= width else text[: width - 1] + "…"
         self._stream.write("\r" + text + " " * max(0, self._drawn - len(text)))
         self._stream.flush()
@@ -134,7 +135,7 @@ class Progress:
         if self._live and self._drawn:
             self._stream.write("\r" + " " * self._drawn + "\r")
             self._drawn = 0
-        self._stream.write(text + "\n")
+        self._stream.write(escaped(text) + "\n")
         self._stream.flush()
 
 

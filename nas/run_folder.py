@@ -23,10 +23,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from results.database import sqlite_url
 from results.names import file_name
 from runners.files import FileFailure, write_atomically
 from runners.remote import Location, locate
 from search_space.errors import StorageError
+from search_space.paths import user_path
 
 log = logging.getLogger(__name__)
 
@@ -152,4 +154,4 @@ def _remove(path: Location) -> None:
 
 def storage_url(storage: str | None, out: str | Path) -> str:
     """The database to use: the one named, else ``NAS_STORAGE``, else the SQLite file in the output folder."""
-    return storage or os.environ.get("NAS_STORAGE") or f"sqlite:///{Path(out).resolve() / 'nas.db'}"
+    return storage or os.environ.get("NAS_STORAGE") or sqlite_url(user_path(out, "--out").resolve() / "nas.db")

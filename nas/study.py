@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from nas.config import SearchConfig
@@ -21,6 +20,7 @@ from runners.recipe import Recipe, recipe_for
 from search_space.architecture import Architecture
 from search_space.errors import StudyError, allowed, printable
 from search_space.families import family_points
+from search_space.paths import user_path
 from search_space.space import Limits, SearchSpace, load_space
 
 
@@ -100,8 +100,8 @@ def make_question(config: SearchConfig) -> Question:
 def _data(config: SearchConfig) -> DataSpec:
     """The images, with absolute paths: workers run in other folders."""
     name, colon, path = config.data.partition(":")
-    name = f"{name}:{Path(path).expanduser().resolve()}" if colon and path else config.data
-    directory = None if config.data_dir is None else str(Path(config.data_dir).expanduser().resolve())
+    name = f"{name}:{user_path(path, 'the folder of images').resolve()}" if colon and path else config.data
+    directory = None if config.data_dir is None else str(user_path(config.data_dir, "--data-dir").resolve())
     return DataSpec(name, directory, image_size=config.image_size)
 
 
@@ -135,12 +135,12 @@ def open_study(store: Store, question: Question) -> tuple[StudyStore, bool]:
 
 def open_folder(config: SearchConfig) -> RunFolder:
     """The folder of the study's files."""
-    return RunFolder(Path(config.out), config.study_name, config.checkpoint_dir)
+    return RunFolder(user_path(config.out, "--out"), config.study_name, config.checkpoint_dir)
 
 
 def folder_of(study: StudyStore, out: str) -> RunFolder:
     """The folder of a study that exists."""
-    return RunFolder(Path(out), study.name, study.row.config.get("checkpoint_dir"))
+    return RunFolder(user_path(out, "--out"), study.name, study.row.config.get("checkpoint_dir"))
 
 
 def public_settings(config: SearchConfig) -> dict[str, Any]:

@@ -20,10 +20,21 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from results.cells import UNREADABLE, first_damage
-from results.database import HEAD, failing_clearly, migrate, no_searches, plain_engine, shown, snapshot, version
+from results.database import (
+    HEAD,
+    failing_clearly,
+    migrate,
+    no_searches,
+    plain_engine,
+    shown,
+    snapshot,
+    sqlite_url,
+    version,
+)
 from results.migrations.env_names import VERSION_TABLE
 from results.tables import OPTUNA, VERSION_TABLES, present
 from search_space.errors import StorageError
+from search_space.paths import shell_word
 
 BATCH = 1000
 """Rows that are read, written and compared at once."""
@@ -72,7 +83,7 @@ def copy_database(source: str, target: str, progress: Progress = lambda *_: None
         if found != HEAD:
             raise StorageError(
                 f"the database {shown(source)} has the schema of {found}, not of {HEAD}; "
-                f"bring it up to date first: nas db upgrade --storage {shown(source)}"
+                f"bring it up to date first: nas db upgrade --storage {shell_word(shown(source))}"
             )
         with _writing(target) as copy:
             tables = present(original)
@@ -118,7 +129,7 @@ def _new_file(path: Path, url: str) -> Iterator[sa.Connection]:
         raise StorageError(f"the database {path} cannot be written: {error.strerror}") from None
     with folder as name:
         beside = Path(name, path.name)
-        own_url = f"sqlite:///{beside}"
+        own_url = sqlite_url(beside)
         engine = plain_engine(own_url)
         try:
             with failing_clearly(url), engine.begin() as connection:
@@ -137,7 +148,7 @@ def _must_be_empty_file(path: Path, url: str) -> None:
     if log.exists() and not path.exists():  # SQLite would take it for the new file's
         raise StorageError(f"{log} is left of a database that is gone; move it away, or choose another name")
     if path.exists():
-        engine = sa.create_engine(f"sqlite:///{path}")
+        engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)))
         try:
             with failing_clearly(url), engine.connect() as connection:
                 _must_be_empty(connection, url)

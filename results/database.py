@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -14,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from results.sqlite import BUSY_TIMEOUT_S, SqliteFile
 from search_space.errors import StorageError
+from search_space.paths import user_path
 
 CONNECT_TIMEOUT_S = 10
 SILENCE_S = 30
@@ -23,14 +26,29 @@ HEAD = "0004_ownership"
 
 
 _SUPPORTED = {("sqlite", ""), ("sqlite", "pysqlite"), ("postgresql", ""), ("postgresql", "psycopg")}
+_FORMS = "sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
 
 
-def shown(url: str) -> str:
+def sqlite_url(path: str | Path) -> str:
+    """The URL of a SQLite file, from which `sqlalchemy.make_url` reads exactly this path, if that is UTF-8.
+
+    What means something in a URL, or to Optuna, which has it as a template, and what cannot be printed is written with
+    ``%``.
+    """
+    return "sqlite:///" + "".join(
+        each if each.isprintable() and each not in "%?#{}" else quote(each, safe="", errors="surrogateescape")
+        for each in str(path)
+    )
+
+
+def shown(url: str | sa.URL) -> str:
     """The URL with its password hidden."""
     try:
         parsed = sa.make_url(url)
         if _is_cut_wrongly(parsed):
             return "<a database URL with an '@' in its password, where %40 has to stand>"
+        if _is_file(parsed):
+            return sqlite_url(parsed.database or "")
         hidden = {key: "***" for key in parsed.query if "password" in key.lower()}
         return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
     except (SQLAlchemyError, ValueError):
@@ -50,7 +68,8 @@ def open_engine(url: str, *, create: bool = True) -> sa.Engine:
     """Connect to a database and bring our tables up to date.
 
     Args:
-        url: ``sqlite:///FILE`` or ``postgresql+psycopg://USER:PASSWORD@HOST/DATABASE``.
+        url: ``sqlite:///FILE`` or ``postgresql+psycopg://USER:PASSWORD@HOST/DATABASE``. FILE is relative to the current
+            folder unless it begins with ``/`` or ``~``, the home folder; ``%25``, ``%3F`` stand for ``%``, ``?`` in it.
         create: Whether a missing SQLite file or missing tables may be created; otherwise they are an error.
 
     Raises:
@@ -183,15 +202,55 @@ def _parse(url: str) -> sa.URL:
         backend = driver = ""
     if backend != "" and _is_cut_wrongly(parsed):
         raise StorageError(f"the storage {shown(url)} is not understood; allowed: '@' in a password written as %40")
-    in_memory = backend == "sqlite" and parsed.database in (None, "", ":memory:")
-    if (backend, driver) not in _SUPPORTED or in_memory:
-        raise StorageError(
-            f"the storage {shown(url)} is not supported; allowed: sqlite:///FILE or "
-            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
-        )
+    if (backend, driver) not in _SUPPORTED:
+        may_be_file = backend == "" and Path(url).name and not any(sign in url for sign in ":@")  # no password in it
+        meant = f"; did you mean {sqlite_url(url)}?" if may_be_file else ""
+        raise StorageError(f"the storage {shown(url)} is not supported; allowed: {_FORMS}{meant}")
+    if backend == "sqlite":
+        return _parse_file(parsed)
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     return parsed
+
+
+def _is_file(url: sa.URL) -> bool:
+    """Whether the URL is that of a SQLite file, with nothing that has no meaning there."""
+    return url.drivername == "sqlite" and not (url.host or url.username or url.port or url.query)
+
+
+def _parse_file(url: sa.URL) -> sa.URL:
+    """The URL of a SQLite file with its ``~`` expanded.
+
+    Raises:
+        StorageError: If it does not name a file.
+    """
+    file = url.database or ""
+    if url.host or url.username or url.port:
+        meant = f"; did you mean {sqlite_url(f'{url.host}/{file}'.rstrip('/'))}?" if url.host else ""
+        raise StorageError(
+            f"the storage {shown(url)} names a host, which a SQLite file does not have; allowed: {_FORMS}{meant}"
+        )
+    if file in ("", ":memory:"):
+        raise StorageError(f"the storage {shown(url)} is not supported; allowed: {_FORMS}")
+    if url.query:
+        raise StorageError(
+            f"the storage {shown(url)} has parameters, which mean nothing for a SQLite file; allowed: {_FORMS}, "
+            "a '?' in the name of a file being written %3F"
+        )
+    try:
+        fine = file == os.fsdecode(os.fsencode(file)) and bool(file.encode()) and "\ufffd" not in file
+    except UnicodeEncodeError:
+        fine = False
+    if not fine:  # U+FFFD stands where a URL holds bytes that are not UTF-8
+        raise StorageError(
+            f"the storage {shown(url)} is a file whose name is not UTF-8 here, which no URL can hold; "
+            "choose another --out or --storage, or a locale in UTF-8"
+        )
+    path = user_path(file, "the file of --storage")
+    if os.path.isdir(path):  # noqa: PTH112 (never raises)
+        meant = sqlite_url(path / "nas.db")
+        raise StorageError(f"the storage {shown(url)} is a folder; allowed: a file, such as {meant}")
+    return url.set(database=str(path))
 
 
 def _is_cut_wrongly(url: sa.URL) -> bool:

@@ -29,7 +29,7 @@ from results.report import Contender, make_report
 from results.schema import Evaluation, Role, State
 from results.store import StudyStore
 from search_space.architecture import Architecture
-from search_space.errors import ExportError
+from search_space.errors import ExportError, escaped
 from search_space.units import format_count
 
 LOAD_PY = '''"""Rebuilds the exported model. Needs the package mlp-nas (module search_space), torch and safetensors.
@@ -241,7 +241,7 @@ def _card(architecture: Architecture, contender: Contender, provenance: Mapping[
     fixed = "It takes other sizes too." if architecture.any_image_size else "It takes images of this size only."
     return "\n".join(
         [
-            *lines,
+            *map(escaped, lines),
             "",
             f"{fixed} Everything about its training is in `provenance.json`.",
             "",

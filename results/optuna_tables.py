@@ -89,7 +89,7 @@ def create_study(session: Session, name: str, directions: Sequence[Direction], m
     return int(study.study_id)
 
 
-def has_study(session: Session, study_id: int, name: str) -> bool:
+def is_study(session: Session, study_id: int, name: str) -> bool:
     """Whether Optuna's tables have a study of this id and name."""
     model = models.StudyModel
     return session.scalar(sa.select(model.study_name).where(model.study_id == study_id)) == name

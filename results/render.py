@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from results.front import FrontPoint
 from results.ledger import Account, Compute
 from results.report import Contender, Report
+from search_space.errors import escaped
 from search_space.units import format_count
 
 MAX_FAILURES = 3
@@ -15,7 +16,7 @@ MAX_FAILURES = 3
 
 def render(report: Report) -> str:
     """The report as lines of up to about 100 characters."""
-    return "\n".join(_lines(report))
+    return "\n".join(map(escaped, _lines(report)))
 
 
 def _lines(report: Report) -> Iterator[str]:

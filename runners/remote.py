@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from search_space.errors import StorageError
+from search_space.paths import user_path
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -86,10 +87,11 @@ def locate(place: str) -> Location:
 
     Raises:
         StorageError: If it is neither, or of a kind that is not supported.
+        ConfigError: If it begins with an unknown home folder.
     """
     scheme, found, rest = place.partition("://")
     if not found and not re.match(r"(file|s3|gs):", place):
-        return Path(place)
+        return user_path(place, "the place")
     if "@" in rest.partition("/")[0]:
         raise StorageError(
             f"a place on {scheme} names credentials, which would be shown in messages; give them in the environment"

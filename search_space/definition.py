@@ -12,6 +12,7 @@ from search_space.architecture import Norm
 from search_space.errors import NasError, SpaceError, allowed, brief
 from search_space.ops import MIXERS, TokenShape
 from search_space.ops.dense import parse_width
+from search_space.paths import user_path
 from search_space.units import parse_count
 from search_space.yaml_source import KeyPath, Source, read_yaml, read_yaml_file
 
@@ -102,7 +103,7 @@ def load_definition(name_or_path: str | Path) -> SpaceDefinition:
     text = str(name_or_path)
     path = SPACES / f"{text}.yaml"
     if text not in list_definitions():
-        path = Path(text)
+        path = user_path(text, "the search space")
         if path.suffix not in (".yaml", ".yml") and not os.path.exists(path):  # noqa: PTH110 (never raises)
             raise SpaceError(
                 f"there is no search space {brief(text, 200)}; {allowed(text, [*list_definitions(), 'FILE.yaml'])}"

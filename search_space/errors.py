@@ -82,6 +82,17 @@ def printable(text: str, most: int) -> str:
     return text if text.isprintable() and len(text) <= most else brief(text, most)
 
 
+def escaped(text: str) -> str:
+    """Foreign text as one line that a terminal shows and does not obey: what cannot be printed is written as an escape.
+
+    That takes in line breaks, ESC, what changes the direction of text, what has no width, and the bytes of a file name
+    that is not UTF-8.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
+
+
 def allowed(value: object, choices: Iterable[object]) -> str:
     """Say what is allowed (of very many choices the nearest), and which allowed choice `value` is nearest to.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from search_space import zoo
 from search_space.architecture import Architecture
 from search_space.errors import ConfigError, StudyError, allowed
+from search_space.paths import user_path
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def find_architecture(text: str, storage: str | None, out: str) -> Named:
     """
     if text in zoo.names():
         return Named(text, zoo.get(text), in_zoo=True)
-    path = Path(text)
+    path = user_path(text, "the architecture")
     if path.is_file() or path.suffix in (".yaml", ".yml"):
         return Named(path.name, Architecture.from_yaml_file(path))
     study, mark, trial = text.rpartition("#")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nas.commands.options import typed_path
+from nas.commands.output import say, say_json, say_text
 from nas.commands.tables import Notes
 from search_space.errors import ConfigError, DataError, allowed
 
@@ -20,7 +21,14 @@ if TYPE_CHECKING:
 
 
 @click.command("bench", short_help="Compare search strategies over tables of trainings.")
-@click.option("--table", "folders", multiple=True, metavar="DIR", help="A tabular benchmark [those of this project].")
+@click.option(
+    "--table",
+    "folders",
+    multiple=True,
+    callback=typed_path,
+    metavar="DIR",
+    help="A tabular benchmark [those of this project].",
+)
 @click.option("--runs", default=500, show_default=True, type=click.IntRange(2), help="Runs of every strategy.")
 @click.option(
     "--strategies",
@@ -31,18 +39,22 @@ if TYPE_CHECKING:
 @click.option("--design", is_flag=True, help="Leave truth seeds and held-out bands alone; judge by the design seeds.")
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="Processes [a core each].")
 @click.option(
-    "--cache", type=click.Path(path_type=Path), metavar="DIR", help="Where to keep results [~/.cache/nas/bench]."
+    "--cache",
+    callback=typed_path,
+    default="~/.cache/nas/bench",
+    metavar="DIR",
+    help="Where to keep results [~/.cache/nas/bench].",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.svg", help="Draw a picture, too.")
+@click.option("--out", callback=typed_path, metavar="FILE.svg", help="Draw a picture, too.")
 def command(
-    folders: Sequence[str],
+    folders: Sequence[Path],
     runs: int,
     strategies: str | None,
     bands: str | None,
     design: bool,
     jobs: int | None,
-    cache: Path | None,
+    cache: Path,
     as_json: bool,
     out: Path | None,
 ) -> None:
@@ -66,7 +78,7 @@ def command(
     if out is not None:
         check(out)
     chosen = arms(_names(strategies))
-    contests = _contests([Path(folder) for folder in folders] or committed_tables(), _names(bands), design=design)
+    contests = _contests(folders or committed_tables(), _names(bands), design=design)
     try:
         with Notes() as notes:
             comparison = compare(
@@ -74,15 +86,18 @@ def command(
                 chosen,
                 Scale(runs),
                 jobs=jobs or os.cpu_count() or 1,
-                cache_folder=cache or Path.home() / ".cache" / "nas" / "bench",
+                cache_folder=cache,
                 on_progress=_Progress(notes),
             )
     except KeyboardInterrupt:
-        click.echo("Stopped; what is done is kept, and the same command goes on.", err=True)
+        say("Stopped; what is done is kept, and the same command goes on.", err=True)
         raise
     if out is not None:
         draw(comparison, out)
-    click.echo(json.dumps(comparison.to_dict(), indent=2) if as_json else render(comparison))
+    if as_json:
+        say_json(comparison.to_dict())
+    else:
+        say_text(render(comparison))
 
 
 def committed_tables() -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 from nas.commands.architectures import Named
 from nas.commands.measuring import Bench, Measured, Settings, measuring_options
 from nas.commands.options import study_options
+from nas.commands.output import say_json, say_text
 from search_space.errors import ArchitectureError
 
 RATIOS = ("params", "macs", "macs_per_param", "activation_bytes", "latency", "throughput")
@@ -43,7 +43,10 @@ def command(
     named = [one.deployed for one in named] if deploy else named
     with Notes() as note:
         record = compare(named, Settings(**flags), note)
-    click.echo(json.dumps(record, indent=2) if as_json else render_comparison(record))
+    if as_json:
+        say_json(record)
+    else:
+        say_text(render_comparison(record))
 
 
 def compare(named: Sequence[Named], settings: Settings, note: Callable[[str], None]) -> dict[str, Any]:

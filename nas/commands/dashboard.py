@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from nas.commands.options import listed, study_options
+from nas.commands.output import say
 from search_space.errors import StorageError
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -26,11 +27,9 @@ def command(storage: str | None, out: str, host: str, port: int) -> None:
     url = store.engine.url.render_as_string(hide_password=False)  # which names the driver that there is
     store.close()
     if host not in LOCAL:
-        click.echo(
-            f"nas: warning: {host} is reachable from other machines, and the dashboard has no password", err=True
-        )
-    click.echo(f"{len(names)} studies in {store}: {listed(names)}", err=True)
-    click.echo(f"Open http://{host}:{port}/ in a browser; Ctrl-C ends.", err=True)
+        say(f"nas: warning: {host} is reachable from other machines, and the dashboard has no password", err=True)
+    say(f"{len(names)} studies in {store}: {listed(names)}", err=True)
+    say(f"Open http://{host}:{port}/ in a browser; Ctrl-C ends.", err=True)
     try:
         serve(url, host, port)
     except OSError as error:

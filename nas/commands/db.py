@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from nas.commands.options import Subcommands, study_options
+from nas.commands.output import say, say_json, say_text
 
 
 @click.group("db", cls=Subcommands, invoke_without_command=True, short_help="Check, upgrade or copy the database.")
@@ -14,7 +13,7 @@ from nas.commands.options import Subcommands, study_options
 def command(ctx: click.Context) -> None:
     """Check a database, bring it up to date, or copy it to another one, SQLite or PostgreSQL."""
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        say_text(ctx.get_help())
 
 
 @command.command("upgrade", short_help="Bring a database of an older version up to date.")
@@ -29,9 +28,9 @@ def upgrade(storage: str | None, out: str) -> None:
         before = version(connection)
     open_engine(url, create=False).dispose()
     if before == HEAD:
-        click.echo(f"The database {shown(url)} is up to date: {HEAD}")
+        say(f"The database {shown(url)} is up to date: {HEAD}")
     else:
-        click.echo(f"The database {shown(url)} was brought from {before} to {HEAD}")
+        say(f"The database {shown(url)} was brought from {before} to {HEAD}")
 
 
 @command.command("check", short_help="Look for damage in a database.")
@@ -52,14 +51,13 @@ def check(ctx: click.Context, storage: str | None, out: str, as_json: bool) -> N
     if as_json:
         problems = [{"table": name or None, "problem": problem} for name, problem in health.problems]
         plain = {"database": health.database, "version": health.version, "rows": health.rows, "problems": problems}
-        click.echo(json.dumps({**plain, "ok": not problems}, indent=2))
+        say_json({**plain, "ok": not problems})
     else:
         bad = {name for name, _ in health.problems}
         rows = [(name, f"{count:,}", "damaged" if name in bad else "ok") for name, count in health.rows.items()]
-        for line in table(rows) if rows else ():
-            click.echo(line)
+        say(*(table(rows) if rows else ()))
         for name, problem in health.problems:
-            click.echo(f"{name or health.database}: {problem}")
+            say(f"{name or health.database}: {problem}")
     ctx.exit(1 if health.problems else 0)
 
 
@@ -81,6 +79,6 @@ def copy(source: str, target: str) -> None:
             source, target, lambda what, name, done, total: note(f"{what} {done:,} of {total:,} rows of {name}")
         )
     rows = f"{sum(copied.rows.values()):,} rows of {len(copied.rows)} tables"
-    click.echo(f"Copied {rows} from {shown(source)} to {shown(target)}; all were read back and are equal.")
+    say(f"Copied {rows} from {shown(source)} to {shown(target)}; all were read back and are equal.")
     if copied.nans:
-        click.echo(f"{copied.nans} NaN are NULL there: SQLite cannot hold NaN.")
+        say(f"{copied.nans} NaN are NULL there: SQLite cannot hold NaN.")

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
-from nas.commands.options import study_options
+from nas.commands.options import study_options, typed_path
+from nas.commands.output import say
+from search_space.paths import shell_word
 
 
 @click.command("export", short_help="Export an architecture with its weights, verified.")
@@ -14,7 +16,7 @@ from nas.commands.options import study_options
 @study_options
 @click.option("--best", is_flag=True, help="The winner of the study.")
 @click.option("--trial", type=click.IntRange(min=0), metavar="N", help="Trial N.")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder to make.")
+@click.option("-o", "--output", required=True, callback=typed_path, metavar="DIR", help="Folder to make.")
 def command(study: str | None, storage: str | None, out: str, best: bool, trial: int | None, output: Path) -> None:
     """Export an architecture of STUDY: its YAML, weights, provenance, model card, and a snippet that rebuilds it."""
     from nas.study import existing_study, folder_of
@@ -25,10 +27,9 @@ def command(study: str | None, storage: str | None, out: str, best: bool, trial:
     found = existing_study(study, storage, out)
     with folder_of(found, out).weights_here(exported_key(found, trial)) as weights:
         exported = export(found, weights, output, trial=trial)
-    click.echo(
+    say(
         f"Exported trial {exported.contender.trial} ({exported.contender.mixers}) to {exported.folder}; loaded back, "
         f"its outputs agree with the trained model's (largest difference {exported.difference:.1e})."
     )
-    click.echo(
-        f'Try: cd {exported.folder} && python -c "from load import load; model, mean, std = load(); print(model)"'
-    )
+    folder = shell_word(str(exported.folder))
+    say(f'Try: cd {folder} && python -c "from load import load; model, mean, std = load(); print(model)"')

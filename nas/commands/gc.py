@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 import click
 
 from nas.commands.options import study_options
+from nas.commands.output import say
+from nas.commands.tables import shortened
 from search_space.errors import StudyError
 from search_space.units import format_bytes
 
 if TYPE_CHECKING:
     from nas.garbage import Piece
+    from results.store import Store
 
 
 @click.command("gc", short_help="Show what the files of studies take, and delete what nobody needs.")
@@ -34,18 +37,17 @@ def command(study: str | None, storage: str | None, out: str, deleting: bool) ->
     from results.housekeeping import resting
     from results.store import Store
 
-    url = storage_url(storage, out)
-    with closing(Store(url, create=False)) as store:
+    with closing(Store(storage_url(storage, out), create=False)) as store:
         names = [row.name for row in store.studies()] if study is None else [study]
         studies = [find_study(store, name) for name in names]
         for name in names:
-            _refuse_shared_folder(name, url, out)
-        click.echo(_row("study", ["checkpoints", "weights", "temporary", "total", "not needed"]))
+            _refuse_shared_folder(name, store, out)
+        say(_row("study", ["checkpoints", "weights", "temporary", "total", "not needed"]))
         needless = 0
         for found in studies:
             folder = folder_of(found, out)
             pieces = survey(found, folder, time.time())
-            click.echo(_row(found.name, _cells(pieces)))
+            say(_row(found.name, _cells(pieces)))
             if not deleting:
                 needless += sum(piece.size for piece in pieces if not piece.needed)
                 continue
@@ -55,28 +57,28 @@ def command(study: str | None, storage: str | None, out: str, deleting: bool) ->
             except StudyError as error:
                 if study is not None:
                     raise
-                click.echo(f"nas: nothing was deleted of it: {error}", err=True)
+                say(f"nas: nothing was deleted of it: {error}", err=True)
     if deleting:
-        click.echo(f"\nFreed {format_bytes(needless)}.")
+        say("", f"Freed {format_bytes(needless)}.")
     elif needless:
-        click.echo(f"\nNobody needs {format_bytes(needless)} of this; the same command with --delete frees it.")
+        say("", f"Nobody needs {format_bytes(needless)} of this; the same command with --delete frees it.")
     else:
-        click.echo("\nEverything here may be needed.")
+        say("", "Everything here may be needed.")
 
 
-def _refuse_shared_folder(name: str, url: str, out: str) -> None:
+def _refuse_shared_folder(name: str, named: Store, out: str) -> None:
     """A study of the same name in the folder's own database may be the one whose files these are.
 
     Raises:
         StudyError: If there is one.
     """
+    from results.database import sqlite_url
     from results.store import Store
 
     path = Path(out).resolve() / "nas.db"
-    own = f"sqlite:///{path}"
-    if url == own or not path.is_file():
+    if not path.is_file() or (named.engine.dialect.name == "sqlite" and path.samefile(str(named.engine.url.database))):
         return
-    with closing(Store(own, create=False)) as store:
+    with closing(Store(sqlite_url(path), create=False)) as store:
         if store.study(name) is not None:
             raise StudyError(
                 f"the files of the study {name!r} under {out} may be those of the study of that name in {path}, not of "
@@ -93,4 +95,4 @@ def _cells(pieces: Sequence[Piece]) -> list[str]:
 
 
 def _row(name: str, cells: Sequence[str]) -> str:
-    return f"{name if len(name) <= 32 else name[:31] + '…':<32} " + " ".join(f"{cell:>11}" for cell in cells)
+    return f"{shortened(name, 32):<32} " + " ".join(f"{cell:>11}" for cell in cells)

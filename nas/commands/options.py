@@ -7,9 +7,26 @@ from typing import Any, TypeVar
 
 import click
 
-from search_space.errors import allowed, printable
+from nas.commands.output import say
+from search_space.errors import ConfigError, allowed, brief, printable
+from search_space.paths import path_problem, user_path
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def typed_path(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Callback of options that take a path, or several: what a user typed as a `Path`, with ``~`` expanded."""
+    if value is None:
+        return None
+    if isinstance(value, tuple):
+        return tuple(typed_path(context, parameter, one) for one in value)
+    if problem := path_problem(str(value)):
+        raise ConfigError(f"{parameter.opts[-1]} is {brief(str(value))}; {problem}")
+    return user_path(value, parameter.opts[-1])
+
+
+def _typed_out(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    return str(typed_path(context, parameter, value))
 
 
 def warn_of_password(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -18,7 +35,7 @@ def warn_of_password(context: click.Context, parameter: click.Parameter, value: 
         from results.database import has_password
 
         if has_password(value):
-            click.echo(
+            say(
                 "nas: warning: a password on the command line is seen by everybody on this machine, and by Ray; "
                 "put it into ~/.pgpass or PGPASSWORD, or the whole URL into NAS_STORAGE",
                 err=True,
@@ -34,7 +51,11 @@ def listed(names: Iterable[str]) -> str:
 def study_options(function: Command) -> Command:
     """``--storage`` and ``--out``: where the study lies."""
     function = click.option(
-        "--out", default="nas-runs", metavar="DIR", help="The --out folder of the search [nas-runs]."
+        "--out",
+        callback=_typed_out,
+        default="nas-runs",
+        metavar="DIR",
+        help="The --out folder of the search [nas-runs].",
     )(function)
     return click.option(
         "--storage",

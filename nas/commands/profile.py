@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,6 +11,7 @@ import click
 from nas.commands.architectures import Named
 from nas.commands.measuring import Bench, Measured, Settings, measuring_options
 from nas.commands.options import study_options
+from nas.commands.output import say_json, say_text
 from search_space.architecture import Architecture
 from search_space.errors import ArchitectureError, ConfigError
 
@@ -46,7 +46,10 @@ def command(
     found = find_architecture(architecture, storage, out)
     with Notes() as note:
         record = profile(found.deployed if deploy else found, sizes, Bench(Settings(**flags), note))
-    click.echo(json.dumps(record, indent=2) if as_json else render_profile(record))
+    if as_json:
+        say_json(record)
+    else:
+        say_text(render_profile(record))
 
 
 def parse_sizes(text: str | None) -> list[int]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nas.commands.tables import facts, format_bytes, format_number, table, wrapped
+from search_space.errors import escaped
 from search_space.units import format_count
 
 Record = Mapping[str, Any]
@@ -14,7 +15,7 @@ HEADINGS = ("", "tokens", "width", "depth", "params", "MACs", "%", "activations"
 
 def render_profile(profile: Record) -> str:
     """What `nas profile` shows of the record that it writes as JSON; 80 columns are enough."""
-    return "\n".join(_lines(profile))
+    return "\n".join(map(escaped, _lines(profile)))
 
 
 def where_words(where: Record) -> str:

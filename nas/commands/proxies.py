@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nas.commands.bench import committed_tables
+from nas.commands.options import typed_path
+from nas.commands.output import say_json, say_text
 from search_space.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -17,12 +18,19 @@ if TYPE_CHECKING:
 
 
 @click.command("proxies", short_help="Show how well training-free proxies rank architectures.")
-@click.option("--table", "folders", multiple=True, metavar="DIR", help="A tabular benchmark; repeatable [all shipped].")
+@click.option(
+    "--table",
+    "folders",
+    multiple=True,
+    callback=typed_path,
+    metavar="DIR",
+    help="A tabular benchmark; repeatable [all shipped].",
+)
 @click.option("--data", metavar="NAME", help="Only tables of this data set.")
 @click.option("--seeds", metavar="N,N", help="Judge by the validation NLL of these search seeds, not by the truth.")
 @click.option("--design", is_flag=True, help="Judge by the test NLL of the design seeds; held-out bands stay unseen.")
 @click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
-def command(folders: tuple[str, ...], data: str | None, seeds: str | None, design: bool, as_json: bool) -> None:
+def command(folders: tuple[Path, ...], data: str | None, seeds: str | None, design: bool, as_json: bool) -> None:
     """Show how well training-free proxies rank the architectures of tabular benchmarks, and what they cost.
 
     \b
@@ -39,9 +47,9 @@ def command(folders: tuple[str, ...], data: str | None, seeds: str | None, desig
     chosen = _parse_seeds(seeds)
     records = [report(table, chosen, design=design) for table in _tables(folders, data)]
     if as_json:
-        click.echo(json.dumps(records, indent=2))
+        say_json(records)
         return
-    click.echo("\n\n".join("\n".join(_lines(record)) for record in records))
+    say_text("\n\n".join("\n".join(_lines(record)) for record in records))
 
 
 def _parse_seeds(text: str | None) -> tuple[int, ...]:
@@ -53,11 +61,11 @@ def _parse_seeds(text: str | None) -> tuple[int, ...]:
         raise ConfigError(f"--seeds is {text!r}; allowed: search seeds such as 0,1") from None
 
 
-def _tables(folders: Sequence[str], data: str | None) -> list[Table]:
+def _tables(folders: Sequence[Path], data: str | None) -> list[Table]:
     from runners.tabular import Table
     from search_space.errors import allowed
 
-    tables = [Table(path) for path in ([Path(folder) for folder in folders] or committed_tables())]
+    tables = [Table(path) for path in folders or committed_tables()]
     if data is None:
         return tables
     found = [table for table in tables if table.definition.data == data]

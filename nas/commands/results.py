@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from typing import Any
 
 import click
 
 from nas.commands.options import study_options
+from nas.commands.output import say_json, say_text
+from search_space.errors import escaped
 
 COLUMNS = (
     "number",
@@ -50,12 +51,12 @@ def command(study: str | None, storage: str | None, out: str, as_json: bool, as_
     found = existing_study(study, storage, out)
     trials = trial_records(found)
     if as_json:
-        click.echo(json.dumps(trials, indent=2))
+        say_json(trials)
     elif as_csv:
-        click.echo(to_csv(trials), nl=False)
+        say_text(to_csv(trials).rstrip("\n"))
     else:
-        click.echo(table(trials, top))
-        click.echo("\n" + render(make_report(found)))
+        say_text(table(trials, top))
+        say_text("\n" + render(make_report(found)))
 
 
 def trial_records(study: Any) -> list[dict[str, Any]]:
@@ -78,12 +79,14 @@ def to_csv(trials: list[dict[str, Any]]) -> str:
     writer = csv.DictWriter(text, [*COLUMNS, *choices], lineterminator="\n")
     writer.writeheader()
     for trial in trials:
-        writer.writerow({name: value for name, value in {**trial, **trial["choices"]}.items() if name != "choices"})
+        row = {name: value for name, value in {**trial, **trial["choices"]}.items() if name != "choices"}
+        writer.writerow({name: escaped(value) if isinstance(value, str) else value for name, value in row.items()})
     return text.getvalue()
 
 
 def table(trials: list[dict[str, Any]], top: int) -> str:
     """The trials that got furthest, best first."""
+    from nas.commands.tables import shortened
     from search_space.units import format_count
 
     order = {"COMPLETE": 0, "RUNNING": 1, "QUEUED": 1, "PAUSED": 1, "PRUNED": 2, "FAILED": 3}
@@ -94,7 +97,7 @@ def table(trials: list[dict[str, Any]], top: int) -> str:
             _line(
                 str(trial["number"]),
                 trial["state"],
-                trial["mixers"] if len(trial["mixers"]) <= 32 else trial["mixers"][:31] + "…",
+                shortened(trial["mixers"], 32),
                 format_count(trial["params"]),
                 format_count(trial["macs"]),
                 str(trial["epochs_trained"]),

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from nas.commands.options import warn_of_password
+from nas.commands.options import typed_path, warn_of_password
+from nas.commands.output import say, say_json, say_text
 from nas.config import RUNNERS, SearchConfig
 from nas.objectives import OBJECTIVES
 from nas.pruners import PRUNERS
 from nas.samplers import SAMPLERS
 from nas.strategies import RANKERS, STRATEGIES
+from search_space.paths import shell_word
 
 if TYPE_CHECKING:
     from results.report import Report
@@ -103,9 +103,7 @@ def _names(choices: Any) -> str:
 @click.option(
     "--checkpoint-dir", metavar="DIR", help="Where checkpoints and weights lie: a folder, s3://..., gs://... [--out]."
 )
-@click.option(
-    "--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML file with any of these settings; flags win."
-)
+@click.option("--config", callback=typed_path, metavar="FILE", help="YAML file with any of these settings; flags win.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the end report as JSON on stdout; progress goes to stderr."
 )
@@ -134,12 +132,12 @@ def run(config: SearchConfig, as_json: bool) -> int:
     control = _search(control_of(config, report))[0] if wants_control else None
     if as_json:
         plain = report.to_dict()
-        click.echo(json.dumps(plain if control is None else {**plain, "control": control.to_dict()}, indent=2))
+        say_json(plain if control is None else {**plain, "control": control.to_dict()})
     else:
         _show(config, report, control, was_spent)
     if report.lack is None:
         return 0
-    click.echo(f"nas: {report.lack}", err=True)
+    say(f"nas: {report.lack}", err=True)
     return NO_WINNER
 
 
@@ -148,10 +146,10 @@ def _show(config: SearchConfig, report: Report, control: Report | None, was_spen
     from nas.control import side_by_side
     from results.render import render
 
-    click.echo(render(report))
+    say_text(render(report))
     if control is not None:
-        click.echo("\n" + side_by_side(report, control, config.control or ""))
-    click.echo("\n" + next_steps(config, report, was_spent))
+        say_text("\n" + side_by_side(report, control, config.control or ""))
+    say_text("\n" + next_steps(config, report, was_spent))
 
 
 def _search(config: SearchConfig) -> tuple[Report, bool]:
@@ -165,7 +163,7 @@ def _search(config: SearchConfig) -> tuple[Report, bool]:
         with progress:
             report = search(config, on_change=progress.update, on_start=progress.begin, on_notice=progress.note)
     except KeyboardInterrupt:
-        click.echo(progress.farewell(again), err=True)
+        say(progress.farewell(again), err=True)
         raise
     return report, progress.was_spent
 
@@ -176,7 +174,7 @@ def command_line(config: SearchConfig) -> str:
 
     secret = config.storage or ""
     words = [word.replace(secret, shown(secret)) if secret and secret in word else word for word in sys.argv[1:]]
-    return "nas " + " ".join(map(shlex.quote, words))
+    return "nas " + " ".join(map(shell_word, words))
 
 
 def next_steps(config: SearchConfig, report: Report, was_spent: bool) -> str:
@@ -184,8 +182,8 @@ def next_steps(config: SearchConfig, report: Report, was_spent: bool) -> str:
     from results.database import shown
 
     study = config.study_name
-    where = f" --storage {shlex.quote(shown(config.storage))}" if config.storage else ""
-    where += f" --out {shlex.quote(config.out)}" if config.out != "nas-runs" else ""
+    where = f" --storage {shell_word(shown(config.storage))}" if config.storage else ""
+    where += f" --out {shell_word(config.out)}" if config.out != "nas-runs" else ""
     lines = ["Next:", f"  nas dashboard{where}", f"  nas results {study}{where}"]
     if report.winner is not None:
         lines.insert(2, f"  nas export {study}{where} --best -o exported/")

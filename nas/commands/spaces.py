@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
+
+from nas.commands.output import say, say_text
+from search_space.paths import user_path
 
 
 @click.command("spaces", short_help="List, show and check search spaces.")
@@ -25,20 +27,20 @@ def command(words: tuple[str, ...], data: str | None, image_size: int | None) ->
 
     if not words:
         for name in list_definitions():
-            click.echo(f"{name}: {load_definition(name).summary}")
-        click.echo("\nShow one with: nas spaces NAME")
+            say(f"{name}: {load_definition(name).summary}")
+        say("", "Show one with: nas spaces NAME")
         return
     if words[0] == "check" and len(words) == 2:
-        definition = load_definition(Path(words[1]))
+        definition = load_definition(user_path(words[1]))
         sizes = [scale.image_size for scale in definition.scales]
         for size in sizes:
             _bind(definition, size).check_limits(_bind(definition, size).limits)
-        click.echo(f"{words[1]} is valid: the space {definition.name!r}, for images of up to {sizes[-1]} x {sizes[-1]}")
+        say(f"{words[1]} is valid: the space {definition.name!r}, for images of up to {sizes[-1]} x {sizes[-1]}")
         return
     if len(words) != 1 or words[0] == "check":
         raise click.UsageError("say: nas spaces, nas spaces NAME, or nas spaces check FILE")
     size, channels, classes = _images(data, image_size)
-    click.echo(describe(_bind(load_definition(words[0]), size, channels, classes)))
+    say_text(describe(_bind(load_definition(words[0]), size, channels, classes)))
 
 
 def describe(space: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from nas.commands.options import Subcommands, study_options
-from search_space.errors import ConfigError, StudyError
+from nas.commands.output import say, say_json
+from search_space.errors import ConfigError, StudyError, escaped
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -46,9 +46,9 @@ def command(ctx: click.Context, storage: str | None, out: str, as_json: bool) ->
     with closing(Store(storage_url(storage, out), create=False)) as store:
         found = make_overviews(store)
         if as_json:
-            click.echo(json.dumps([one.to_dict() for one in found], indent=2))
+            say_json([one.to_dict() for one in found])
         elif found:
-            click.echo("\n".join(_lines(found)))
+            say(*_lines(found))
         else:
             raise StudyError(f"{store} holds no studies yet; run a search first")
 
@@ -75,7 +75,7 @@ def rename(old: str, new: str, storage: str | None, out: str) -> None:
             raise StudyError(f"the study {old!r} has its checkpoints in {place}/{old}; it cannot be renamed")
         moved = rename_study(store, old, new, before.path, after.path)
         _renew_report(store, new, after)
-        click.echo(f"The study {old} of {store} is {new} now" + (f"; its files are in {after.path}" if moved else ""))
+        say(f"The study {old} of {store} is {new} now" + (f"; its files are in {after.path}" if moved else ""))
 
 
 @command.command("delete", short_help="Delete a study with all that it has.")
@@ -103,11 +103,11 @@ def delete(name: str, storage: str | None, out: str, yes: bool) -> None:
         if not yes:
             if not sys.stdin.isatty():
                 raise click.UsageError(f"this would delete {what}; say --yes to delete it")
-            if not click.confirm(f"Delete {what}?", err=True):
-                click.echo("Nothing was deleted.", err=True)
+            if not click.confirm(escaped(f"Delete {what}?"), err=True):
+                say("Nothing was deleted.", err=True)
                 return
         delete_study(store, name, folder)
-        click.echo(f"Deleted {what}.")
+        say(f"Deleted {what}.")
 
 
 def _renew_report(store: Store, name: str, folder: RunFolder) -> None:

@@ -7,6 +7,8 @@ import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from search_space.errors import escaped
+
 GAP = 2
 """Spaces between columns."""
 
@@ -16,6 +18,7 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
     A row of a single cell is a line of its own, which no column has to make room for.
     """
+    rows = [[escaped(cell) for cell in row] for row in rows]
     cells = [row for row in rows if len(row) > 1]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     for row in rows:
@@ -53,9 +56,16 @@ def facts(pairs: Sequence[tuple[str, str]], indent: str = "  ") -> Iterator[str]
 
 def wrapped(text: str, start: str) -> list[str]:
     """`start` and `text` in lines that fit into the terminal, the later ones below the beginning of `text`."""
+    text, start = escaped(text), escaped(start)
     return textwrap.wrap(
         text, max(columns(), len(start) + 20), initial_indent=start, subsequent_indent=" " * len(start)
     )
+
+
+def shortened(text: str, most: int) -> str:
+    """Foreign text in a column of so many characters."""
+    text = escaped(text)
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def columns() -> int:
@@ -87,7 +97,7 @@ class Notes:
 
     def __call__(self, text: str) -> None:
         if self._live:
-            sys.stderr.write(f"\r\x1b[K{text[: columns() - 1]}")
+            sys.stderr.write(f"\r\x1b[K{escaped(text)[: columns() - 1]}")
             sys.stderr.flush()
 
     def __enter__(self) -> Notes:

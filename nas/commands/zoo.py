@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from nas.commands.output import say_json, say_text
 
 if TYPE_CHECKING:
     from search_space.zoo import Entry
@@ -35,9 +36,11 @@ def command(name: str | None, family: str | None, as_json: bool, as_yaml: bool) 
             raise click.UsageError("--family is for the list, without the NAME of a model")
         entry = zoo.entry(name)
         if as_yaml:
-            click.echo(entry.architecture.to_yaml(), nl=False)
+            say_text(entry.architecture.to_yaml().rstrip("\n"))
+        elif as_json:
+            say_json(record(entry))
         else:
-            click.echo(json.dumps(record(entry), indent=2) if as_json else describe(entry))
+            say_text(describe(entry))
         return
     if as_yaml:
         raise click.UsageError("--yaml needs the NAME of a model")
@@ -45,7 +48,10 @@ def command(name: str | None, family: str | None, as_json: bool, as_yaml: bool) 
     if family is not None and family not in families:
         raise ConfigError(f"--family is {family!r}; {allowed(family, families)}")
     entries = [entry for entry in zoo.entries() if family in (None, entry.family.name)]
-    click.echo(json.dumps([record(entry) for entry in entries], indent=2) if as_json else table(entries))
+    if as_json:
+        say_json([record(entry) for entry in entries])
+    else:
+        say_text(table(entries))
 
 
 def record(entry: Entry) -> dict[str, Any]:

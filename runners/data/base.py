@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from runners.base import DataSpec
 from search_space.errors import DataError, allowed, brief, printable
+from search_space.paths import user_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -214,5 +215,8 @@ def has_files(spec: DataSpec, fingerprint: str, marks: str = "") -> bool:
 
 def data_directory(spec: DataSpec) -> Path:
     """Where data sets are cached: `spec.directory`, else `NAS_DATA_DIR`, else ``~/.cache/nas``."""
-    chosen = spec.directory or os.environ.get("NAS_DATA_DIR") or "~/.cache/nas"
-    return Path(chosen).expanduser()
+    if spec.directory:
+        return user_path(spec.directory, "--data-dir")
+    if own := os.environ.get("NAS_DATA_DIR"):
+        return user_path(own, "NAS_DATA_DIR")
+    return user_path("~/.cache/nas", "the folder of data sets, unless NAS_DATA_DIR or --data-dir names another,")

@@ -20,6 +20,7 @@ from runners.data.digests import content_digests
 from runners.data.image_layout import TEST, TRAIN, VALIDATION, Files, Layout, counted, find_layout
 from runners.data.image_tree import read_tree
 from search_space.errors import DataError
+from search_space.paths import user_path
 
 IMAGE_SIZE = 64
 """Side to which images are resized unless the spec says otherwise."""
@@ -169,7 +170,7 @@ _found = lru_cache(maxsize=1)(find_layout)
 
 
 def _root(spec: DataSpec) -> str:
-    root = str(Path(spec.name.partition(":")[2]).expanduser().absolute())
+    root = str(user_path(spec.name.partition(":")[2], "the folder of images").absolute())
     if not os.path.isdir(root):
         raise DataError(f"there is no folder {legible(root)}, which the data set {legible(spec.name)} names")
     return root

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from search_space.errors import MOST_SHOWN, WeightsError, printable
+from search_space.paths import user_path
 
 _NESTINGS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
 _DEEPEST = 3
@@ -46,7 +47,7 @@ def read_weights(weights: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any
         WeightsError: If the file is missing, damaged, or holds anything but weights.
     """
     origin = "the mapping given" if isinstance(weights, Mapping) else printable(str(weights), MOST_OF_A_PATH)
-    content = weights if isinstance(weights, Mapping) else _read(Path(weights))
+    content = weights if isinstance(weights, Mapping) else _read(user_path(weights, "the file of weights"))
     notes: list[str] = []
     for _ in range(_DEEPEST):
         found = [name for name in _NESTINGS if isinstance(content, Mapping) and isinstance(content.get(name), Mapping)]
