@@ -7,7 +7,6 @@ complete.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from results.database import (
     sqlite_url,
     version,
 )
+from results.drafts import draft, put, sweep
 from results.migrations.env_names import VERSION_TABLE
 from results.tables import OPTUNA, VERSION_TABLES, present
 from search_space.errors import StorageError
@@ -122,25 +122,22 @@ def _writing(url: str) -> Iterator[sa.Connection]:
 @contextmanager
 def _new_file(path: Path, url: str) -> Iterator[sa.Connection]:
     """A database beside `path`, which takes its place at the end."""
+    names = [f"{path.name}{suffix}" for suffix in ("", "-wal", "-shm", "-journal")]
+    sweep(path, "copy", names)
     _must_be_empty_file(path, url)
     try:
-        folder = tempfile.TemporaryDirectory(prefix=f".{path.name}.copy-", dir=path.parent)
+        with draft(path, "copy", names) as folder:
+            beside = folder / path.name
+            engine = plain_engine(sqlite_url(beside))
+            try:
+                with failing_clearly(url), engine.begin() as connection:
+                    yield connection
+            finally:
+                engine.dispose()  # the last connection takes SQLite's log along
+            _must_be_empty_file(path, url)
+            put(beside, path)
     except OSError as error:
-        raise StorageError(f"the database {path} cannot be written: {error.strerror}") from None
-    with folder as name:
-        beside = Path(name, path.name)
-        own_url = sqlite_url(beside)
-        engine = plain_engine(own_url)
-        try:
-            with failing_clearly(url), engine.begin() as connection:
-                yield connection
-        finally:
-            engine.dispose()  # the last connection takes SQLite's log along
-        _must_be_empty_file(path, url)
-        try:
-            beside.replace(path)
-        except OSError as error:
-            raise StorageError(f"the database {path} cannot be written: {error.strerror}") from None
+        raise StorageError(f"the database {path} cannot be written: {error.strerror or error}") from None
 
 
 def _must_be_empty_file(path: Path, url: str) -> None:

@@ -7,7 +7,7 @@
     README.md           a model card
 
 Branches that serve training only (RepMLP's) are merged. The bundle is written beside its destination, loaded back
-through its own `load.py`, compared with the model it was made from, and only then put in place.
+through its own `load.py`, compared with the model it was made from, and only then put in place, by one rename.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import hashlib
 import json
 import runpy
 import shutil
-import tempfile
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from results.damage import architecture_of
+from results.drafts import draft, put, sweep
 from results.names import file_name
 from results.report import Contender, make_report
 from results.schema import Evaluation, Role, State
@@ -32,6 +33,7 @@ from search_space.architecture import Architecture
 from search_space.errors import ExportError, escaped
 from search_space.units import format_count
 
+FILES = ("architecture.yaml", "model.safetensors", "provenance.json", "load.py", "README.md")
 LOAD_PY = '''"""Rebuilds the exported model. Needs the package mlp-nas (module search_space), torch and safetensors.
 
     model, mean, std = load()
@@ -86,6 +88,7 @@ def export(study: StudyStore, weights_folder: Path, output: Path, *, trial: int 
             same outputs.
     """
     output = output.resolve()
+    sweep(output, "export", FILES)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ExportError(f"{output} exists and is not empty; choose another folder with -o")
     evaluation, contender = _choose(study, trial)
@@ -97,30 +100,35 @@ def export(study: StudyStore, weights_folder: Path, output: Path, *, trial: int 
         )
     _check_digest(weights, evaluation)
     architecture = architecture_of(evaluation.architecture)
+    provenance = _provenance(study, evaluation, contender, architecture)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+        with draft(output, "export", FILES) as folder:
+            _write(folder, architecture, contender, provenance, weights)
+            difference = _verify(folder, architecture, weights)
+            if output.exists():  # it keeps the permissions that it has
+                folder.chmod(stat.S_IMODE(output.stat().st_mode))
+            put(folder, output)
     except OSError as error:
-        raise ExportError(f"{output.parent} cannot be written to: {error.strerror}") from None
-    try:
-        provenance = _provenance(study, evaluation, contender, architecture)
-        deployed = architecture.deployed
-        (draft / "architecture.yaml").write_text(deployed.to_yaml(), encoding="utf-8")
-        if deployed is architecture:
-            shutil.copyfile(weights, draft / "model.safetensors")
-        else:
-            _merge(architecture, weights, draft / "model.safetensors")
-        (draft / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
-        size, channels = architecture.image_size, architecture.in_channels
-        (draft / "load.py").write_text(LOAD_PY.format(size=size, channels=channels), encoding="utf-8")
-        (draft / "README.md").write_text(_card(deployed, contender, provenance), encoding="utf-8")
-        difference = _verify(draft, architecture, weights)
-        output.mkdir(exist_ok=True)
-        for file in draft.iterdir():
-            file.replace(output / file.name)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        place = error.filename or output.parent
+        raise ExportError(f"{output} was not written: {place}: {error.strerror or error}") from None
     return Exported(output, contender, difference)
+
+
+def _write(
+    folder: Path, architecture: Architecture, contender: Contender, provenance: Mapping[str, Any], weights: Path
+) -> None:
+    """Write the files of a bundle."""
+    deployed = architecture.deployed
+    (folder / "architecture.yaml").write_text(deployed.to_yaml(), encoding="utf-8")
+    if deployed is architecture:
+        shutil.copyfile(weights, folder / "model.safetensors")
+    else:
+        _merge(architecture, weights, folder / "model.safetensors")
+    (folder / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
+    size, channels = architecture.image_size, architecture.in_channels
+    (folder / "load.py").write_text(LOAD_PY.format(size=size, channels=channels), encoding="utf-8")
+    (folder / "README.md").write_text(_card(deployed, contender, provenance), encoding="utf-8")
 
 
 def exported_key(study: StudyStore, trial: int | None) -> str:

@@ -23,7 +23,7 @@ from nas.planner import Start
 from nas.study import make_question, open_folder, open_study
 from results.schema import DriverRow, DriverState
 from results.store import Role, State, Store
-from runners.base import Evaluation, Job, Outcome
+from runners.base import Cause, Evaluation, Job, Outcome
 from runners.synthetic import synthetic
 from search_space.errors import LeaseLost, StorageError
 
@@ -342,3 +342,28 @@ def test_who_ends_gives_its_lease_back(driver):
     assert other.others == 0
     assert other.ask().key == "trial-0000"
     assert other.trials["trial-0000"].attempts == 1
+
+
+def test_a_finalist_whose_weights_are_lost_is_trained_again_by_whoever_has_time(driver):
+    one, other = driver(budget=2), driver(budget=2)
+    while not any(trial.role == Role.TEST for trial in one.pending):
+        job = one.ask()
+        assert job is not None
+        if job.task == "test":
+            break
+        execute(one, job)
+    one.tell(job.key, Outcome("failed", 0.5, Cause.WEIGHTS, "the weights are gone"))
+    training = other.ask()
+    assert training is not None
+    assert training.key == job.key.replace("test", "finalist")
+    assert (training.seed, training.reported) == (job.seed, 0)
+    assert one.ask() is None  # the test waits for it
+    assert not one.done
+    execute(other, training)
+    again = one.ask()
+    assert again is not None
+    assert again.key == job.key
+    execute(one, again)
+    assert one.done
+    assert other.ask() is None
+    assert other.done

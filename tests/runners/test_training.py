@@ -243,6 +243,27 @@ def test_weights_of_another_architecture_are_refused(
         curve(other)
 
 
+def test_a_flipped_bit_in_the_weights_is_not_tested(make_job: MakeJob, tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    evaluation = Evaluation(make_job(weights=path), train)
+    outcome = None
+    while outcome is None:
+        _, outcome = evaluation.advance()
+    written = outcome.measured.weights_sha256
+    assert written == hashlib.sha256(path.read_bytes()).hexdigest()
+    test = make_job(task="test", weights=path, weights_sha256=written)
+    assert len(curve(test)) == 1
+
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1 << 6
+    path.write_bytes(content)
+
+    found = hashlib.sha256(content).hexdigest()
+    with pytest.raises(WeightsError, match=f"{path} is damaged: its SHA-256 is {found}, and was {written}"):
+        curve(test)
+    assert len(curve(replace(test, weights_sha256=None))) == 1  # of an older version: nobody can tell
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no safetensors"])
 def test_missing_or_damaged_weights_are_named(make_job: MakeJob, tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "weights"

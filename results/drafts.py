@@ -1,0 +1,114 @@
+"""Making a file or folder beside its place, which one rename puts there when it is whole.
+
+A draft is a folder ``.NAME.KIND-xxxxxxxx`` beside the place, locked by the process that makes it. A process that is
+killed leaves it unlocked, and whoever makes a draft for the same place next deletes it. Of a folder of such a name only
+files that a draft may hold are deleted; with anything else in it, it stays.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_TRIES = 10
+
+
+@contextmanager
+def draft(place: Path, kind: str, names: Collection[str]) -> Iterator[Path]:
+    """A folder to make something in, which is gone in the end; what killed processes have left is deleted first.
+
+    Args:
+        place: Where what is made is to lie.
+        kind: What is made, for the name of the folder.
+        names: The files that may be in it.
+
+    Raises:
+        OSError: If it cannot be made.
+    """
+    sweep(place, kind, names)
+    folder, lock = _locked_folder(place, kind)
+    try:
+        yield folder
+    finally:
+        _remove(folder, names)
+        os.close(lock)
+
+
+def sweep(place: Path, kind: str, names: Collection[str]) -> None:
+    """Delete the drafts that killed processes have left beside a place; see `draft`."""
+    pattern = re.compile(re.escape(f".{place.name}.{kind}-") + r"[0-9a-z_]{8}")
+    with suppress(OSError):
+        for folder in [path for path in place.parent.iterdir() if pattern.fullmatch(path.name)]:
+            with suppress(OSError):  # another user's, or one that is being made
+                lock = _lock(folder)
+                try:
+                    _remove(folder, names)
+                finally:
+                    os.close(lock)
+
+
+def put(made: Path, place: Path) -> None:
+    """Put what was made in its place by one rename, once it is on the disk.
+
+    Args:
+        made: A file, or a folder of files.
+        place: Where nothing is, or for a file another file, for a folder an empty one.
+
+    Raises:
+        OSError: If that cannot be done; then nothing has changed.
+    """
+    for path in (*made.iterdir(), made) if made.is_dir() else (made,):
+        _sync(path)
+    made.replace(place)
+    with suppress(OSError):  # it is in place; not every file system can say so of a folder
+        _sync(place.parent)
+
+
+def _locked_folder(place: Path, kind: str) -> tuple[Path, int]:
+    for _ in range(_TRIES):
+        folder = place.with_name(f".{place.name}.{kind}-{secrets.token_hex(4)}")
+        folder.mkdir()
+        try:
+            lock = _lock(folder)
+        except (BlockingIOError, FileNotFoundError):  # taken for a left one, in the moment before it was locked
+            continue
+        if folder.exists():
+            return folder, lock
+        os.close(lock)
+    raise BlockingIOError(f"other processes delete what is made beside {place}")
+
+
+def _lock(folder: Path) -> int:
+    """Lock a folder that nobody has locked; it is free again once this is closed, or the process is dead.
+
+    Raises:
+        OSError: If another process has locked it, or it cannot be locked.
+    """
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _remove(folder: Path, names: Collection[str]) -> None:
+    """Delete a draft, unless something else is in it."""
+    with suppress(OSError):
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
