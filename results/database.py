@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from results.sqlite import BUSY_TIMEOUT_S, SqliteFile
-from search_space.errors import StorageError
+from search_space.errors import StorageError, brief
 
 CONNECT_TIMEOUT_S = 10
 SILENCE_S = 30
@@ -181,6 +182,11 @@ def _parse(url: str) -> sa.URL:
         driver = parsed.get_driver_name() if "+" in parsed.drivername else ""
     except (SQLAlchemyError, ValueError):
         backend = driver = ""
+    if any(category(sign) == "Cc" for sign in url):
+        raise StorageError(
+            f"the storage {brief(shown(url), 200)} holds a control character, such as a line break; "
+            "allowed: a URL without any, on one line"
+        )
     if backend != "" and _is_cut_wrongly(parsed):
         raise StorageError(f"the storage {shown(url)} is not understood; allowed: '@' in a password written as %40")
     in_memory = backend == "sqlite" and parsed.database in (None, "", ":memory:")
