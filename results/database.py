@@ -119,7 +119,7 @@ def _engine(url: sa.URL, create: bool) -> tuple[sa.Engine, SqliteFile | None]:
         event.listen(engine, "connect", _configure_postgresql)
         return engine, None
     file = SqliteFile(Path(str(url.database)), create=create)
-    # Who only reads for long (the dashboard) sees the file that is there now, and not one that is gone.
+    # A connection that is kept would go on reading a file that is gone; those to read-only media may be copies.
     pool = None if create or file.is_read_only else sa.NullPool
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, poolclass=pool)
     event.listen(engine, "do_connect", lambda dialect, record, args, options: file.connect(**options))

@@ -153,7 +153,7 @@ def test_a_storage_with_control_characters(nas, storage, tmp_path, monkeypatch):
 
 def test_a_disk_that_is_full_while_a_study_is_made(mounted, remount, make_named):
     """However much room there is, a study is there as a whole or not at all, and the same call makes it later."""
-    folder, failed, room = mounted(size=2**15), 0, 2**15
+    folder, failed, room = mounted(size=24 * 4096), 0, 24 * 4096
     url = f"sqlite:///{folder / 'nas.db'}"
     while True:
         room += 4096
@@ -164,7 +164,7 @@ def test_a_disk_that_is_full_while_a_study_is_made(mounted, remount, make_named)
         except StorageError as error:
             assert "\n" not in str(error)  # noqa: PT017
             failed += 1
-    assert failed > 20
+    assert failed > 10
     make_named(url)
 
 
@@ -185,7 +185,7 @@ def make_named():
 
 
 def test_a_search_on_a_full_disk(nas, space_files, mounted, remount):
-    room, failed = 2**18, 0  # enough for a database without studies
+    room, failed = 2**19, 0  # enough for a database without trials
     folder = mounted(size=room)
     arguments = ["search", "--space", space_files["tiny"], "--runner", "inline", "--epochs", "1", "--budget", "1"]
     arguments += ["--finalists", "1", "--seeds", "1", "--strategy", "random", "--out", folder / "runs"]
@@ -197,6 +197,6 @@ def test_a_search_on_a_full_disk(nas, space_files, mounted, remount):
         assert ran.code == 2, ran.err
         assert "Traceback" not in ran.err
         assert ran.err.splitlines()[-1].startswith("nas: ")
-        room += 2**17
+        room += 2**19
         remount(folder, f"size={room}")
     assert failed
