@@ -2,43 +2,71 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 
 import click
 
-from search_space.errors import NasError
+from nas.streams import guard_streams
+from search_space.errors import ConfigError, NasError, OutputError
 
 
 def main() -> None:
     """Entry point of the command line."""
+    guard_streams()
+    try:
+        code = _run()
+        sys.stdout.flush()
+    except OutputError as error:
+        code = 141 if error.reader_gone else 2  # as a shell has it for what a closed pipe ends
+        if not error.reader_gone:
+            with suppress(OutputError):
+                click.echo(f"nas: {error}", err=True)
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command; returns the exit code.
+
+    Raises:
+        OutputError: If what it has to say is not taken.
+    """
     from nas.commands import cli
     from nas.commands.output import say
 
-    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character shows a question mark
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
     for number in (signal.SIGTERM, signal.SIGHUP):  # a scheduler that wants the machine back is like a Ctrl-C
         signal.signal(number, _as_ctrl_c)
     try:
-        code = cli.main(standalone_mode=False)
+        _check_folder()
+        try:
+            code = cli.main(standalone_mode=False)
+        except FileNotFoundError:
+            _check_folder()
+            raise
+    except OutputError:
+        raise
     except NasError as error:
         say(f"nas: {error}", err=True)
-        sys.exit(2)
+        return 2
     except click.ClickException as error:
         say(f"nas: {error.format_message()}", err=True)
-        sys.exit(error.exit_code)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of our output (head, less) has gone
-        sys.stderr.close()
-        sys.exit(141)
-    sys.exit(code if isinstance(code, int) else 0)
+        return error.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return 130
+    return code if isinstance(code, int) else 0
+
+
+def _check_folder() -> None:
+    """Raise ConfigError if the folder that relative paths start from has been deleted."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(f"the current folder is gone ({reason}); change to one that exists") from None
 
 
 def _as_ctrl_c(number: int, frame: FrameType | None) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from results.sqlite import BUSY_TIMEOUT_S, SqliteFile
-from search_space.errors import StorageError
+from search_space.errors import StorageError, brief
 from search_space.paths import user_path
 
 CONNECT_TIMEOUT_S = 10
@@ -137,7 +138,7 @@ def _engine(url: sa.URL, create: bool) -> tuple[sa.Engine, SqliteFile | None]:
         event.listen(engine, "connect", _configure_postgresql)
         return engine, None
     file = SqliteFile(Path(str(url.database)), create=create)
-    # Who only reads for long (the dashboard) sees the file that is there now, and not one that is gone.
+    # A connection that is kept would go on reading a file that is gone; those to read-only media may be copies.
     pool = None if create or file.is_read_only else sa.NullPool
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, poolclass=pool)
     event.listen(engine, "do_connect", lambda dialect, record, args, options: file.connect(**options))
@@ -200,6 +201,11 @@ def _parse(url: str) -> sa.URL:
         driver = parsed.get_driver_name() if "+" in parsed.drivername else ""
     except (SQLAlchemyError, ValueError):
         backend = driver = ""
+    if any(category(sign) == "Cc" for sign in url):
+        raise StorageError(
+            f"the storage {brief(shown(url), 200)} holds a control character, such as a line break; "
+            "allowed: a URL without any, on one line"
+        )
     if backend != "" and _is_cut_wrongly(parsed):
         raise StorageError(f"the storage {shown(url)} is not understood; allowed: '@' in a password written as %40")
     if (backend, driver) not in _SUPPORTED:

@@ -26,7 +26,7 @@ def driver_lock(engine: sa.Engine, study: str) -> Iterator[None]:
     """
     path = Path(f"{engine.url.database}.{study}.lock")
     try:
-        file = path.open("a+")
+        file = path.open("a+b", buffering=0)  # what it did not take is not tried again when it is closed
     except OSError as error:
         raise StorageError(f"the lock {path} cannot be written: {error.strerror}") from None
     with file:
@@ -34,12 +34,14 @@ def driver_lock(engine: sa.Engine, study: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            by = file.read().strip() or "of another user"
+            by = file.read().decode("ascii", "replace").strip() or "of another user"
             raise StudyError(
                 f"the study {study!r} is being searched by process {by} already; wait, stop it, or name another "
                 "--study (several processes may share one on PostgreSQL)"
             ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        try:
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
+        except OSError as error:
+            raise StorageError(f"the lock {path} cannot be written: {error.strerror}") from None
         yield  # the file stays: deleting it would let two processes lock two files of one name

@@ -36,9 +36,9 @@ class SqliteFile:
         self._name, self._create = str(path), create
         self._path = path.absolute()
         self._open_file: tuple[int, int] | None = None
-        if not create and not os.path.exists(self._path):  # noqa: PTH110 (never raises, however long the path)
-            raise StorageError(f"there is no database at {path}; name another with --storage, or run a search first")
-        places = [place for place in (self._path, self._path.parent) if os.path.exists(place)]  # noqa: PTH110
+        if not create:
+            self._must_exist()
+        places = [place for place in (self._path, self._path.parent) if _exists(place)]
         read_only = [place for place in places if not os.access(place, os.W_OK)]
         self.is_read_only = bool(read_only)
         if read_only and create:
@@ -53,9 +53,12 @@ class SqliteFile:
             **options: Of `sqlite3.connect`.
 
         Raises:
-            StorageError: If it was deleted or replaced since it was opened first.
+            StorageError: If it was deleted since it was opened first, or replaced while this process writes to it.
             sqlite3.Error: If SQLite cannot open it.
         """
+        if not self._create:  # who reads sees the file that is there now
+            self._must_exist()
+            self._open_file = None
         if self.is_read_only:
             return self._connect_to_read(options)
         self.check()
@@ -93,6 +96,12 @@ class SqliteFile:
                 "the same command goes on with what that holds"
             )
 
+    def _must_exist(self) -> None:
+        if not _exists(self._path):
+            raise StorageError(
+                f"there is no database at {self._name}; name another with --storage, or run a search first"
+            )
+
     def _connect_to_read(self, options: dict[str, Any]) -> sqlite3.Connection:
         """Open what cannot be written to, with all transactions that are in a log beside it."""
         connection = _open(self._path, "ro", options)
@@ -116,6 +125,10 @@ class SqliteFile:
             ) from None
         connection.execute("PRAGMA query_only=ON")
         return connection
+
+
+def _exists(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110 (never raises, whatever the path)
 
 
 def _open(path: Path, mode: str, options: dict[str, Any]) -> sqlite3.Connection:

@@ -10,6 +10,7 @@ NasError                 anything below; the command line prints it as one sente
   StudyError             a study that does not exist, or that disagrees with what is asked of it
   RunnerError            an executor (Ray, a device) that cannot be had
   ExportError            an export that could not be written or verified
+  OutputError            standard output or error that takes nothing more
 """
 
 from __future__ import annotations
@@ -59,6 +60,18 @@ class RunnerError(NasError):
 
 class ExportError(NasError):
     """An export that could not be written or verified."""
+
+
+class OutputError(NasError):
+    """Standard output or error that takes nothing more.
+
+    Attributes:
+        reader_gone: Whether whoever read it (head, less) has ended, as it may.
+    """
+
+    def __init__(self, message: str, *, reader_gone: bool) -> None:
+        super().__init__(message)
+        self.reader_gone = reader_gone
 
 
 MOST_NAMED, SOME = 32, 5

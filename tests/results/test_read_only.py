@@ -119,3 +119,19 @@ def test_reading_waits_for_nobody_and_changes_nothing(sqlite_store, make_study):
     before = path.read_bytes()
     Store(sqlite_store.url, create=False).close()
     assert path.read_bytes() == before
+
+
+def test_a_reader_sees_the_file_that_is_there_now(tmp_path, make_study):
+    """As a dashboard does, beside a database that is replaced, and then deleted."""
+    for name in ("first", "second"):
+        store = Store(f"sqlite:///{tmp_path / name}")
+        make_study(store, name).driver.leave()
+        store.close()
+    store = Store(f"sqlite:///{tmp_path / 'first'}", create=False)
+    assert [study.name for study in store.studies()] == ["first"]
+    (tmp_path / "second").replace(tmp_path / "first")
+    assert [study.name for study in store.studies()] == ["second"]
+    (tmp_path / "first").unlink()
+    with pytest.raises(StorageError, match=r"there is no database at .*first"):
+        store.studies()
+    store.close()
