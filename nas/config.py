@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -22,6 +21,10 @@ from search_space.units import parse_count
 from search_space.yaml_source import Source, read_yaml_file
 
 RUNNERS = ("ray", "inline")
+MAX_SEED = 2**63 - 1 - 1000
+"""Seeds are BIGINTs in databases, and those of finalists are up to a thousand larger."""
+LEAST_RESERVED, MOST_RESERVED = 0.0001, 100_000
+"""CPU cores or GPUs for a trial: Ray counts in ten-thousandths, and no machine has more."""
 _NUMBERS = ("max_fte", "lr", "max_latency_ms", "trial_timeout", "cpus_per_trial", "gpus_per_trial")
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
@@ -114,11 +117,13 @@ class SearchConfig:
         if self.parts.sampler == "cmaes" and len(objectives) > 1:
             others = ", ".join(name for name in SAMPLERS if name != "cmaes")
             raise ConfigError(f"the sampler cmaes handles one objective only; allowed with several: {others}")
-        if self.max_fte is not None and (self.finalists or 0) * self.seeds >= self.max_fte:
-            raise ConfigError(
-                f"{self.finalists} finalists with {self.seeds} seeds take {self.finalists} x {self.seeds} trainings, "
-                f"which leaves nothing of --max-fte {self.max_fte:g} for trials"
-            )
+        reserved = (
+            self.finalists or 0
+        ) * self.seeds  # unless they are set, there are fewer finalists where it is short
+        if self.max_fte is not None and self.max_fte + 1e-9 < reserved + 1:
+            finals = f" and {self.finalists} finalists with {self.seeds} seeds {reserved}" if reserved else ""
+            least = f"allowed: numbers from {reserved + 1}, as one full training takes 1{finals}"
+            raise ConfigError(f"--max-fte is {self.max_fte:g}; {least}")
         for name in ("proxies", "local"):
             if getattr(self, name) and self.parts.ranker != "model":
                 raise ConfigError(f"{flag(name)} is for the ranker 'model'; the ranker is {self.parts.ranker!r}")
@@ -222,7 +227,7 @@ def _convert(name: str, value: Any) -> Any:
     if name in _NUMBERS and isinstance(value, (int, str)) and not isinstance(value, bool):
         try:
             return float(value)  # YAML reads 1e-3 as a text
-        except ValueError:
+        except (ValueError, OverflowError):
             return value
     return value
 
@@ -239,26 +244,26 @@ def _optional(name: str) -> bool:
 def _whole(least: int, most: int = 10**9) -> Callable[[Any], str | None]:
     def check(value: Any) -> str | None:
         fine = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-        upper = f" to {most:,}" if most < 10**9 else ""
-        return None if fine else f"allowed: whole numbers from {least}{upper}"
+        return None if fine else f"allowed: whole numbers from {least} to {most:,}"
 
     return check
 
 
-def _number(least: float, include: bool = False) -> Callable[[Any], str | None]:
+def _number(least: float, most: float, include: bool = False) -> Callable[[Any], str | None]:
     def check(value: Any) -> str | None:
-        fine = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        fine = isinstance(value, (int, float)) and not isinstance(value, bool) and value <= most
         fine = fine and (value >= least if include else value > least)
-        return None if fine else f"allowed: numbers {'from' if include else 'above'} {least:g}"
+        return None if fine else f"allowed: numbers {'from' if include else 'above'} {least:g} to {most:g}"
 
     return check
 
 
 def _gpus(value: Any) -> str | None:
-    problem = _number(0, include=True)(value)
-    if problem is None and value > 1 and value != int(value):
-        return "allowed: from 0 to 1, or whole numbers"
-    return problem
+    none = isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0
+    fine = none or _number(LEAST_RESERVED, MOST_RESERVED, include=True)(value) is None
+    if fine and (value <= 1 or value == int(value)):
+        return None
+    return f"allowed: 0, numbers from {LEAST_RESERVED:g} to 1, whole numbers to {MOST_RESERVED:,}"
 
 
 def _place(value: Any) -> str | None:
@@ -305,7 +310,7 @@ _CHECKS: Mapping[str, Callable[[Any], str | None]] = {
     "data_dir": _path,
     "image_size": _whole(1, 1024),
     "budget": _whole(1),
-    "max_fte": _number(0),
+    "max_fte": _number(0, 1e9),
     "strategy": _one_of(*STRATEGIES),
     "sampler": _one_of(*SAMPLERS),
     "ranker": _one_of(*RANKERS),
@@ -316,17 +321,17 @@ _CHECKS: Mapping[str, Callable[[Any], str | None]] = {
     "local": _switch,
     "max_params": _whole(0, 10**13),
     "max_macs": _whole(1, 10**16),
-    "max_latency_ms": _number(0),
-    "trial_timeout": _number(0),
+    "max_latency_ms": _number(0, 1e9),
+    "trial_timeout": _number(0, 1e9),
     "epochs": _whole(1, 100_000),
     "batch_size": _whole(1, 1_000_000),
-    "lr": _number(0),
-    "seed": _whole(0),
+    "lr": _number(0, 1e9),
+    "seed": _whole(0, MAX_SEED),
     "finalists": _whole(0, 1000),
     "seeds": _whole(1, 1000),
     "runner": _one_of(*RUNNERS),
     "address": _text,
-    "cpus_per_trial": _number(0),
+    "cpus_per_trial": _number(LEAST_RESERVED, MOST_RESERVED, include=True),
     "gpus_per_trial": _gpus,
     "device": _text,
     "storage": _text,

@@ -15,7 +15,8 @@ def control_of(config: SearchConfig, report: Report) -> SearchConfig:
 
     Everything but the strategy is equal: limits, recipe, seed of the trainings, number of finalists and of their seeds.
     """
-    fte, suffix = report.compute.fte, f"-{config.control}"
+    count, suffix = min(finalists.number(config), len(report.finalists)), f"-{config.control}"
+    fte = max(report.compute.fte, 1.0 + count * config.seeds)  # trainings of finalists may have failed
     return replace(
         config,
         strategy=config.control or config.strategy,
@@ -27,7 +28,7 @@ def control_of(config: SearchConfig, report: Report) -> SearchConfig:
         local=None,
         control=None,
         max_fte=fte,
-        finalists=min(finalists.number(config), len(report.finalists)),
+        finalists=count,
         budget=math.ceil(fte),
         study=config.study_name[: 100 - len(suffix)] + suffix,
     )

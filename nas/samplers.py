@@ -41,6 +41,7 @@ def make_sampler(
     from nas.evolution import RegularizedEvolutionSampler
     from nas.local_search import LocalSearchSampler
 
+    seed %= 2**32  # NumPy takes no larger ones
     if name == "random":
         return samplers.RandomSampler(seed=seed)
     if name == "tpe":

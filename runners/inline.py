@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from runners.base import Decision, Evaluation, Evaluator, Job, Outcome, TrialSource
+from search_space.errors import RunnerError
 
 WAIT_S = 0.2
 """Pause between two questions for a job while there is none."""
@@ -26,7 +28,14 @@ class InlineRunner:
     threads: int = 1
 
     def check(self) -> None:
-        """Nothing can be missing."""
+        """See whether this machine has as many cores as there are to be threads.
+
+        Raises:
+            RunnerError: If not.
+        """
+        cores = os.cpu_count() or 1
+        if self.threads > cores:
+            raise RunnerError(f"--cpus-per-trial is {self.threads}, but there are {cores} CPUs")
 
     def run(self, source: TrialSource, evaluator: Evaluator) -> None:
         """Execute until the source is done.

@@ -64,9 +64,9 @@ BAD = {
     "data": [["digits"]],
     "data_dir": [1],
     "image_size": [0, 4096, 8.5, True],
-    "budget": [0, -3, 2.5, "many"],
+    "budget": [0, -3, 2.5, "many", 10**12],
     "objective": [["nll", "wight"], "params", [3], 4],
-    "max_fte": [0, -2.0, float("nan"), "much"],
+    "max_fte": [0, -2.0, float("nan"), "much", 0.01, 1e300],
     "strategy": ["atuo", 3],
     "sampler": ["tpes", 1],
     "ranker": ["modle"],
@@ -77,18 +77,18 @@ BAD = {
     "control": ["auto"],
     "max_params": ["50x", -1, "lots"],
     "max_macs": ["0", "5X"],
-    "trial_timeout": [0, -1.0, float("nan"), float("inf"), "an hour"],
-    "max_latency_ms": [0, -1.0, float("nan"), float("inf"), "fast"],
-    "epochs": [0, 1.5],
+    "trial_timeout": [0, -1.0, float("nan"), float("inf"), "an hour", 1e300],
+    "max_latency_ms": [0, -1.0, float("nan"), float("inf"), "fast", 1e300],
+    "epochs": [0, 1.5, 10**9],
     "batch_size": [0, "big"],
-    "lr": [0, -0.1, float("nan"), "high"],
-    "seed": [-1, 0.5],
-    "finalists": [-1, 1.5],
+    "lr": [0, -0.1, float("nan"), float("inf"), "high", 1e300],
+    "seed": [-1, 0.5, 2**63 - 1000, 2**64],
+    "finalists": [-1, 1.5, 10**6],
     "seeds": [0],
     "runner": ["rey"],
     "address": [6379, ""],
-    "cpus_per_trial": [0, "one"],
-    "gpus_per_trial": [-0.5, 1.5],
+    "cpus_per_trial": [0, "one", 1e9, 1e300, 1e-9],
+    "gpus_per_trial": [-0.5, 1.5, 1e9, 1e-9, False],
     "device": [0],
     "storage": [1],
     "study": ["", "a b", "../x", 2024],
@@ -152,6 +152,14 @@ def test_flags_yaml_and_arguments_mean_the_same(tmp_path):
     path.write_text(yaml.safe_dump(GOOD))
     from_file = SearchConfig().with_file(path)
     assert from_flags == from_file == SearchConfig.make(**GOOD) == SearchConfig(**READ)
+
+
+@pytest.mark.parametrize(
+    "name", ["max_fte", "max_latency_ms", "trial_timeout", "lr", "cpus_per_trial", "gpus_per_trial"]
+)
+def test_a_number_that_no_float_can_hold_is_a_mistake_like_any_other(name):
+    with pytest.raises(ConfigError, match=rf"{flag(name)} is a whole number of 1329 bits; allowed: "):
+        SearchConfig.make(**{name: 10**400})
 
 
 def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path):
