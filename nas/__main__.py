@@ -21,7 +21,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     for number in (signal.SIGTERM, signal.SIGHUP):  # a scheduler that wants the machine back is like a Ctrl-C
-        signal.signal(number, _as_ctrl_c)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _as_ctrl_c)
     try:
         code = cli.main(standalone_mode=False)
     except NasError as error:
@@ -41,6 +42,9 @@ def main() -> None:
 
 
 def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
+    """What Ctrl-C does at the moment; where it does nothing, as for what a script starts in the background, end."""
+    if not callable(signal.getsignal(signal.SIGINT)):
+        raise KeyboardInterrupt
     os.kill(os.getpid(), signal.SIGINT)
 
 
