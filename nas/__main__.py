@@ -39,7 +39,8 @@ def _run() -> int:
     from nas.commands.output import say
 
     for number in (signal.SIGTERM, signal.SIGHUP):  # a scheduler that wants the machine back is like a Ctrl-C
-        signal.signal(number, _as_ctrl_c)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _as_ctrl_c)
     try:
         _check_folder()
         try:
@@ -70,6 +71,9 @@ def _check_folder() -> None:
 
 
 def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
+    """What Ctrl-C does at the moment; where it does nothing, as for what a script starts in the background, end."""
+    if not callable(signal.getsignal(signal.SIGINT)):
+        raise KeyboardInterrupt
     os.kill(os.getpid(), signal.SIGINT)
 
 

@@ -6,9 +6,12 @@ import csv
 import io
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import click
@@ -357,16 +360,50 @@ def test_export(nas, searched, tmp_path):
 
 
 def test_a_port_that_is_taken(nas, searched):
+    """Nothing invites to open what is somebody else's."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        ran = nas("dashboard", "--out", searched[0] / "nas-runs", "--port", taken.getsockname()[1])
-    assert ran.code == 2
-    assert "cannot be had" in ran.err.splitlines()[-1]
-    assert "1 studies in" in ran.err
+        port = taken.getsockname()[1]
+        ran = nas("dashboard", "--out", searched[0] / "nas-runs", "--port", port)
+    reason = "it is taken; choose another --port, such as 0, a free one"
+    assert (ran.code, ran.err) == (2, f"nas: port {port} of 127.0.0.1 cannot be had: {reason}\n")
 
 
-def test_a_public_dashboard_is_warned_about(nas, searched):
+def test_a_host_that_is_not_there(nas, searched):
     ran = nas("dashboard", "--out", searched[0] / "nas-runs", "--host", "host.invalid", "--port", 0)
     assert ran.code == 2
-    assert "nas: warning: host.invalid is reachable from other machines" in ran.err
+    assert ran.err.startswith("nas: --host host.invalid is no address or name of this machine: ")
+    assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
+def test_the_address_that_is_printed_is_the_real_one(nas, searched, monkeypatch, host, shown):
+    served = []
+    monkeypatch.setattr("results.dashboard.Dashboard.serve_forever", lambda server: served.append(server.server_port))
+    ran = nas("dashboard", "--out", searched[0] / "nas-runs", "--host", host, "--port", 0)
+    assert served[0] > 0
+    assert ran.err.endswith(f"Open http://{shown}:{served[0]}/ in a browser; Ctrl-C ends.\n")
+
+
+def test_sigterm_ends_a_dashboard_in_the_background(searched):
+    """A script's shell starts it with Ctrl-C ignored; here a hangup is ignored too, as by nohup."""
+    command = (
+        f"trap '' HUP; {sys.executable} -m nas dashboard --out {searched[0] / 'nas-runs'} --port 0 & echo $!; wait $!"
+    )
+    with subprocess.Popen(
+        ["/bin/sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as shell:
+        assert shell.stdout is not None
+        assert shell.stderr is not None
+        process = int(shell.stdout.readline())
+        _, invitation = shell.stderr.readline(), shell.stderr.readline()
+        url = re.search(r"http://\S+", invitation)
+        assert url, invitation
+        for ignored in (signal.SIGINT, signal.SIGHUP):
+            os.kill(process, ignored)
+        with urllib.request.urlopen(url[0]) as page:
+            assert b"Optuna Dashboard" in page.read()
+        os.kill(process, signal.SIGTERM)
+        rest = shell.stderr.read()
+        assert (shell.wait(), rest) == (130, "\n")

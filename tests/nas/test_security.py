@@ -23,7 +23,7 @@ import nas as nas_package
 from nas.commands.search import command_line
 from nas.config import SearchConfig
 from nas.run_folder import RunFolder
-from results.dashboard import make_dashboard
+from results.dashboard import Dashboard, make_dashboard
 from results.database import open_engine, shown
 from results.names import file_name
 from results.store import Store
@@ -254,20 +254,22 @@ def test_names_from_a_database_cannot_write_to_the_terminal(nas, exported_from, 
 
 
 def test_the_dashboard_listens_on_this_machine_unless_told_otherwise(exported_from):
-    from nas.commands.dashboard import LOCAL, command
+    from nas.commands.dashboard import command
 
     (host,) = (option for option in command.params if option.name == "host")
     assert isinstance(host, click.Option)
-    assert host.default in LOCAL
     server = make_dashboard(f"sqlite:///{exported_from / 'nas.db'}", host.default, 0)
-    assert server.socket.getsockname()[0] == "127.0.0.1"
+    assert (server.is_local, server.socket.getsockname()[0]) == (True, "127.0.0.1")
     server.server_close()
 
 
-@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("::", True), ("", True), ("localhost", False)])
+@pytest.mark.parametrize(
+    ("host", "warned"),
+    [("0.0.0.0", True), ("::", True), ("", True), ("localhost", False), ("127.0.0.2", False), ("::1", False)],
+)
 def test_a_dashboard_for_others_is_warned_about(nas, exported_from, monkeypatch, host, warned):
-    monkeypatch.setattr("results.dashboard.serve", lambda url, host, port: None)
-    ran = nas("dashboard", "--out", exported_from, "--host", host)
+    monkeypatch.setattr("results.dashboard.Dashboard.serve_forever", lambda server: None)
+    ran = nas("dashboard", "--out", exported_from, "--host", host, "--port", 0)
     assert ran.code == 0
     assert ("warning" in ran.err) == warned
     assert ("the dashboard has no password" in ran.err) == warned
@@ -279,13 +281,11 @@ def test_the_dashboard_takes_every_url_that_a_search_takes(nas, postgres, run, m
     run(storage=url, budget=1, finalists=0)
     served: list[Any] = []
 
-    def serve(url: str, host: str, port: int) -> None:
-        server = make_dashboard(url, host, 0)
+    def serve(server: Dashboard) -> None:
         served.append(server.socket.getsockname()[0])
-        server.server_close()
 
-    monkeypatch.setattr("results.dashboard.serve", serve)
-    ran = nas("dashboard", "--storage", url)
+    monkeypatch.setattr("results.dashboard.Dashboard.serve_forever", serve)
+    ran = nas("dashboard", "--storage", url, "--port", 0)
     assert (ran.code, served) == (0, ["127.0.0.1"]), ran.err
 
 

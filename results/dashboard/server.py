@@ -1,0 +1,124 @@
+"""The server of the dashboard, on IPv4 or IPv6, and how it is reached."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+import sys
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from results.dashboard.guard import Names, guarded
+from results.dashboard.reading import ReadingStorage
+from results.dashboard.studies import with_quick_studies
+from search_space.errors import ConfigError, brief, printable
+
+_MOST = 100
+"""Characters of a host in a message."""
+
+
+class Dashboard(ThreadingMixIn, WSGIServer):
+    """A server that is bound to its port; one thread a request, since the page asks for several things at once.
+
+    Args:
+        url: Of the database.
+        host: Address or name of this machine; empty for all of its addresses.
+        port: 0 picks a free one.
+
+    Attributes:
+        is_local: Whether nobody but this machine reaches it.
+
+    Raises:
+        ConfigError: If it cannot listen there.
+    """
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, url: str, host: str, port: int) -> None:
+        self.address_family, self._address = _resolve(host, port)
+        self.ip = _without_mapping(self._address[0])
+        self.is_local = self.ip.is_loopback
+        try:
+            super().__init__(self._address, _Quiet)
+        except OSError as error:
+            raise _unusable(host, port, error) from None
+        names = Names(host, self.ip)
+        try:
+            self._storage = ReadingStorage(url)
+            self.set_app(guarded(with_quick_studies(self._storage), names))
+        except BaseException:
+            self.server_close()
+            raise
+
+    @property
+    def url(self) -> str:
+        """Where a browser on this machine finds it."""
+        ip = self.ip
+        if ip.is_unspecified:
+            ip = ipaddress.ip_address("127.0.0.1" if ip.version == 4 else "::1")
+        return f"http://{f'[{ip}]' if ip.version == 6 else ip}:{self.server_port}/"
+
+    def server_bind(self) -> None:
+        """Bind, for ``::`` to both families, without looking up the name of the address, which may take seconds."""
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if self.ip.is_unspecified else 1)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self._address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = str(self.ip), self.server_address[1]
+        self.setup_environ()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """One line for what goes wrong with a request; nothing for a browser that goes away in the middle of one."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, (ConnectionError, TimeoutError)):
+            print(f"nas: a request failed: {brief(error, 200)}", file=sys.stderr)  # noqa: T201
+
+    def server_close(self) -> None:
+        super().server_close()
+        storage = getattr(self, "_storage", None)
+        if storage is not None:
+            storage.engine.dispose()
+
+
+def make_dashboard(url: str, host: str, port: int) -> Dashboard:
+    """See `Dashboard`."""
+    return Dashboard(url, host, port)
+
+
+class _Quiet(WSGIRequestHandler):
+    timeout = 60  # of a browser that says nothing
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """No line a request."""
+
+    def address_string(self) -> str:
+        """No look-up of names."""
+        return str(self.client_address[0])
+
+
+def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        found = socket.getaddrinfo(bare or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, ValueError) as error:  # ValueError for what can be no name
+        reason = getattr(error, "strerror", None) or "that can be no name"
+        raise ConfigError(f"--host {printable(host, _MOST)} is no address or name of this machine: {reason}") from None
+    family, _, _, _, address = found[0]
+    return family, address
+
+
+def _unusable(host: str, port: int, error: OSError) -> ConfigError:
+    shown = printable(host, _MOST)
+    if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+        return ConfigError(f"--host {shown} is no address of this machine; allowed: its own, 0.0.0.0 or :: for all")
+    reason = "it is taken" if error.errno == errno.EADDRINUSE else error.strerror
+    return ConfigError(f"port {port} of {shown} cannot be had: {reason}; choose another --port, such as 0, a free one")
+
+
+def _without_mapping(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    ip = ipaddress.ip_address(text.partition("%")[0])
+    return getattr(ip, "ipv4_mapped", None) or ip

@@ -1,0 +1,203 @@
+"""A study for the page of Optuna's dashboard, made in a fraction of the time.
+
+Optuna's dashboard works through all trials once for what it says of the study, and again to write each of them. Here it
+does the first for a few trials that stand for all, and the second is done by `_Writer`; both say the same, as
+`tests/results/test_dashboard_studies.py` sees to. Curves are thinned where a study has many.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import numbers
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import parse_qs
+from wsgiref.util import setup_testing_defaults
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from results.dashboard.guard import Application
+from results.dashboard.reading import ReadingStorage, Selection
+from results.pareto import pareto_front
+
+MANY_POINTS, POINTS = 20_000, 10
+"""Where all curves together have more points than the first, each is shown with the second number of them."""
+_STUDY = re.compile(r"/api/studies/([0-9]{1,18})/?\Z")
+_NUMBER = re.compile(r"[0-9]{1,9}\Z")
+_LONGEST_ATTR = 1024
+
+
+def with_quick_studies(storage: ReadingStorage) -> Application:
+    """Optuna's dashboard on a storage."""
+    from optuna_dashboard import wsgi
+
+    whole: Application = wsgi(storage)
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        study = _STUDY.match(environ.get("PATH_INFO", ""))
+        after = parse_qs(environ.get("QUERY_STRING", "")).get("after", ["0"])[0]
+        if study is None or not _NUMBER.match(after):
+            return whole(environ, start_response)
+        body = _study(storage, int(study[1]), int(after))
+        if body is None:
+            return whole(environ, start_response)
+        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+        return [body]
+
+    return application
+
+
+def _study(storage: ReadingStorage, study_id: int, after: int) -> bytes | None:
+    """What Optuna's dashboard says of a study and its trials from the index `after`; None to have it say so itself."""
+    from optuna_dashboard import wsgi
+
+    try:
+        trials = storage.get_all_trials(study_id)
+        attrs = storage.get_study_system_attrs(study_id)
+    except KeyError:
+        return None
+    mentioned = {int(number) for key in attrs for number in re.findall(r":([0-9]+)(?=:)", key)}  # notes, artifacts
+    special = [trial for trial in trials if trial._system_attrs or trial._trial_id in mentioned]
+    shapes = _shapes(trials)
+    view = Selection(storage, [*shapes, *special])
+    head = _ask(wsgi(view), f"/api/studies/{study_id}", f"after={len(shapes)}")
+    if head.get("is_preferential", True) or any(key.startswith("preference:") for key in attrs):
+        return None
+    write = _Writer(study_id, trials, {trial["trial_id"]: trial for trial in head.pop("trials")})
+    head.pop("best_trials")
+    best = _best(trials, storage.get_study_directions(study_id))
+    parts = [json.dumps(head)[:-1], f'"trials": [{write.all(trials[after:])}]', f'"best_trials": [{write.all(best)}]}}']
+    return ", ".join(parts).encode()
+
+
+def _ask(application: Application, path: str, query: str) -> dict[str, Any]:
+    """The JSON that an application answers with."""
+    environ: dict[str, Any] = {"PATH_INFO": path, "QUERY_STRING": query}
+    setup_testing_defaults(environ)
+    found: dict[str, Any] = json.loads(b"".join(application(environ, lambda *answer: None)))
+    return found
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _shapes(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The few trials, without their results, that have all parameters and attributes, and lack all that any lacks.
+
+    The dashboard's tables and axes follow from these; the best trials do not, and are looked for elsewhere.
+    """
+    found, seen = list[FrozenTrial](), set[object]()
+    common: set[str] | None = None
+    for trial in reversed(trials):
+        failed = trial.state == TrialState.FAIL  # parameters and curves of failed trials are not looked at
+        has: set[object] = {("attr", name, _is_number(value)) for name, value in trial.user_attrs.items()}
+        names = common
+        if not failed:
+            has |= {(name, id(distribution)) for name, distribution in trial.distributions.items()}
+            has |= {"curve"} if trial.intermediate_values else set()
+            names = set(trial.params) if common is None else common & trial.params.keys()
+        if has <= seen and names == common:
+            continue
+        seen, common = seen | has, names
+        shape = copy.copy(trial)
+        shape.state = TrialState.FAIL if failed else TrialState.PRUNED
+        found.append(shape)
+    return found[::-1]
+
+
+def _best(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> list[FrozenTrial]:
+    """The best trial, or the Pareto front."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    signs = [-1 if direction == StudyDirection.MAXIMIZE else 1 for direction in directions]
+    points = [[sign * value for sign, value in zip(signs, trial.values, strict=True)] for trial in complete]
+    if len(signs) == 1:
+        return [min(zip(points, complete, strict=True), key=lambda pair: pair[0])[1]] if complete else []
+    return [complete[index] for index in pareto_front(points)]
+
+
+class _Writer:
+    """Trials as JSON.
+
+    Args:
+        study_id: Of Optuna.
+        trials: All trials of the study.
+        written: Those that Optuna's dashboard has written, by id: the ones with notes, artifacts or attributes of its.
+    """
+
+    def __init__(self, study_id: int, trials: Sequence[FrozenTrial], written: Mapping[int, Any]) -> None:
+        self._study_id, self._written = study_id, written
+        self._thinned = sum(len(trial.intermediate_values) for trial in trials) > MANY_POINTS
+        self._params: dict[object, str] = {}
+
+    def all(self, trials: Iterable[FrozenTrial]) -> str:
+        return ", ".join(map(self._one, trials))
+
+    def _one(self, trial: FrozenTrial) -> str:
+        if trial._trial_id in self._written:
+            return json.dumps(self._written[trial._trial_id])
+        found: dict[str, Any] = {
+            "trial_id": trial._trial_id,
+            "study_id": self._study_id,
+            "number": trial.number,
+            "state": trial.state.name.capitalize(),
+            "fixed_params": [],
+            "user_attrs": [{"key": key, "value": _attr(value)} for key, value in trial.user_attrs.items()],
+            "note": {"version": 0, "body": ""},
+            "artifacts": [],
+            "constraints": [],
+            "intermediate_values": [{"step": step, "value": _figure(value)} for step, value in self._curve(trial)],
+        }
+        if trial.values is not None:
+            found["values"] = [_figure(value) for value in trial.values]
+        if trial.datetime_start is not None:
+            found["datetime_start"] = trial.datetime_start.isoformat()
+        if trial.datetime_complete is not None:
+            found["datetime_complete"] = trial.datetime_complete.isoformat()
+        params = ", ".join(self._param(name, value, trial.distributions[name]) for name, value in trial.params.items())
+        return f'{json.dumps(found)[:-1]}, "params": [{params}]}}'
+
+    def _curve(self, trial: FrozenTrial) -> list[tuple[int, float]]:
+        """All points, or some at equal distances with the first and the last among them."""
+        points = sorted(trial.intermediate_values.items())
+        if not self._thinned or len(points) <= POINTS:
+            return points
+        return [points[index * (len(points) - 1) // (POINTS - 1)] for index in range(POINTS)]
+
+    def _param(self, name: str, value: Any, distribution: BaseDistribution) -> str:
+        """Of which there are few different ones: most of a study's size, and of the time to write it."""
+        key = name, id(distribution), type(value), value
+        if key not in self._params:
+            param = {
+                "name": name,
+                "param_internal_value": distribution.to_internal_repr(value),
+                "param_external_value": str(value),
+                "param_external_pytyp": str(type(value)),
+                "distribution": _distribution(distribution),
+            }
+            self._params[key] = json.dumps(param)
+        return self._params[key]
+
+
+def _distribution(distribution: BaseDistribution) -> dict[str, Any]:
+    if isinstance(distribution, CategoricalDistribution):
+        choices = [{"pytype": str(type(choice)), "value": str(choice)} for choice in distribution.choices]
+        return {"type": "CategoricalDistribution", "choices": choices}
+    settings = {name: getattr(distribution, name) for name in ("low", "high", "step", "log")}
+    return {"type": type(distribution).__name__, **settings}
+
+
+def _attr(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, numbers.Real) else json.dumps(value)[:_LONGEST_ATTR]
+
+
+def _figure(value: float) -> float | str:
+    """A number, since JSON has none that are not finite."""
+    return value if math.isfinite(value) else str(value)
