@@ -16,11 +16,12 @@ from search_space.errors import NasError
 def main() -> None:
     """Entry point of the command line."""
     from nas.commands import cli
-    from nas.commands.output import say
+    from nas.commands.output import escape_warnings, say
 
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character shows a question mark
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    escape_warnings()
     for number in (signal.SIGTERM, signal.SIGHUP):  # a scheduler that wants the machine back is like a Ctrl-C
         signal.signal(number, _as_ctrl_c)
     try:

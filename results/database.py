@@ -85,7 +85,9 @@ def open_engine(url: str, *, create: bool = True) -> sa.Engine:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise StorageError(f"the folder {path.parent} cannot be made: {error.strerror}") from None
+                raise StorageError(
+                    f"the folder {path.parent} cannot be made: {error.strerror}; choose another --out or --storage"
+                ) from None
     engine = plain_engine(url)
     try:
         with failing_clearly(url), engine.begin() as connection:
