@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
-from search_space.errors import StorageError
+from search_space.errors import StorageError, escaped
 from search_space.paths import user_path
 
 BUSY_TIMEOUT_S = 30
@@ -181,6 +181,10 @@ def _parse(url: str) -> sa.URL:
         backend = driver = ""
     if backend != "" and _is_cut_wrongly(parsed):
         raise StorageError(f"the storage {shown(url)} is not understood; allowed: '@' in a password written as %40")
+    if any(ord(each) < 32 or ord(each) == 127 for each in url):
+        raise StorageError(
+            f"the storage {escaped(shown(url))} holds a control character, such as the end of a line; allowed: {_FORMS}"
+        )
     if (backend, driver) not in _SUPPORTED:
         may_be_file = backend == "" and Path(url).name and not any(sign in url for sign in ":@")  # no password in it
         meant = f"; did you mean {sqlite_url(url)}?" if may_be_file else ""

@@ -96,7 +96,9 @@ def test_what_a_typed_url_means(tmp_path, monkeypatch):
         ("sqlite:///%FF.db", "a file whose name is not UTF-8"),
         (f"sqlite:///{os.fsdecode(b'n')}\udcff.db", "sqlite:///n%FF.db is a file whose name is not UTF-8"),
         ("hunter2@host", "the storage <not a database URL> is not supported; allowed: [^;]*$"),
-        ("\x1b[2J", r"did you mean sqlite:///%1B\[2J\?$"),
+        ("sqlite:///nas.db\n", "sqlite:///nas.db%0A holds a control character, such as the end of a line; allowed:"),
+        ("postgresql+psycopg://me:secret@host\x1b/db", "control character"),
+        ("\x1b[2J", "control character"),
     ],
 )
 def test_what_cannot_be_meant_is_one_sentence(url, message, tmp_path, monkeypatch):
@@ -105,6 +107,7 @@ def test_what_cannot_be_meant_is_one_sentence(url, message, tmp_path, monkeypatc
     with pytest.raises(StorageError, match=message) as caught:
         open_engine(url)
     assert str(caught.value).isprintable()
+    assert "secret" not in str(caught.value)
     assert [file.name for file in tmp_path.iterdir()] == ["sub"]
 
 
