@@ -36,8 +36,9 @@ def _run() -> int:
         OutputError: If what it has to say is not taken.
     """
     from nas.commands import cli
-    from nas.commands.output import say
+    from nas.commands.output import escape_warnings, say
 
+    escape_warnings()
     for number in (signal.SIGTERM, signal.SIGHUP):  # a scheduler that wants the machine back is like a Ctrl-C
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, _as_ctrl_c)

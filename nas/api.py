@@ -117,11 +117,17 @@ def make_runner(
         config: The configuration.
         images: What workers need to have; None if they need no images.
         on_notice: Takes what the user should see while it runs.
+
+    Raises:
+        RunnerError: If Ray is asked for and there is no home folder.
     """
     if config.runner == "inline":
         from runners.inline import InlineRunner
 
         return InlineRunner(threads=max(1, int(config.cpus_per_trial)))
+    from runners.ray_folders import check_home
+
+    check_home()  # Ray cannot even be imported without one
     from runners.ray_tune import RayTuneRunner
 
     return RayTuneRunner(

@@ -15,7 +15,7 @@ from nas.samplers import SAMPLERS
 from nas.strategies import PROXY_NAMES, RANKERS, STRATEGIES, Strategy
 from runners.remote import ALLOWED, locate
 from search_space.errors import ConfigError, StorageError, allowed, brief
-from search_space.paths import path_problem, text_problem
+from search_space.paths import output_problem, path_problem, text_problem
 from search_space.space import Limits
 from search_space.units import parse_count
 from search_space.yaml_source import Source, read_yaml_file
@@ -267,7 +267,7 @@ def _gpus(value: Any) -> str | None:
 
 
 def _place(value: Any) -> str | None:
-    problem = _path(value)
+    problem = _output(value)
     if problem is None:
         try:
             locate(value)
@@ -294,7 +294,11 @@ def _text(value: Any) -> str | None:
 
 
 def _path(value: Any) -> str | None:
-    return path_problem(value) if isinstance(value, str) and value else "allowed: a path"
+    return path_problem(value) if isinstance(value, str) else "allowed: a path"
+
+
+def _output(value: Any) -> str | None:
+    return output_problem(value) if isinstance(value, str) else "allowed: a path"
 
 
 def name_problem(value: Any) -> str | None:
@@ -336,6 +340,6 @@ _CHECKS: Mapping[str, Callable[[Any], str | None]] = {
     "device": _text,
     "storage": _text,
     "study": name_problem,
-    "out": _path,
+    "out": _output,
     "checkpoint_dir": _place,
 }

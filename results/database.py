@@ -16,7 +16,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from results.sqlite import BUSY_TIMEOUT_S, SqliteFile
-from search_space.errors import StorageError, brief
+from search_space.errors import StorageError, escaped
 from search_space.paths import user_path
 
 CONNECT_TIMEOUT_S = 10
@@ -56,6 +56,11 @@ def shown(url: str | sa.URL) -> str:
         return "<not a database URL>"
 
 
+def unhidden(url: sa.URL) -> str:
+    """The URL as text, with its password, for a library that takes no `sqlalchemy.URL`."""
+    return sqlite_url(url.database or "") if _is_file(url) else url.render_as_string(hide_password=False)
+
+
 def has_password(url: str) -> bool:
     """Whether the URL holds a password, so that it is not to be seen."""
     try:
@@ -82,7 +87,9 @@ def open_engine(url: str, *, create: bool = True) -> sa.Engine:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StorageError(f"the folder {folder} cannot be made: {error.strerror}") from None
+            raise StorageError(
+                f"the folder {folder} cannot be made: {error.strerror}; choose another --out or --storage"
+            ) from None
     engine, file = _engine(parsed, create)
     try:
         with failing_clearly(url), engine.connect() as connection:
@@ -203,8 +210,7 @@ def _parse(url: str) -> sa.URL:
         backend = driver = ""
     if any(category(sign) == "Cc" for sign in url):
         raise StorageError(
-            f"the storage {brief(shown(url), 200)} holds a control character, such as a line break; "
-            "allowed: a URL without any, on one line"
+            f"the storage {escaped(shown(url))} holds a control character, such as a line break; allowed: {_FORMS}"
         )
     if backend != "" and _is_cut_wrongly(parsed):
         raise StorageError(f"the storage {shown(url)} is not understood; allowed: '@' in a password written as %40")

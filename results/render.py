@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from results.front import FrontPoint
 from results.ledger import Account, Compute
 from results.report import Contender, Report
-from search_space.errors import escaped
+from search_space.errors import escaped, shortened
 from search_space.units import format_count
 
 MAX_FAILURES = 3
@@ -117,7 +117,7 @@ def _compute(compute: Compute) -> Iterator[str]:
 
 def _contender(name: str, contender: Contender | FrontPoint, latency: bool, more: Sequence[str] = ()) -> str:
     cells = [
-        contender.mixers if len(contender.mixers) <= 28 else contender.mixers[:27] + "…",
+        shortened(contender.mixers, 28),
         format_count(contender.params),
         format_count(contender.macs),
         "-" if contender.nll is None else f"{contender.nll:.4f}",
@@ -125,7 +125,7 @@ def _contender(name: str, contender: Contender | FrontPoint, latency: bool, more
     ]
     if latency:
         cells.append("-" if contender.latency_ms is None else f"{contender.latency_ms:.3g}")
-    return _row(name, [*cells, *more])
+    return _row(shortened(name, 40), [*cells, *more])
 
 
 def _row(name: str, cells: list[str]) -> str:

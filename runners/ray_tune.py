@@ -50,6 +50,7 @@ from runners.base import (
 from runners.ray_address import CLIENT, check_address, cluster_address
 from runners.ray_connection import connection, first_words, quiet, tune_on_a_client
 from runners.ray_delivery import WithImages, send
+from runners.ray_folders import check_ray_folders, check_temporary
 from runners.ray_pulse import Pulse, RayGone
 from runners.ray_words import loss, waiting
 from runners.ray_worker import EvaluationTrainable, Packed
@@ -225,12 +226,14 @@ class RayTuneRunner:
     patience_s: float = PATIENCE_S
 
     def check(self) -> None:
-        """See whether something listens at the address, or whether this machine has what a job reserves.
+        """See whether something listens at the address, or whether this machine has what Ray and a job need.
 
         Raises:
             RunnerError: If not.
         """
+        check_temporary()
         if self._address is None:
+            check_ray_folders(os.environ)
             self._check_resources({"CPU": float(os.cpu_count() or 1), "GPU": self._local_gpus()})
         else:
             check_address(self._address)

@@ -106,6 +106,12 @@ def escaped(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
 
 
+def shortened(text: str, most: int) -> str:
+    """Foreign text in a column of so many characters."""
+    text = escaped(text)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def allowed(value: object, choices: Iterable[object]) -> str:
     """Say what is allowed (of very many choices the nearest), and which allowed choice `value` is nearest to.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import sys
@@ -20,25 +21,31 @@ def user_path(text: str | os.PathLike[str], source: str = "the path") -> Path:
         source: Where it was typed, for the message.
 
     Raises:
-        ConfigError: If there is no such home folder.
+        ConfigError: If there is no such home folder, or no file can have so long a name.
     """
-    path = Path(text)
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        raise ConfigError(f"{source} is {brief(str(path), _MOST_OF_A_PATH)}; {_no_home(path)}") from None
+    if problem := _unusable(text):
+        raise ConfigError(f"{source} is {brief(os.fspath(text), _MOST_OF_A_PATH)}; {problem}")
+    return _expanded(text)
 
 
 def path_problem(text: str) -> str | None:
     """What is wrong with a path that was typed; None if nothing is."""
     if text in ("", "-"):
         return "allowed: a path, such as ./- for a file or folder of that name"
-    if problem := text_problem(text):
+    return text_problem(text) or _unusable(text)
+
+
+def output_problem(text: str) -> str | None:
+    """What is wrong with the path of a folder for what this program writes; None if nothing is.
+
+    Its name is UTF-8, which URLs of databases and files of weights are bound to.
+    """
+    if problem := path_problem(text):
         return problem
     try:
-        Path(text).expanduser()
-    except RuntimeError:
-        return _no_home(Path(text))
+        text.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8 in this locale, as databases and files of weights need it"
     return None
 
 
@@ -51,12 +58,27 @@ def text_problem(text: str) -> str | None:
     return None if plain and len(text) <= 4096 else "allowed: up to 4,096 characters, none of them a control character"
 
 
-def _no_home(path: Path) -> str:
-    """Why a ``~`` cannot be expanded."""
-    owner = path.parts[0].removeprefix("~")
-    if owner:
-        return f"there is no user {brief(owner)} on this machine; allowed: ~ for your home folder, ./~... for a file"
-    return "there is no home folder; set HOME, or name it in full"
+def _expanded(text: str | os.PathLike[str]) -> Path:
+    path = Path(text)
+    if os.fspath(text).startswith("~"):
+        return path.expanduser()
+    return path.absolute() if str(path).startswith("~") else path  # a path drops its ./
+
+
+def _unusable(text: str | os.PathLike[str]) -> str | None:
+    """Why nothing can lie at a path; None if something may."""
+    try:
+        _expanded(text).lstat()
+    except RuntimeError:
+        owner = Path(text).parts[0].removeprefix("~")
+        if owner:
+            return f"there is no user {brief(owner)} on this machine; allowed: ~ for your home folder, ./~ for a file"
+        return "there is no home folder; set HOME, or name it in full"
+    except OSError as error:
+        return "its name is longer than files may have" if error.errno == errno.ENAMETOOLONG else None
+    except ValueError:  # what no file can be called; whoever opens it says so
+        return None
+    return None
 
 
 def shell_word(text: str) -> str:

@@ -136,7 +136,9 @@ class _Store:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise StorageError(f"the folder {folder} cannot be made: {error.strerror}") from None
+                raise StorageError(
+                    f"the folder {folder} cannot be made: {error.strerror}; choose another --cache"
+                ) from None
 
     def get(self, simulation: Simulation) -> Records | None:
         if self._folder is None:

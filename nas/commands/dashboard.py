@@ -27,7 +27,6 @@ def command(storage: str | None, out: str, host: str, port: int) -> None:
     url = storage_url(storage, out)
     store = Store(url, create=False)
     names = [study.name for study in store.studies()]
-    url = store.engine.url.render_as_string(hide_password=False)  # which names the driver that there is
     store.close()
     server = make_dashboard(url, host, port)
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from nas.commands.options import study_options, typed_path
+from nas.commands.options import study_options, typed_output
 from nas.commands.output import say
 from search_space.paths import shell_word
 
@@ -16,7 +16,7 @@ from search_space.paths import shell_word
 @study_options
 @click.option("--best", is_flag=True, help="The winner of the study.")
 @click.option("--trial", type=click.IntRange(min=0), metavar="N", help="Trial N.")
-@click.option("-o", "--output", required=True, callback=typed_path, metavar="DIR", help="Folder to make.")
+@click.option("-o", "--output", required=True, callback=typed_output, metavar="DIR", help="Folder to make.")
 def command(study: str | None, storage: str | None, out: str, best: bool, trial: int | None, output: Path) -> None:
     """Export an architecture of STUDY: its YAML, weights, provenance, model card, and a snippet that rebuilds it."""
     from nas.study import existing_study, folder_of

@@ -12,8 +12,7 @@ import click
 
 from nas.commands.options import study_options
 from nas.commands.output import say
-from nas.commands.tables import shortened
-from search_space.errors import StudyError
+from search_space.errors import StudyError, shortened
 from search_space.units import format_bytes
 
 if TYPE_CHECKING:

@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from nas.commands.output import say
 from search_space.errors import ConfigError, allowed, brief, printable
-from search_space.paths import path_problem, user_path
+from search_space.paths import output_problem, path_problem, user_path
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def typed_path(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
     """Callback of options that take a path, or several: what a user typed as a `Path`, with ``~`` expanded."""
-    if value is None:
-        return None
     if isinstance(value, tuple):
         return tuple(typed_path(context, parameter, one) for one in value)
-    if problem := path_problem(str(value)):
-        raise ConfigError(f"{parameter.opts[-1]} is {brief(str(value))}; {problem}")
-    return user_path(value, parameter.opts[-1])
+    return None if value is None else _checked(parameter, value, path_problem)
+
+
+def typed_output(context: click.Context, parameter: click.Parameter, value: str) -> Path:
+    """Callback of options that take a folder for what this program writes."""
+    return _checked(parameter, value, output_problem)
 
 
 def _typed_out(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    return str(typed_path(context, parameter, value))
+    return str(typed_output(context, parameter, value))
+
+
+def _checked(parameter: click.Parameter, value: Any, problem_of: Callable[[str], str | None]) -> Path:
+    name = max(parameter.opts, key=len)
+    if problem := problem_of(str(value)):
+        raise ConfigError(f"{name} is {brief(str(value))}; {problem}")
+    return user_path(value, name)
 
 
 def warn_of_password(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import click
 
@@ -23,3 +24,14 @@ def say_text(text: str) -> None:
 def say_json(plain: object) -> None:
     """Write plain data as JSON, in ASCII: a program reads every character of it back."""
     click.echo(json.dumps(plain, indent=2))
+
+
+class _Escaping(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+        return escaped(super().formatMessage(record))
+
+
+def escape_warnings() -> None:
+    """Let what is logged where nobody has set up logging be as harmless as what is said."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Escaping())

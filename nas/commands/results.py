@@ -10,7 +10,7 @@ import click
 
 from nas.commands.options import study_options
 from nas.commands.output import say_json, say_text
-from search_space.errors import escaped
+from search_space.errors import escaped, shortened
 
 COLUMNS = (
     "number",
@@ -86,7 +86,6 @@ def to_csv(trials: list[dict[str, Any]]) -> str:
 
 def table(trials: list[dict[str, Any]], top: int) -> str:
     """The trials that got furthest, best first."""
-    from nas.commands.tables import shortened
     from search_space.units import format_count
 
     order = {"COMPLETE": 0, "RUNNING": 1, "QUEUED": 1, "PAUSED": 1, "PRUNED": 2, "FAILED": 3}

@@ -62,12 +62,6 @@ def wrapped(text: str, start: str) -> list[str]:
     )
 
 
-def shortened(text: str, most: int) -> str:
-    """Foreign text in a column of so many characters."""
-    text = escaped(text)
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
 def columns() -> int:
     """Width of the terminal in characters."""
     return shutil.get_terminal_size((100, 24)).columns

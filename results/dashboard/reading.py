@@ -22,7 +22,7 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
 from results.architectures import chunks
-from results.database import plain_engine
+from results.database import plain_engine, unhidden
 from results.tables import OPTUNA
 from search_space.errors import StorageError
 
@@ -95,10 +95,10 @@ class ReadingStorage(_ReadOnly):
     """
 
     def __init__(self, url: str) -> None:
-        literal = url.replace("{", "{{").replace("}", "}}")  # Optuna takes a URL for a template
+        engine = plain_engine(url, create=False)  # which opens what cannot be written to, too
+        literal = unhidden(engine.url).replace("{", "{{").replace("}", "}}")  # Optuna takes a URL for a template
         try:
-            pool = plain_engine(url, create=False).pool  # which opens what cannot be written to, too
-            super().__init__(RDBStorage(literal, engine_kwargs={"pool": pool}, skip_table_creation=True))
+            super().__init__(RDBStorage(literal, engine_kwargs={"pool": engine.pool}, skip_table_creation=True))
         except RuntimeError as error:
             raise StorageError(f"Optuna's tables in the database are of another version: {error}") from None
         self.engine = self._tables.engine
