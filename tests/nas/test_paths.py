@@ -30,7 +30,7 @@ def test_an_output_folder_may_have_any_name(nas, run, settings, tmp_path, monkey
     assert (tmp_path / TELLTALE / "nas.db").is_file()
     assert (tmp_path / TELLTALE / "study" / "report.txt").is_file()
     config = SearchConfig.make(**settings | {"out": TELLTALE})
-    *_, dashboard, _, results = next_steps(config, False, 6).splitlines()
+    *_, dashboard, _, results = next_steps(config, report, False).splitlines()
     assert dashboard.split()[:3] == ["nas", "dashboard", "--out"]
     ran = nas(*shlex.split(results)[1:])
     assert (ran.code, "6 of 6 architectures" in ran.out) == (0, True)
