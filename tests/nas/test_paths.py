@@ -25,7 +25,7 @@ TELLTALE = "50%20off q?x=1#{y} 'ü'"
 def test_an_output_folder_may_have_any_name(nas, run, settings, tmp_path, monkeypatch):
     """The database lies in it, and all commands find it there, by the words that are printed to be copied."""
     monkeypatch.chdir(tmp_path)
-    run(out=TELLTALE)
+    report = run(out=TELLTALE)
     assert [file.name for file in tmp_path.iterdir()] == [TELLTALE]
     assert (tmp_path / TELLTALE / "nas.db").is_file()
     assert (tmp_path / TELLTALE / "study" / "report.txt").is_file()
