@@ -15,7 +15,7 @@ from results.database import shown
 from results.hypervolume import reference_point
 from results.store import Store, StudyStore
 from runners.base import DataSpec
-from runners.data import describe_dataset, fingerprint, legible, validation_images
+from runners.data import describe_dataset, fingerprint, validation_images
 from runners.recipe import Recipe, recipe_for
 from search_space.architecture import Architecture
 from search_space.errors import StudyError, allowed, printable
@@ -48,7 +48,7 @@ class Question:
         """The question as plain data, to be compared on continuation."""
         data = asdict(self.data)
         del data["directory"]  # the same images may lie elsewhere
-        data["name"] = legible(self.data.name)
+        data["name"] = self.data.name.encode(errors="backslashreplace").decode()  # a path may be no UTF-8
         data["fingerprint"] = self.fingerprint
         return {
             "space": self.space.to_dict(),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runners.base import DataSpec
-from runners.data.base import Augmentation, Dataset, DatasetInfo, Split, data_directory
+from runners.data.base import Augmentation, Dataset, DatasetInfo, Split, data_directory, legible
 from search_space.errors import DataError
 
 if TYPE_CHECKING:
@@ -74,7 +74,9 @@ class IdxDataset(Dataset):
             download(self.torchvision_class, root, train=part == "train")
             found = _find(folders, names)
         if found is None:
-            raise DataError(f"torchvision downloaded {self.torchvision_class}, but {names[0]} is not in {folders[0]}")
+            raise DataError(
+                f"torchvision downloaded {self.torchvision_class}, but {names[0]} is not in {legible(folders[0])}"
+            )
         return read_idx(found[0]).unsqueeze(1), read_idx(found[1]).long()
 
 
@@ -89,12 +91,12 @@ def read_idx(path: Path) -> Tensor:
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+        raise DataError(f"{legible(path)} cannot be read: {error}") from error
     axes = data[3] if len(data) >= 4 else 0
     start = 4 + 4 * axes
     shape = [int.from_bytes(data[at : at + 4], "big") for at in range(4, start, 4)]
     if len(data) < 4 or data[2] != _UNSIGNED_BYTE or len(data) != start + prod(shape):
-        raise DataError(f"{path} is no IDX file of bytes, or is damaged; delete it to have it fetched again")
+        raise DataError(f"{legible(path)} is no IDX file of bytes, or is damaged; delete it to have it fetched again")
     return torch.frombuffer(bytearray(data), dtype=torch.uint8, offset=start).view(shape)
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
-import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,8 @@ from search_space.errors import DataError
 _READING = 2
 """Counted up whenever images are read in another way, so that what was decoded before is not used."""
 _ROUND = 8192
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def decoded(
@@ -54,8 +57,7 @@ def decoded(
         try:
             array = open_array(target, shape, "uint8")
         except (FileNotFoundError, ValueError):  # not there, or cut off
-            _decode_all(paths, shape, target, tell)
-            array = open_array(target, shape, "uint8")
+            array = _decode_once(paths, shape, target, tell)
     except OSError as error:
         reason = error.strerror or error
         raise DataError(
@@ -65,25 +67,37 @@ def decoded(
     return torch.from_numpy(array)
 
 
-def _decode_all(
+def _decode_once(
     paths: Sequence[str], shape: tuple[int, int, int, int], target: Path, tell: Callable[[str], None]
-) -> None:
+) -> Array:
+    """Decode all images unless another process does so already, which is waited for."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch, _heard(paths, tell) as at:
-        unfinished = Path(scratch) / target.name
-        images = create_array(unfinished, shape, "uint8")
+    with target.with_name(f".{target.stem}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError, ValueError):
+            return open_array(target, shape, "uint8")
+        unfinished = target.with_name(f".{target.stem}.unfinished")
+        unfinished.unlink(missing_ok=True)  # of a process that was killed
+        try:
+            _decode_all(paths, create_array(unfinished, shape, "uint8"), tell)
+            unfinished.replace(target)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        return open_array(target, shape, "uint8")
+
+
+def _decode_all(paths: Sequence[str], images: np.memmap[Any, Any], tell: Callable[[str], None]) -> None:
+    with _heard(paths, tell) as at, ThreadPoolExecutor(os.cpu_count()) as pool:
 
         def decode(index: int) -> None:
             at.path = paths[index]
-            images[index] = read_square(paths[index], shape[-1])
+            images[index] = read_square(paths[index], images.shape[-1])
 
         # Pillow releases the interpreter lock while it decodes and resizes, so threads are enough.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for first in range(0, len(paths), _ROUND):  # a million futures take much memory
-                for _ in pool.map(decode, range(first, min(first + _ROUND, len(paths)))):
-                    pass
-        images.flush()
-        unfinished.replace(target)
+        for first in range(0, len(paths), _ROUND):  # a million futures take much memory
+            for _ in pool.map(decode, range(first, min(first + _ROUND, len(paths)))):
+                pass
+    images.flush()
 
 
 @contextmanager

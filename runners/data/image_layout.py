@@ -68,8 +68,11 @@ def find_layout(tree: Tree) -> Layout:
     files: dict[str, Files] = {}
     for split, folder in folders.items():
         names = [name for where, name in places if where == split and images[where, name]]
-        if set(names) - set(classes):
-            raise DataError(f"{legible(folder)} has other classes ({some(names)}) than train ({some(classes)})")
+        if extra := sorted(set(names) - set(classes)):
+            raise DataError(
+                f"{legible(folder)} has other classes ({some(names)}) than train ({some(classes)}), which lacks "
+                f"{some(extra)}"
+            )
         if missing := sorted(set(classes) - set(names)):
             lacking = f"of {some(missing)}" if names else "of its own and is left alone"
             remarks.append(f"{legible(folder)} holds no image {lacking}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import count
@@ -17,6 +16,7 @@ from pathlib import Path
 from runners.base import DataSpec
 from runners.data.base import Augmentation, Dataset, DatasetInfo, Split, data_directory, legible
 from runners.data.digests import content_digests
+from runners.data.former_fingerprint import former_fingerprint
 from runners.data.image_layout import TEST, TRAIN, VALIDATION, Files, Layout, counted, find_layout
 from runners.data.image_tree import read_tree
 from search_space.errors import DataError
@@ -26,8 +26,6 @@ IMAGE_SIZE = 64
 """Side to which images are resized unless the spec says otherwise."""
 HELD_OUT = 0.2
 """Share of the images carved for validation, and again for testing, where the folder has no such split."""
-_FORMER = re.compile(r"\d+ images, digest [0-9a-f]{12}")
-_FORMER_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
 class ImageFolder(Dataset):
@@ -48,13 +46,7 @@ class ImageFolder(Dataset):
         return f"{len(paths)} images, content {_digest(layout.root, paths, digests)}"
 
     def former_fingerprint(self, spec: DataSpec, recorded: str) -> str:
-        """For one recorded by an earlier version, the digest of names and sizes of what then counted as an image."""
-        if not _FORMER.fullmatch(recorded):
-            return ""
-        root = Path(_root(spec))
-        files = sorted(path for path in root.rglob("*") if path.suffix.lower() in _FORMER_SUFFIXES and path.is_file())
-        text = "\n".join(f"{path.relative_to(root)} {path.stat().st_size}" for path in files)
-        return f"{len(files)} images, digest {hashlib.sha256(os.fsencode(text)).hexdigest()[:12]}"
+        return former_fingerprint(_layout(spec), recorded)
 
     def file_marks(self, spec: DataSpec) -> str:
         layout = _layout(spec)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,7 +165,9 @@ def _is_whole(folder: Path, listing: Listing) -> bool:
 
 
 def _write(folder: Path, listing: Listing, fetch: Callable[[str], Iterable[NDArray[Any]]]) -> None:
-    unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".unfinished-"))
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
+    unfinished.mkdir()
     try:
         for name, (shape, kind, digest) in listing.arrays.items():
             array = create_array(unfinished / f"{name}.npy", shape, kind)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runners.base import DataSpec
-from runners.data.base import Augmentation, Dataset, DatasetInfo, Split, data_directory
+from runners.data.base import Augmentation, Dataset, DatasetInfo, Split, data_directory, legible
 from search_space.errors import DataError
 
 
@@ -75,6 +75,6 @@ def download(torchvision_class: str, root: Path, train: bool) -> Any:
         return cls(root, download=True, **which)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:  # URLError is an OSError
         raise DataError(
-            f"{torchvision_class} is not in {root} and could not be downloaded there ({error}); "
+            f"{torchvision_class} is not in {legible(root)} and could not be downloaded there ({error}); "
             f"put its files where torchvision expects them, or set NAS_DATA_DIR to a folder that has them"
         ) from error

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,14 @@ def go_on(settings: dict[str, Any], tmp_path: Path) -> Callable[..., Report]:
     return make
 
 
-def test_a_moved_folder_goes_on(go_on: Callable[..., Report], root: Path) -> None:
+def test_a_moved_folder_goes_on(go_on: Callable[..., Report], root: Path, database_url: str) -> None:
+    """Also to and from a name that is no UTF-8, which a database and a report show escaped."""
+    go_on = partial(go_on, storage=database_url)
     assert go_on(root).data == f"imagefolder:{root}"
-    moved = root.rename(root.parent / "elsewhere")
+    moved = root.rename(root.parent / os.fsdecode(b"\xff"))
     assert go_on(moved, budget=3).evaluated == 3
+    assert go_on(moved, study="other").data.endswith("/\\udcff")
+    assert go_on(moved.rename(root.parent / "elsewhere"), budget=4).evaluated == 4
 
 
 def test_other_images_do_not(go_on: Callable[..., Report], root: Path) -> None:
@@ -111,5 +116,5 @@ def test_names_that_are_no_utf8_work_from_the_search_to_the_bundle(
     assert done.returncode == 0, done.stderr
     assert b"has 2 classes: 14 training images (carved)" in done.stderr
     assert b"\\udcfcr" in done.stderr
-    assert json.loads(done.stdout)["data"].endswith("f\\udcfcr'")
+    assert json.loads(done.stdout)["data"].endswith("/f\\udcfcr")
     assert nas("export", "--best", "--out", str(tmp_path / "runs"), "-o", str(tmp_path / "bundle")).returncode == 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from PIL import Image
 
 from runners.base import DataSpec
 from runners.data import load_test, prepare
+from runners.data.image_decoding import read_square
 from search_space.errors import DataError
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -202,6 +205,33 @@ def test_whatever_pillow_reads_is_an_image(read_back: ReadBack, suffix: str) -> 
     kind = {".jfif": "JPEG", ".JPG": "JPEG", ".pbm": "PPM", ".ico": "ICO"}.get(suffix)
     image = Image.new("1" if suffix == ".pbm" else "RGB", (16, 16), 255 if suffix == ".pbm" else (250, 250, 250))
     assert min(map(min, read_back(image, suffix, format=kind))) >= 249
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "PPM", "ICO", "TGA", "JPEG2000", "AVIF"])
+def test_a_damaged_file_is_read_or_refused_by_name(
+    tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(0)
+    whole = io.BytesIO()
+    exif = Image.Exif()
+    exif[274] = 6
+    options = {"exif": exif} if kind in ("PNG", "JPEG", "TIFF", "WEBP") else {}
+    Image.fromarray(random.integers(0, 256, (24, 32, 3), dtype=np.uint8)).save(whole, kind, **options)
+    refused = 0
+    for attempt in range(25):
+        content = np.frombuffer(whole.getvalue(), np.uint8).copy()
+        reach = len(content) if attempt % 2 else min(len(content), 200)  # heads matter most
+        content[random.integers(0, reach, 4)] = random.integers(0, 256, 4)
+        path = tmp_path / f"{attempt}.png"
+        path.write_bytes(content[: reach if attempt % 5 else reach // 2].tobytes())
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                assert read_square(str(path), 8).shape == (3, 8, 8)
+        except DataError as error:
+            assert str(error).startswith(f"{path} cannot be read as an image: ")  # noqa: PT017
+            refused += 1
+    assert refused
+    assert capfd.readouterr() == ("", "")
 
 
 def test_postscript_is_not_run(folder: Path, spec: DataSpec) -> None:

@@ -112,6 +112,24 @@ def test_one_of_an_earlier_version_is_compared_by_its_own_method(spec: DataSpec,
     assert fingerprint(spec, "anything else") == fingerprint(spec)
 
 
+@pytest.mark.parametrize("change", ["a folder of this version's splits", "a hidden copy", "an image of another kind"])
+def test_what_an_earlier_version_read_in_another_way_is_not_the_same(
+    tmp_path: Path, write_images: WriteImages, change: str
+) -> None:
+    root = write_images({f"{split}/{name}": [(9, 9, 0)] * 9 for split in ("train", "val") for name in "ab"})
+    spec = DataSpec(f"imagefolder:{root}", str(tmp_path / "cache"), image_size=2)
+    recorded = "36 images, digest 000000000000"
+    same = fingerprint(spec, recorded)
+    assert re.fullmatch(r"36 images, digest [0-9a-f]{12}", same)
+    if change == "a folder of this version's splits":  # test images were carved from the training images
+        write_images({"Testing/a": [(9, 9, 0)]})
+    elif change == "a hidden copy":
+        shutil.copytree(root / "train/a", root / "train/a/.copies")
+    else:
+        shutil.copy(root / "train/a/000.png", root / "train/a/000.jfif")
+    assert fingerprint(spec, recorded).endswith(", read or split in another way")
+
+
 def test_content_is_read_once(spec: DataSpec, root: Path, settled: None, read_files: list[str]) -> None:
     before = fingerprint(spec)
     assert len(read_files) == 24

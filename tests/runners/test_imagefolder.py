@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,6 +102,28 @@ def test_images_are_decoded_once(
 
     assert decodings == []
     assert again.train.images.equal(first.train.images)
+
+
+def test_of_many_that_want_them_at_once_one_decodes_and_clears_up_after_one_that_was_killed(
+    write_images: WriteImages, spec_of: SpecOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runners.data import image_cache
+
+    spec = spec_of(write_images({"a": [RED] * 5, "b": [BLUE] * 5}))
+    load_test(spec)
+    [finished] = (tmp_path / "cache/decoded").glob("*.npy")
+    finished.rename(finished.with_name(f".{finished.stem}.unfinished"))
+    decodings: list[str] = []
+    read = image_cache.read_square
+    monkeypatch.setattr(image_cache, "read_square", lambda path, size: (decodings.append(path), read(path, size))[1])
+    threads = [threading.Thread(target=load_test, args=(spec,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(decodings) == len(set(decodings)) == 2
+    assert {path.suffix for path in (tmp_path / "cache/decoded").iterdir()} == {".npy", ".lock"}
 
 
 def test_a_changed_image_is_decoded_anew(write_images: WriteImages, spec_of: SpecOf) -> None:
