@@ -150,7 +150,7 @@ def _engine(url: sa.URL, create: bool) -> tuple[sa.Engine, SqliteFile | None]:
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, poolclass=pool)
     event.listen(engine, "do_connect", lambda dialect, record, args, options: file.connect(**options))
     event.listen(engine, "checkout", lambda connection, record, proxy: file.check())
-    event.listen(engine, "commit", lambda connection: file.check())
+    event.listen(engine, "commit", lambda connection: file.check_written())
     return engine, file
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from results import lease
 from results.schema import Evaluation, Role, ScoreRow, Study
 from results.store import Store
-from results.tables import ARCHITECTURES, OPTUNA_STUDIES, STUDIES, referring_to, rows_of
+from results.tables import ARCHITECTURES, OPTUNA_STUDIES, OPTUNA_TRIALS, STUDIES, referring_to, rows_of
 from search_space.errors import StorageError, StudyError, allowed
 
 
@@ -174,14 +174,26 @@ def _delete_rows(session: Session, study: Study) -> None:
     if session.get_bind().dialect.name == "postgresql":  # a search must not take up an architecture that is going
         session.execute(sa.text(f"LOCK TABLE {ARCHITECTURES.name} IN ACCESS EXCLUSIVE MODE"))
     contexts = list(session.scalars(_contexts(Evaluation.study_id == study.id)))
-    for studies, key in ((STUDIES, study.id), (OPTUNA_STUDIES, study.optuna_study_id)):
-        for table, condition in reversed(list(rows_of(studies, key).items())):
+    for rows in (_optuna_rows(session, study), rows_of(STUDIES, STUDIES.c.id == study.id)):
+        for table, condition in reversed(list(rows.items())):
             session.execute(sa.delete(table).where(condition))
     others = _contexts(sa.true())
     session.execute(sa.delete(ScoreRow).where(ScoreRow.context.in_(contexts), ScoreRow.context.not_in(others)))
     links = referring_to(ARCHITECTURES, ARCHITECTURES.metadata.sorted_tables)
     unused = [~sa.exists().where(link.parent == link.column) for link in links]
     session.execute(sa.delete(ARCHITECTURES).where(*unused))
+
+
+def _optuna_rows(session: Session, study: Study) -> Mapping[sa.Table, sa.ColumnElement[bool]]:
+    """A study's rows in Optuna's tables; if trials that are not ours are in it, it stays with those."""
+    inside = OPTUNA_TRIALS.c.study_id == study.optuna_study_id
+    ours = sa.select(Evaluation.optuna_trial_id).where(
+        Evaluation.study_id == study.id, Evaluation.optuna_trial_id.is_not(None)
+    )
+    others = sa.select(sa.func.count()).where(inside, OPTUNA_TRIALS.c.trial_id.not_in(ours))
+    if session.scalar(others):  # an earlier version took over what somebody else had made
+        return rows_of(OPTUNA_TRIALS, inside & OPTUNA_TRIALS.c.trial_id.in_(ours))
+    return rows_of(OPTUNA_STUDIES, OPTUNA_STUDIES.c.study_id == study.optuna_study_id)
 
 
 def _contexts(condition: sa.ColumnElement[bool]) -> sa.Select[Any]:

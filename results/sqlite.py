@@ -34,8 +34,9 @@ class SqliteFile:
 
     def __init__(self, path: Path, *, create: bool) -> None:
         self._name, self._create = str(path), create
-        self._path = path.absolute()
+        self._path = Path(os.path.realpath(path))  # beside which SQLite keeps its log, whatever leads there
         self._open_file: tuple[int, int] | None = None
+        self._log: Path | None = None
         if not create:
             self._must_exist()
         places = [place for place in (self._path, self._path.parent) if _exists(place)]
@@ -68,8 +69,8 @@ class SqliteFile:
             if first:
                 self._open_file = _identity(self._path)
             self.check()
-            if self._create:
-                _keep_log(connection)
+            if self._create and _keep_log(connection):
+                self._log = self._path.with_name(f"{self._path.name}-wal")
             connection.execute("PRAGMA foreign_keys=ON")
         except BaseException:
             connection.close()
@@ -94,6 +95,19 @@ class SqliteFile:
             raise StorageError(
                 f"the database {self._name} was replaced by another file while it was in use; "
                 "the same command goes on with what that holds"
+            )
+
+    def check_written(self) -> None:
+        """See that what a transaction has written can be found by others: in the file, or in the log beside it.
+
+        Raises:
+            StorageError: If it cannot.
+        """
+        self.check()
+        if self._log is not None and not _exists(self._log):
+            raise StorageError(
+                f"the log of the database, {self._log}, was deleted while it was in use; "
+                "the same command goes on with what was stored before"
             )
 
     def _must_exist(self) -> None:
@@ -148,13 +162,17 @@ def _tried(connection: sqlite3.Connection) -> sqlite3.Connection:
     return connection
 
 
-def _keep_log(connection: sqlite3.Connection) -> None:
-    """Write to a log first, so that readers (the dashboard) and the driver do not block each other."""
+def _keep_log(connection: sqlite3.Connection) -> bool:
+    """Write to a log first, so that readers (the dashboard) and the driver do not block each other.
+
+    Returns:
+        Whether the file system allows that.
+    """
     deadline = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            return
+            (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+            return str(mode) == "wal"
         except sqlite3.OperationalError as error:  # for this SQLite does not wait by itself
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise

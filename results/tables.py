@@ -13,6 +13,7 @@ from results.schema import ArchitectureRow, Base, Study
 OPTUNA: sa.MetaData = models.BaseModel.metadata
 STUDIES = Base.metadata.tables[Study.__tablename__]
 OPTUNA_STUDIES = OPTUNA.tables[models.StudyModel.__tablename__]
+OPTUNA_TRIALS = OPTUNA.tables[models.TrialModel.__tablename__]
 ARCHITECTURES = Base.metadata.tables[ArchitectureRow.__tablename__]
 
 _VERSIONS = sa.MetaData()
@@ -34,23 +35,22 @@ def present(connection: sa.Connection) -> list[sa.Table]:
     return [table for table in all_tables() if table.name in names]
 
 
-def rows_of(studies: sa.Table, study_id: int) -> Mapping[sa.Table, sa.ColumnElement[bool]]:
-    """Which rows belong to a study: its own, and whatever refers to one that belongs to it.
+def rows_of(root: sa.Table, which: sa.ColumnElement[bool]) -> Mapping[sa.Table, sa.ColumnElement[bool]]:
+    """Which rows belong to some of a table, such as those of a study: they, and whatever refers to one that does.
 
     Args:
-        studies: Our table of studies, or Optuna's.
-        study_id: Which study.
+        root: The table, ours or one of Optuna's.
+        which: Its rows.
 
     Returns:
         A condition for each table that has such rows, those that others refer to first.
     """
-    (key,) = studies.primary_key.columns
-    owned: dict[sa.Table, sa.ColumnElement[bool]] = {studies: key == study_id}
-    for table in studies.metadata.sorted_tables:
+    owned = {root: which}
+    for table in root.metadata.sorted_tables:
         links = [
             link.parent.in_(sa.select(link.column).where(owned[link.column.table]))
             for link in table.foreign_keys
-            if link.column.table in owned and table is not studies
+            if link.column.table in owned and table is not root
         ]
         if links:
             owned[table] = sa.or_(*links)

@@ -12,6 +12,7 @@ import pytest
 
 import nas
 from nas.run_folder import RunFolder
+from results.checks import check_database
 from runners.synthetic import synthetic
 from search_space.errors import StorageError
 
@@ -76,6 +77,26 @@ def test_replaced_by_another_file(while_running, run, settings, tmp_path):
     with pytest.raises(StorageError, match=r"nas\.db was replaced by another file while it was in use"):
         while_running(lambda: (other / "nas.db").replace(file))
     assert file.read_bytes() == before
+
+
+def test_its_log_is_deleted(while_running, run, settings):
+    """What is in it could be found by nobody else, and by nobody at all after a kill."""
+    file = Path(settings["out"], "nas.db")
+    with pytest.raises(StorageError, match=r"the log of the database, .*nas\.db-wal, was deleted while it was in use"):
+        while_running(Path(f"{file}-wal").unlink)
+    assert run().evaluated == settings["budget"]
+    assert check_database(f"sqlite:///{file}").problems == []
+
+
+def test_a_link_to_it_may_go(while_running, run, settings, tmp_path):
+    """It is where it was."""
+    there, out = tmp_path / "there", Path(settings["out"])
+    run(out=str(there), study="other")
+    out.mkdir()
+    (out / "nas.db").symlink_to(there / "nas.db")
+    assert while_running((out / "nas.db").unlink).evaluated == settings["budget"]
+    (out / "nas.db").symlink_to(there / "nas.db")
+    assert run().evaluated == settings["budget"]
 
 
 def test_deleted_at_the_very_end(run, settings, monkeypatch):

@@ -14,7 +14,9 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from results.database import shown, wait_for_turn
+from results.housekeeping import _delete_rows
 from results.optuna_tables import distribution
+from results.schema import Study
 from results.store import Ending, EpochRecord, Role, State, Store
 from search_space.errors import StorageError, StudyError
 from search_space.space import Axis
@@ -218,3 +220,22 @@ def test_optuna_can_continue_where_we_stopped(store, make_study, new_evaluation,
     read.tell(trial, 0.5)
     assert trial.number == 1
     assert load().best_value == 0.5
+
+
+def test_of_a_study_that_others_use_their_trials_stay(
+    store, make_study, new_evaluation, architectures, axes, storage, load
+):
+    """They may have been there before, when an earlier version took over the name, or come later."""
+    study = make_study(store)
+    study.driver.start(new_evaluation(0, architectures[0]), axes)
+    study.driver.finish("trial-0000", Ending(State.COMPLETE, 1.0, values=[0.75]))
+    study.driver.leave()
+    theirs = load().ask(EXPECTED)
+    load().tell(theirs, 0.5)
+    make_study(store, "other").driver.leave()
+    for name in ("study", "other"):
+        with store.session() as session, session.begin():
+            _delete_rows(session, session.scalars(sa.select(Study).where(Study.name == name)).one())
+    assert store.studies() == []
+    assert optuna.get_all_study_names(storage) == ["study"]
+    assert [(trial.number, trial.value) for trial in load().trials] == [(1, 0.5)]

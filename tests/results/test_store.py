@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
@@ -244,6 +246,22 @@ def test_a_name_that_is_taken_stands_for_the_study_that_is_there(store, make_stu
     again = store.create_study("mine", identity={}, config={}, objectives={"accuracy": "maximize"}, metric_names=["a"])
     assert (again.row.id, again.row.identity) == (mine.row.id, mine.row.identity)
     assert content() == before
+
+
+def test_of_drivers_that_make_one_database_and_study_at_once_all_have_the_same(database_url):
+    ready = threading.Barrier(4)
+
+    def make(_: int) -> str:
+        ready.wait()
+        opened = Store(database_url)
+        made = opened.create_study(
+            "mine", identity={}, config={}, objectives={"nll": "minimize"}, metric_names=["validation NLL"]
+        )
+        opened.close()
+        return made.row.uid
+
+    with ThreadPoolExecutor(4) as drivers:
+        assert len(set(drivers.map(make, range(4)))) == 1
 
 
 def test_a_database_that_breaks_while_it_is_read_is_an_error_of_ours(store):
