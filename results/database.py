@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,6 +97,12 @@ def plain_engine(url: str) -> sa.Engine:
     configure = _configure_sqlite if parsed.get_backend_name() == "sqlite" else _configure_postgresql
     event.listen(engine, "connect", configure)
     return engine
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of a SQLite database, links resolved, so that it is the same by whatever path; None for a server's."""
+    parsed = _parse(url)
+    return Path(os.path.realpath(str(parsed.database))) if parsed.get_backend_name() == "sqlite" else None
 
 
 @contextmanager
