@@ -26,8 +26,7 @@ from benchmarks.chaos import Database
 from benchmarks.common import write
 from nas.config import SearchConfig
 from nas.engine import Search
-from nas.run_folder import storage_url
-from nas.study import make_question, open_folder, open_study
+from nas.study import make_question, open_folder, open_store, open_with_files
 from results.store import Store
 from runners.base import Decision, EpochResult, Evaluation, Job, Measured, Score
 from runners.synthetic import synthetic
@@ -73,11 +72,10 @@ def run(trials: int, **settings: Any) -> dict[str, Any]:
     """A search of so many trials; what it took."""
     with tempfile.TemporaryDirectory() as out:
         config = SearchConfig.make(budget=trials, epochs=4, finalists=0, out=out, study=f"scale-{trials}", **settings)
-        store = Store(storage_url(config.storage, config.out))
         folder = open_folder(config)
-        folder.make()
+        store = open_store(config, folder)
         question = make_question(config)
-        search = Search(question, open_study(store, question)[0], folder)
+        search = Search(question, open_with_files(store, question, folder)[0], folder)
         clock, curve = Clock(), list[dict[str, Any]]()
         under_way = deque[Evaluation]()
         started, since, process = time.perf_counter(), 0, psutil.Process()

@@ -10,11 +10,9 @@ from typing import Any
 from nas.config import SearchConfig
 from nas.engine import Search
 from nas.evaluator import WithProxies
-from nas.run_folder import storage_url
-from nas.study import Question, make_question, open_folder, open_study
+from nas.study import Question, make_question, open_folder, open_store, open_with_files
 from results.render import render
 from results.report import Report, make_report
-from results.store import Store
 from runners.base import DataSpec, Evaluator, Runner
 from runners.data import prepare
 from search_space.errors import LeaseLost
@@ -66,10 +64,8 @@ def search(
     if evaluator is None:
         _check_this_machine(question, on_notice)
     folder = open_folder(config)
-    with closing(Store(storage_url(config.storage, config.out))) as store, store.driving(config.study_name):
-        folder.make()
-        store.on_wait = on_notice
-        study, new = open_study(store, question)
+    with closing(open_store(config, folder, on_notice)) as store, store.driving(config.study_name):
+        study, new = open_with_files(store, question, folder)
         while True:
             running = Search(question, study, folder, on_change, on_notice)
             on_start(running, new)

@@ -36,6 +36,7 @@ from nas.study import Question
 from nas.trial import Trial
 from results.damage import architecture_of
 from results.driver import Outdated
+from results.names import evaluation_key
 from results.schema import Epoch, Evaluation, damaged
 from results.store import FINAL_STATES, Ending, EpochRecord, NewEvaluation, Role, State, StudyStore
 from runners.base import Cause, Decision, EpochResult, Job, Measured, Outcome
@@ -136,7 +137,7 @@ class Search:
         """What would be delivered if the search ended now: the winner, else the best complete trial, else the best."""
         winner = next((row for row in self.study.finalists() if row.rank == 1), None)
         if winner is not None:
-            return self.trials[f"trial-{winner.number:04d}"].architecture
+            return self.trials[evaluation_key(Role.TRIAL, winner.number)].architecture
         complete = [trial for trial in self.searched if trial.state == State.COMPLETE]
         best = self.planner.judge.best(complete or self.searched, 1)
         return best[0].architecture if best else None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.trial import Trial
 from results.driver import Outdated
+from results.names import evaluation_key
 from results.pareto import pareto_front
 from results.schema import damaged
 from results.store import NewEvaluation, Role, State
@@ -72,7 +73,7 @@ def trainings(search: Search, chosen: Sequence[Trial]) -> Iterator[NewEvaluation
     """The trainings that are still missing; their seeds are not the one the trials were trained with."""
     for trial in chosen:
         for index in range(1, search.config.seeds + 1):
-            key = f"finalist-{trial.number:04d}-seed-{index}"
+            key = evaluation_key(Role.FINALIST, trial.number, index)
             if key not in search.trials:
                 yield _again(trial, Role.FINALIST, key, search.config.seed + index, search.question.recipe.epochs)
 
@@ -161,7 +162,7 @@ def _store(search: Search, rows: Sequence[Finalist], figures: Mapping[int, Mappi
         for number, columns in figures.items()
         if number not in stored or any(getattr(stored[number], name) != value for name, value in columns.items())
     }
-    trials = {number: search.trials.get(f"trial-{number:04d}") for number in new}
+    trials = {number: search.trials.get(evaluation_key(Role.TRIAL, number)) for number in new}
     if None in trials.values():
         raise Outdated
     if new:

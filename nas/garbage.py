@@ -1,21 +1,19 @@
 """What the files of a study take, and which of them nobody needs any more.
 
 Whether a file is needed is what the database says of its evaluation: one that may go on needs everything. Files that
-the database does not know, and links, are left alone.
+the database does not know, that are not called as ours are, and links, are left alone.
 """
 
 from __future__ import annotations
 
 import math
-import re
-import stat
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nas.best_trials import KEPT_WEIGHTS
 from nas.objectives import Figures, Objective, parse_objectives
-from nas.run_folder import RunFolder
+from nas.ownership import contents, is_file_of_evaluation, is_unfinished
 from results.damage import architecture_of
 from results.pareto import pareto_front
 from results.schema import Evaluation
@@ -26,7 +24,6 @@ from search_space.errors import StorageError
 KINDS = ("checkpoints", "weights", "temporary")
 ABANDONED_AFTER_S = 24 * 3600.0
 """Age from which a file that is being written counts as abandoned."""
-_TEMPORARY = re.compile(r"\..+\.[^.]+")  # as `runners.files.write_atomically` names them
 
 
 @dataclass(frozen=True)
@@ -46,12 +43,12 @@ class Piece:
     needed: bool
 
 
-def survey(study: StudyStore, folder: RunFolder, now: float) -> list[Piece]:
+def survey(study: StudyStore, folders: Iterable[Path], now: float) -> list[Piece]:
     """The files of a study.
 
     Args:
         study: As the database has it.
-        folder: Where its files lie.
+        folders: Where its files lie; see `nas.housekeeping.owned_folders`.
         now: Seconds since the epoch.
 
     Raises:
@@ -61,14 +58,8 @@ def survey(study: StudyStore, folder: RunFolder, now: float) -> list[Piece]:
     going_on = {row.key for row in rows.values() if row.state not in FINAL_STATES or row.cause == Cause.DATA}
     settled = rows.keys() - going_on
     unwanted = settled - _worth_keeping(study, rows.values())
-    try:
-        pieces: list[Piece] = []
-        for place, unneeded in ((folder.checkpoints, settled), (folder.weights_folder, unwanted)):
-            if isinstance(place, Path):  # what lies on remote storage is not looked through
-                pieces += _files(place, unneeded, now)
-    except OSError as error:
-        raise StorageError(f"{error.filename or folder.path} cannot be read: {error.strerror}") from None
-    return pieces
+    unneeded = {"checkpoints": settled, "weights": unwanted}
+    return [piece for folder in folders for piece in _files(folder, unneeded, now)]
 
 
 def delete(pieces: Iterable[Piece]) -> int:
@@ -113,18 +104,15 @@ def _losses(row: Evaluation, objectives: Sequence[Objective]) -> list[float]:
     return [objective.loss(figures) for objective in objectives]
 
 
-def _files(folder: Path, unwanted: Collection[str], now: float) -> Iterator[Piece]:
-    """The files in a folder of checkpoints or weights; needed are all but abandoned ones and those of `unwanted`."""
-    if not folder.is_dir():
-        return
-    for path in sorted(folder.iterdir()):
+def _files(folder: Path, unneeded: Mapping[str, Collection[str]], now: float) -> Iterator[Piece]:
+    """The files of ours in a study's folder; needed are all but abandoned ones and those of `unneeded` evaluations."""
+    for path, is_ours in contents(folder):
         try:
             status = path.lstat()
         except FileNotFoundError:  # a search that is running has deleted it
             continue
-        if not stat.S_ISREG(status.st_mode):
-            continue
-        if _TEMPORARY.fullmatch(path.name):
+        if is_ours and is_unfinished(path.name):
             yield Piece(path, "temporary", status.st_size, now - status.st_mtime <= ABANDONED_AFTER_S)
-        else:
-            yield Piece(path, folder.name, status.st_size, path.stem not in unwanted)
+        elif is_ours and is_file_of_evaluation(path):
+            kind = path.parent.name
+            yield Piece(path, kind, status.st_size, path.stem not in unneeded[kind])

@@ -9,6 +9,7 @@ from nas.run_folder import RunFolder
 from nas.scoring import Scoring
 from nas.study import Question
 from nas.trial import Trial
+from results.names import evaluation_key
 from results.records import NewEvaluation
 from results.schema import Role
 from runners.base import Job
@@ -20,7 +21,7 @@ def new_trial(question: Question, start: Start, number: int) -> NewEvaluation:
     architecture = start.architecture
     choices = question.space.encode(architecture)
     return NewEvaluation(
-        key=f"trial-{number:04d}",
+        key=evaluation_key(Role.TRIAL, number),
         role=Role.TRIAL,
         number=number,
         architecture=architecture,
@@ -43,7 +44,7 @@ def new_trial(question: Question, start: Start, number: int) -> NewEvaluation:
 def new_scoring(question: Question, move: ScoreBatch, number: int) -> NewEvaluation:
     """The scoring of a batch, as it enters the database."""
     return NewEvaluation(
-        key=f"proxies-{number:04d}",
+        key=evaluation_key(Role.PROXIES, number),
         role=Role.PROXIES,
         number=number,
         architecture=move.architectures[0],

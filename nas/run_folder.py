@@ -3,8 +3,8 @@
 nas-runs/
   nas.db                       the database of all studies (unless --storage says otherwise)
   STUDY/
+    .nas-study.json            whose it is; see `nas.ownership`
     report.txt, report.json    the end report
-    ray/                       what Ray Tune writes
     weights/                   trial-0012.safetensors, finalist-0012-seed-1.safetensors, ...
     checkpoints/               of trainings under way or interrupted
 
@@ -19,12 +19,13 @@ import logging
 import os
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from nas.ownership import Owner, is_file_of_evaluation, must_be_usable
 from results.database import sqlite_url
-from results.names import file_name
+from results.names import evaluation_file, file_name
 from runners.files import FileFailure, write_atomically
 from runners.remote import Location, locate
 from search_space.errors import StorageError
@@ -48,36 +49,65 @@ class RunFolder:
     def __init__(self, out: Path, study: str, checkpoint_dir: str | None = None) -> None:
         name = file_name(study, "study")
         self.path = out.resolve() / name
-        files: Location = self.path
-        if checkpoint_dir is not None:
-            place = locate(checkpoint_dir)
-            files = (place.expanduser().resolve() if isinstance(place, Path) else place) / name
+        files: Location = self.path if checkpoint_dir is None else checkpoint_root(checkpoint_dir) / name
+        self._folders = {self.path: "--out"} if files == self.path else {self.path: "--out", files: "--checkpoint-dir"}
         self.checkpoints, self.weights_folder = files / "checkpoints", files / "weights"
 
-    def make(self) -> None:
-        """Make the folder.
+    def check(self, owner: Owner | None) -> None:
+        """See whether the files of a study may lie here; nothing is written.
+
+        Args:
+            owner: The study; None for one that is yet to be made.
+
+        Raises:
+            StorageError: If somebody else's files do.
+        """
+        for folder, option in self._folders.items():
+            must_be_usable(folder, owner, option)
+
+    @contextmanager
+    def made(self) -> Iterator[None]:
+        """Make the folders; what was made goes again if the body fails.
 
         Raises:
             StorageError: If that cannot be done.
         """
-        own = isinstance(self.checkpoints, Path) and self.checkpoints.parent == self.path
-        for folder in (self.path, self.checkpoints, self.weights_folder):
-            try:
-                _try_out(folder)
-            except OSError as error:
-                choice = "--out" if own or folder == self.path else "--checkpoint-dir"
-                reason = error.strerror or error
-                raise StorageError(
-                    f"the folder {folder} cannot be written to: {reason}; choose another {choice}"
-                ) from None
+        files = self.weights_folder.parent if isinstance(self.weights_folder, Path) else None
+        new: list[Path] = []
+        try:
+            for folder in (self.path, self.checkpoints, self.weights_folder):
+                try:
+                    new += _try_out(folder)
+                except OSError as error:
+                    choice = "--out" if self.path in (folder, files) else "--checkpoint-dir"
+                    reason = error.strerror or error
+                    raise StorageError(
+                        f"the folder {folder} cannot be written to: {reason}; choose another {choice}"
+                    ) from None
+            yield
+        except BaseException:
+            for path in reversed(new):
+                with suppress(OSError):
+                    path.rmdir()
+            raise
+
+    def claim(self, owner: Owner) -> None:
+        """Mark the folders as those of a study.
+
+        Raises:
+            StorageError: If they are somebody else's by now, or cannot be written to.
+        """
+        self.check(owner)
+        for folder in self._folders:
+            owner.mark(folder)
 
     def checkpoint(self, key: str) -> Location:
         """Checkpoint file of an evaluation."""
-        return self.checkpoints / f"{file_name(key, 'evaluation')}.pt"
+        return self.checkpoints / evaluation_file(key, ".pt")
 
     def weights(self, key: str) -> Location:
         """Weights file of an evaluation."""
-        return self.weights_folder / f"{file_name(key, 'evaluation')}.safetensors"
+        return self.weights_folder / evaluation_file(key, ".safetensors")
 
     def has_weights(self, key: str, sha256: str | None) -> bool:
         """Whether the weights of an evaluation can be read from here, as they were written if that is known."""
@@ -110,9 +140,9 @@ class RunFolder:
 
     def sweep(self, needed: Collection[str]) -> None:
         """Delete the checkpoints of all evaluations but the ones needed; what is left on remote storage stays."""
-        if isinstance(self.checkpoints, Path):
+        if isinstance(self.checkpoints, Path) and not self.checkpoints.is_symlink():
             for path in self.checkpoints.glob("*.pt"):
-                if path.stem not in needed:
+                if is_file_of_evaluation(path) and path.stem not in needed:
                     _remove(path)
 
     @contextmanager
@@ -132,9 +162,27 @@ class RunFolder:
             yield here
 
 
-def _try_out(folder: Location) -> None:
-    """See whether files can be written in a folder, which is made where that is needed."""
+def local_roots(out: str | Path, checkpoint_dir: str | None = None) -> list[Path]:
+    """The folders of this machine in which a command looks for those of studies: never one that a database names."""
+    named = [user_path(out, "--out").resolve(), *([] if checkpoint_dir is None else [checkpoint_root(checkpoint_dir)])]
+    return [root for root in dict.fromkeys(named) if isinstance(root, Path)]
+
+
+def checkpoint_root(checkpoint_dir: str) -> Location:
+    """The place that ``--checkpoint-dir`` means.
+
+    Raises:
+        StorageError: If it is of a kind that is not supported.
+    """
+    place = locate(checkpoint_dir)
+    return place.resolve() if isinstance(place, Path) else place
+
+
+def _try_out(folder: Location) -> list[Path]:
+    """See whether files can be written in a folder; returns what folders had to be made for it."""
+    new: list[Path] = []
     if isinstance(folder, Path):
+        new = [path for path in (folder, *folder.parents) if not path.exists()][::-1]
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -142,6 +190,7 @@ def _try_out(folder: Location) -> None:
         probe = folder / ".probe"
         probe.write_bytes(b"")
         probe.unlink(missing_ok=True)
+    return new
 
 
 def _remove(path: Location) -> None:

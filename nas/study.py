@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 from nas.config import SearchConfig
-from nas.run_folder import RunFolder, storage_url
-from results.database import shown
+from nas.housekeeping import settle
+from nas.ownership import Owner
+from nas.run_folder import RunFolder, local_roots, storage_url
+from results.database import shown, sqlite_file
 from results.hypervolume import reference_point
 from results.store import Store, StudyStore
 from runners.base import DataSpec
@@ -138,8 +140,40 @@ def open_folder(config: SearchConfig) -> RunFolder:
     return RunFolder(user_path(config.out, "--out"), config.study_name, config.checkpoint_dir)
 
 
+def open_store(config: SearchConfig, folder: RunFolder, on_wait: Callable[[str], None] = lambda _: None) -> Store:
+    """The database of a search whose files may lie in this folder; else nothing is written, and no database made.
+
+    What a renaming or deletion that was killed has left is settled before.
+
+    Raises:
+        StorageError: If the database cannot be used, or the folder is somebody else's.
+    """
+    url = storage_url(config.storage, config.out)
+    file = sqlite_file(url)
+    if file is not None and not file.exists():
+        folder.check(None)
+    store = Store(url)
+    store.on_wait = on_wait
+    try:
+        settle(store, local_roots(config.out, config.checkpoint_dir))
+        study = store.study(config.study_name)
+        folder.check(None if study is None else Owner.of(store, study.row))
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def open_with_files(store: Store, question: Question, folder: RunFolder) -> tuple[StudyStore, bool]:
+    """`open_study`, and its folder is made and marked; a study that is refused leaves no folder behind."""
+    with folder.made():
+        study, is_new = open_study(store, question)
+        folder.claim(Owner.of(store, study.row))
+    return study, is_new
+
+
 def folder_of(study: StudyStore, out: str) -> RunFolder:
-    """The folder of a study that exists."""
+    """The folder of a study that exists, to read from: where its checkpoints lie, the database says."""
     return RunFolder(user_path(out, "--out"), study.name, study.row.config.get("checkpoint_dir"))
 
 

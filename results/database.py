@@ -154,6 +154,12 @@ def _engine(url: sa.URL, create: bool) -> tuple[sa.Engine, SqliteFile | None]:
     return engine, file
 
 
+def sqlite_file(url: str) -> Path | None:
+    """The file of a SQLite database, links resolved, so that it is the same by whatever path; None for a server's."""
+    parsed = _parse(url)
+    return Path(os.path.realpath(str(parsed.database))) if parsed.get_backend_name() == "sqlite" else None
+
+
 @contextmanager
 def snapshot(url: str) -> Iterator[sa.Connection]:
     """One view of a database that exists, however it may be changed meanwhile; it is not brought up to date.

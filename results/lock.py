@@ -11,20 +11,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import sqlalchemy as sa
-
+from results.names import file_name
 from search_space.errors import StorageError, StudyError
 
 
 @contextmanager
-def driver_lock(engine: sa.Engine, study: str) -> Iterator[None]:
+def driver_lock(database: Path, study: str) -> Iterator[None]:
     """Hold the lock of a study in a SQLite database.
+
+    Args:
+        database: Its file, links resolved: by two paths it has one lock.
+        study: Name of the study.
 
     Raises:
         StudyError: If another process holds it.
-        StorageError: If the lock file cannot be written.
+        StorageError: If the lock file cannot be written, or the name cannot be that of a file.
     """
-    path = Path(f"{engine.url.database}.{study}.lock")
+    path = database.with_name(f"{database.name}.{file_name(study, 'study')}.lock")
     try:
         file = path.open("a+b", buffering=0)  # what it did not take is not tried again when it is closed
     except OSError as error:

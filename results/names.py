@@ -7,22 +7,52 @@ import re
 from search_space.errors import StorageError, brief
 
 _SAFE = re.compile(r"[A-Za-z0-9._+-]{1,200}")
+_KEY = re.compile(r"(?:trial|proxies)-[0-9]{4,}|(?:finalist|test)-[0-9]{4,}-seed-[0-9]+")
 
 
 def file_name(name: str, what: str) -> str:
     """The name, if a file or folder may be called so.
 
     Args:
-        name: Such as the name of a study, or the key of an evaluation.
+        name: Such as the name of a study.
         what: What it is the name of, for the message.
 
     Raises:
         StorageError: If it could lead elsewhere: it is empty, ``.`` or ``..``, or has other characters than letters,
             digits, ``.``, ``_``, ``+`` and ``-``.
     """
-    if not _SAFE.fullmatch(name) or name in (".", ".."):
+    if not is_file_name(name):
         raise StorageError(
             f"the {what} {brief(name)} cannot be the name of a file; "
             "allowed: up to 200 letters, digits, '.', '_', '+' and '-'"
         )
     return name
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a file or folder may be called so."""
+    return _SAFE.fullmatch(name) is not None and name not in (".", "..")
+
+
+def evaluation_key(role: str, number: int, seed: int | None = None) -> str:
+    """The key of an evaluation, by which its files are known: ``trial-0012``, ``finalist-0012-seed-1``."""
+    return f"{role}-{number:04d}" + ("" if seed is None else f"-seed-{seed}")
+
+
+def is_evaluation_key(name: str) -> bool:
+    """Whether `evaluation_key` makes such names: a file of another name is not ours."""
+    return _KEY.fullmatch(name) is not None
+
+
+def evaluation_file(key: str, suffix: str) -> str:
+    """The name of a file of an evaluation.
+
+    Raises:
+        StorageError: If the key is none that `evaluation_key` makes, so that the file could be somebody else's.
+    """
+    if not is_evaluation_key(key):
+        raise StorageError(
+            f"the evaluation {brief(key)} cannot be the name of a file; allowed: such as 'trial-0012' or "
+            "'finalist-0012-seed-1'"
+        )
+    return f"{key}{suffix}"

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from results.cells import translated
-from results.database import open_engine, shown, wait_for_turn
+from results.database import open_engine, shown, sqlite_file, sqlite_url, wait_for_turn
 from results.lock import driver_lock
 from results.patience import is_away, patiently
 from results.records import Ending, EpochRecord, Facts, NewEvaluation
@@ -130,6 +130,12 @@ class Store:
         return None if row is None else StudyStore(self, row)
 
     @property
+    def place(self) -> str:
+        """Its URL without a password, and the same by whatever path a SQLite file is named."""
+        file = sqlite_file(self.url)
+        return shown(self.url) if file is None else sqlite_url(file)
+
+    @property
     def is_shared(self) -> bool:
         """Whether several processes may drive one study."""
         return self.engine.dialect.name == "postgresql"
@@ -141,10 +147,11 @@ class Store:
         Raises:
             StudyError: If another process has it.
         """
-        if self.is_shared:
+        database = sqlite_file(self.url)
+        if database is None:
             yield
             return
-        with driver_lock(self.engine, name):
+        with driver_lock(database, name):
             yield
 
     def create_study(

@@ -122,9 +122,6 @@ class NoFolder(RunFolder):
     def __init__(self) -> None:
         super().__init__(Path("nowhere"), "simulation")
 
-    def make(self) -> None:
-        pass
-
     def discard_checkpoint(self, key: str) -> None:
         pass
 

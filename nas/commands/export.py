@@ -19,12 +19,15 @@ from search_space.paths import shell_word
 @click.option("-o", "--output", required=True, callback=typed_output, metavar="DIR", help="Folder to make.")
 def command(study: str | None, storage: str | None, out: str, best: bool, trial: int | None, output: Path) -> None:
     """Export an architecture of STUDY: its YAML, weights, provenance, model card, and a snippet that rebuilds it."""
+    from nas.housekeeping import settle
+    from nas.run_folder import local_roots
     from nas.study import existing_study, folder_of
     from results.export import export, exported_key
 
     if best == (trial is not None):
         raise click.UsageError("say either --best or --trial N")
     found = existing_study(study, storage, out)
+    settle(found.store, local_roots(out))
     with folder_of(found, out).weights_here(exported_key(found, trial)) as weights:
         exported = export(found, weights, output, trial=trial)
     say(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -10,49 +11,55 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nas.commands.options import study_options
+from nas.commands.options import checkpoint_option, note_checkpoints, study_options
 from nas.commands.output import say
 from search_space.errors import StudyError, shortened
 from search_space.units import format_bytes
 
 if TYPE_CHECKING:
     from nas.garbage import Piece
-    from results.store import Store
+    from results.store import StudyStore
 
 
 @click.command("gc", short_help="Show what the files of studies take, and delete what nobody needs.")
 @click.argument("study", required=False)
 @study_options
+@checkpoint_option
 @click.option("--delete", "deleting", is_flag=True, help="Delete what nobody needs; without this nothing is touched.")
-def command(study: str | None, storage: str | None, out: str, deleting: bool) -> None:
+def command(study: str | None, storage: str | None, out: str, checkpoint_dir: str | None, deleting: bool) -> None:
     """Show what the files of STUDY (of all studies if left out) take under --out, and what of it nobody needs.
 
     Not needed are checkpoints of evaluations that have ended, weights of trials that are neither among the best nor
     finalists, and files whose writing was given up over a day ago. A study that is being searched keeps everything.
+    Folders and files that are not a study's own are left alone.
     """
     from nas.garbage import delete, survey
-    from nas.run_folder import storage_url
-    from nas.study import find_study, folder_of
+    from nas.housekeeping import settle
+    from nas.run_folder import local_roots, storage_url
+    from nas.study import find_study
     from results.housekeeping import resting
     from results.store import Store
 
+    roots = local_roots(out, checkpoint_dir)
     with closing(Store(storage_url(storage, out), create=False)) as store:
+        if deleting:
+            settle(store, roots)
         names = [row.name for row in store.studies()] if study is None else [study]
         studies = [find_study(store, name) for name in names]
-        for name in names:
-            _refuse_shared_folder(name, store, out)
         say(_row("study", ["checkpoints", "weights", "temporary", "total", "not needed"]))
         needless = 0
         for found in studies:
-            folder = folder_of(found, out)
-            pieces = survey(found, folder, time.time())
+            folders = _own_folders(found, roots)
+            pieces = survey(found, folders, time.time())
             say(_row(found.name, _cells(pieces)))
+            note_checkpoints(found.name, found.row.config, checkpoint_dir)
             if not deleting:
                 needless += sum(piece.size for piece in pieces if not piece.needed)
+            if not deleting or not pieces:
                 continue
             try:
                 with resting(store, found.name, "cleaned up"):  # nothing may begin while files go
-                    needless += delete(survey(found, folder, time.time()))
+                    needless += delete(survey(found, folders, time.time()))
             except StudyError as error:
                 if study is not None:
                     raise
@@ -65,24 +72,21 @@ def command(study: str | None, storage: str | None, out: str, deleting: bool) ->
         say("", "Everything here may be needed.")
 
 
-def _refuse_shared_folder(name: str, named: Store, out: str) -> None:
-    """A study of the same name in the folder's own database may be the one whose files these are.
+def _own_folders(study: StudyStore, roots: Sequence[Path]) -> list[Path]:
+    """The folders of a study; one that only bears its name is mentioned."""
+    from nas.ownership import Owner
+    from nas.run_folder import RunFolder
+    from results.names import is_file_name
 
-    Raises:
-        StudyError: If there is one.
-    """
-    from results.database import sqlite_url
-    from results.store import Store
-
-    path = Path(out).resolve() / "nas.db"
-    if not path.is_file() or (named.engine.dialect.name == "sqlite" and path.samefile(str(named.engine.url.database))):
-        return
-    with closing(Store(sqlite_url(path), create=False)) as store:
-        if store.study(name) is not None:
-            raise StudyError(
-                f"the files of the study {name!r} under {out} may be those of the study of that name in {path}, not of "
-                f"the one in the database that was named; leave --storage out, or name another --out"
-            )
+    owner = Owner.of(study.store, study.row)
+    if not is_file_name(study.name):
+        return []
+    named = [RunFolder(root, study.name).path for root in roots]
+    own = [folder for folder in named if owner.owns(folder)]
+    for folder in named:
+        if folder not in own and os.path.lexists(folder):
+            say(f"nas: the folder {folder} is left alone, as it is not that of this study", err=True)
+    return own
 
 
 def _cells(pieces: Sequence[Piece]) -> list[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from nas.commands.output import say
-from search_space.errors import ConfigError, allowed, brief, printable
+from search_space.errors import ConfigError, StorageError, allowed, brief, printable
 from search_space.paths import output_problem, path_problem, user_path
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -72,6 +72,55 @@ def study_options(function: Command) -> Command:
         callback=warn_of_password,
         help="Database [$NAS_STORAGE, else the SQLite file under --out].",
     )(function)
+
+
+def checkpoint_option(function: Command) -> Command:
+    """``--checkpoint-dir``, for commands that change files: what a database says is no path to delete from."""
+    return click.option(
+        "--checkpoint-dir",
+        metavar="DIR",
+        callback=_local,
+        help="The --checkpoint-dir folder of the search, if it had one; without this nothing there is touched.",
+    )(function)
+
+
+def _local(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Callback of ``--checkpoint-dir``: remote storage is not looked through."""
+    if value is not None:
+        from runners.remote import RemoteFile, locate
+
+        if isinstance(locate(value), RemoteFile):
+            raise click.BadParameter(
+                f"{value} is not looked through here; allowed: a path. What lies on remote storage is deleted with the "
+                "tools of that storage",
+                context,
+                parameter,
+            )
+    return value
+
+
+def checkpoints_elsewhere(config: Mapping[str, Any], given: str | None) -> str | None:
+    """Where a study has its checkpoints by its settings, if that is neither under --out nor where the command says."""
+    from nas.run_folder import checkpoint_root
+
+    place = config.get("checkpoint_dir")
+    if not isinstance(place, str):
+        return None
+    try:
+        same = given is not None and checkpoint_root(given) == checkpoint_root(place)
+    except StorageError:  # somebody else has written it
+        same = False
+    return None if same else printable(place, 300)
+
+
+def note_checkpoints(name: str, config: Mapping[str, Any], given: str | None) -> None:
+    """Say that a study has files where the command does not go."""
+    if place := checkpoints_elsewhere(config, given):
+        say(
+            f"nas: the checkpoints and weights of {printable(name, 100)} lie in {place}; "
+            f"they are left alone unless --checkpoint-dir {place} is given",
+            err=True,
+        )
 
 
 class Subcommands(click.Group):

@@ -5,21 +5,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from nas.commands.options import Subcommands, study_options
+from nas.commands.options import (
+    Subcommands,
+    checkpoint_option,
+    checkpoints_elsewhere,
+    note_checkpoints,
+    study_options,
+)
 from nas.commands.output import say, say_json
-from search_space.errors import ConfigError, StudyError, escaped
+from search_space.errors import ConfigError, StudyError, escaped, printable
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from nas.run_folder import RunFolder
     from results.overview import Overview
-    from results.store import Store
 
 
 @click.group(
@@ -57,68 +60,70 @@ def command(ctx: click.Context, storage: str | None, out: str, as_json: bool) ->
 @click.argument("old")
 @click.argument("new")
 @study_options
-def rename(old: str, new: str, storage: str | None, out: str) -> None:
+@checkpoint_option
+def rename(old: str, new: str, storage: str | None, out: str, checkpoint_dir: str | None) -> None:
     """Give the study OLD the name NEW, in the database and for its folder under --out."""
     from nas.config import name_problem
-    from nas.run_folder import RunFolder, storage_url
-    from results.housekeeping import rename_study
+    from nas.housekeeping import rename_study, settle
+    from nas.run_folder import local_roots, storage_url
     from results.store import Store
 
     for what, name in (("old", old), ("new", new)):  # no name leads out of --out
         if problem := name_problem(name):
             raise ConfigError(f"the {what} name is {name!r}; {problem}")
-    before, after = RunFolder(Path(out), old), RunFolder(Path(out), new)
+    roots = local_roots(out, checkpoint_dir)
     with closing(Store(storage_url(storage, out), create=False)) as store:
-        row = store.study(old)
-        if row is not None and row.row.config.get("checkpoint_dir"):
-            place = row.row.config["checkpoint_dir"]
-            raise StudyError(f"the study {old!r} has its checkpoints in {place}/{old}; it cannot be renamed")
-        moved = rename_study(store, old, new, before.path, after.path)
-        _renew_report(store, new, after)
-        say(f"The study {old} of {store} is {new} now" + (f"; its files are in {after.path}" if moved else ""))
+        settle(store, roots)
+        study = store.study(old)
+        if study is not None and (place := checkpoints_elsewhere(study.row.config, checkpoint_dir)):
+            raise StudyError(
+                f"the study {old!r} has its checkpoints in {place}; it cannot be renamed unless that is a path, and "
+                "named by --checkpoint-dir"
+            )
+        moved = rename_study(store, old, new, roots)
+        files = f"; its files are in {' and '.join(map(str, moved))}" if moved else ""
+        say(f"The study {old} of {store} is {new} now{files}")
 
 
 @command.command("delete", short_help="Delete a study with all that it has.")
 @click.argument("name")
 @study_options
+@checkpoint_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def delete(name: str, storage: str | None, out: str, yes: bool) -> None:
-    """Delete the study NAME: its trials, finalists and figures, and its folder under --out.
+def delete(name: str, storage: str | None, out: str, checkpoint_dir: str | None, yes: bool) -> None:
+    """Delete the study NAME: its trials, finalists and figures, and its files under --out.
 
-    Architectures and scores that another study uses stay.
+    Architectures and scores that another study uses stay, and so do files that this program did not write.
     """
     from nas.commands.tables import format_bytes
     from nas.config import name_problem
-    from nas.run_folder import RunFolder, storage_url
-    from results.housekeeping import belongings, delete_study
+    from nas.housekeeping import belongings, delete_study, settle
+    from nas.run_folder import local_roots, storage_url
     from results.store import Store
 
     if problem := name_problem(name):  # no name leads out of --out
         raise ConfigError(f"the name is {name!r}; {problem}")
-    folder = RunFolder(Path(out), name).path
+    roots = local_roots(out, checkpoint_dir)
     with closing(Store(storage_url(storage, out), create=False)) as store:
-        has = belongings(store, name, folder)
-        files = f", and {has.files} files ({format_bytes(has.size)}) in {folder}" if has.files else ""
+        settle(store, roots)
+        has = belongings(store, name, roots)
+        places = " and ".join(map(str, has.folders))
+        files = f", and {has.files} files ({format_bytes(has.size)}) in {places}" if has.files else ""
         what = f"the study {name} with {has.trials} trials in {store}{files}"
+        if (study := store.study(name)) is not None:
+            note_checkpoints(name, study.row.config, checkpoint_dir)
+        if has.others:
+            more = f", and {len(has.others) - 1} more" if len(has.others) > 1 else ""
+            first = printable(str(has.others[0]), 300)
+            say(f"nas: {first}{more}, which this program did not write for the study, stays", err=True)
         if not yes:
             if not sys.stdin.isatty():
                 raise click.UsageError(f"this would delete {what}; say --yes to delete it")
             if not click.confirm(escaped(f"Delete {what}?"), err=True):
                 say("Nothing was deleted.", err=True)
                 return
-        delete_study(store, name, folder)
+        delete_study(store, name, roots)
         say(f"Deleted {what}.")
-
-
-def _renew_report(store: Store, name: str, folder: RunFolder) -> None:
-    """Write the report again under the new name, if there was one."""
-    from results.render import render
-    from results.report import make_report
-
-    study = store.study(name)
-    if study is not None and (folder.path / "report.json").exists():
-        report = make_report(study)
-        folder.write_report(render(report), report.to_dict())
 
 
 def _lines(studies: Sequence[Overview]) -> Iterator[str]:

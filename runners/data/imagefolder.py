@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import count
-from pathlib import Path
 
 from runners.base import DataSpec
 from runners.data.base import Augmentation, Dataset, DatasetInfo, Split, data_directory, legible

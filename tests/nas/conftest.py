@@ -15,8 +15,7 @@ import pytest
 from nas.api import search
 from nas.config import SearchConfig
 from nas.engine import Search
-from nas.run_folder import storage_url
-from nas.study import make_question, open_folder, open_study
+from nas.study import make_question, open_folder, open_store, open_with_files
 from results.report import Report
 from results.store import Store, StudyStore
 from runners.base import EpochResult, Evaluator, Job, Measured
@@ -105,11 +104,10 @@ def open_search(settings: dict[str, Any]) -> Iterator[Callable[..., Search]]:
         def make(**changes: Any) -> Search:
             config = SearchConfig.make(**{**settings, **changes})
             folder = open_folder(config)
-            folder.make()
-            store = Store(storage_url(config.storage, config.out))
+            store = open_store(config, folder)
             stack.callback(store.close)
             question = make_question(config)
-            study, _ = open_study(store, question)
+            study, _ = open_with_files(store, question, folder)
             return Search(question, study, folder)
 
         yield make

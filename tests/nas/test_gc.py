@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nas.garbage import ABANDONED_AFTER_S, delete, survey
+from nas.ownership import MARKER
 from nas.run_folder import RunFolder
 from results.store import Role, State, Store
 from runners.base import Cause, Decision, EpochResult, Outcome
@@ -54,14 +55,14 @@ def test_whatever_may_go_on_keeps_its_files(open_search, database_url, steps):
     going_on = {key for key, state in states.items() if state in (State.RUNNING, State.QUEUED, State.PAUSED)}
     assert going_on
 
-    pieces = survey(search.study, search.folder, NOW)
+    pieces = survey(search.study, [search.folder.path], NOW)
     freed = delete(pieces)
 
     assert {path.stem for path in search.folder.checkpoints.iterdir()} == going_on
     kept = {path.stem for path in search.folder.weights_folder.iterdir()}
     assert kept == {key for key, state in states.items() if state not in (State.PRUNED, State.FAILED)}
     assert freed == 8 * (2 * len(states) - len(going_on) - len(kept))
-    assert delete(survey(search.study, search.folder, NOW)) == 0
+    assert delete(survey(search.study, [search.folder.path], NOW)) == 0
 
 
 @pytest.mark.parametrize("objective", [("nll",), ("accuracy", "params"), ("nll", "macs", "params")], ids=str)
@@ -76,7 +77,7 @@ def test_it_keeps_the_weights_that_the_search_kept(run, stored, settings, object
             folder.weights(row.key).write_bytes(b"weights")
     assert len(names(folder)) > len(kept)
 
-    delete(survey(study, folder, NOW))
+    delete(survey(study, [folder.path], NOW))
 
     assert set(kept) <= set(names(folder))
     finalists = {f"trial-{row.number:04d}.safetensors" for row in study.finalists()}
@@ -96,7 +97,7 @@ def test_failures_that_may_be_mended_keep_their_checkpoint(open_search, cause, k
         search.tell(job.key, Outcome("failed", 1.0, cause, "so it was"))
     write_all(search, search.folder)
 
-    delete(survey(search.study, search.folder, NOW))
+    delete(survey(search.study, [search.folder.path], NOW))
 
     assert search.folder.checkpoint(job.key).exists() is kept
 
@@ -111,7 +112,7 @@ def test_what_is_unknown_or_a_link_is_left_alone(run, stored, settings, tmp_path
     folder.checkpoint("trial-0000").symlink_to(precious)
     (folder.checkpoints / "trial-0001.pt").mkdir()
 
-    delete(survey(stored(), folder, NOW))
+    delete(survey(stored(), [folder.path], NOW))
 
     assert precious.read_bytes() == b"precious"
     assert folder.weights("trial-0099").exists()
@@ -127,7 +128,7 @@ def test_only_old_temporary_files_are_abandoned(run, stored, settings):
         path.write_bytes(b"half")
         os.utime(path, (NOW - age, NOW - age))
 
-    pieces = [piece for piece in survey(stored(), folder, NOW) if piece.kind == "temporary"]
+    pieces = [piece for piece in survey(stored(), [folder.path], NOW) if piece.kind == "temporary"]
     delete(pieces)
 
     assert [(piece.path.suffix, piece.needed) for piece in pieces] == [(".old", False), (".young", True)]
@@ -142,8 +143,8 @@ def test_a_folder_that_cannot_be_read(run, stored, settings, monkeypatch):
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "iterdir", unreadable)  # root may read everything
-    with pytest.raises(StorageError, match=r"study/checkpoints cannot be read: Permission denied"):
-        survey(stored(), folder, NOW)
+    with pytest.raises(StorageError, match=r"study cannot be read: Permission denied"):
+        survey(stored(), [folder.path], NOW)
 
 
 # The command.
@@ -195,16 +196,24 @@ def test_a_study_that_is_being_searched_keeps_everything(nas, run, settings, dat
     assert [folder.checkpoint("trial-0000").exists() for folder in folders] == [True, False]
 
 
-def test_files_of_a_study_of_the_same_name_elsewhere_are_not_judged(nas, run, settings, tmp_path):
+@pytest.mark.parametrize("marked", [True, False])
+def test_files_of_a_study_of_the_same_name_elsewhere_are_not_judged(nas, run, settings, tmp_path, marked):
+    """An earlier version marked no folders: then the database beside them tells."""
     run()
     other = f"sqlite:///{tmp_path / 'other.db'}"
-    run(storage=other)
+    run(storage=other, out=str(tmp_path / "elsewhere"))
+    folder = RunFolder(Path(settings["out"]), "study")
+    folder.checkpoint("trial-0000").write_bytes(b"12345678")
+    if not marked:
+        (folder.path / MARKER).unlink()
 
-    ran = nas("gc", "--out", settings["out"], "--storage", other, "--delete")
-
-    assert ran.code == 2
-    assert "the files of the study 'study'" in ran.err
-    assert ran.err.count("\n") == 1
+    for command in (("gc", "--delete"), ("studies", "delete", "study", "--yes")):
+        before = names(folder)
+        ran = nas(*command, "--out", settings["out"], "--storage", other)
+        assert ran.code == 0
+        assert ran.err.count("\n") == 1
+        assert str(folder.path) in ran.err
+        assert names(folder) == before
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,8 @@ def test_names_from_a_database_cannot_write_to_the_terminal(nas, exported_from, 
         connection.execute("UPDATE nas_studies SET name = 'a' || char(27) || '[2J'")
         connection.execute(
             "INSERT INTO nas_studies "
-            "SELECT 99, 'b', optuna_study_id, created_at, identity, config, objectives, reference, revision, decisions "
+            "(id, name, uid, optuna_study_id, created_at, identity, config, objectives, revision, decisions) "
+            "SELECT 99, 'b', 'b', optuna_study_id, created_at, identity, config, objectives, revision, decisions "
             "FROM nas_studies"
         )
     connection.close()

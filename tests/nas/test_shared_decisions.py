@@ -11,9 +11,9 @@ import sqlalchemy as sa
 
 from nas.api import search
 from nas.engine import Search
+from nas.housekeeping import delete_study, rename_study
 from nas.run_folder import RunFolder
 from nas.signals import DEFERRED, uninterrupted
-from results.housekeeping import delete_study, rename_study
 from results.process import is_gone, this_process
 from results.schema import DriverRow, DriverState, Finalist
 from results.store import Role, State
@@ -170,9 +170,9 @@ def test_a_silent_driver_cannot_go_on_with_a_study_that_was_renamed_or_deleted(d
     with store.session() as session, session.begin():
         session.execute(sa.update(DriverRow).values(heard_at=DriverRow.heard_at - 3600))
     if act == "renamed":
-        rename_study(store, "study", "other", tmp_path / "none", tmp_path / "nothing")
+        rename_study(store, "study", "other", [tmp_path / "none"])
     else:
-        delete_study(store, "study", tmp_path / "none")
+        delete_study(store, "study", [tmp_path / "none"])
     with pytest.raises(LeaseLost):
         silent.report(job.key, Evaluation(job, synthetic).advance()[0])
     with pytest.raises(StudyError, match="renamed or deleted"):

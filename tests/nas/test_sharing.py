@@ -20,9 +20,9 @@ from nas.config import SearchConfig
 from nas.engine import Search
 from nas.jobs import new_trial
 from nas.planner import Start
-from nas.study import make_question, open_folder, open_study
+from nas.study import make_question, open_folder, open_store, open_with_files
 from results.schema import DriverRow, DriverState
-from results.store import Role, State, Store
+from results.store import Role, State
 from runners.base import Cause, Evaluation, Job, Outcome
 from runners.synthetic import synthetic
 from search_space.errors import LeaseLost, StorageError
@@ -42,12 +42,11 @@ def driver(shared: dict[str, Any]) -> Iterator[Callable[..., Search]]:
 
         def make(**changes: Any) -> Search:
             config = SearchConfig.make(**{**shared, **changes})
-            store = Store(str(config.storage))
-            stack.callback(store.close)
             folder = open_folder(config)
-            folder.make()
+            store = open_store(config, folder)
+            stack.callback(store.close)
             question = make_question(config)
-            return Search(question, open_study(store, question)[0], folder)
+            return Search(question, open_with_files(store, question, folder)[0], folder)
 
         yield make
 

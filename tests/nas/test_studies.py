@@ -134,7 +134,9 @@ def test_a_study_that_is_searched_is_left_alone(nas, at, settings):
             ran = nas("studies", *arguments, *at)
             assert (ran.code, ran.out) == (2, "")
             assert "the study 'study' is being searched; stop the search" in ran.err
+        driver = store.study("study").drive()
         assert nas("studies", *at).out.splitlines()[1].split()[1] == "running"
+        driver.leave()
 
 
 def test_no_database(nas, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Renaming and deleting: both sets of tables and the folder go together, and what others use stays."""
+"""Renaming and deleting: both sets of tables go together, and what others use stays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import optuna
 import pytest
 import sqlalchemy as sa
 
-from results.housekeeping import belongings, delete_study, is_driven, rename_study
+from results.housekeeping import count_trials, deleting, is_driven, renaming
 from results.store import Store
 from results.tables import all_tables
 from search_space.errors import StorageError, StudyError
@@ -37,19 +37,19 @@ def optuna_storage(store: Store) -> Iterator[optuna.storages.RDBStorage]:
     storage.engine.dispose()
 
 
+def rename_study(store: Store, old: str, new: str) -> None:
+    with renaming(store, old, new):
+        pass
+
+
+def delete_study(store: Store, name: str) -> None:
+    with deleting(store, name):
+        pass
+
+
 def optuna_names(store: Store) -> list[str]:
     with optuna_storage(store) as storage:
         return sorted(optuna.get_all_study_names(storage))
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A study's folder with two files of 3 and 4 bytes."""
-    made = tmp_path / "runs" / "one"
-    (made / "weights").mkdir(parents=True)
-    (made / "report.txt").write_text("abc")
-    (made / "weights" / "trial-0000.safetensors").write_text("abcd")
-    return made
 
 
 @pytest.fixture
@@ -70,48 +70,23 @@ def studies(store, make_study, add_evaluation, architectures):
 # Renaming.
 
 
-def test_a_new_name_everywhere(studies, folder):
+def test_a_new_name_everywhere(studies):
     before = studies.study("one").evaluations()
-    assert rename_study(studies, "one", "first", folder, folder.with_name("first")) is True
+    rename_study(studies, "one", "first")
     assert [row.name for row in studies.studies()] == ["first", "two"]
     assert optuna_names(studies) == ["first", "two"]
     assert [row.key for row in studies.study("first").evaluations()] == [row.key for row in before]
-    assert (folder.with_name("first") / "report.txt").read_text() == "abc"
-    assert not folder.exists()
 
 
-def test_a_study_without_a_folder_is_renamed(studies, tmp_path):
-    assert rename_study(studies, "one", "first", tmp_path / "one", tmp_path / "first") is False
-    assert optuna_names(studies) == ["first", "two"]
-
-
-def test_the_settings_carry_the_new_name(store, tmp_path):
+def test_the_settings_carry_the_new_name(store):
     store.create_study(
         "old", identity={}, config={"study": "old"}, objectives={"nll": "minimize"}, metric_names=["NLL"]
     )
-    rename_study(store, "old", "new", tmp_path / "old", tmp_path / "new")
+    rename_study(store, "old", "new")
     assert store.study("new").row.config == {"study": "new"}
 
 
-def test_a_folder_that_cannot_be_moved_leaves_everything_as_it_was(studies, folder, tmp_path):
-    before = contents(studies)
-    with pytest.raises(StorageError, match=r"one cannot be moved to .*missing/first"):
-        rename_study(studies, "one", "first", folder, tmp_path / "missing" / "first")
-    assert contents(studies) == before
-    assert (folder / "report.txt").read_text() == "abc"
-
-
-def test_a_folder_of_the_new_name_is_not_touched(studies, folder):
-    other = folder.with_name("first")
-    other.mkdir()
-    before = contents(studies)
-    with pytest.raises(StorageError, match="first is there already"):
-        rename_study(studies, "one", "first", folder, other)
-    assert contents(studies) == before
-    assert list(other.iterdir()) == []
-
-
-def test_a_database_that_fails_in_the_end_leaves_everything_as_it_was(studies, folder):
+def test_a_database_that_fails_in_the_end_leaves_everything_as_it_was(studies):
     def fail(session):
         raise sa.exc.OperationalError("COMMIT", {}, Exception("the disk is full"))
 
@@ -119,14 +94,12 @@ def test_a_database_that_fails_in_the_end_leaves_everything_as_it_was(studies, f
     sa.event.listen(sa.orm.Session, "before_commit", fail)
     try:
         with pytest.raises(StorageError, match="the disk is full"):
-            rename_study(studies, "one", "first", folder, folder.with_name("first"))
+            rename_study(studies, "one", "first")
         with pytest.raises(StorageError, match="the disk is full"):
-            delete_study(studies, "one", folder)
+            delete_study(studies, "one")
     finally:
         sa.event.remove(sa.orm.Session, "before_commit", fail)
     assert contents(studies) == before
-    assert sorted(path.name for path in folder.parent.iterdir()) == ["one"]
-    assert (folder / "weights" / "trial-0000.safetensors").read_text() == "abcd"
 
 
 @pytest.mark.parametrize(
@@ -143,45 +116,40 @@ def test_a_name_that_will_not_do(studies, tmp_path, old, new, message):
         optuna.create_study(study_name="theirs", storage=storage)
     before = contents(studies)
     with pytest.raises(StudyError, match=message):
-        rename_study(studies, old, new, tmp_path / old, tmp_path / new)
+        rename_study(studies, old, new)
     assert contents(studies) == before
     assert not list(tmp_path.glob("*.on.lock"))
 
 
-def test_a_study_that_is_searched_is_left_alone(studies, folder):
+def test_a_study_that_is_searched_is_left_alone(studies):
     other = Store(studies.url)
     before = contents(studies)
     with other.driving("one"):
         driver = other.study("one").drive()
         assert (is_driven(studies, "one"), is_driven(studies, "two")) == (True, False)
         with pytest.raises(StudyError, match="'one' is being searched; stop the search before it is renamed"):
-            rename_study(studies, "one", "first", folder, folder.with_name("first"))
+            rename_study(studies, "one", "first")
         with pytest.raises(StudyError, match="'one' is being searched; stop the search before it is deleted"):
-            delete_study(studies, "one", folder)
+            delete_study(studies, "one")
         driver.leave()
     other.close()
     after = contents(studies)
     assert {table: rows for table, rows in after.items() if table not in LEASES} == {
         table: rows for table, rows in before.items() if table not in LEASES
     }
-    assert folder.exists()
     assert not is_driven(studies, "one")
 
 
 # Deleting.
 
 
-def test_what_a_study_has(studies, folder, tmp_path):
-    (folder / "link").symlink_to(tmp_path)
-    has = belongings(studies, "one", folder)
-    assert (has.trials, has.files) == (2, 3)  # the finalist is no trial
-    assert has.size == 3 + 4 + (folder / "link").lstat().st_size
-    assert belongings(studies, "two", folder.with_name("two")).files == 0
+def test_how_many_trials_a_study_has(studies):
+    assert count_trials(studies, "one") == 2  # the finalist is no trial
 
 
-def test_a_deleted_study_leaves_the_other_as_if_it_had_been_alone(studies, folder, architectures):
+def test_a_deleted_study_leaves_the_other_as_if_it_had_been_alone(studies, architectures):
     two = contents_of(studies, "two")
-    delete_study(studies, "one", folder)
+    delete_study(studies, "one")
     assert [row.name for row in studies.studies()] == ["two"]
     assert optuna_names(studies) == ["two"]
     assert contents_of(studies, "two") == two
@@ -191,7 +159,6 @@ def test_a_deleted_study_leaves_the_other_as_if_it_had_been_alone(studies, folde
     assert left == {hashes[1], hashes[3]}
     assert studies.scores("only one", hashes) == {}
     assert studies.scores("both", hashes) == {hashes[1]: {"zico": (3.0, 0.1)}}
-    assert list(folder.parent.iterdir()) == []
 
 
 def contents_of(store: Store, name: str) -> object:
@@ -202,9 +169,9 @@ def contents_of(store: Store, name: str) -> object:
     return rows, [vars(epoch)["nll"] for curve in study.curves().values() for epoch in curve], trials
 
 
-def test_after_the_last_study_nothing_is_left(studies, folder):
+def test_after_the_last_study_nothing_is_left(studies):
     for name in ("one", "two"):
-        delete_study(studies, name, folder.with_name(name))
+        delete_study(studies, name)
     rows = {name: rows for name, rows in contents(studies).items() if rows}
     assert set(rows) == {"nas_alembic_version", "alembic_version", "version_info"}
 
@@ -214,28 +181,15 @@ def test_every_table_is_known(store, make_study):
     assert set(sa.inspect(store.engine).get_table_names()) == {table.name for table in all_tables()}
 
 
-def test_a_deleted_name_is_free(studies, folder, make_study, add_evaluation, architectures):
-    delete_study(studies, "one", folder)
+def test_a_deleted_name_is_free(studies, make_study, add_evaluation, architectures):
+    delete_study(studies, "one")
     again = make_study(studies, "one")
     add_evaluation(again, 0, architectures[0])
     assert [row.number for row in again.evaluations()] == [0]
 
 
-def test_links_are_removed_and_not_followed(studies, folder, tmp_path):
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "precious").write_text("mine")
-    (folder / "link").symlink_to(outside)
-    delete_study(studies, "one", folder)
-    folder.with_name("two").symlink_to(outside)
-    delete_study(studies, "two", folder.with_name("two"))
-    assert (outside / "precious").read_text() == "mine"
-    assert list(folder.parent.iterdir()) == []
-
-
-def test_no_study_no_deletion(studies, folder):
+def test_no_study_no_deletion(studies):
     before = contents(studies)
     with pytest.raises(StudyError, match="there is no study 'three'"):
-        delete_study(studies, "three", folder)
+        delete_study(studies, "three")
     assert contents(studies) == before
-    assert folder.exists()

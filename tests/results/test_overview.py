@@ -90,6 +90,7 @@ def test_the_state_of_a_study(
     if queued:
         add_evaluation(study, 0, architectures[0], role=Role.FINALIST, key="finalist-0000-seed-1", state=State.FAILED)
         study.driver.set_pending("finalist-0000-seed-1", State.QUEUED)
+    study.driver.leave()
     assert overview(sqlite_store).state == expected
 
 
