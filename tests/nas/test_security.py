@@ -241,8 +241,8 @@ def test_names_from_a_database_cannot_write_to_the_terminal(nas, exported_from, 
         connection.execute("UPDATE nas_studies SET name = 'a' || char(27) || '[2J'")
         connection.execute(
             "INSERT INTO nas_studies "
-            "SELECT 99, 'b', optuna_study_id, created_at, identity, config, objectives, reference, revision, decisions, "
-            "lower(hex(randomblob(16))) FROM nas_studies"
+            "SELECT 99, 'b', optuna_study_id, created_at, identity, config, objectives, reference, revision, "
+            "decisions, lower(hex(randomblob(16))) FROM nas_studies"
         )
     connection.close()
     ran = nas("results", "--out", tmp_path / "runs")
