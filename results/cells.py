@@ -95,7 +95,9 @@ def _damages(connection: sa.Connection, table: sa.Table) -> Iterator[tuple[str, 
 
 def _reader(column: sa.Column[Any], dialect: sa.Dialect) -> Callable[[Any], Any]:
     """What reads a value of a column as SQLAlchemy does, and refuses text that is none."""
-    process = column.type.dialect_impl(dialect).result_processor(dialect, None)
+    kind = column.type.dialect_impl(dialect)
+    told = dialect.name == "sqlite" or isinstance(kind, sa.Enum)  # PostgreSQL gives numbers, times and JSON as such
+    process = kind.result_processor(dialect, None) if told else None
     is_json = column.name.endswith("_json")  # Optuna's are text
 
     def read(value: Any) -> Any:

@@ -63,7 +63,7 @@ class Driver:
     def __init__(self, study: StudyStore) -> None:
         self._study, self._store = study, study.store
         row = study.row
-        if not study.read(lambda session: optuna_tables.is_study(session, row.optuna_study_id, row.name)):
+        if study.read(lambda session: optuna_tables.has_lost(session, row.id)):
             reason = f"Optuna's tables have no study {row.optuna_study_id} of this name"
             raise damaged(row.__tablename__, f"id {row.id} ({row.name!r})", "optuna_study_id", reason)
         self._rows: dict[str, _Row] = {}

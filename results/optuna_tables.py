@@ -23,6 +23,7 @@ from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
 from optuna.trial import TrialState
 from sqlalchemy.orm import Session
 
+from results.schema import Study
 from search_space.errors import StorageError
 from search_space.space import Axis
 
@@ -89,10 +90,12 @@ def create_study(session: Session, name: str, directions: Sequence[Direction], m
     return int(study.study_id)
 
 
-def is_study(session: Session, study_id: int, name: str) -> bool:
-    """Whether Optuna's tables have a study of this id and name."""
-    model = models.StudyModel
-    return session.scalar(sa.select(model.study_name).where(model.study_id == study_id)) == name
+def has_lost(session: Session, study_id: int) -> bool:
+    """Whether a study of ours is none of Optuna's, by id and by name."""
+    theirs = models.StudyModel
+    same = sa.and_(theirs.study_id == Study.optuna_study_id, theirs.study_name == Study.name)
+    query = sa.select(Study.id).outerjoin(theirs, same).where(Study.id == study_id, theirs.study_id.is_(None))
+    return session.scalar(query) is not None
 
 
 def insert_trial(
