@@ -1,4 +1,4 @@
-"""The command `nas`: turns every error of ours into one sentence and exit code 2."""
+"""The command `nas`: turns every error of ours into one sentence and exit code 2, and Ctrl-C into exit code 130."""
 
 from __future__ import annotations
 
@@ -9,14 +9,29 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-import click
-
-from nas.streams import guard_streams
-from search_space.errors import ConfigError, NasError, OutputError
-
 
 def main() -> None:
     """Entry point of the command line."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a scheduler that wants the machine back is like a Ctrl-C
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _as_ctrl_c)
+    try:
+        code = _told()
+    except KeyboardInterrupt:  # while modules were loaded, or an error was told
+        code = 130
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # one that comes while Python tidies up says nothing
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    sys.exit(code)
+
+
+def _told() -> int:
+    """Run the command, and say what its output ends in; returns the exit code."""
+    import click  # here and below: what takes its time to load may be interrupted
+
+    from nas.streams import guard_streams
+    from search_space.errors import OutputError
+
     guard_streams()
     try:
         code = _run()
@@ -26,7 +41,7 @@ def main() -> None:
         if not error.reader_gone:
             with suppress(OutputError):
                 click.echo(f"nas: {error}", err=True)
-    sys.exit(code)
+    return code
 
 
 def _run() -> int:
@@ -35,13 +50,13 @@ def _run() -> int:
     Raises:
         OutputError: If what it has to say is not taken.
     """
+    import click
+
     from nas.commands import cli
     from nas.commands.output import escape_warnings, say
+    from search_space.errors import NasError, OutputError
 
     escape_warnings()
-    for number in (signal.SIGTERM, signal.SIGHUP):  # a scheduler that wants the machine back is like a Ctrl-C
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, _as_ctrl_c)
     try:
         _check_folder()
         try:
@@ -64,6 +79,8 @@ def _run() -> int:
 
 def _check_folder() -> None:
     """Raise ConfigError if the folder that relative paths start from has been deleted."""
+    from search_space.errors import ConfigError
+
     try:
         Path.cwd()
     except OSError as error:

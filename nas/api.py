@@ -120,7 +120,7 @@ def make_runner(
     if config.runner == "inline":
         from runners.inline import InlineRunner
 
-        return InlineRunner(threads=max(1, int(config.cpus_per_trial)))
+        return InlineRunner(threads=max(1, int(config.cpus_per_trial)), gpus=config.gpus_per_trial or 0.0)
     from runners.ray_folders import check_home
 
     check_home()  # Ray cannot even be imported without one

@@ -117,13 +117,6 @@ class SearchConfig:
         if self.parts.sampler == "cmaes" and len(objectives) > 1:
             others = ", ".join(name for name in SAMPLERS if name != "cmaes")
             raise ConfigError(f"the sampler cmaes handles one objective only; allowed with several: {others}")
-        reserved = (
-            self.finalists or 0
-        ) * self.seeds  # unless they are set, there are fewer finalists where it is short
-        if self.max_fte is not None and self.max_fte + 1e-9 < reserved + 1:
-            finals = f" and {self.finalists} finalists with {self.seeds} seeds {reserved}" if reserved else ""
-            least = f"allowed: numbers from {reserved + 1}, as one full training takes 1{finals}"
-            raise ConfigError(f"--max-fte is {self.max_fte:g}; {least}")
         for name in ("proxies", "local"):
             if getattr(self, name) and self.parts.ranker != "model":
                 raise ConfigError(f"{flag(name)} is for the ranker 'model'; the ranker is {self.parts.ranker!r}")
@@ -172,6 +165,19 @@ class SearchConfig:
         """The limits that can be computed, `default` being the space's own."""
         max_params = default.max_params if self.max_params is None else (self.max_params or None)
         return Limits(max_params, self.max_macs)
+
+    def check_compute(self) -> None:
+        """See whether the limit on compute lets a single trial be trained. Simulations ask for less, too.
+
+        Raises:
+            ConfigError: If not.
+        """
+        # Unless they are set, there are fewer finalists where compute is short.
+        reserved = (self.finalists or 0) * self.seeds
+        if self.max_fte is not None and self.max_fte + 1e-9 < reserved + 1:
+            finals = f" and {self.finalists} finalists with {self.seeds} seeds {reserved}" if reserved else ""
+            least = f"allowed: numbers from {reserved + 1}, as one full training takes 1{finals}"
+            raise ConfigError(f"--max-fte is {self.max_fte:g}; {least}")
 
     def with_file(self, path: Path) -> SearchConfig:
         """This configuration with the keys of a YAML file put in.

@@ -89,6 +89,7 @@ def make_question(config: SearchConfig) -> Question:
     Raises:
         NasError: If the data set, the space or a limit is not usable.
     """
+    config.check_compute()
     data = _data(config)
     info = describe_dataset(data)
     space = load_space(config.space, image_size=info.image_size, in_channels=info.in_channels, classes=info.classes)

@@ -126,7 +126,8 @@ class Report:
             return "no trial has been trained in full yet"
         causes = ", ".join(f"{count} {cause}" for cause, count in self.causes.items())
         help_with = "; ".join(_REMEDIES[cause] for cause in self.causes if cause in _REMEDIES)
-        return f"nothing could be trained, as all {failed} trials failed ({causes}){help_with and '; try '}{help_with}"
+        who = "the only trial" if failed == 1 else f"all {failed} trials"
+        return f"nothing could be trained, as {who} failed ({causes}){help_with and '; try '}{help_with}"
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data."""

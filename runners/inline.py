@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from runners.base import Decision, Evaluation, Evaluator, Job, Outcome, TrialSource
-from search_space.errors import RunnerError
+from runners.resources import check_this_machine
 
 WAIT_S = 0.2
 """Pause between two questions for a job while there is none."""
@@ -23,19 +22,19 @@ class InlineRunner:
 
     Attributes:
         threads: Threads that torch uses; results on a CPU depend on it in the last digits.
+        gpus: GPUs that a job uses; 0 for what its device says.
     """
 
     threads: int = 1
+    gpus: float = 0.0
 
     def check(self) -> None:
-        """See whether this machine has as many cores as there are to be threads.
+        """See whether this machine has as many cores as there are to be threads, and the GPUs.
 
         Raises:
             RunnerError: If not.
         """
-        cores = os.cpu_count() or 1
-        if self.threads > cores:
-            raise RunnerError(f"--cpus-per-trial is {self.threads}, but there are {cores} CPUs")
+        check_this_machine(self.threads, self.gpus)
 
     def run(self, source: TrialSource, evaluator: Evaluator) -> None:
         """Execute until the source is done.

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
@@ -54,6 +54,7 @@ from runners.ray_folders import check_ray_folders, check_temporary
 from runners.ray_pulse import Pulse, RayGone
 from runners.ray_words import loss, waiting
 from runners.ray_worker import EvaluationTrainable, Packed
+from runners.resources import check_resources, check_this_machine
 from search_space.errors import RunnerError
 
 log = logging.getLogger(__name__)
@@ -234,7 +235,7 @@ class RayTuneRunner:
         check_temporary()
         if self._address is None:
             check_ray_folders(os.environ)
-            self._check_resources({"CPU": float(os.cpu_count() or 1), "GPU": self._local_gpus()})
+            check_this_machine(self.cpus_per_trial, self.gpus_per_trial or 0.0)
         else:
             check_address(self._address)
 
@@ -321,21 +322,8 @@ class RayTuneRunner:
             gpus = 1.0 if total.get("GPU", 0) else 0.0
         wanted = {"cpu": self.cpus_per_trial, "gpu": gpus}
         if self._address is None:  # a cluster may still grow, this machine cannot
-            self._check_resources(total)
+            check_resources({kind.upper(): amount for kind, amount in wanted.items()}, total)
         return {kind: amount for kind, amount in wanted.items() if amount}
-
-    def _check_resources(self, total: Mapping[str, float]) -> None:
-        for kind, amount in (("CPU", self.cpus_per_trial), ("GPU", self.gpus_per_trial or 0.0)):
-            there = total.get(kind, 0.0)
-            if amount > there:
-                raise RunnerError(f"--{kind.lower()}s-per-trial is {amount:g}, but there are {there:g} {kind}s")
-
-    def _local_gpus(self) -> float:
-        if not self.gpus_per_trial:
-            return 0.0
-        import torch
-
-        return float(torch.cuda.device_count())
 
     @property
     def _address(self) -> str | None:

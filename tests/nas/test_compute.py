@@ -9,6 +9,7 @@ import pytest
 from nas import finalists
 from nas.config import SearchConfig
 from nas.control import control_of
+from nas.study import make_question
 from results.store import Role, State
 from runners.base import EpochResult, Outcome
 from search_space.errors import ConfigError
@@ -37,7 +38,15 @@ def test_as_many_finalists_as_were_asked_for():
     with pytest.raises(
         ConfigError, match=r"^--max-fte is 8.5; allowed: numbers from 9, .* 4 finalists with 2 seeds 8$"
     ):
-        SearchConfig.make(max_fte=8.5, finalists=4, seeds=2)
+        make_question(SearchConfig.make(max_fte=8.5, finalists=4, seeds=2))
+
+
+def test_less_compute_than_a_training_takes_is_refused_before_anything_is_written(run, tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"^--max-fte is 0.01; allowed: numbers from 1, as one full training takes 1$"
+    ):
+        run(max_fte=0.01)
+    assert not (tmp_path / "runs").exists()
 
 
 def spent(study) -> float:

@@ -66,7 +66,7 @@ BAD = {
     "image_size": [0, 4096, 8.5, True],
     "budget": [0, -3, 2.5, "many", 10**12],
     "objective": [["nll", "wight"], "params", [3], 4],
-    "max_fte": [0, -2.0, float("nan"), "much", 0.01, 1e300],
+    "max_fte": [0, -2.0, float("nan"), "much", 1e300],
     "strategy": ["atuo", 3],
     "sampler": ["tpes", 1],
     "ranker": ["modle"],

@@ -81,6 +81,56 @@ def test_ctrl_c_queues_what_was_running(tmp_path: Path) -> None:
     assert {state for _, state, _, _ in rows(tmp_path)} <= {"COMPLETE", "PRUNED"}
 
 
+COMMAND = """
+import atexit, os, signal, sys
+moment, sys.argv = sys.argv[1], ["nas", *sys.argv[2:]]
+def interrupt():
+    os.kill(os.getpid(), signal.SIGNAL)
+class Interrupting:
+    def find_spec(self, name, path, target=None):
+        if name == moment:
+            interrupt()
+def twice(job):
+    interrupt()
+    interrupt()
+    yield
+if moment == "twice":
+    import runners.training
+    runners.training.train = twice
+elif moment == "exit":
+    atexit.register(interrupt)
+sys.meta_path.insert(0, Interrupting())
+from nas.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "by"),
+    [
+        ("click", "SIGINT"),
+        ("nas.api", "SIGTERM"),
+        ("results.render", "SIGINT"),
+        ("twice", "SIGINT"),
+        ("twice", "SIGTERM"),
+        ("exit", "SIGINT"),
+    ],
+)
+def test_ctrl_c_at_any_moment_tells_no_traceback(tmp_path: Path, moment: str, by: str) -> None:
+    """While a module is loaded, twice while it trains, and while Python tidies up."""
+    arguments = ["--version"] if moment == "exit" else ["search", "--runner", "inline", "--out", str(tmp_path)]
+    command = [sys.executable, "-c", COMMAND.replace("SIGNAL", by), moment, *arguments]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    assert "Traceback" not in ran.stderr
+    if moment == "exit":
+        assert (ran.returncode, ran.stderr) == (-signal.Signals[by], "")
+        return
+    assert ran.returncode == 130
+    if moment == "twice":
+        assert "Stopped after 0 of 200 trials. Nothing is lost; to go on: nas search" in ran.stderr
+        assert [(key, state) for key, state, *_ in rows(tmp_path)] == [("trial-0000", "QUEUED")]
+
+
 @pytest.mark.xdist_group("ray")
 @pytest.mark.parametrize("by", ["SIGINT", "SIGTERM"])
 def test_ctrl_c_on_ray_leaves_the_waiting_waiting(tmp_path: Path, by: str) -> None:

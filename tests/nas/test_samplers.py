@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nas.config import SearchConfig
+from nas.config import MAX_SEED, SearchConfig
 from nas.proposer import Known, Proposer
 from nas.samplers import SAMPLERS, make_sampler
 from search_space.errors import ConfigError
@@ -60,3 +60,10 @@ def test_cmaes_refuses_several_objectives():
 def test_an_unknown_sampler(space):
     with pytest.raises(ConfigError, match=r"'tpes'; allowed: .*did you mean 'tpe'"):
         make_sampler("tpes", space, {}, LIMITS, seed=0)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_seed_that_a_search_allows_is_one_for_a_sampler(space, sampler):
+    """NumPy takes 32 bits; a search that is continued after a few thousand trials adds to its seed, too."""
+    proposer = Proposer(space, LIMITS, sampler, ["minimize"], MAX_SEED, begun=10_000)
+    assert proposer.propose() is not None

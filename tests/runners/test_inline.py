@@ -13,6 +13,7 @@ from runners.inline import InlineRunner
 from runners.recipe import Recipe
 from runners.synthetic import synthetic
 from runners.training import train
+from search_space.errors import RunnerError
 
 
 @pytest.mark.parametrize("evaluator", [train, synthetic], ids=lambda evaluator: evaluator.__name__)
@@ -38,3 +39,12 @@ def test_a_job_that_pauses_at_its_rungs_ends_as_one_that_ran_through(
         whole = replace(job, checkpoint=None, weights=tmp_path / "whole")
         assert source.epochs[job.key] == [replace(epoch, seconds=0.0, measured=None) for epoch in evaluator(whole)]
         assert job.weights.read_bytes() == whole.weights.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [({"threads": 10**5}, "--cpus-per-trial is 100000, but"), ({"gpus": 512}, "--gpus-per-trial is 512, but")],
+)
+def test_more_than_the_machine_has_is_refused(wanted: dict[str, int], message: str) -> None:
+    with pytest.raises(RunnerError, match=f"^{message} there are "):
+        InlineRunner(**wanted).check()
