@@ -20,6 +20,7 @@ from wsgiref.util import setup_testing_defaults
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from results.dashboard.guard import Application
 from results.dashboard.reading import ReadingStorage, Selection
@@ -44,10 +45,14 @@ def with_quick_studies(storage: ReadingStorage) -> Application:
         after = parse_qs(environ.get("QUERY_STRING", "")).get("after", ["0"])[0]
         if study is None or not _NUMBER.match(after):
             return whole(environ, start_response)
-        body = _study(storage, int(study[1]), int(after))
+        try:
+            body, status = _study(storage, int(study[1]), int(after)), "200 OK"
+        except SQLAlchemyError as error:  # the server is away, or the file
+            reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+            body, status = json.dumps({"reason": f"the database cannot be read: {reason}"}).encode(), "503 Unavailable"
         if body is None:
             return whole(environ, start_response)
-        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+        start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
         return [body]
 
     return application

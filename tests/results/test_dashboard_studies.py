@@ -148,7 +148,11 @@ def test_trials_are_read_as_optuna_reads_them_and_finished_ones_once(make_optuna
     study = make_optuna_study("minimize")
     storage, selects = read(), []
     assert plain(storage.get_all_trials(study._study_id)) == plain(study.get_trials())
-    sa.event.listen(storage.engine, "before_cursor_execute", lambda *arguments: selects.append(arguments[3]))
+
+    def note(connection, cursor, statement, parameters, *rest: object) -> None:
+        selects.append(parameters.values() if isinstance(parameters, dict) else parameters)
+
+    sa.event.listen(storage.engine, "before_cursor_execute", note)
     running = [trial for trial in study.get_trials() if trial.state == TrialState.RUNNING]
     study.tell(running[0].number, 0.25)
     study.tell(study.ask().number, 0.125)
