@@ -28,7 +28,7 @@ from results.optuna_tables import add_intermediate_values, insert_trial, set_sta
 from results.store import Store
 from search_space.space import load_space
 
-EPOCHS, RUNS = 30, 3
+EPOCHS, ARCHITECTURES = 30, 500
 NAME = "large"
 
 
@@ -36,13 +36,14 @@ def make_study(url: str, trials: int) -> None:
     """A study over mlp_family on digits, with a curve for every trial; only Optuna's tables are filled."""
     space, rng = load_space("mlp_family", image_size=8, in_channels=1, classes=10), random.Random(0)
     axes = {axis.name: axis for axis in space.axes}
+    architectures = [space.sample(rng, space.limits) for _ in range(min(trials, ARCHITECTURES))]
     store = Store(url)
     study = store.create_study(
         NAME, identity={}, config={}, objectives={"nll": "minimize"}, metric_names=["validation NLL"]
     )
     with store.session() as session, session.begin():
         for number in range(trials):
-            architecture = space.sample(rng, space.limits)
+            architecture = rng.choice(architectures)
             facts = {"key": f"trial-{number:04d}", "origin": "tpe", "seed": 0, "hash": architecture.hash}
             costs = {"params": architecture.params, "macs": architecture.macs, "accuracy": rng.random()}
             choices = space.encode(architecture)
@@ -72,12 +73,16 @@ def serving(url: str, which: str) -> Iterator[str]:
 
 
 def fetch(url: str) -> dict[str, float]:
-    """Seconds and bytes of one request, as a browser makes it."""
-    started = time.perf_counter()
+    """Wall time, CPU time of client and server together, and size of one request as a browser makes it."""
+    started, computed = time.perf_counter(), time.process_time()
     request = urllib.request.Request(url, headers={"Accept-Encoding": "gzip, deflate, br"})
     with urllib.request.urlopen(request) as response:
         size = len(response.read())
-    return {"seconds": round(time.perf_counter() - started, 2), "mib": round(size / 2**20, 2)}
+    return {
+        "seconds": round(time.perf_counter() - started, 2),
+        "cpu_seconds": round(time.process_time() - computed, 2),
+        "mib": round(size / 2**20, 2),
+    }
 
 
 def measure(url: str, which: str) -> dict[str, dict[str, float]]:
@@ -94,6 +99,7 @@ def measure(url: str, which: str) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=5000)
+    parser.add_argument("--runs", type=int, default=3, help="fresh servers for each")
     parser.add_argument("--measure", nargs=2, metavar=("URL", "WHICH"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
@@ -107,11 +113,12 @@ def main() -> None:
             command = [sys.executable, "-m", "benchmarks.dashboard", "--measure", url, which]
             runs = [
                 json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-                for _ in range(RUNS)
+                for _ in range(given.runs)
             ]
             found[which] = {
                 request: {
                     "seconds": summary([run[request]["seconds"] for run in runs], 2),
+                    "cpu_seconds": summary([run[request]["cpu_seconds"] for run in runs], 2),
                     "mib": runs[0][request]["mib"],
                 }
                 for request in runs[0]

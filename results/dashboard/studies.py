@@ -2,7 +2,7 @@
 
 Optuna's dashboard works through all trials once for what it says of the study, and again to write each of them. Here it
 does the first for a few trials that stand for all, and the second is done by `_Writer`; both say the same, as
-`tests/results/test_dashboard_studies.py` sees to. Curves are thinned where a study has many.
+`tests/results/test_dashboard_studies.py` sees to. Curves are left out where a study has very many.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import math
 import numbers
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 from wsgiref.util import setup_testing_defaults
@@ -20,13 +20,15 @@ from wsgiref.util import setup_testing_defaults
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from results.dashboard.guard import Application
 from results.dashboard.reading import ReadingStorage, Selection
 from results.pareto import pareto_front
 
-MANY_POINTS, POINTS = 20_000, 10
-"""Where all curves together have more points than the first, each is shown with the second number of them."""
+MANY_POINTS, CURVES, POINTS = 20_000, 200, 100
+"""Where all curves together have more points than the first, the best, the unfinished and the newest trials are shown
+with theirs, so many in all, at most so many points each: a browser takes minutes to draw 5,000 curves."""
 _STUDY = re.compile(r"/api/studies/([0-9]{1,18})/?\Z")
 _NUMBER = re.compile(r"[0-9]{1,9}\Z")
 _LONGEST_ATTR = 1024
@@ -43,10 +45,14 @@ def with_quick_studies(storage: ReadingStorage) -> Application:
         after = parse_qs(environ.get("QUERY_STRING", "")).get("after", ["0"])[0]
         if study is None or not _NUMBER.match(after):
             return whole(environ, start_response)
-        body = _study(storage, int(study[1]), int(after))
+        try:
+            body, status = _study(storage, int(study[1]), int(after)), "200 OK"
+        except SQLAlchemyError as error:  # the server is away, or the file
+            reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+            body, status = json.dumps({"reason": f"the database cannot be read: {reason}"}).encode(), "503 Unavailable"
         if body is None:
             return whole(environ, start_response)
-        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+        start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
         return [body]
 
     return application
@@ -68,9 +74,11 @@ def _study(storage: ReadingStorage, study_id: int, after: int) -> bytes | None:
     head = _ask(wsgi(view), f"/api/studies/{study_id}", f"after={len(shapes)}")
     if head.get("is_preferential", True) or any(key.startswith("preference:") for key in attrs):
         return None
-    write = _Writer(study_id, trials, {trial["trial_id"]: trial for trial in head.pop("trials")})
     head.pop("best_trials")
-    best = _best(trials, storage.get_study_directions(study_id))
+    directions = storage.get_study_directions(study_id)
+    best = _best(trials, directions)
+    written = {trial["trial_id"]: trial for trial in head.pop("trials")}
+    write = _Writer(study_id, written, _with_curves(trials, directions[0]))
     parts = [json.dumps(head)[:-1], f'"trials": [{write.all(trials[after:])}]', f'"best_trials": [{write.all(best)}]}}']
     return ", ".join(parts).encode()
 
@@ -121,18 +129,28 @@ def _best(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -
     return [complete[index] for index in pareto_front(points)]
 
 
+def _with_curves(trials: Sequence[FrozenTrial], direction: StudyDirection) -> set[int] | None:
+    """Numbers of the trials whose curves are shown; None for all."""
+    if sum(len(trial.intermediate_values) for trial in trials) <= MANY_POINTS:
+        return None
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    complete.sort(key=lambda trial: trial.values[0], reverse=direction == StudyDirection.MAXIMIZE)
+    unfinished = [trial for trial in trials if not trial.state.is_finished()]
+    order = dict.fromkeys(trial.number for trial in (*complete[: CURVES // 2], *unfinished, *reversed(trials)))
+    return set(list(order)[:CURVES])
+
+
 class _Writer:
     """Trials as JSON.
 
     Args:
         study_id: Of Optuna.
-        trials: All trials of the study.
-        written: Those that Optuna's dashboard has written, by id: the ones with notes, artifacts or attributes of its.
+        written: Trials that Optuna's dashboard has written, by id: those with notes, artifacts or attributes of its.
+        with_curves: See `_with_curves`.
     """
 
-    def __init__(self, study_id: int, trials: Sequence[FrozenTrial], written: Mapping[int, Any]) -> None:
-        self._study_id, self._written = study_id, written
-        self._thinned = sum(len(trial.intermediate_values) for trial in trials) > MANY_POINTS
+    def __init__(self, study_id: int, written: Mapping[int, Any], with_curves: Container[int] | None) -> None:
+        self._study_id, self._written, self._with_curves = study_id, written, with_curves
         self._params: dict[object, str] = {}
 
     def all(self, trials: Iterable[FrozenTrial]) -> str:
@@ -163,9 +181,13 @@ class _Writer:
         return f'{json.dumps(found)[:-1]}, "params": [{params}]}}'
 
     def _curve(self, trial: FrozenTrial) -> list[tuple[int, float]]:
-        """All points, or some at equal distances with the first and the last among them."""
+        """All points, or some at equal distances with the first and the last among them, or none."""
         points = sorted(trial.intermediate_values.items())
-        if not self._thinned or len(points) <= POINTS:
+        if self._with_curves is None:
+            return points
+        if trial.number not in self._with_curves:
+            return []
+        if len(points) <= POINTS:
             return points
         return [points[index * (len(points) - 1) // (POINTS - 1)] for index in range(POINTS)]
 

@@ -88,6 +88,15 @@ def test_dashboard(store, fill):
         assert ask(server, "/api/studies/99?after=0")[0] == 404
 
 
+def test_a_database_that_cannot_be_read(served, sqlite_store, capfd):
+    with sqlite_store.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE trial_params RENAME TO gone")
+    status, _, body = ask(served, "/api/studies/1")
+    assert status == 503
+    assert json.loads(body) == {"reason": "the database cannot be read: no such table: trial_params"}
+    assert capfd.readouterr().err == ""
+
+
 # Where it listens.
 
 

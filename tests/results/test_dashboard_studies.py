@@ -139,20 +139,29 @@ def test_a_study_without_trials(store, read, make_study):
     assert ask(with_quick_studies(storage), path) == ask(wsgi(storage), path)
 
 
+def plain(trials: list[Any]) -> list[str]:
+    """Trials as they can be compared, though some figures are NaN."""
+    return [json.dumps(vars(trial), sort_keys=True, default=str) for trial in trials]
+
+
 def test_trials_are_read_as_optuna_reads_them_and_finished_ones_once(make_optuna_study, store, read):
     study = make_optuna_study("minimize")
     storage, selects = read(), []
-    assert storage.get_all_trials(study._study_id) == study.get_trials()
-    sa.event.listen(storage.engine, "before_cursor_execute", lambda *arguments: selects.append(arguments[3]))
+    assert plain(storage.get_all_trials(study._study_id)) == plain(study.get_trials())
+
+    def note(connection, cursor, statement, parameters, *rest: object) -> None:
+        selects.append(parameters.values() if isinstance(parameters, dict) else parameters)
+
+    sa.event.listen(storage.engine, "before_cursor_execute", note)
     running = [trial for trial in study.get_trials() if trial.state == TrialState.RUNNING]
     study.tell(running[0].number, 0.25)
     study.tell(study.ask().number, 0.125)
-    assert storage.get_all_trials(study._study_id) == study.get_trials()
-    asked = {number for parameters in selects for number in parameters} - {study._study_id}
+    assert plain(storage.get_all_trials(study._study_id)) == plain(study.get_trials())
+    asked = {number for parameters in selects for number in parameters}
     ends = {study.trials[-1]._trial_id, *(trial._trial_id for trial in running)}
-    assert {number for number in asked if isinstance(number, int)} == ends
+    assert {number for number in asked if isinstance(number, int)} == {study._study_id, *ends}
     states = [TrialState.FAIL]
-    assert storage.get_all_trials(study._study_id, states=states) == study.get_trials(states=states)
+    assert plain(storage.get_all_trials(study._study_id, states=states)) == plain(study.get_trials(states=states))
     with pytest.raises(KeyError):
         storage.get_all_trials(99)
 
@@ -179,25 +188,41 @@ def test_nothing_can_be_written(store, read, make_study):
         optuna.load_study(study_name="mine", storage=storage).ask()
 
 
-def test_many_long_curves_are_thinned(monkeypatch, make_optuna_study, store, read):
-    study = make_optuna_study("minimize")
+def test_of_very_many_curves_some_are_shown_and_thinned(monkeypatch, make_optuna_study, read):
+    study = make_optuna_study("maximize")
     monkeypatch.setattr(studies, "MANY_POINTS", 50)
+    monkeypatch.setattr(studies, "CURVES", 20)
     monkeypatch.setattr(studies, "POINTS", 3)
-    storage = read()
-    _, detail = ask(with_quick_studies(storage), f"/api/studies/{study._study_id}")
-    plain = [trial for trial in study.trials if not trial.system_attrs and trial.number != 3]
+    _, detail = ask(with_quick_studies(read()), f"/api/studies/{study._study_id}")
+    complete = sorted((t for t in study.trials if t.values), key=lambda t: -t.value)
+    best, (*older, newest) = complete[:10], study.trials
+    assert older
+    plain = [t for t in study.trials if not t.system_attrs and t.number != 3]  # the others are as Optuna writes them
+    shown = {t.number: [p["step"] for p in detail["trials"][t.number]["intermediate_values"]] for t in plain}
     for trial in plain:
-        steps, shown = sorted(trial.intermediate_values), detail["trials"][trial.number]["intermediate_values"]
-        assert len(shown) == min(3, len(steps))
-        assert [point["step"] for point in shown] == (
-            steps if len(steps) <= 3 else [steps[0], steps[(len(steps) - 1) // 2], steps[-1]]
-        )
-    assert max(len(trial.intermediate_values) for trial in plain) > 3
+        steps = sorted(trial.intermediate_values)
+        thinned = steps if len(steps) <= 3 else [steps[0], steps[(len(steps) - 1) // 2], steps[-1]]
+        assert shown[trial.number] in (thinned, [])
+        if trial in best or trial is newest or trial.state == TrialState.RUNNING:
+            assert shown[trial.number] == thinned
+    assert max(map(len, shown.values())) == 3
+    assert [] in [shown[t.number] for t in plain if t.intermediate_values]
+    assert detail["has_intermediate_values"]
+    assert detail["trials"][best[0].number]["values"] == detail["best_trials"][0]["values"]
 
 
-def test_importances(make_optuna_study, store, read):
-    study = make_optuna_study("minimize", seed=7)
-    storage, path = read(), f"/api/studies/{study._study_id}/param_importances"
-    status, ours = ask(with_quick_studies(storage), path)
+def test_importances(store, read, make_study, add_evaluation, architectures):
+    from optuna_dashboard import _importance, wsgi
+
+    study = make_study(store, "mine")
+    for number, architecture in enumerate(architectures):
+        add_evaluation(study, number, architecture, nll=float(number))
+    path = f"/api/studies/{study.row.optuna_study_id}/param_importances"
+    found = []
+    for application in (with_quick_studies(read()), wsgi(read())):
+        _importance.param_importance_cache.clear()
+        found.append(ask(application, path))
+    assert found[0] == found[1]
+    status, importances = found[0]
     assert status == "200"
-    assert [set(entry) for entry in ours["param_importances"][0]] == [{"name", "importance", "distribution"}] * 3
+    assert sum(param["importance"] for param in importances["param_importances"][0]) == pytest.approx(1)
