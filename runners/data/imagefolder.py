@@ -95,7 +95,7 @@ def _plan(spec: DataSpec) -> tuple[_Files, _Files, _Files]:
 
 
 def _root(spec: DataSpec) -> Path:
-    root = user_path(spec.name.partition(":")[2], "the folder of images")
+    root = user_path(spec.name.partition(":")[2], "the folder of images", DataError)
     if not root.is_dir():
         raise DataError(f"there is no folder {root}, which the data set {spec.name!r} names")
     return root

@@ -241,7 +241,8 @@ def test_names_from_a_database_cannot_write_to_the_terminal(nas, exported_from, 
         connection.execute("UPDATE nas_studies SET name = 'a' || char(27) || '[2J'")
         same = "optuna_study_id, created_at, identity, config, objectives, reference, revision, decisions"
         connection.execute(
-            f"INSERT INTO nas_studies (id, name, uid, {same}) SELECT 99, 'b', hex(randomblob(16)), {same} FROM nas_studies"
+            f"INSERT INTO nas_studies (id, name, uid, {same}) "
+            f"SELECT 99, 'b', hex(randomblob(16)), {same} FROM nas_studies"
         )
     connection.close()
     ran = nas("results", "--out", tmp_path / "runs")
