@@ -264,7 +264,7 @@ def _parse_file(url: sa.URL) -> sa.URL:
             f"the storage {shown(url)} is a file whose name is not UTF-8 here, which no URL can hold; "
             "choose another --out or --storage, or a locale in UTF-8"
         )
-    path = user_path(file, "the file of --storage")
+    path = user_path(file, "the file of --storage", StorageError)
     if os.path.isdir(path):  # noqa: PTH112 (never raises)
         meant = sqlite_url(path / "nas.db")
         raise StorageError(f"the storage {shown(url)} is a folder; allowed: a file, such as {meant}")

@@ -87,11 +87,10 @@ def locate(place: str) -> Location:
 
     Raises:
         StorageError: If it is neither, or of a kind that is not supported.
-        ConfigError: If it begins with an unknown home folder.
     """
     scheme, found, rest = place.partition("://")
     if not found and not re.match(r"(file|s3|gs):", place):
-        return user_path(place, "the place")
+        return user_path(place, "the place", StorageError)
     if "@" in rest.partition("/")[0]:
         raise StorageError(
             f"a place on {scheme} names credentials, which would be shown in messages; give them in the environment"

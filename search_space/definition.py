@@ -103,7 +103,7 @@ def load_definition(name_or_path: str | Path) -> SpaceDefinition:
     text = str(name_or_path)
     path = SPACES / f"{text}.yaml"
     if text not in list_definitions():
-        path = user_path(text, "the search space")
+        path = user_path(text, "the search space", SpaceError)
         if path.suffix not in (".yaml", ".yml") and not os.path.exists(path):  # noqa: PTH110 (never raises)
             raise SpaceError(
                 f"there is no search space {brief(text, 200)}; {allowed(text, [*list_definitions(), 'FILE.yaml'])}"

@@ -8,23 +8,24 @@ import shlex
 import sys
 from pathlib import Path
 
-from search_space.errors import ConfigError, brief
+from search_space.errors import ConfigError, NasError, brief
 
 _MOST_OF_A_PATH = 300
 
 
-def user_path(text: str | os.PathLike[str], source: str = "the path") -> Path:
+def user_path(text: str | os.PathLike[str], source: str = "the path", error: type[NasError] = ConfigError) -> Path:
     """The path that a user means: ``~`` and ``~NAME`` at its beginning are home folders.
 
     Args:
         text: What was typed; a file of such a name is written ``./~NAME``.
         source: Where it was typed, for the message.
+        error: The exception class to raise.
 
     Raises:
-        ConfigError: If there is no such home folder, or no file can have so long a name.
+        NasError: (of class `error`) If there is no such home folder, or no file can have so long a name.
     """
     if problem := _unusable(text):
-        raise ConfigError(f"{source} is {brief(os.fspath(text), _MOST_OF_A_PATH)}; {problem}")
+        raise error(f"{source} is {brief(os.fspath(text), _MOST_OF_A_PATH)}; {problem}")
     return _expanded(text)
 
 

@@ -193,11 +193,10 @@ def read_yaml_file(path: Path, error: type[NasError]) -> Source:
 
     Raises:
         NasError: (of class `error`) If it cannot be read or is not valid YAML.
-        ConfigError: If its home folder is unknown.
     """
     name = printable(str(path), _NAME)
     try:
-        with user_path(path).open(encoding="utf-8") as file:
+        with user_path(path, error=error).open(encoding="utf-8") as file:
             text = file.read(_MOST_CHARACTERS + 1)  # there are files without an end
     except OSError as fault:
         raise error(f"{name} cannot be read: {fault.strerror}") from None

@@ -216,7 +216,9 @@ def has_files(spec: DataSpec, fingerprint: str, marks: str = "") -> bool:
 def data_directory(spec: DataSpec) -> Path:
     """Where data sets are cached: `spec.directory`, else `NAS_DATA_DIR`, else ``~/.cache/nas``."""
     if spec.directory:
-        return user_path(spec.directory, "--data-dir")
+        return user_path(spec.directory, "--data-dir", DataError)
     if own := os.environ.get("NAS_DATA_DIR"):
-        return user_path(own, "NAS_DATA_DIR")
-    return user_path("~/.cache/nas", "the folder of data sets, unless NAS_DATA_DIR or --data-dir names another,")
+        return user_path(own, "NAS_DATA_DIR", DataError)
+    return user_path(
+        "~/.cache/nas", "the folder of data sets, unless NAS_DATA_DIR or --data-dir names another,", DataError
+    )

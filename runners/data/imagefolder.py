@@ -161,7 +161,7 @@ _found = lru_cache(maxsize=1)(find_layout)
 
 
 def _root(spec: DataSpec) -> str:
-    root = str(user_path(spec.name.partition(":")[2], "the folder of images").absolute())
+    root = str(user_path(spec.name.partition(":")[2], "the folder of images", DataError).absolute())
     if not os.path.isdir(root):
         raise DataError(f"there is no folder {legible(root)}, which the data set {legible(spec.name)} names")
     return root

@@ -47,7 +47,9 @@ def read_weights(weights: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any
         WeightsError: If the file is missing, damaged, or holds anything but weights.
     """
     origin = "the mapping given" if isinstance(weights, Mapping) else printable(str(weights), MOST_OF_A_PATH)
-    content = weights if isinstance(weights, Mapping) else _read(user_path(weights, "the file of weights"))
+    content = (
+        weights if isinstance(weights, Mapping) else _read(user_path(weights, "the file of weights", WeightsError))
+    )
     notes: list[str] = []
     for _ in range(_DEEPEST):
         found = [name for name in _NESTINGS if isinstance(content, Mapping) and isinstance(content.get(name), Mapping)]

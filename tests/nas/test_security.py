@@ -239,11 +239,10 @@ def test_names_from_a_database_cannot_write_to_the_terminal(nas, exported_from, 
     shutil.copytree(exported_from, tmp_path / "runs")
     with sqlite3.connect(tmp_path / "runs" / "nas.db") as connection:
         connection.execute("UPDATE nas_studies SET name = 'a' || char(27) || '[2J'")
+        same = "optuna_study_id, created_at, identity, config, objectives, reference, revision, decisions"
         connection.execute(
-            "INSERT INTO nas_studies "
-            "(id, name, uid, optuna_study_id, created_at, identity, config, objectives, revision, decisions) "
-            "SELECT 99, 'b', 'b', optuna_study_id, created_at, identity, config, objectives, revision, decisions "
-            "FROM nas_studies"
+            f"INSERT INTO nas_studies (id, name, uid, {same}) "
+            f"SELECT 99, 'b', hex(randomblob(16)), {same} FROM nas_studies"
         )
     connection.close()
     ran = nas("results", "--out", tmp_path / "runs")

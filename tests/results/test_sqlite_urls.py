@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from results.copying import copy_database
 from results.database import open_engine, plain_engine, shown, sqlite_url
 from results.store import Store
-from search_space.errors import ConfigError, StorageError
+from search_space.errors import StorageError
 
 NASTY = [
     "50%20off",
@@ -112,12 +112,12 @@ def test_what_cannot_be_meant_is_one_sentence(url, message, tmp_path, monkeypatc
 
 
 def test_an_unknown_home_folder():
-    with pytest.raises(ConfigError, match=r"the file of --storage is '~nobodyx/nas.db'; there is no user 'nobodyx'"):
+    with pytest.raises(StorageError, match=r"the file of --storage is '~nobodyx/nas.db'; there is no user 'nobodyx'"):
         open_engine("sqlite:///~nobodyx/nas.db")
 
 
 def test_a_path_that_is_too_long(tmp_path):
-    with pytest.raises(ConfigError, match="longer than files may have"):
+    with pytest.raises(StorageError, match="longer than files may have"):
         open_engine(f"sqlite:///{tmp_path}/{'n' * 300}/nas.db")
     with pytest.raises(StorageError, match="there is no database at"):
         open_engine(f"sqlite:///{tmp_path}/none/nas.db", create=False)

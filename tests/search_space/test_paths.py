@@ -48,7 +48,7 @@ def test_files_of_this_package_may_lie_at_home(monkeypatch, tmp_path, space_file
         load_definition("~/other.yaml")
     with pytest.raises(ArchitectureError, match="cannot be read: No such file"):
         Architecture.from_yaml_file("~/net.yaml")
-    with pytest.raises(ConfigError, match="there is no user"):
+    with pytest.raises(ArchitectureError, match="there is no user"):
         Architecture.from_yaml_file("~nobodyx/net.yaml")
     with pytest.raises(WeightsError, match=f"there are no weights at {tmp_path}/none.safetensors"):
         read_weights("~/none.safetensors")
