@@ -27,8 +27,7 @@ def main() -> None:
 
 def _told() -> int:
     """Run the command, and say what its output ends in; returns the exit code."""
-    import click  # here and below: what takes its time to load may be interrupted
-
+    from nas.commands.output import say  # here and below: what takes its time to load may be interrupted
     from nas.streams import guard_streams
     from search_space.errors import OutputError
 
@@ -40,7 +39,7 @@ def _told() -> int:
         code = 141 if error.reader_gone else 2  # as a shell has it for what a closed pipe ends
         if not error.reader_gone:
             with suppress(OutputError):
-                click.echo(f"nas: {error}", err=True)
+                say(f"nas: {error}", err=True)
     return code
 
 

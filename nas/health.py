@@ -20,7 +20,7 @@ MAX_BEYOND = 20
 
 
 class _Fault(Enum):
-    """What is counted, each by its role: what one kind of evaluation comes to says nothing of another kind."""
+    """What is counted. A success takes back the failures of its own role alone: it says nothing of the others."""
 
     TOO_SLOW = MAX_TOO_SLOW
     BROKEN = MAX_BROKEN
@@ -55,7 +55,7 @@ class Health:
         if fault is None:
             return
         self._counts[fault, ended.role] += 1
-        in_a_row = self._counts[fault, ended.role]
+        in_a_row = sum(self._counts[fault, role] for role in Role)
         if ended.cause != Cause.DATA and in_a_row < fault.value:
             return
         if fault is _Fault.TOO_SLOW:

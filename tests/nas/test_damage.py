@@ -156,7 +156,7 @@ EVERYWHERE = ["SELECT 1", *LOST, *(change(*damage) for damage in (*DAMAGES[::5],
 @pytest.fixture
 def commands(finished, tmp_path, nas, monkeypatch):
     """Every command that reads a database, by name, after a statement has been executed on a copy of the study."""
-    monkeypatch.setattr("results.dashboard.serve", lambda url, host, port: None)
+    monkeypatch.setattr("results.dashboard.server.Dashboard.serve_forever", lambda server: None)
     monkeypatch.setattr("runners.training.train", untrained)
     monkeypatch.setattr("results.export._verify", lambda *_: 0.0)
     out = tmp_path / "runs"
@@ -177,7 +177,7 @@ def commands(finished, tmp_path, nas, monkeypatch):
             "gc": ["gc"],
             "profile": ["profile", "study#best", "--closed-form"],
             "compare": ["compare", "study#1", "study#0", "--closed-form"],
-            "dashboard": ["dashboard"],
+            "dashboard": ["dashboard", "--port", 0],
             "delete": ["studies", "delete", "study", "--yes"],
         }
         most = 10 if statement in EVERYWHERE else 5

@@ -66,7 +66,7 @@ def hostile(tmp_path_factory, space_files) -> Path:
         (("results", "none"), 2),
         (("export", "--best", "-o", "bundle"), 2),
         (("export", HOSTILE, "--trial", "77", "-o", "bundle"), 2),
-        (("gc",), 2),
+        (("gc",), 0),
         (("db", "check"), None),
         (("db", "check", "--json"), None),
         (("dashboard", "--host", "host.invalid"), 2),

@@ -39,8 +39,14 @@ def contents(path: Path) -> list[tuple[object, ...]]:
 def make_study(path: Path) -> None:
     """What is killed: the first thing that a search does with its database."""
     store = Store(f"sqlite:///{path}")
+    limits = dict.fromkeys(("max_params", "max_macs", "max_latency_ms"))
+    named = {"name": "any"}
     study = store.create_study(
-        "new", identity={}, config={}, objectives={"nll": "minimize"}, metric_names=["validation NLL"]
+        "new",
+        identity={"space": named, "data": named, "objective": ["nll"], **limits, "recipe": {}, "seed": 0},
+        config={"budget": 1},
+        objectives={"nll": "minimize"},
+        metric_names=["validation NLL"],
     )
     assert study.row.optuna_study_id
     store.close()

@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 from results.copying import BATCH, copy_database
 from results.migrations.env_names import VERSION_TABLE
 from results.schema import Base
-from results.store import EpochRecord, Store
+from results.store import EpochRecord, State, Store
 from search_space.errors import StorageError
 
 KINDS = ("sqlite", "postgresql")
@@ -285,7 +285,7 @@ def test_nan_is_null_on_sqlite_and_stays_nan_on_postgresql(
 ):
     store = Store(postgres())
     study = make_study(store)
-    add_evaluation(study, 0, architectures[0])
+    add_evaluation(study, 0, architectures[0], state=State.FAILED, cause="diverged")
     with store.engine.begin() as connection:
         connection.execute(sa.text("UPDATE nas_evaluations SET nll = 'NaN'"))
     other, file = make_url("postgresql"), make_url("sqlite")

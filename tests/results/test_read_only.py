@@ -48,7 +48,7 @@ def look(url: str) -> None:
     store.close()
     assert check_database(url).problems == []
     server = make_dashboard(url, "127.0.0.1", 0)
-    assert [study.study_name for study in server.storage.get_all_studies()] == ["old"]
+    assert [study.study_name for study in server._storage.get_all_studies()] == ["old"]
     server.server_close()
 
 
