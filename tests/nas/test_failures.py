@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -51,7 +52,7 @@ def test_a_search_whose_files_cannot_be_written_pauses_and_goes_on_later(run, st
     fsync = os.fsync
 
     def full(handle):
-        if ".nas-study.json" not in os.readlink(f"/proc/self/fd/{handle}"):  # which fits in just before
+        if ".nas-study.json" not in str(Path(f"/proc/self/fd/{handle}").readlink()):  # which fits in just before
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         fsync(handle)
 
