@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from results.damage import problems, row_name, type_problem
+from results.damage import kinds_of, problems, row_name, type_problem
 from results.patience import is_away
 from results.schema import Base, damaged
 from results.tables import present
@@ -71,7 +71,7 @@ def as_stored(connection: sa.Connection) -> Iterator[None]:
 def _damages(connection: sa.Connection, table: sa.Table) -> Iterator[tuple[str, str, str]]:
     """Row, column and reason of every damaged cell of a table."""
     readers = {column.name: _reader(column, connection.dialect) for column in table.columns}
-    ours = table.metadata is Base.metadata
+    ours, kinds = table.metadata is Base.metadata, kinds_of(table)
     stored = sa.table(table.name, *(sa.column(name) for name in readers))
     query = sa.select(*(stored.columns[name] for name in readers))
     with connection.execute(query.execution_options(yield_per=1000)) as result:
@@ -88,7 +88,7 @@ def _damages(connection: sa.Connection, table: sa.Table) -> Iterator[tuple[str, 
                 yield from ((key, column, reason) for column, reason in problems(table, values, strictly=True))
             else:
                 for name, value in values.items():
-                    reason = type_problem(table.columns[name], value)
+                    reason = type_problem(kinds[name], value)
                     if reason is not None:
                         yield key, name, reason
 

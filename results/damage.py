@@ -11,8 +11,9 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import cache
 from inspect import signature
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -46,6 +47,7 @@ LATENCY = {
 """What is said of a latency; see `runners.base.Latency`."""
 IDENTITY = ("space", "data", "objective", "max_params", "max_macs", "max_latency_ms", "recipe", "seed")
 _LARGEST = 2**63
+_WHOLE = (int,)
 
 
 def architecture_of(row: ArchitectureRow) -> Architecture:
@@ -75,10 +77,10 @@ def problems(table: sa.Table, values: Mapping[str, Any], *, strictly: bool = Fal
     Yields:
         A column, and why its value cannot be right.
     """
-    rules = _RULES.get(table.name, {})
+    kinds, rules = kinds_of(table), _RULES.get(table.name, {})
     sound: dict[str, Any] = {}
     for name, value in values.items():
-        reason = type_problem(table.columns[name], value)
+        reason = type_problem(kinds[name], value)
         if reason is None and value is not None and name in rules:
             reason = rules[name](value)
         if reason is None:
@@ -86,35 +88,55 @@ def problems(table: sa.Table, values: Mapping[str, Any], *, strictly: bool = Fal
         else:
             yield name, reason
     for rule in (*_TOGETHER.get(table.name, ()), *(_WANTED.get(table.name, ()) if strictly else ())):
-        columns = _COLUMNS[rule]
-        if all(name in sound for name in columns):
-            found = rule(*(sound[name] for name in columns))
+        names = _COLUMNS[rule]
+        if names <= sound.keys():
+            found = rule(**{name: sound[name] for name in names})
             if found is not None:
                 yield found
 
 
-def type_problem(column: sa.Column[Any], value: Any) -> str | None:
-    """Why a value is not of the type of its column; None if it is."""
+class Kind(NamedTuple):
+    """What a column may hold.
+
+    Attributes:
+        nullable: Whether NULL is one of it.
+        types: The types of other values; none for JSON and enumerations, which have been read by then.
+        words: The same in words.
+    """
+
+    nullable: bool
+    types: tuple[type, ...]
+    words: str
+
+
+@cache
+def kinds_of(table: sa.Table) -> dict[str, Kind]:
+    """What every column of a table may hold."""
+    return {column.name: Kind(bool(column.nullable), *_types(column.type)) for column in table.columns}
+
+
+def type_problem(kind: Kind, value: Any) -> str | None:
+    """Why a value is not what its column may hold; None if it is."""
+    nullable, types, words = kind
     if value is None:
-        return None if column.nullable else "it is missing"
-    kinds, what = _kinds(column.type)
-    if kinds and (not isinstance(value, kinds) or isinstance(value, bool)):
-        return f"{brief(value)} is not {what}"
-    if isinstance(value, int) and isinstance(column.type, sa.Integer) and not -_LARGEST <= value < _LARGEST:
+        return None if nullable else "it is missing"
+    if types and (not isinstance(value, types) or isinstance(value, bool)):
+        return f"{brief(value)} is not {words}"
+    if types is _WHOLE and not -_LARGEST <= value < _LARGEST:
         return f"{brief(value)} does not fit into 64 bits"
     return None
 
 
-def _kinds(kind: sa.types.TypeEngine[Any]) -> tuple[tuple[type, ...], str]:
-    if isinstance(kind, sa.Integer):
-        return (int,), "a whole number"
-    if isinstance(kind, (sa.Numeric, sa.Float)):
+def _types(column: sa.types.TypeEngine[Any]) -> tuple[tuple[type, ...], str]:
+    if isinstance(column, sa.Integer):
+        return _WHOLE, "a whole number"
+    if isinstance(column, (sa.Numeric, sa.Float)):
         return (int, float), "a number"
-    if isinstance(kind, sa.DateTime):
+    if isinstance(column, sa.DateTime):
         return (datetime,), "a time"
-    if isinstance(kind, sa.String) and not isinstance(kind, sa.Enum):
+    if isinstance(column, sa.String) and not isinstance(column, sa.Enum):
         return (str,), "text"
-    return (), ""  # JSON and enumerations have been read by then
+    return (), ""
 
 
 @event.listens_for(Base, "load", propagate=True)
@@ -122,7 +144,7 @@ def _hold(row: Base, _: object) -> None:
     """Hold a row to the rules; what was not loaded of it is left out."""
     table, loaded = row.__table__, row.__dict__
     assert isinstance(table, sa.Table)
-    values = {column.name: loaded[column.name] for column in table.columns if column.name in loaded}
+    values = {name: loaded[name] for name in kinds_of(table) if name in loaded}
     for column, reason in problems(table, values):
         raise damaged(table.name, row_name(table, values), column, reason)
 
@@ -329,5 +351,5 @@ _WANTED: dict[str, list[Callable[..., tuple[str, str] | None]]] = {
 }
 """What can be done without until it is asked for, such as in a listing."""
 _COLUMNS = {
-    rule: tuple(signature(rule).parameters) for rules in (*_TOGETHER.values(), *_WANTED.values()) for rule in rules
+    rule: signature(rule).parameters.keys() for rules in (*_TOGETHER.values(), *_WANTED.values()) for rule in rules
 }
