@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 
 from runners.data.base import legible
 from search_space.errors import DataError
@@ -24,7 +25,8 @@ from search_space.errors import DataError
 _NOT_READ = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 """Formats that Pillow recognises without decoding them, and EPS, for which it runs Ghostscript on the file."""
 _WHITE_IS_ZERO = 0
-_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
+_SIGNED = 2
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 """Tags of TIFF, which Pillow leaves to the reader where an image has more than 8 bits."""
 
 Pixels = np.ndarray[Any, np.dtype[Any]]
@@ -60,6 +62,7 @@ def read_square(path: str, size: int) -> Pixels:
     _silence_libtiff()
     try:
         with Image.open(path, formats=image_formats()) as image:
+            _scale_transparency(image)
             image.load()
             coloured = _in_colour(_upright(image), getattr(image, "tag_v2", {}))
             square = ImageOps.fit(coloured, (size, size), Image.Resampling.BILINEAR)
@@ -81,9 +84,22 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
+def _scale_transparency(image: Image.Image) -> None:
+    """Make the transparent colour of a PNG one of the pixels', which Pillow scales from 2, 4 or 16 to 8 bits."""
+    colour = image.info.get("transparency")
+    if isinstance(image, PngImageFile) and image.tile and colour is not None:
+        raw = image.tile[0].args
+        if raw in ("L;2", "L;4"):
+            image.info["transparency"] = colour * {"L;2": 85, "L;4": 17}[raw]
+        elif raw == "RGB;16B":
+            image.info["transparency"] = tuple(value >> 8 for value in colour)
+
+
 def _in_colour(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
     """RGB of 8 bits; `tags` are those of a TIFF."""
     mode = image.mode
+    if mode == "L" and tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED:
+        raise ValueError("signed integers of 8 bits have no known meaning")
     if mode == "F" or mode.startswith("I"):
         return Image.fromarray(_grey_levels(image, tags)).convert("RGB")
     if mode == "LAB":

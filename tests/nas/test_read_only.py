@@ -28,7 +28,14 @@ def test_looking_at_a_folder_that_is_read_only(nas, trained, mounted, remount, t
     (trial,) = json.loads(nas("results", "--json", "--out", out).out)
     assert trial["state"] == "COMPLETE"
     bundle = tmp_path / "bundle"
-    for command in (["results"], ["studies"], ["gc"], ["db", "check"], ["db", "upgrade"], ["export", "--best", "-o", bundle]):
+    for command in (
+        ["results"],
+        ["studies"],
+        ["gc"],
+        ["db", "check"],
+        ["db", "upgrade"],
+        ["export", "--best", "-o", bundle],
+    ):
         ran = nas(*command, "--out", out)
         assert (ran.code, ran.err) == (0, ""), command
     assert list(bundle.iterdir())
