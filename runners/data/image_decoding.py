@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 
 from runners.data.base import legible
@@ -76,12 +76,31 @@ def read_square(path: str, size: int) -> Pixels:
     return np.asarray(square).transpose(2, 0, 1)
 
 
+def was_read_alike(path: str) -> bool:
+    """Whether an earlier version saw the same: it took no notice of depth, transparency and orientation."""
+    try:
+        with Image.open(path, formats=image_formats()) as image:
+            turned = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) != 1  # without decoding a PNG
+            if not (turned or image.mode.startswith("I") or image.mode in ("F", "LAB") or _may_be_transparent(image)):
+                return True
+            _scale_transparency(image)
+            image.load()
+            seen = _in_colour(_upright(image), getattr(image, "tag_v2", {}))
+            return seen.size == image.size and seen.tobytes() == image.convert("RGB").tobytes()
+    except Exception:  # noqa: BLE001 (whoever reads it says so)
+        return False
+
+
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
     except Exception as error:  # noqa: BLE001 (EXIF is data within data; its parser raises whatever it meets)
         warnings.warn(f"damaged EXIF data, so its orientation is not known ({error})", stacklevel=2)
         return image
+
+
+def _may_be_transparent(image: Image.Image) -> bool:
+    return image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
 
 
 def _scale_transparency(image: Image.Image) -> None:
@@ -104,7 +123,7 @@ def _in_colour(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
         return Image.fromarray(_grey_levels(image, tags)).convert("RGB")
     if mode == "LAB":
         return _from_lab(image)
-    if mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+    if _may_be_transparent(image):
         straight = image.convert("LA") if mode == "La" else image
         visible = straight.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", visible.size, "white"), visible).convert("RGB")
