@@ -5,8 +5,11 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -148,5 +151,47 @@ def remount(mounted: object) -> Callable[[Path, str], None]:
 
     def make(folder: Path, options: str) -> None:
         subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+
+    return make
+
+
+CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
+"""What Python tells of before it does it, besides opening a file for writing."""
+
+
+@pytest.fixture(scope="session")
+def killed_at() -> Callable[[int, Path, Callable[[], object]], bool]:
+    """Do something in a process that a SIGKILL ends before its n-th change below a folder; whether it came to that.
+
+    A change is one of files or folders, or a commit of any database.
+    """
+    import sqlalchemy as sa
+
+    def make(step: int, place: Path, act: Callable[[], object]) -> bool:
+        child = os.fork()
+        if child == 0:
+            numbers = itertools.count(1)
+
+            def count(*_: object) -> None:
+                if next(numbers) == step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            def watch(event: str, arguments: tuple[object, ...]) -> None:
+                flags = arguments[2] if event == "open" else 0
+                writes = isinstance(flags, int) and flags & (os.O_CREAT | os.O_WRONLY)
+                if (event in CHANGES or writes) and any(str(part).startswith(f"{place}/") for part in arguments):
+                    count()
+
+            try:
+                sa.event.listen(sa.Engine, "commit", count)
+                sys.addaudithook(watch)
+                act()
+            except BaseException:  # noqa: BLE001 (it must not go on as its parent does)
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+        return os.WIFSIGNALED(status)
 
     return make

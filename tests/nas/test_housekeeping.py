@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
 import shutil
-import signal
 import sqlite3
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -23,37 +19,7 @@ from nas.run_folder import RunFolder
 from results.store import Store
 from search_space.errors import StorageError
 
-STEPS = ("os.rename", "os.remove", "os.rmdir", "os.mkdir")
 MOST_STEPS = 100
-
-
-def killed_at(step: int, act: Callable[[], object]) -> bool:
-    """Do something in a process of its own that is killed before it changes files or commits for the nth time.
-
-    Returns:
-        Whether it was killed: it may come to its end before.
-    """
-    child = os.fork()
-    if child == 0:
-        numbers = itertools.count(1)
-
-        def count(*_: object) -> None:
-            if next(numbers) == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        def watch(event: str, arguments: tuple[object, ...]) -> None:
-            writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_CREAT | os.O_WRONLY)
-            if event in STEPS or writes:
-                count()
-
-        try:
-            sa.event.listen(sa.Engine, "commit", count)
-            sys.addaudithook(watch)
-            act()
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
 
 
 def files(*roots: Path) -> dict[str, bytes]:
@@ -117,23 +83,28 @@ def restore(study, roots, tmp_path) -> Iterator[Callable[[], None]]:
         engine.dispose()
 
 
-def states_after_kills(nas, roots, url, restore, *command: str) -> list[tuple[list[str], dict[str, bytes]]]:
+@pytest.fixture
+def states_after_kills(nas, roots, study, restore, killed_at, tmp_path):
     """What the next command finds and leaves, for a kill at each step of a command."""
-    options = ("--out", roots[0], "--storage", url, "--checkpoint-dir", roots[1])
-    found = []
-    for step in range(1, MOST_STEPS):
-        restore()
-        killed = killed_at(step, lambda: nas("studies", *command, *options))
-        assert nas("gc", "--delete", *options).code == 0
-        found.append((names_in(url), files(*roots)))
-        if not killed:
-            return found
-    raise AssertionError("it never ends")
+    options = ("--out", roots[0], "--storage", study, "--checkpoint-dir", roots[1])
+
+    def make(*command: str) -> list[tuple[list[str], dict[str, bytes]]]:
+        found = []
+        for step in range(1, MOST_STEPS):
+            restore()
+            killed = killed_at(step, tmp_path, lambda: nas("studies", *command, *options))
+            assert nas("gc", "--delete", *options).code == 0
+            found.append((names_in(study), files(*roots)))
+            if not killed:
+                return found
+        raise AssertionError("it never ends")
+
+    return make
 
 
-def test_a_renaming_is_whole_wherever_it_is_killed(nas, study, roots, restore):
+def test_a_renaming_is_whole_wherever_it_is_killed(states_after_kills, roots):
     before = files(*roots)
-    found = states_after_kills(nas, roots, study, restore, "rename", "study", "other")
+    found = states_after_kills("rename", "study", "other")
     assert len(found) > 10
     for names, now in found:
         (name,) = names
@@ -147,9 +118,9 @@ def test_a_renaming_is_whole_wherever_it_is_killed(nas, study, roots, restore):
     assert found[-1][0] == ["other"]
 
 
-def test_a_deletion_is_whole_wherever_it_is_killed(nas, study, roots, restore):
+def test_a_deletion_is_whole_wherever_it_is_killed(states_after_kills, roots):
     before = files(*roots)
-    found = states_after_kills(nas, roots, study, restore, "delete", "study", "--yes")
+    found = states_after_kills("delete", "study", "--yes")
     assert len(found) > 10
     for names, now in found:
         assert now == (before if names == ["study"] else {"runs/study/notes.txt": b"mine"})

@@ -121,5 +121,8 @@ def kills(template: Path | None, folder: Path, calls: str = "fsync,fdatasync") -
 
 
 if __name__ == "__main__":
+    warm = Path(sys.argv[1], "warm.db")
+    make_study(warm)  # else every process would load and compile the same anew
+    check_database(f"sqlite:///{warm}")
     for template in (None, *map(Path, sys.argv[2:])):
         print(kills(template, Path(sys.argv[1])))

@@ -27,6 +27,9 @@ DISTRIBUTIONS = {
     "lr": FloatDistribution(1e-5, 1.0, log=True),
 }
 
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For what is the same once the trials have been read."""
+
 
 def random_trial(rng: random.Random, objectives: int):
     """A trial as our studies or others may have it: unfinished, failed, without figures that are finite."""
@@ -116,7 +119,16 @@ def in_order(detail: dict[str, Any]) -> dict[str, Any]:
     return detail
 
 
-@pytest.mark.parametrize("directions", [("minimize",), ("maximize",), ("minimize", "maximize"), ("minimize",) * 3])
+@pytest.mark.parametrize(
+    ("database_url", "directions"),
+    [
+        ("sqlite", ("minimize",)),
+        ("sqlite", ("maximize",)),
+        ("sqlite", ("minimize",) * 3),
+        ("postgresql", ("minimize", "maximize")),
+    ],
+    indirect=["database_url"],
+)
 def test_all_is_said_as_optunas_dashboard_says_it(make_optuna_study, store, read, directions):
     from optuna_dashboard import wsgi
 
@@ -130,6 +142,7 @@ def test_all_is_said_as_optunas_dashboard_says_it(make_optuna_study, store, read
         assert in_order(ours) == in_order(expected)
 
 
+@ON_SQLITE
 def test_a_study_without_trials(store, read, make_study):
     from optuna_dashboard import wsgi
 
@@ -179,6 +192,7 @@ def test_a_trial_that_ends_a_second_time_is_read_again(make_optuna_study, store,
     assert storage.get_all_trials(study._study_id)[0].value == 42.0
 
 
+@ON_SQLITE
 def test_nothing_can_be_written(store, read, make_study):
     make_study(store, "mine")
     storage = read()
@@ -188,6 +202,7 @@ def test_nothing_can_be_written(store, read, make_study):
         optuna.load_study(study_name="mine", storage=storage).ask()
 
 
+@ON_SQLITE
 def test_of_very_many_curves_some_are_shown_and_thinned(monkeypatch, make_optuna_study, read):
     study = make_optuna_study("maximize")
     monkeypatch.setattr(studies, "MANY_POINTS", 50)
@@ -211,6 +226,7 @@ def test_of_very_many_curves_some_are_shown_and_thinned(monkeypatch, make_optuna
     assert detail["trials"][best[0].number]["values"] == detail["best_trials"][0]["values"]
 
 
+@ON_SQLITE
 def test_importances(store, read, make_study, add_evaluation, architectures):
     from optuna_dashboard import _importance, wsgi
 

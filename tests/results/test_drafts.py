@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,42 +18,19 @@ from results.export import FILES, export
 from results.store import Store
 from search_space.errors import ExportError, StorageError
 
-STEPS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.copyfile")
-"""What Python tells of before it does it."""
 
+@pytest.fixture
+def kills(killed_at, target: Path) -> Callable[[Callable[[], object]], Iterator[int]]:
+    """Kill something before its first change to the target, before its second one, until it comes to its end."""
 
-def killed_at(step: int, place: Path, act: Callable[[], object]) -> bool:
-    """Do something in a process of its own that a SIGKILL ends before its n-th step within a folder; whether it did."""
-    child = os.fork()
-    if child == 0:
-        left = [step]
+    def make(act: Callable[[], object]) -> Iterator[int]:
+        step = 1
+        while killed_at(step, target, act):
+            yield step
+            step += 1
+        assert step > 5
 
-        def count(*_: object) -> None:
-            left[0] -= 1
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        def notice(event: str, arguments: tuple[object, ...]) -> None:
-            if event in STEPS and any(str(part).startswith(f"{place}/") for part in arguments):
-                count()
-
-        sync = os.fsync
-        os.fsync = lambda descriptor: (count(), sync(descriptor))
-        sys.addaudithook(notice)
-        try:
-            act()
-        finally:
-            os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
-
-
-def kills(place: Path, act: Callable[[], object]) -> Iterator[int]:
-    """Kill it before its first step, before its second one, and so on until it comes to its end."""
-    step = 1
-    while killed_at(step, place, act):
-        yield step
-        step += 1
-    assert step > 5
+    return make
 
 
 @pytest.fixture
@@ -77,7 +53,7 @@ def study(sqlite_store, make_study, add_evaluation, architectures, tmp_path, mon
 
 
 @pytest.mark.parametrize("is_there", [False, True], ids=["new", "empty"])
-def test_an_export_that_is_killed_at_any_step(study, tmp_path, target, is_there):
+def test_an_export_that_is_killed_at_any_step(study, tmp_path, target, kills, is_there):
     bundle = target / "bundle"
     study.store.engine.dispose()  # no connection crosses the fork
 
@@ -93,7 +69,7 @@ def test_an_export_that_is_killed_at_any_step(study, tmp_path, target, is_there)
     left = 0
     if is_there:
         bundle.mkdir()
-    for _ in kills(target, make):
+    for _ in kills(make):
         left += any(path.name.startswith(".bundle.export-") for path in target.iterdir())
         if bundle.is_dir() and any(bundle.iterdir()):
             with pytest.raises(ExportError, match="not empty"):
@@ -109,11 +85,11 @@ def test_an_export_that_is_killed_at_any_step(study, tmp_path, target, is_there)
     assert left > 5
 
 
-def test_a_copy_that_is_killed_at_any_step(study, target):
+def test_a_copy_that_is_killed_at_any_step(study, target, kills):
     url, copy = study.store.url, target / "copy.db"
     study.store.engine.dispose()
     left = 0
-    for _ in kills(target, lambda: copy_database(url, f"sqlite:///{copy}")):
+    for _ in kills(lambda: copy_database(url, f"sqlite:///{copy}")):
         left += any(path.name.startswith(".copy.db.copy-") for path in target.iterdir())
         if copy.exists():
             with pytest.raises(StorageError, match="is not empty"):
@@ -129,7 +105,7 @@ def test_a_copy_that_is_killed_at_any_step(study, target):
     assert left > 3
 
 
-def test_a_copy_that_is_killed_in_the_middle_of_its_rows(study, target):
+def test_a_copy_that_is_killed_in_the_middle_of_its_rows(study, target, killed_at):
     url, copy = study.store.url, target / "copy.db"
     study.store.engine.dispose()
 

@@ -97,7 +97,8 @@ def create(path):
         assert made.row.uid == store.study(name).row.uid
     store.close()
 
-for path in sys.argv[1:]:
+create(sys.argv[1])  # else every process would load and compile the same anew
+for path in sys.argv[2:]:
     reading, writing = os.pipe()
     pids = []
     for _ in range(4):
@@ -116,7 +117,7 @@ for path in sys.argv[1:]:
 
 def test_four_processes_that_create_one_database_at_once(tmp_path):
     paths = [tmp_path / f"{number}.db" for number in range(4)]
-    command = [sys.executable, "-c", AT_ONCE, *map(str, paths)]
+    command = [sys.executable, "-c", AT_ONCE, str(tmp_path / "warm.db"), *map(str, paths)]
     ran = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
     for path in paths:
