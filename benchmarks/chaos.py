@@ -335,7 +335,7 @@ def judge(storage: str) -> dict[str, Any]:
         "complete": sum(row.state == State.COMPLETE for row in trials),
         "doubled": sum(count - 1 for count in hashes.values()),
         "running_left": sum(row.state not in FINAL_STATES for row in rows),
-        "interrupted": sum(row.attempts - 1 for row in rows),
+        "workers_lost": sum(row.attempts - 1 for row in rows),
         "winner": winners[0] if winners else None,
         "tested": [None if nll is None else round(nll, 9) for nll in tested],
     }
@@ -392,7 +392,7 @@ def main() -> None:
         "budget_exact": stormy["trials"] == given.trials == stormy["complete"],
         "same_winner": None not in (stormy["winner"], *stormy["tested"])
         and all(stormy[name] == calm[name] for name in ("winner", "tested")),
-        "interrupted": stormy["interrupted"],
+        "workers_lost": stormy["workers_lost"],
         "driver_lives": stormy["lives"],
         "by_kind": stormy["faults"],
     }

@@ -263,7 +263,7 @@ def chaos() -> str:
         "lost": "lost",
         "trained_twice": "trained twice",
         "running_left": "left running",
-        "interrupted": "interrupted evaluations",
+        "workers_lost": "workers lost",
         "driver_lives": "starts of the driver",
     }
     rows = [

@@ -16,7 +16,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,8 +155,7 @@ def owned_folders(owner: Owner, roots: Sequence[Path]) -> Iterator[Path]:
 def settle(store: Store, roots: Sequence[Path]) -> None:
     """Complete what renamings and deletions that were killed have begun, or undo it; what cannot be is left as it is.
 
-    Raises:
-        StorageError: If the database fails.
+    A study of which that cannot be said, as its rows are damaged, is no reason to refuse work on others.
     """
     for root in roots:
         for folder in _unsettled(root):
@@ -164,8 +163,9 @@ def settle(store: Store, roots: Sequence[Path]) -> None:
                 _settle(store, folder)
             except StudyError:  # it is being searched, or another process is about to settle it
                 continue
-            except OSError as error:
-                log.warning("%s is left of a study that was renamed or deleted: %s", folder, error.strerror)
+            except (OSError, StorageError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error
+                log.warning("%s is left of a study that was renamed or deleted: %s", folder, reason)
 
 
 @contextmanager
@@ -174,8 +174,7 @@ def _settled_on_failure(store: Store, roots: Sequence[Path]) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with suppress(StorageError):  # else the next command does so
-            settle(store, roots)
+        settle(store, roots)
         raise
 
 
@@ -220,11 +219,15 @@ def _begin_move(folder: Path) -> None:
 
 def _end_move(store: Store, folder: Path) -> None:
     """Write the report under the study's name, if there is one, and say that the folder is where it belongs."""
-    study = store.study(folder.name)
-    if study is not None and (folder / "report.json").is_file():
-        report = make_report(study)
-        RunFolder(folder.parent, folder.name).write_report(render(report), report.to_dict())
-    (folder / MOVING).unlink(missing_ok=True)
+    try:
+        study = store.study(folder.name)
+        if study is not None and (folder / "report.json").is_file():
+            report = make_report(study)
+            RunFolder(folder.parent, folder.name).write_report(render(report), report.to_dict())
+    except StorageError as error:  # damaged rows, a full disk: the study is renamed all the same
+        log.warning("the report in %s has the study's earlier name, until a command can mend it: %s", folder, error)
+    else:
+        (folder / MOVING).unlink(missing_ok=True)
 
 
 def _end_deletion(folder: Path, name: str) -> Path | None:

@@ -214,7 +214,7 @@ def _parse(url: str) -> sa.URL:
         driver = parsed.get_driver_name() if "+" in parsed.drivername else ""
     except (SQLAlchemyError, ValueError):
         backend = driver = ""
-    if any(category(sign) == "Cc" for sign in url):
+    if any(category(sign) == "Cc" for sign in url) or "%00" in url:
         raise StorageError(
             f"the storage {escaped(shown(url))} holds a control character, such as a line break; allowed: {_FORMS}"
         )

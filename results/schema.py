@@ -213,10 +213,7 @@ class Evaluation(Base):
         Raises:
             StorageError: If the database has lost it.
         """
-        if self.architecture_row is None:
-            reason = f"nas_architectures has no id {self.architecture_id}"
-            raise damaged(self.__tablename__, f"id {self.id} ({self.key})", "architecture_id", reason)
-        return self.architecture_row
+        return _found(self, self.key)
 
     @property
     def quality(self) -> tuple[float, float]:
@@ -283,6 +280,15 @@ class Finalist(Base):
 
     architecture_row: Mapped[ArchitectureRow | None] = relationship(lazy="joined")
 
+    @property
+    def architecture(self) -> ArchitectureRow:
+        """What was retrained.
+
+        Raises:
+            StorageError: If the database has lost it.
+        """
+        return _found(self, f"number {self.number}")
+
 
 class ScoreRow(Base):
     """What a proxy says of an architecture: the same in every study with the same context.
@@ -300,3 +306,11 @@ class ScoreRow(Base):
     proxy: Mapped[str] = mapped_column(String(64), primary_key=True)
     value: Mapped[float | None]
     seconds: Mapped[float]
+
+
+def _found(row: Evaluation | Finalist, name: str) -> ArchitectureRow:
+    """The architecture that a row refers to."""
+    if row.architecture_row is None:
+        reason = f"nas_architectures has no id {row.architecture_id}"
+        raise damaged(row.__tablename__, f"id {row.id} ({name})", "architecture_id", reason)
+    return row.architecture_row

@@ -22,7 +22,7 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
 from results.architectures import chunks
-from results.database import plain_engine, unhidden
+from results.database import failing_clearly, plain_engine, shown, unhidden
 from results.tables import OPTUNA
 from search_space.errors import StorageError
 
@@ -91,11 +91,14 @@ class ReadingStorage(_ReadOnly):
         url: Of the database.
 
     Raises:
-        StorageError: If Optuna's tables in it are of another version.
+        StorageError: If Optuna's tables are not in it yet, or of another version.
     """
 
     def __init__(self, url: str) -> None:
         engine = plain_engine(url, create=False)  # which opens what cannot be written to, too
+        with failing_clearly(url):
+            if not sa.inspect(engine).has_table("version_info"):  # Optuna's, made with the first study
+                raise StorageError(f"{shown(url)} holds no studies yet; run a search first")
         literal = unhidden(engine.url).replace("{", "{{").replace("}", "}}")  # Optuna takes a URL for a template
         try:
             super().__init__(RDBStorage(literal, engine_kwargs={"pool": engine.pool}, skip_table_creation=True))

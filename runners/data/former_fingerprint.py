@@ -1,6 +1,7 @@
 """What an earlier version recorded of a folder of images, so that its studies can be continued.
 
-It knew images by their names and sizes, and took other files for images, and other folders for splits.
+It knew images by their names and sizes, took other files for images, and other folders for splits, and read some
+images as others than they are.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from runners.data.image_layout import TEST, TRAIN, VALIDATION, Layout
@@ -29,7 +32,14 @@ def former_fingerprint(layout: Layout, recorded: str) -> str:
     text = "\n".join(f"{path.relative_to(root)} {path.stat().st_size}" for path in files)
     now = f"{len(files)} images, digest {hashlib.sha256(os.fsencode(text)).hexdigest()[:12]}"
     read = {split: [path for path, _ in listed] for split, listed in layout.files.items()}
-    return now if _splits(root) == read else f"{now}, read or split in another way"
+    return now if _splits(root) == read and _are_read_alike(files) else f"{now}, read or split in another way"
+
+
+def _are_read_alike(files: Sequence[Path]) -> bool:
+    from runners.data.image_decoding import was_read_alike
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return all(pool.map(was_read_alike, map(str, files)))
 
 
 def _splits(root: Path) -> dict[str, list[str]]:

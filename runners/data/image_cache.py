@@ -22,7 +22,7 @@ from runners.data.image_decoding import read_square
 from runners.data.memory_maps import create_array, open_array
 from search_space.errors import DataError
 
-_READING = 2
+_READING = 3
 """Counted up whenever images are read in another way, so that what was decoded before is not used."""
 _ROUND = 8192
 

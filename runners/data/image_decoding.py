@@ -16,7 +16,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 
 from runners.data.base import legible
 from search_space.errors import DataError
@@ -24,7 +25,8 @@ from search_space.errors import DataError
 _NOT_READ = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 """Formats that Pillow recognises without decoding them, and EPS, for which it runs Ghostscript on the file."""
 _WHITE_IS_ZERO = 0
-_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
+_SIGNED = 2
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 """Tags of TIFF, which Pillow leaves to the reader where an image has more than 8 bits."""
 
 Pixels = np.ndarray[Any, np.dtype[Any]]
@@ -60,6 +62,7 @@ def read_square(path: str, size: int) -> Pixels:
     _silence_libtiff()
     try:
         with Image.open(path, formats=image_formats()) as image:
+            _scale_transparency(image)
             image.load()
             coloured = _in_colour(_upright(image), getattr(image, "tag_v2", {}))
             square = ImageOps.fit(coloured, (size, size), Image.Resampling.BILINEAR)
@@ -73,6 +76,21 @@ def read_square(path: str, size: int) -> Pixels:
     return np.asarray(square).transpose(2, 0, 1)
 
 
+def was_read_alike(path: str) -> bool:
+    """Whether an earlier version saw the same: it took no notice of depth, transparency and orientation."""
+    try:
+        with Image.open(path, formats=image_formats()) as image:
+            turned = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) != 1  # without decoding a PNG
+            if not (turned or image.mode.startswith("I") or image.mode in ("F", "LAB") or _may_be_transparent(image)):
+                return True
+            _scale_transparency(image)
+            image.load()
+            seen = _in_colour(_upright(image), getattr(image, "tag_v2", {}))
+            return seen.size == image.size and seen.tobytes() == image.convert("RGB").tobytes()
+    except Exception:  # noqa: BLE001 (whoever reads it says so)
+        return False
+
+
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
@@ -81,14 +99,31 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
+def _may_be_transparent(image: Image.Image) -> bool:
+    return image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
+
+
+def _scale_transparency(image: Image.Image) -> None:
+    """Make the transparent colour of a PNG one of the pixels', which Pillow scales from 2, 4 or 16 to 8 bits."""
+    colour = image.info.get("transparency")
+    if isinstance(image, PngImageFile) and image.tile and colour is not None:
+        raw = image.tile[0].args
+        if raw in ("L;2", "L;4"):
+            image.info["transparency"] = colour * {"L;2": 85, "L;4": 17}[raw]
+        elif raw == "RGB;16B":
+            image.info["transparency"] = tuple(value >> 8 for value in colour)
+
+
 def _in_colour(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
     """RGB of 8 bits; `tags` are those of a TIFF."""
     mode = image.mode
+    if mode == "L" and tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED:
+        raise ValueError("signed integers of 8 bits have no known meaning")
     if mode == "F" or mode.startswith("I"):
         return Image.fromarray(_grey_levels(image, tags)).convert("RGB")
     if mode == "LAB":
         return _from_lab(image)
-    if mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+    if _may_be_transparent(image):
         straight = image.convert("LA") if mode == "La" else image
         visible = straight.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", visible.size, "white"), visible).convert("RGB")

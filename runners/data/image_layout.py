@@ -62,6 +62,11 @@ def find_layout(tree: Tree) -> Layout:
     places = [(split, name) for split, path in folders.items() for name in sorted(tree.folder(path).folders)]
     found = tree.collect([os.path.join(folders[split], name) for split, name in places])
     images = dict(zip(places, found.images, strict=True))
+    if not any(tree.folder(os.path.join(folders[TRAIN], name)).images for name in classes):
+        remarks.append(
+            f"in {legible(folders[TRAIN])} no image lies directly in a folder that is taken for a class "
+            f"({some(classes)}), but deeper; folders of splits are called train, val and test"
+        )
     for name in classes:
         if not images[TRAIN, name]:
             raise DataError(_why_empty(os.path.join(folders[TRAIN], name), found))
@@ -95,8 +100,10 @@ def _split_folders(tree: Tree) -> tuple[dict[str, str], list[str]]:
     # Beside classes, images that lie directly in `train` make it one; else they are strays.
     if not any(inside[name].folders and not (inside[name].images and others) for name in named[TRAIN]):
         _refuse_half_a_layout(tree, named, others)
-        return {TRAIN: tree.root}, []
-    folders, remarks = {}, []
+        taken = [name for names in named.values() for name in names]
+        remarks = [f"folders of {legible(tree.root)} that are taken for classes, not splits: {some(taken)}"]
+        return {TRAIN: tree.root}, remarks if taken else []
+    folders, remarks = dict[str, str](), list[str]()
     if others:
         remarks.append(f"{legible(tree.root)} holds folders besides the splits, which are left alone: {some(others)}")
     for split, names in named.items():

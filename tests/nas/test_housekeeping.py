@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -231,3 +232,25 @@ def test_what_belongs_to_another_database_is_not_settled(run, settings, roots, n
     with closing(Store(f"sqlite:///{roots[0]}/nas.db")) as store:
         settle(store, roots)
     assert files(roots[0]) == before
+
+
+@pytest.mark.parametrize("cell", ["nas_evaluations.nll", "nas_studies.config"])
+def test_damage_of_a_study_that_was_renamed_is_no_reason_to_refuse_others(nas, run, settings, roots, caplog, cell):
+    """Its report cannot be written, or it cannot even be read."""
+    run(budget=1, finalists=0)
+    damage(roots[0], "nas_evaluations.nll")
+    assert nas("studies", "rename", "study", "other", "--out", roots[0]).code == 0
+    assert "has the study's earlier name, until a command can mend it: the database is damaged" in caplog.text
+    damage(roots[0], cell)
+    caplog.clear()
+    assert run(study="new", budget=2, finalists=0).evaluated == 2
+    assert f"{roots[0] / 'other'}" in caplog.text
+    if cell == "nas_evaluations.nll":
+        assert nas("studies", "delete", "other", "--yes", "--out", roots[0]).code == 0
+        assert not (roots[0] / "other").exists()
+
+
+def damage(out: Path, cell: str) -> None:
+    table, _, column = cell.partition(".")
+    with closing(sqlite3.connect(out / "nas.db")) as connection, connection:
+        connection.execute(f"UPDATE {table} SET {column} = 'x'")

@@ -80,20 +80,47 @@ def test_other_images_do_not(go_on: Callable[..., Report], root: Path) -> None:
         go_on(moved)
 
 
+@pytest.fixture
+def of_an_earlier_version(root: Path, stored: Callable[..., StudyStore]) -> Callable[[], str]:
+    """Have the study say what an earlier version recorded: a digest of the line ``PATH SIZE`` of every file."""
+
+    def rewrite() -> str:
+        lines = [f"{path.relative_to(root)} {path.stat().st_size}" for path in sorted(root.rglob("*.png"))]
+        recorded = f"{len(lines)} images, digest {hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:12]}"
+        study = stored()
+        identity = {**study.row.identity, "data": {**study.row.identity["data"], "fingerprint": recorded}}
+        with study.store.engine.begin() as connection:
+            connection.execute(text("UPDATE nas_studies SET identity = :identity"), {"identity": json.dumps(identity)})
+        return recorded
+
+    return rewrite
+
+
 def test_a_study_of_an_earlier_version_goes_on(
-    go_on: Callable[..., Report], root: Path, stored: Callable[..., StudyStore]
+    go_on: Callable[..., Report], root: Path, of_an_earlier_version: Callable[[], str]
 ) -> None:
-    """It recorded a digest of the line ``PATH SIZE`` of every file."""
+    Image.new("RGBA", (3, 3), (1, 2, 3, 255)).save(root / "dog/05.png")  # nothing in it is transparent
     go_on(root)
-    lines = [f"{path.relative_to(root)} {path.stat().st_size}" for path in sorted(root.rglob("*.png"))]
-    recorded = f"24 images, digest {hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:12]}"
-    study = stored()
-    identity = {**study.row.identity, "data": {**study.row.identity["data"], "fingerprint": recorded}}
-    with study.store.engine.begin() as connection:
-        connection.execute(text("UPDATE nas_studies SET identity = :identity"), {"identity": json.dumps(identity)})
+    recorded = of_an_earlier_version()
     assert go_on(root, budget=3).evaluated == 3
     (root / "dog/05.png").unlink()
     with pytest.raises(StudyError, match=f"data.fingerprint was {recorded} and is now 23 images, digest "):
+        go_on(root)
+
+
+@pytest.mark.parametrize("kind", ["deep", "transparent", "turned"])
+def test_it_does_not_if_an_image_was_read_as_another_then(
+    go_on: Callable[..., Report], root: Path, of_an_earlier_version: Callable[[], str], kind: str
+) -> None:
+    """Its trials have met 16-bit grey as white, hidden colours, and photographs that lie on their side."""
+    image = Image.new({"deep": "I;16", "transparent": "RGBA"}.get(kind, "RGB"), (3, 3))
+    image.putpixel((0, 0), {"deep": 300, "transparent": (9, 9, 9, 0)}.get(kind, (9, 9, 9)))
+    exif = Image.Exif()
+    exif[274] = 6 if kind == "turned" else 1
+    image.save(root / "dog/05.png", exif=exif)
+    go_on(root)
+    recorded = of_an_earlier_version()
+    with pytest.raises(StudyError, match=f"was {recorded} and is now {recorded}, read or split in another way"):
         go_on(root)
 
 

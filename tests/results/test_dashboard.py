@@ -9,12 +9,13 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from results.dashboard import Dashboard, make_dashboard
-from results.store import State
-from search_space.errors import ConfigError
+from results.store import State, Store
+from search_space.errors import ConfigError, StorageError
 
 
 @contextmanager
@@ -250,3 +251,10 @@ def test_files_outside_its_folder_are_not_served(served, path):
         assert status in (400, 403, 404) or b"Optuna Dashboard" in body
         assert b"root:" not in body
         assert b"def create_app" not in body
+
+
+def test_a_database_without_a_study_is_one_sentence(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'nas.db'}"
+    Store(url).close()
+    with pytest.raises(StorageError, match="holds no studies yet; run a search first"):
+        make_dashboard(url, "127.0.0.1", 0)

@@ -97,6 +97,8 @@ def test_what_a_typed_url_means(tmp_path, monkeypatch):
         (f"sqlite:///{os.fsdecode(b'n')}\udcff.db", "sqlite:///n%FF.db is a file whose name is not UTF-8"),
         ("hunter2@host", "the storage <not a database URL> is not supported; allowed: [^;]*$"),
         ("sqlite:///nas.db\n", "sqlite:///nas.db%0A holds a control character, such as a line break; allowed:"),
+        ("sqlite:///%00.db", "sqlite:///%00.db holds a control character"),
+        ("postgresql+psycopg://me:secret@host/d%00b", "holds a control character"),
         ("postgresql+psycopg://me:secret@host\x1b/db", "control character"),
         ("\x1b[2J", "control character"),
     ],

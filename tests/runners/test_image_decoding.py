@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import warnings
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,10 +80,10 @@ def test_integers_of_32_bits_have_no_white_but_that_of_16(read_back: ReadBack, f
             load_test(spec)
 
 
-def tiff(bits: int, photometric: int, pixels: bytes) -> bytes:
+def tiff(bits: int, photometric: int, pixels: bytes, *more: tuple[int, int]) -> bytes:
     """A little-endian TIFF of 2 x 2 pixels of one channel (TIFF 6.0, section 4)."""
     tags = [(256, 2), (257, 2), (258, bits), (259, 1), (262, photometric), (273, 8), (277, 1), (278, 2)]
-    tags.append((279, len(pixels)))
+    tags += [(279, len(pixels)), *more]
     entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags)
     header = struct.pack("<2sHI", b"II", 42, 8 + len(pixels))
     return header + pixels + struct.pack("<H", len(tags)) + entries + bytes(4)
@@ -98,6 +99,13 @@ def test_white_may_be_zero_in_a_tiff(folder: Path, spec: DataSpec) -> None:
     """Tag 262, PhotometricInterpretation, 0: WhiteIsZero (TIFF 6.0, page 37)."""
     (folder / "test/a/000.png").write_bytes(tiff(16, 0, struct.pack("<4H", 0, 257, 514, 65535)))
     assert load_test(spec).images[0, 0].flatten().tolist() == [255, 254, 253, 0]
+
+
+def test_signed_bytes_are_refused_by_name(folder: Path, spec: DataSpec) -> None:
+    """Tag 339, SampleFormat, 2: signed (TIFF 6.0, page 80)."""
+    (folder / "test/a/000.png").write_bytes(tiff(8, 1, struct.pack("4b", -100, 0, 1, 100), (339, 2)))
+    with pytest.raises(DataError, match=r"a/000.png cannot be read as an image: signed integers of 8 bits"):
+        load_test(spec)
 
 
 def test_floating_point_is_0_to_1(read_back: ReadBack) -> None:
@@ -164,6 +172,30 @@ def test_one_colour_may_be_transparent(read_back: ReadBack) -> None:
     assert read_back(sixteen, ".png", transparency=514) == [[1] * 3, [255] * 3, [255] * 3, [1] * 3]
     coloured = square([[RED, BLUE], [BLUE, RED]], "uint8")
     assert read_back(coloured, ".png", transparency=BLUE) == [list(RED), [255] * 3, [255] * 3, list(RED)]
+
+
+@pytest.mark.parametrize(
+    ("bits", "kind", "rows", "colour", "seen"),
+    [
+        (2, 0, [b"\x60", b"\x60"], [2], [85, 255]),  # levels 1 and 2 of 0 to 3
+        (4, 0, [b"\x78", b"\x78"], [8], [119, 255]),  # levels 7 and 8 of 0 to 15
+        (16, 2, [struct.pack(">6H", 0x701, 0x702, 0x703, *[0x801] * 3)] * 2, [0x801] * 3, [7, 255]),
+    ],
+)
+def test_so_it_may_where_pillow_scales_the_pixels(
+    folder: Path, spec: DataSpec, bits: int, kind: int, rows: list[bytes], colour: list[int], seen: list[int]
+) -> None:
+    """Colours of tRNS are as deep as the file, which a PNG may be in 2, 4 and 16 bits (PNG, section 11.3.2)."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", 2, 2, bits, kind, 0, 0, 0)
+    transparent = struct.pack(f">{len(colour)}H", *colour)
+    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
+    parts = (b"IHDR", header), (b"tRNS", transparent), (b"IDAT", pixels), (b"IEND", b"")
+    (folder / "test/a/000.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
+    assert load_test(spec).images[0, 0].tolist() == [seen] * 2
 
 
 def test_modes_of_printers_and_television(read_back: ReadBack) -> None:

@@ -86,9 +86,18 @@ def test_a_class_may_be_called_train(write_images: WriteImages, spec_of: SpecOf)
     root = write_images({"train": shades(5, 1), "cat": shades(5, 2), "dog": shades(5, 3), "test": shades(5, 4)})
     assert describe_dataset(spec_of(root)).classes == 4
     assert sizes(spec_of(root)) == (12, 4, 4)
+    assert told(spec_of(root))[1:] == [f"folders of {root} that are taken for classes, not splits: train, test"]
     write_images({"train/express": shades(5, 5)})  # folders within a class are part of it
     assert describe_dataset(spec_of(root)).classes == 4
     assert sum(sizes(spec_of(root))) == 25
+
+
+def test_splits_by_other_names_are_classes_and_it_is_said(write_images: WriteImages, spec_of: SpecOf) -> None:
+    root = write_images({**both("training_set", 5, 1), **both("test_set", 5, 3)})
+    assert told(spec_of(root))[1:] == [
+        f"in {root} no image lies directly in a folder that is taken for a class (test_set, training_set), but "
+        "deeper; folders of splits are called train, val and test"
+    ]
 
 
 def test_images_beside_classes_and_folders_beside_splits_are_left_alone_and_said(
