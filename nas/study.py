@@ -218,7 +218,7 @@ def find_study(store: Store, name: str | None) -> StudyStore:
 def _comparable(recorded: Mapping[str, Any], question: Question) -> tuple[dict[str, Any], dict[str, Any]]:
     """What was asked and what is asked now; images that are known by their content may lie elsewhere now."""
     before, now = dict(recorded), question.identity()
-    known = before["data"].get("fingerprint", "")
+    known = before.get("data", {}).get("fingerprint", "")
     if known != question.fingerprint:
         now["data"]["fingerprint"] = fingerprint(question.data, known)
     if known and known == now["data"]["fingerprint"]:

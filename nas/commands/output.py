@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 
 import click
@@ -23,6 +22,8 @@ def say_text(text: str) -> None:
 
 def say_json(plain: object) -> None:
     """Write plain data as JSON, in ASCII: a program reads every character of it back."""
+    import json  # `nas --help` has no use for it
+
     click.echo(json.dumps(plain, indent=2))
 
 

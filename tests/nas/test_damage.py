@@ -149,6 +149,8 @@ def change(table: str, column: str, value: str) -> str:
     return f"UPDATE {table} SET {column} = {value.format(column)} WHERE {WHERE.get(table, 'true')}"
 
 
+REFUSED = ["asks another question", "belongs to another study", "Optuna's tables have no study"]
+"""What a search may say instead: its study is not the one that it asks for, or cannot be found by its name."""
 EVERYWHERE = ["SELECT 1", *LOST, *(change(*damage) for damage in (*DAMAGES[::5], *HARMLESS))]
 """After these all commands are tried, after the others those that read most."""
 
@@ -205,7 +207,7 @@ def test_a_damaged_cell_is_named(commands, table, column, value):
     assert table in ran["check"].out + ran["check"].err
     for name, text in refused.items():
         told = f"the database is damaged: {table}" in text and column in text
-        assert told or (name == "search" and "asks another question" in text), (name, text)
+        assert told or (name == "search" and any(sentence in text for sentence in REFUSED)), (name, text)
 
 
 @pytest.mark.parametrize(("table", "column", "value"), HARMLESS, ids=lambda part: part[:40])
