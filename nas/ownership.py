@@ -83,12 +83,12 @@ class Owner:
         return _is_of_earlier_version(folder) and not self._has_namesake(folder.parent)
 
     def mark(self, folder: Location) -> None:
-        """Put the marker into a folder that has none.
+        """Put the marker into a folder of the study; one from before its database was moved is brought up to date.
 
         Raises:
             StorageError: If it cannot be written.
         """
-        if read_marker(folder) is None:
+        if read_marker(folder) != self.marker:
             try:
                 write_atomically(folder / MARKER, f"{json.dumps(asdict(self.marker))}\n".encode())
             except FileFailure as error:

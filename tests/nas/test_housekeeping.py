@@ -129,6 +129,20 @@ def test_a_deletion_is_whole_wherever_it_is_killed(states_after_kills, roots):
     assert not list(roots[1].iterdir())
 
 
+def test_a_deletion_is_whole_too_where_the_output_folder_was_moved(nas, run, roots, monkeypatch):
+    run(budget=1, finalists=0)
+    moved = roots[0].rename(roots[0].with_name("moved"))
+
+    def delete() -> None:
+        monkeypatch.setattr("nas.housekeeping.remove_own", lambda folder: os.kill(os.getpid(), signal.SIGKILL))
+        nas("studies", "delete", "study", "--yes", "--out", moved)
+
+    assert killed_at(-1, delete)
+    assert [path.name[:15] for path in moved.iterdir() if path.is_dir()] == [".study.deleted-"]
+    assert nas("gc", "--delete", "--out", moved).code == 0
+    assert not [path for path in moved.iterdir() if path.is_dir()]
+
+
 @pytest.mark.parametrize("command", ["search", "export"])
 def test_other_commands_make_it_whole_too(nas, run, settings, roots, command):
     """As it is where a process was killed just before the database commits."""
