@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -129,7 +131,7 @@ def test_a_deletion_is_whole_wherever_it_is_killed(states_after_kills, roots):
     assert not list(roots[1].iterdir())
 
 
-def test_a_deletion_is_whole_too_where_the_output_folder_was_moved(nas, run, roots, monkeypatch):
+def test_a_deletion_is_whole_too_where_the_output_folder_was_moved(nas, run, roots, killed_at, monkeypatch):
     run(budget=1, finalists=0)
     moved = roots[0].rename(roots[0].with_name("moved"))
 
@@ -137,7 +139,7 @@ def test_a_deletion_is_whole_too_where_the_output_folder_was_moved(nas, run, roo
         monkeypatch.setattr("nas.housekeeping.remove_own", lambda folder: os.kill(os.getpid(), signal.SIGKILL))
         nas("studies", "delete", "study", "--yes", "--out", moved)
 
-    assert killed_at(-1, delete)
+    assert killed_at(-1, moved, delete)
     assert [path.name[:15] for path in moved.iterdir() if path.is_dir()] == [".study.deleted-"]
     assert nas("gc", "--delete", "--out", moved).code == 0
     assert not [path for path in moved.iterdir() if path.is_dir()]
