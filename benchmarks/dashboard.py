@@ -58,9 +58,9 @@ def make_study(url: str, trials: int) -> None:
 def serving(url: str, which: str) -> Iterator[str]:
     """An address where a dashboard is served."""
     if which == "ours":
-        from results.dashboard import make_dashboard
+        from results.dashboard import Dashboard
 
-        server: Any = make_dashboard(url, "127.0.0.1", 0)
+        server: Any = Dashboard(url, "127.0.0.1", 0)
     else:
         import optuna
         from optuna_dashboard import wsgi

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nas.commands.options import typed_path
+from nas.commands.options import table_option, typed_path
 from nas.commands.output import say, say_json, say_text
 from nas.commands.tables import Notes
 from search_space.errors import ConfigError, DataError, allowed
@@ -21,14 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command("bench", short_help="Compare search strategies over tables of trainings.")
-@click.option(
-    "--table",
-    "folders",
-    multiple=True,
-    callback=typed_path,
-    metavar="DIR",
-    help="A tabular benchmark [those of this project].",
-)
+@table_option
 @click.option("--runs", default=500, show_default=True, type=click.IntRange(2), help="Runs of every strategy.")
 @click.option(
     "--strategies",

@@ -25,14 +25,14 @@ def command(storage: str | None, out: str, host: str, port: int) -> None:
     drawn, 200 in all. All other figures are of all trials.
     """
     from nas.run_folder import storage_url
-    from results.dashboard import make_dashboard
+    from results.dashboard import Dashboard
     from results.store import Store
 
     url = storage_url(storage, out)
     store = Store(url, create=False)
     names = [study.name for study in store.studies()]
     store.close()
-    server = make_dashboard(url, host, port)
+    server = Dashboard(url, host, port)
     try:
         if not server.is_local:
             reached = f"{host or server.ip} is reachable from other machines"

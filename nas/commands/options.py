@@ -38,6 +38,17 @@ def _checked(parameter: click.Parameter, value: Any, problem_of: Callable[[str],
     return user_path(value, name)
 
 
+table_option = click.option(
+    "--table",
+    "folders",
+    multiple=True,
+    callback=typed_path,
+    metavar="DIR",
+    help="A tabular benchmark; repeatable [those of this project].",
+)
+"""``--table``: the tables of trainings to work on."""
+
+
 def warn_of_password(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """Callback of ``--storage``: a password on the command line is not secret."""
     if value is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nas.commands.bench import committed_tables
-from nas.commands.options import typed_path
+from nas.commands.options import table_option
 from nas.commands.output import say_json, say_text
 from search_space.errors import ConfigError, DataError
 
@@ -18,14 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("proxies", short_help="Show how well training-free proxies rank architectures.")
-@click.option(
-    "--table",
-    "folders",
-    multiple=True,
-    callback=typed_path,
-    metavar="DIR",
-    help="A tabular benchmark; repeatable [all shipped].",
-)
+@table_option
 @click.option("--data", metavar="NAME", help="Only tables of this data set.")
 @click.option("--seeds", metavar="N,N", help="Judge by the validation NLL of these search seeds, not by the truth.")
 @click.option("--design", is_flag=True, help="Judge by the test NLL of the design seeds; held-out bands stay unseen.")

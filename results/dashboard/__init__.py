@@ -1,5 +1,5 @@
 """The Optuna dashboard on our database: read-only, quick with large studies, and guarded."""
 
-from results.dashboard.server import Dashboard, make_dashboard
+from results.dashboard.server import Dashboard
 
-__all__ = ["Dashboard", "make_dashboard"]
+__all__ = ["Dashboard"]

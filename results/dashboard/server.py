@@ -84,11 +84,6 @@ class Dashboard(ThreadingMixIn, WSGIServer):
             storage.engine.dispose()
 
 
-def make_dashboard(url: str, host: str, port: int) -> Dashboard:
-    """See `Dashboard`."""
-    return Dashboard(url, host, port)
-
-
 class _Quiet(WSGIRequestHandler):
     timeout = 60  # of a browser that says nothing
 

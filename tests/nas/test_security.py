@@ -23,7 +23,7 @@ import nas as nas_package
 from nas.commands.search import command_line
 from nas.config import SearchConfig
 from nas.run_folder import RunFolder
-from results.dashboard import Dashboard, make_dashboard
+from results.dashboard import Dashboard
 from results.database import open_engine, shown
 from results.names import file_name
 from results.store import Store
@@ -258,7 +258,7 @@ def test_the_dashboard_listens_on_this_machine_unless_told_otherwise(exported_fr
 
     (host,) = (option for option in command.params if option.name == "host")
     assert isinstance(host, click.Option)
-    server = make_dashboard(f"sqlite:///{exported_from / 'nas.db'}", host.default, 0)
+    server = Dashboard(f"sqlite:///{exported_from / 'nas.db'}", host.default, 0)
     assert (server.is_local, server.socket.getsockname()[0]) == (True, "127.0.0.1")
     server.server_close()
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from results.dashboard import Dashboard, make_dashboard
+from results.dashboard import Dashboard
 from results.store import State, Store
 from search_space.errors import ConfigError, StorageError
 
 
 @contextmanager
 def serving(url: str, host: str = "127.0.0.1") -> Iterator[Dashboard]:
-    server = make_dashboard(url, host, 0)
+    server = Dashboard(url, host, 0)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -141,7 +141,7 @@ def test_localhost_is_local(sqlite_store, fill):
 )
 def test_hosts_that_it_cannot_listen_on(sqlite_store, host, message):
     with pytest.raises(ConfigError, match=f"^{message}") as caught:
-        make_dashboard(sqlite_store.url, host, 0)
+        Dashboard(sqlite_store.url, host, 0)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 250
 
@@ -153,7 +153,7 @@ def test_a_port_that_is_taken(sqlite_store, fill, host):
         taken.bind((host, 0))
         taken.listen()
         with pytest.raises(ConfigError, match="cannot be had: it is taken; choose another --port"):
-            make_dashboard(sqlite_store.url, host, taken.getsockname()[1])
+            Dashboard(sqlite_store.url, host, taken.getsockname()[1])
 
 
 # Who may ask what.
@@ -257,4 +257,4 @@ def test_a_database_without_a_study_is_one_sentence(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'nas.db'}"
     Store(url).close()
     with pytest.raises(StorageError, match="holds no studies yet; run a search first"):
-        make_dashboard(url, "127.0.0.1", 0)
+        Dashboard(url, "127.0.0.1", 0)

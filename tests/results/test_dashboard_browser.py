@@ -16,7 +16,7 @@ from wsgiref.simple_server import WSGIServer, make_server
 import optuna
 import pytest
 
-from results.dashboard import make_dashboard
+from results.dashboard import Dashboard
 from results.dashboard.guard import Names, guarded
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -100,7 +100,7 @@ def test_notes_and_attributes_run_nothing(tmp_path, sqlite_store, make_study):
     save_note(study, SCRIPTS + MARKDOWN + "the end of the note")
     storage.remove_session()
     storage.engine.dispose()
-    with running(server := make_dashboard(sqlite_store.url, "127.0.0.1", 0)) as asked:
+    with running(server := Dashboard(sqlite_store.url, "127.0.0.1", 0)) as asked:
         dom, said = show(f"{server.url}dashboard/studies/1/note", tmp_path)
     assert "the end of the note" in dom
     assert "/api/studies/1" in asked

@@ -12,7 +12,7 @@ import pytest
 
 from results.checks import check_database
 from results.copying import copy_database
-from results.dashboard import make_dashboard
+from results.dashboard import Dashboard
 from results.store import Store
 from search_space.errors import StorageError
 
@@ -47,7 +47,7 @@ def look(url: str) -> None:
     assert [row.nll for row in store.study("old").evaluations()] == [7.0, 2.0, 3.0]
     store.close()
     assert check_database(url).problems == []
-    server = make_dashboard(url, "127.0.0.1", 0)
+    server = Dashboard(url, "127.0.0.1", 0)
     assert [study.study_name for study in server._storage.get_all_studies()] == ["old"]
     server.server_close()
 
