@@ -51,7 +51,7 @@ def command(
     as_json: bool,
     out: Path | None,
 ) -> None:
-    r"""Compare search strategies, hundreds of runs each, over tables of trainings that have been done already.
+    """Compare search strategies, hundreds of runs each, over tables of trainings that have been done already.
 
     \b
     nas bench --table benchmarks/tables/digits
@@ -61,7 +61,7 @@ def command(
     Searches see validation curves of the table's search seeds. What they would deliver is judged by the mean test NLL
     of other seeds, at 1 to 128 times the compute of one training. Nothing is trained. After Ctrl-C the same command
     goes on where it was.
-    """
+    """  # noqa: D301 (click reads the backspace)
     from nas.bench.arms import arms
     from nas.bench.comparison import compare
     from nas.bench.contest import Scale
