@@ -40,11 +40,11 @@ import torch
 
 from benchmarks.common import RESULTS, write
 from nas.api import search
-from results.schema import FINAL_STATES, Evaluation, Finalist, Role, State
-from results.store import Store
-from runners.base import EpochResult, Job, Measured
-from runners.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from results.database.schema import FINAL_STATES, Evaluation, Finalist, Role, State
+from results.store.store import Store
+from runners.protocol import EpochResult, Job, Measured
 from runners.synthetic import synthetic
+from runners.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from search_space.errors import NasError
 
 NODES = 4
@@ -319,7 +319,7 @@ def play(ground: Ground, kinds: list[str]) -> tuple[Counter[str], Seen, int]:
     return faults, seen, undone
 
 
-def judge(storage: str) -> dict[str, Any]:
+def ranking(storage: str) -> dict[str, Any]:
     """What stands in the database at the end."""
     store = Store(storage, create=False)
     study = store.study(STUDY)
@@ -374,7 +374,7 @@ def main() -> None:
             end = ended(ground.storage) or {}
             results.append(
                 {
-                    **judge(ground.storage),
+                    **ranking(ground.storage),
                     "faults": dict(struck),
                     "lives": ground.lives,
                     "lost": sum(key not in end for key in seen),

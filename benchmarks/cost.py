@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.common import seconds, summary, write
 from search_space import Architecture, load_space
-from search_space.model import VisionModel
+from search_space.models.model import VisionModel
 
 RUNS = 7
 ARCHITECTURES = 2000

@@ -24,13 +24,13 @@ import torch
 from benchmarks.common import seconds, summary, write
 from benchmarks.table import TABLES, build
 from nas import search
-from nas.proxies import PROXIES, score
-from runners.base import DataSpec, Job
+from nas.bench.tabular import Table, read_definition
+from runners.measuring.proxies import PROXIES, score
+from runners.protocol import DataSpec, Job
 from runners.recipe import Recipe
-from runners.tabular import Table, read_definition
-from runners.training import train
+from runners.training.train import train
 from search_space import Limits, load_space
-from search_space.families import family_points
+from search_space.zoo.scaled import family_points
 
 DATA = DataSpec("fashion_mnist_10k")
 EPOCHS = 4

@@ -21,13 +21,13 @@ from typing import Any
 from benchmarks.common import write
 from benchmarks.table import Trainings
 from nas import search
+from nas.bench.tabular import Training
 from nas.config import SearchConfig
-from nas.study import existing_study, make_question
-from results.damage import architecture_of
-from results.schema import Role
-from runners.ray_tune import RayTuneRunner
-from runners.tabular import Training
-from runners.training import train
+from nas.study.opening import existing_study, make_spec
+from results.database.damage import architecture_of
+from results.database.schema import Role
+from runners.on_ray.runner import RayTuneRunner
+from runners.training.train import train
 from search_space.architecture import Architecture
 
 FRESH_SEEDS = tuple(range(1000, 1005))
@@ -62,7 +62,7 @@ def winner(seed: int, out: Path) -> tuple[Architecture, dict[str, Any]]:
 
 def retrained(architectures: Iterable[Architecture]) -> dict[str, list[Training]]:
     """Full trainings with the fresh seeds, tested, by architecture hash."""
-    question = make_question(SearchConfig())
+    spec = make_spec(SearchConfig())
     found: dict[str, list[Training]] = {}
     distinct = {architecture.hash: architecture for architecture in architectures}
     todo = [(architecture, seed) for architecture in distinct.values() for seed in FRESH_SEEDS]
@@ -70,8 +70,8 @@ def retrained(architectures: Iterable[Architecture]) -> dict[str, list[Training]
         source = Trainings(
             "winners and families",
             todo,
-            question.data,
-            question.recipe,
+            spec.data,
+            spec.recipe,
             Path(scratch),
             lambda training: found.setdefault(training.architecture, []).append(training),
         )
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("nas-runs"), help="folder of the searches")
     given = parser.parse_args()
     winners = [winner(seed, given.out) for seed in range(given.runs)]
-    families = make_question(SearchConfig()).families()
+    families = make_spec(SearchConfig()).families()
     trained = retrained([*(architecture for architecture, _ in winners), *families.values()])
 
     def tested(architecture: Architecture) -> list[float]:

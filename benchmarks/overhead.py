@@ -16,7 +16,7 @@ import ray
 
 from benchmarks.common import seconds, write
 from nas import search
-from runners import ray_tune
+from runners.on_ray import runner as ray_tune
 from runners.synthetic import synthetic
 
 SLOTS = 2

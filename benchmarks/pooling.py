@@ -14,11 +14,11 @@ from typing import Any
 import torch
 
 from benchmarks.common import write
-from runners.base import DataSpec, Job
+from runners.protocol import DataSpec, Job
 from runners.recipe import recipe_for
-from runners.training import train
+from runners.training.train import train
 from search_space import Architecture, Limits, load_space
-from search_space.families import family_points
+from search_space.zoo.scaled import family_points
 
 LEARNING_RATES = (1e-3, 2e-3, 4e-3, 8e-3, 16e-3)
 SEEDS = 5

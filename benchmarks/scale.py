@@ -25,10 +25,10 @@ import sqlalchemy as sa
 from benchmarks.chaos import Database
 from benchmarks.common import write
 from nas.config import SearchConfig
-from nas.engine import Search
-from nas.study import make_question, open_folder, open_store, open_with_files
-from results.store import Store
-from runners.base import Decision, EpochResult, Evaluation, Job, Measured, Score
+from nas.study.opening import make_spec, open_folder, open_store, open_with_files
+from nas.study.search import Search
+from results.store.store import Store
+from runners.protocol import Decision, EpochResult, Evaluation, Job, Measured, Score
 from runners.synthetic import synthetic
 
 SLOTS = 64
@@ -74,8 +74,8 @@ def run(trials: int, **settings: Any) -> dict[str, Any]:
         config = SearchConfig.make(budget=trials, epochs=4, finalists=0, out=out, study=f"scale-{trials}", **settings)
         folder = open_folder(config)
         store = open_store(config, folder)
-        question = make_question(config)
-        search = Search(question, open_with_files(store, question, folder)[0], folder)
+        spec = make_spec(config)
+        search = Search(spec, open_with_files(store, spec, folder)[0], folder)
         clock, curve = Clock(), list[dict[str, Any]]()
         under_way = deque[Evaluation]()
         started, since, process = time.perf_counter(), 0, psutil.Process()

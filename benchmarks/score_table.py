@@ -14,10 +14,10 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache
 from pathlib import Path
 
-from nas.proxies import PROXIES, score
-from runners.base import DataSpec, Score
+from nas.bench.tabular import Table
 from runners.data import prepare
-from runners.tabular import Table
+from runners.measuring.proxies import PROXIES, score
+from runners.protocol import DataSpec, Score
 
 TABLES = Path(__file__).parent / "tables"
 BATCH = 8

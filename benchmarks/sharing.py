@@ -21,8 +21,8 @@ from typing import Any
 from benchmarks.chaos import Database
 from benchmarks.common import summary, write
 from nas import search
-from results.store import Role, Store
-from runners.base import EpochResult, Job, Measured
+from results.store.store import Role, Store
+from runners.protocol import EpochResult, Job, Measured
 from runners.synthetic import synthetic
 
 EPOCHS = 4

@@ -15,14 +15,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from runners.base import INFEASIBLE_CAUSES, DataSpec, Decision, EpochResult, Job, Measured, Outcome
+from nas.bench.tabular import Band, Definition, Entry, Table, Training
 from runners.data import prepare
+from runners.protocol import INFEASIBLE_CAUSES, DataSpec, Decision, EpochResult, Job, Measured, Outcome
 from runners.recipe import Recipe
-from runners.tabular import Band, Definition, Entry, Table, Training
-from runners.training import train
+from runners.training.train import train
 from search_space.architecture import Architecture
-from search_space.families import family_points
-from search_space.space import Limits, SearchSpace
+from search_space.space.space import Limits, SearchSpace
+from search_space.zoo.scaled import family_points
 
 TABLES = Path(__file__).parent / "tables"
 HARDLY_ANY_LEFT = 1_000_000
@@ -170,7 +170,7 @@ class Trainings:
 
 def build(folder: Path, seeds: Sequence[int] | None = None, gpus_per_trial: float | None = None) -> None:
     """Train what a table lacks."""
-    from runners.ray_tune import RayTuneRunner
+    from runners.on_ray.runner import RayTuneRunner
 
     table = Table(folder)
     if not (folder / "architectures.jsonl").exists():

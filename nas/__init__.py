@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nas.api import search
-    from nas.competitors import baselines
     from nas.config import SearchConfig
+    from search_space.zoo.baselines import baselines
 
-_HOMES = {"SearchConfig": "nas.config", "baselines": "nas.competitors", "search": "nas.api"}
+_HOMES = {"SearchConfig": "nas.config", "baselines": "search_space.zoo.baselines", "search": "nas.api"}
 __all__ = ["SearchConfig", "baselines", "search"]
 
 

@@ -28,7 +28,7 @@ def main() -> None:
 def _told() -> int:
     """Run the command, and say what its output ends in; returns the exit code."""
     from nas.commands.output import say  # here and below: what takes its time to load may be interrupted
-    from nas.streams import guard_streams
+    from nas.commands.streams import guard_streams
     from search_space.errors import OutputError
 
     guard_streams()

@@ -8,13 +8,13 @@ from contextlib import closing
 from typing import Any
 
 from nas.config import SearchConfig
-from nas.engine import Search
-from nas.evaluator import WithProxies
-from nas.study import Question, make_question, open_folder, open_store, open_with_files
-from results.render import render
-from results.report import Report, make_report
-from runners.base import DataSpec, Evaluator, Runner
+from nas.study.opening import StudySpec, make_spec, open_folder, open_store, open_with_files
+from nas.study.search import Search
+from results.report.render import render
+from results.report.report import Report, make_report
 from runners.data import prepare
+from runners.evaluator import WithProxies
+from runners.protocol import DataSpec, Evaluator, Runner
 from search_space.errors import LeaseLost
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def search(
 
     Args:
         config: All settings at once.
-        evaluator: What an evaluation does; by default it trains (`runners.training.train`).
+        evaluator: What an evaluation does; by default it trains (`runners.training.train.train`).
         on_change: Called with the search whenever something happened.
         on_start: Called once, with the search and whether the study is new.
         on_notice: Called with a sentence that the user should see, such as what a cluster lacks.
@@ -57,17 +57,17 @@ def search(
     if config is not None and settings:
         raise TypeError("give search() either a config or single settings, not both")
     config = config or SearchConfig.make(**settings)
-    question = make_question(config)
-    runner = make_runner(config, None if evaluator else question.data, on_notice)
+    spec = make_spec(config)
+    runner = make_runner(config, None if evaluator else spec.data, on_notice)
     # First everything that can go wrong without leaving a trace, then what writes.
     runner.check()
     if evaluator is None:
-        _check_this_machine(question, on_notice)
+        _check_this_machine(spec, on_notice)
     folder = open_folder(config)
     with closing(open_store(config, folder, on_notice)) as store, store.driving(config.study_name):
-        study, new = open_with_files(store, question, folder)
+        study, new = open_with_files(store, spec, folder)
         while True:
-            running = Search(question, study, folder, on_change, on_notice)
+            running = Search(spec, study, folder, on_change, on_notice)
             on_start(running, new)
             try:
                 if not running.done:
@@ -83,23 +83,23 @@ def search(
     return report
 
 
-def _check_this_machine(question: Question, on_notice: Callable[[str], None]) -> None:
+def _check_this_machine(spec: StudySpec, on_notice: Callable[[str], None]) -> None:
     """Find out before anything is written that the images or the device cannot be had.
 
     The nodes of a cluster get the images from here; which devices they have, is their own affair.
     """
-    prepare(question.data, on_notice)
-    if _address(question.config) is None and question.config.device not in ("auto", "cpu"):
-        from runners.device import pick_device
+    prepare(spec.data, on_notice)
+    if _address(spec.config) is None and spec.config.device not in ("auto", "cpu"):
+        from runners.measuring.device import pick_device
 
-        pick_device(question.config.device)
+        pick_device(spec.config.device)
 
 
 def _address(config: SearchConfig) -> str | None:
     """The cluster that trials run on; None for this machine."""
     if config.runner != "ray":
         return None
-    from runners.ray_address import cluster_address
+    from runners.on_ray.address import cluster_address
 
     return cluster_address(config.address)
 
@@ -121,10 +121,10 @@ def make_runner(
         from runners.inline import InlineRunner
 
         return InlineRunner(threads=max(1, int(config.cpus_per_trial)), gpus=config.gpus_per_trial or 0.0)
-    from runners.ray_folders import check_home
+    from runners.on_ray.folders import check_home
 
     check_home()  # Ray cannot even be imported without one
-    from runners.ray_tune import RayTuneRunner
+    from runners.on_ray.runner import RayTuneRunner
 
     return RayTuneRunner(
         address=config.address,

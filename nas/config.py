@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nas.objectives import Objective, parse_objectives
-from nas.pruners import PRUNERS
-from nas.samplers import SAMPLERS
-from nas.strategies import PROXY_NAMES, RANKERS, STRATEGIES, Strategy
+from nas.strategy.presets import PROXY_NAMES, RANKERS, STRATEGIES, Strategy
+from nas.strategy.pruners import PRUNERS
+from nas.strategy.samplers.registry import SAMPLERS
+from results.report.objectives import Objective, parse_objectives
 from runners.remote import ALLOWED, locate
 from search_space.errors import ConfigError, StorageError, allowed, brief
 from search_space.paths import output_problem, path_problem, text_problem
-from search_space.space import Limits
+from search_space.space.space import Limits
 from search_space.units import parse_count
 from search_space.yaml_source import Source, read_yaml_file
 
@@ -41,8 +41,8 @@ class SearchConfig:
         budget: Distinct architectures to evaluate, over all runs of the study.
         max_fte: Compute to spend, in full-training equivalents, finalists included; None for no limit besides `budget`.
         objective: Names of the objectives; the first is the quality.
-        strategy: Which parts of a search work together; see `nas.strategies`. The next six are its parts, None for what
-            the strategy says.
+        strategy: Which parts of a search work together; see `nas.strategy.presets`. The next six are its parts, None
+            for what the strategy says.
         sampler: Which sampler proposes.
         ranker: Who chooses among proposals: "none", "model", or a proxy by its name.
         proxies: Proxies that the model sees beside the architecture; needs the ranker "model".

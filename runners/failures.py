@@ -6,9 +6,9 @@ import traceback
 
 import torch
 
-from runners.base import Cause
 from runners.deadline import OutOfTime
 from runners.files import FileFailure
+from runners.protocol import Cause
 from search_space.errors import DataError, WeightsError
 
 LAST_LINES = 6

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from runners.base import Decision, Evaluation, Evaluator, Job, Outcome, TrialSource
+from runners.protocol import Decision, Evaluation, Evaluator, Job, Outcome, TrialSource
 from runners.resources import check_this_machine
 
 WAIT_S = 0.2

@@ -9,8 +9,8 @@ import hashlib
 import math
 from collections.abc import Generator
 
-from runners.base import EpochResult, Job, Measured
 from runners.files import write_atomically
+from runners.protocol import EpochResult, Job, Measured
 
 
 def synthetic(job: Job) -> Generator[EpochResult, None, Measured]:

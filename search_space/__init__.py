@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from search_space import zoo
     from search_space.architecture import Architecture, Branch, Stage
-    from search_space.deployment import reparameterize
-    from search_space.model import VisionModel, build
+    from search_space.models.deployment import reparameterize
+    from search_space.models.model import VisionModel, build
+    from search_space.models.published import load_published
     from search_space.ops import Attention, Cost, Dense, Gating, Permute, RepMLP
-    from search_space.published import load_published
-    from search_space.space import Limits, SearchSpace, list_spaces, load_space
+    from search_space.space.space import Limits, SearchSpace, list_spaces, load_space
 
 _HOMES = {
     "Architecture": "search_space.architecture",
@@ -24,17 +24,17 @@ _HOMES = {
     "Cost": "search_space.ops",
     "Dense": "search_space.ops",
     "Gating": "search_space.ops",
-    "Limits": "search_space.space",
+    "Limits": "search_space.space.space",
     "Permute": "search_space.ops",
     "RepMLP": "search_space.ops",
-    "SearchSpace": "search_space.space",
+    "SearchSpace": "search_space.space.space",
     "Stage": "search_space.architecture",
-    "VisionModel": "search_space.model",
-    "build": "search_space.model",
-    "list_spaces": "search_space.space",
-    "load_published": "search_space.published",
-    "load_space": "search_space.space",
-    "reparameterize": "search_space.deployment",
+    "VisionModel": "search_space.models.model",
+    "build": "search_space.models.model",
+    "list_spaces": "search_space.space.space",
+    "load_published": "search_space.models.published",
+    "load_space": "search_space.space.space",
+    "reparameterize": "search_space.models.deployment",
 }
 __all__ = [
     "Architecture",

@@ -10,12 +10,12 @@ import torch
 
 from nas import search
 from nas.commands.measuring import Bench, Settings
-from nas.proxies import PROXIES, score
-from runners.base import DataSpec, EpochResult, Job
+from runners.measuring.proxies import PROXIES, score
+from runners.protocol import DataSpec, EpochResult, Job
 from runners.recipe import Recipe
-from runners.training import train
+from runners.training.train import train
 from search_space import build, load_space, reparameterize, zoo
-from search_space.families import family_points
+from search_space.zoo.scaled import family_points
 
 pytestmark = [
     pytest.mark.gpu,

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.table import Trainings, _sort, draw, missing, train_on_cpu_time
-from runners.base import EpochResult, Job, Measured
+from nas.bench.tabular import Band, Definition, Table
 from runners.inline import InlineRunner
-from runners.tabular import Band, Definition, Table
-from search_space.families import family_points
+from runners.protocol import EpochResult, Job, Measured
+from search_space.zoo.scaled import family_points
 
 DEFINITION = """\
 space: {space}

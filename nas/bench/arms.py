@@ -9,7 +9,7 @@ from typing import Any
 from nas.bench.comparison import RANDOM
 from nas.bench.simulation import Arm
 from nas.config import SearchConfig, flag
-from nas.strategies import STRATEGIES, Strategy
+from nas.strategy.presets import STRATEGIES, Strategy
 from search_space.errors import ConfigError, allowed
 
 _PARTS = tuple(field.name for field in fields(Strategy) if field.name != "summary")

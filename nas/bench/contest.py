@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nas.bench.estimates import Floats
 from nas.bench.simulation import NOTHING, Arm, Simulation, mean_seconds
-from runners.tabular import Band, Table
+from nas.bench.tabular import Band, Table
 from search_space.errors import DataError
 
 BUDGETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from nas.bench.simulation import Records, Simulation, Simulator
-from runners.tabular import Table
+from nas.bench.tabular import Table
 from search_space.errors import RunnerError, StorageError
 
 Progress = Callable[[int, int], None]
@@ -196,5 +196,5 @@ def _digest_of_code() -> str:
     return digest.hexdigest()
 
 
-_DECIDING = ("nas/*.py", "runners/base.py", "runners/tabular.py", "search_space/*.py")
+_DECIDING = ("nas/**/*.py", "runners/protocol.py", "search_space/**/*.py")
 _JUDGING = ("arms.py", "comparison.py", "contest.py", "estimates.py", "execution.py", "picture.py", "text.py")

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.tabular import Entry
+from nas.bench.tabular import Entry
 from search_space.architecture import Architecture
 from search_space.errors import SpaceError
-from search_space.families import family_points
-from search_space.space import Axis, Limits, Params, SearchSpace
+from search_space.space.space import Axis, Limits, Params, SearchSpace
+from search_space.zoo.scaled import family_points
 
 NEIGHBOURS = 10
 """How many of the nearest architectures count as neighbours."""

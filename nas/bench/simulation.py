@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 
 from nas.bench.pool import Pool
 from nas.bench.stand_ins import NoFolder, NoStudy, SimulatedQuestion
+from nas.bench.tabular import Replay, Table
 from nas.config import SearchConfig
-from nas.engine import Search
-from nas.proposer import Known
-from results.schema import Role, State
-from runners.base import DataSpec, Decision, Evaluation, Job, Outcome
+from nas.strategy.candidates import Known
+from nas.study.search import Search
+from results.database.schema import Role, State
 from runners.data import validation_images
-from runners.tabular import Replay, Table
+from runners.protocol import DataSpec, Decision, Evaluation, Job, Outcome
 from search_space.architecture import Architecture
-from search_space.space import Limits
+from search_space.space.space import Limits
 
 NOTHING = -1
 """What was delivered before anything could be."""
@@ -180,8 +180,8 @@ class _Run:
             **arm.settings, seed=seed, budget=len(pool.members) + 1, max_fte=budgets[-1], runner="inline"
         )
         data, recipe = DataSpec(replay.table.definition.data), replay.table.recipe
-        question = SimulatedQuestion(pool, Limits(), data, recipe, config, validation_images(data))
-        self.search = Search(question, NoStudy(pool), NoFolder())
+        spec = SimulatedQuestion(pool, Limits(), data, recipe, config, validation_images(data))
+        self.search = Search(spec, NoStudy(pool), NoFolder())
         self.full_epochs = recipe.epochs
         self.epochs, self.epoch_seconds, self.proxy_seconds = 0, 0.0, 0.0
         self.over = False
@@ -204,9 +204,9 @@ class _Run:
 
     def _with_budget(self, budget: float) -> _Run:
         """A copy of all that changes, with another limit on compute; it cannot start trials any more."""
-        proposer = self.search.planner.proposer
-        shared = (self.pool, *self.pool.members, self.replay, self.search.question)
-        copy = deepcopy(self, {id(one): one for one in shared} | {id(proposer): _Deaf()})
+        candidates = self.search.planner.candidates
+        shared = (self.pool, *self.pool.members, self.replay, self.search.spec)
+        copy = deepcopy(self, {id(one): one for one in shared} | {id(candidates): _Deaf()})
         copy.search.config = replace(self.search.config, max_fte=budget)
         return copy
 

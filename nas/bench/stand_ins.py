@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from nas.bench.pool import Pool
-from nas.run_folder import RunFolder
-from nas.study import Question
-from results.driver import Changes, Driver
-from results.records import Ending, EpochRecord, Facts, NewEvaluation
-from results.schema import Finalist, Role, State
-from results.scores import Scores
-from results.store import Store, StudyStore
+from nas.study.files import RunFolder
+from nas.study.opening import StudySpec
+from results.database.schema import Finalist, Role, State
+from results.store.driver import Changes, Driver
+from results.store.records import Ending, EpochRecord, Facts, NewEvaluation
+from results.store.scores import Scores
+from results.store.store import Store, StudyStore
 from search_space.architecture import Architecture
-from search_space.space import Axis
+from search_space.space.space import Axis
 
 
-class SimulatedQuestion(Question):
+class SimulatedQuestion(StudySpec):
     """A question about images that nobody looks at, so that the data set need not be there."""
 
     @cached_property

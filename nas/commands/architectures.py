@@ -61,10 +61,10 @@ def find_architecture(text: str, storage: str | None, out: str) -> Named:
 
 
 def _of_trial(name: str, trial: str, storage: str | None, out: str) -> Architecture:
-    from nas.study import existing_study
-    from results.damage import architecture_of
-    from results.report import make_report
-    from results.schema import Role
+    from nas.study.opening import existing_study
+    from results.database.damage import architecture_of
+    from results.database.schema import Role
+    from results.report.report import make_report
 
     if trial != "best" and not trial.isdecimal():
         raise ConfigError(f"{name}#{trial} names no trial; allowed: STUDY#NUMBER, such as {name}#12, and STUDY#best")

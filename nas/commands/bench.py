@@ -17,7 +17,7 @@ from search_space.errors import ConfigError, DataError, allowed
 
 if TYPE_CHECKING:
     from nas.bench.contest import Contest
-    from runners.tabular import Band, Table
+    from nas.bench.tabular import Band, Table
 
 
 @click.command("bench", short_help="Compare search strategies over tables of trainings.")
@@ -108,7 +108,7 @@ def committed_tables() -> list[Path]:
 
 def _contests(folders: Sequence[Path], names: Sequence[str], *, design: bool) -> list[Contest]:
     from nas.bench.contest import Contest
-    from runners.tabular import ANY_SIZE, Table
+    from nas.bench.tabular import ANY_SIZE, Table
 
     tables = [Table(folder) for folder in folders]
     known = dict.fromkeys(band.name for table in tables for band in table.definition.bands)

@@ -24,9 +24,9 @@ def command(storage: str | None, out: str, host: str, port: int) -> None:
     Of a study whose curves have more than 20,000 points, those of the best, the newest and the unfinished trials are
     drawn, 200 in all. All other figures are of all trials.
     """
-    from nas.run_folder import storage_url
+    from nas.study.files import storage_url
     from results.dashboard import Dashboard
-    from results.store import Store
+    from results.store.store import Store
 
     url = storage_url(storage, out)
     store = Store(url, create=False)

@@ -20,8 +20,8 @@ def command(ctx: click.Context) -> None:
 @study_options
 def upgrade(storage: str | None, out: str) -> None:
     """Bring a database that an older version of this program wrote up to date. Searching does so, too."""
-    from nas.run_folder import storage_url
-    from results.database import HEAD, open_engine, shown, snapshot, version
+    from nas.study.files import storage_url
+    from results.database.connection import HEAD, open_engine, shown, snapshot, version
 
     url = storage_url(storage, out)
     with snapshot(url) as connection:
@@ -43,8 +43,8 @@ def check(ctx: click.Context, storage: str | None, out: str, as_json: bool) -> N
     The exit code is 1 if there is any. Nothing is written, and searches may go on meanwhile.
     """
     from nas.commands.tables import Notes, table
-    from nas.run_folder import storage_url
-    from results.checks import check_database
+    from nas.study.files import storage_url
+    from results.database.checks import check_database
 
     with Notes() as note:
         health = check_database(storage_url(storage, out), lambda what: note(f"checking {what}"))
@@ -71,8 +71,8 @@ def copy(source: str, target: str) -> None:
     with --storage TO and the --out that it had, where its weights and checkpoints stay.
     """
     from nas.commands.tables import Notes
-    from results.copying import copy_database
-    from results.database import shown
+    from results.database.connection import shown
+    from results.database.copying import copy_database
 
     with Notes() as note:
         copied = copy_database(

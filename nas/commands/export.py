@@ -19,10 +19,10 @@ from search_space.paths import shell_word
 @click.option("-o", "--output", required=True, callback=typed_output, metavar="DIR", help="Folder to make.")
 def command(study: str | None, storage: str | None, out: str, best: bool, trial: int | None, output: Path) -> None:
     """Export an architecture of STUDY: its YAML, weights, provenance, model card, and a snippet that rebuilds it."""
-    from nas.housekeeping import settle
-    from nas.run_folder import local_roots
-    from nas.study import existing_study, folder_of
-    from results.export import export, exported_key
+    from nas.study.files import local_roots
+    from nas.study.housekeeping import settle
+    from nas.study.opening import existing_study, folder_of
+    from results.export.bundle import export, exported_key
 
     if best == (trial is not None):
         raise click.UsageError("say either --best or --trial N")

@@ -17,8 +17,8 @@ from search_space.errors import StudyError, shortened
 from search_space.units import format_bytes
 
 if TYPE_CHECKING:
-    from nas.garbage import Piece
-    from results.store import StudyStore
+    from nas.study.garbage import Piece
+    from results.store.store import StudyStore
 
 
 @click.command("gc", short_help="Show what the files of studies take, and delete what nobody needs.")
@@ -33,12 +33,12 @@ def command(study: str | None, storage: str | None, out: str, checkpoint_dir: st
     finalists, and files whose writing was given up over a day ago. A study that is being searched keeps everything.
     Folders and files that are not a study's own are left alone.
     """
-    from nas.garbage import delete, survey
-    from nas.housekeeping import settle
-    from nas.run_folder import local_roots, storage_url
-    from nas.study import find_study
-    from results.housekeeping import resting
-    from results.store import Store
+    from nas.study.files import local_roots, storage_url
+    from nas.study.garbage import delete, survey
+    from nas.study.housekeeping import settle
+    from nas.study.opening import find_study
+    from results.store.rename_delete import resting
+    from results.store.store import Store
 
     roots = local_roots(out, checkpoint_dir)
     with closing(Store(storage_url(storage, out), create=False)) as store:
@@ -74,9 +74,9 @@ def command(study: str | None, storage: str | None, out: str, checkpoint_dir: st
 
 def _own_folders(study: StudyStore, roots: Sequence[Path]) -> list[Path]:
     """The folders of a study; one that only bears its name is mentioned."""
-    from nas.ownership import Owner
-    from nas.run_folder import RunFolder
-    from results.names import is_file_name
+    from nas.study.files import RunFolder
+    from nas.study.ownership import Owner
+    from results.database.names import is_file_name
 
     owner = Owner.of(study.store, study.row)
     if not is_file_name(study.name):
@@ -90,7 +90,7 @@ def _own_folders(study: StudyStore, roots: Sequence[Path]) -> list[Path]:
 
 
 def _cells(pieces: Sequence[Piece]) -> list[str]:
-    from nas.garbage import KINDS
+    from nas.study.garbage import KINDS
 
     sizes = [sum(piece.size for piece in pieces if piece.kind == kind) for kind in KINDS]
     sizes += [sum(sizes), sum(piece.size for piece in pieces if not piece.needed)]

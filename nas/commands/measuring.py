@@ -110,7 +110,7 @@ class Bench:
             return
         import torch
 
-        from runners.device import describe_device, pick_device
+        from runners.measuring.device import describe_device, pick_device
 
         self.device = pick_device(settings.device)
         self._dtype = getattr(torch, settings.dtype)
@@ -137,7 +137,7 @@ class Bench:
         measured = [Measured() for _ in architectures]
         if self.settings.closed_form:
             return measured
-        from runners.profile import activation_bytes, make_images, time_shares
+        from runners.measuring.profile import activation_bytes, make_images, time_shares
 
         with self._threads():
             models = self._models(names, architectures)
@@ -164,7 +164,7 @@ class Bench:
         return measured
 
     def _models(self, names: Sequence[str], architectures: Sequence[Architecture]) -> list[Any]:
-        from runners.profile import failing_clearly, make_model
+        from runners.measuring.profile import failing_clearly, make_model
 
         models = []
         for name, architecture in zip(names, architectures, strict=True):
@@ -175,7 +175,7 @@ class Bench:
 
     def _quick_batch(self, measured: Sequence[Measured]) -> int:
         """BATCH images, or fewer where a few passes of all models would take many times `seconds`."""
-        from runners.latency import MIN_PASSES
+        from runners.measuring.latency import MIN_PASSES
 
         slowest = max((own.latency["median_ms"] / 1000 for own in measured if own.latency is not None), default=0.0)
         batch = BATCH
@@ -187,8 +187,8 @@ class Bench:
         """Time those models in turn that can take such a batch, and enter what comes out under the name `what`."""
         import torch
 
-        from runners.latency import time_in_turn
-        from runners.profile import failing_clearly, make_images
+        from runners.measuring.latency import time_in_turn
+        from runners.measuring.profile import failing_clearly, make_images
 
         self._note(f"{what}, batch {batch} ...")
         ready: list[tuple[Measured, Callable[[], object]]] = []
@@ -211,7 +211,7 @@ class Bench:
     @contextmanager
     def _reason(self, measured: Measured, what: str, doing: str) -> Iterator[None]:
         """Keep the reason why something cannot be measured, and go on."""
-        from runners.profile import failing_clearly
+        from runners.measuring.profile import failing_clearly
 
         try:
             with failing_clearly(f"{doing} in {self.settings.dtype}", self.device):

@@ -52,7 +52,7 @@ table_option = click.option(
 def warn_of_password(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """Callback of ``--storage``: a password on the command line is not secret."""
     if value is not None:
-        from results.database import has_password
+        from results.database.connection import has_password
 
         if has_password(value):
             say(
@@ -112,7 +112,7 @@ def _local(context: click.Context, parameter: click.Parameter, value: str | None
 
 def checkpoints_elsewhere(config: Mapping[str, Any], given: str | None) -> str | None:
     """Where a study has its checkpoints by its settings, if that is neither under --out nor where the command says."""
-    from nas.run_folder import checkpoint_root
+    from nas.study.files import checkpoint_root
 
     place = config.get("checkpoint_dir")
     if not isinstance(place, str):

@@ -129,7 +129,7 @@ def _growth(named: Named, sizes: Sequence[int], bench: Bench) -> tuple[list[dict
     """A row for every image size, and the exponents of MACs in tokens."""
     if not sizes:
         return [], {}
-    from runners.profile import resized_weights
+    from runners.measuring.profile import resized_weights
     from search_space.breakdown import macs_exponents
 
     rows: list[dict[str, Any]] = []

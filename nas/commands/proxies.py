@@ -14,7 +14,7 @@ from nas.commands.output import say_json, say_text
 from search_space.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from runners.tabular import Table
+    from nas.bench.tabular import Table
 
 
 @click.command("proxies", short_help="Show how well training-free proxies rank architectures.")
@@ -35,7 +35,7 @@ def command(folders: tuple[Path, ...], data: str | None, seeds: str | None, desi
     The figures are Kendall's tau-b with 95 % bootstrap intervals: 1 for the same ranking, 0 for none. Architectures are
     compared with those of their own size band only, except in the band "any".
     """  # noqa: D301 - click wants the character, which ends paragraphs
-    from nas.proxy_report import report
+    from nas.bench.proxy_report import report
 
     chosen = _parse_seeds(seeds)
     records = [report(table, chosen, design=design) for table in _tables(folders, data)]
@@ -55,7 +55,7 @@ def _parse_seeds(text: str | None) -> tuple[int, ...]:
 
 
 def _tables(folders: Sequence[Path], data: str | None) -> list[Table]:
-    from runners.tabular import Table
+    from nas.bench.tabular import Table
     from search_space.errors import allowed
 
     tables = [Table(path) for path in folders or committed_tables()]

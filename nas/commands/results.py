@@ -42,9 +42,9 @@ COLUMNS = (
 )
 def command(study: str | None, storage: str | None, out: str, as_json: bool, as_csv: bool, top: int) -> None:
     """Show the trials and the report of STUDY (may be left out where there is only one)."""
-    from nas.study import existing_study
-    from results.render import render
-    from results.report import make_report
+    from nas.study.opening import existing_study
+    from results.report.render import render
+    from results.report.report import make_report
 
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
@@ -61,7 +61,7 @@ def command(study: str | None, storage: str | None, out: str, as_json: bool, as_
 
 def trial_records(study: Any) -> list[dict[str, Any]]:
     """Every trial of a study as plain data, with the interface's names."""
-    from results.schema import Role
+    from results.database.schema import Role
 
     records = []
     for row in study.evaluations(Role.TRIAL):

@@ -11,14 +11,14 @@ import click
 from nas.commands.options import typed_path, warn_of_password
 from nas.commands.output import say, say_json, say_text
 from nas.config import RUNNERS, SearchConfig
-from nas.objectives import OBJECTIVES
-from nas.pruners import PRUNERS
-from nas.samplers import SAMPLERS
-from nas.strategies import RANKERS, STRATEGIES
+from nas.strategy.presets import RANKERS, STRATEGIES
+from nas.strategy.pruners import PRUNERS
+from nas.strategy.samplers.registry import SAMPLERS
+from results.report.objectives import OBJECTIVES
 from search_space.paths import shell_word
 
 if TYPE_CHECKING:
-    from results.report import Report
+    from results.report.report import Report
 
 NO_WINNER = 3
 """The exit code of a search in which nothing could be trained."""
@@ -125,7 +125,7 @@ def run(config: SearchConfig, as_json: bool) -> int:
     Returns:
         The exit code: 0, or `NO_WINNER`.
     """
-    from nas.control import control_of
+    from nas.study.control import control_of
 
     report, was_spent = _search(config)
     wants_control = config.control is not None and report.winner is not None
@@ -143,8 +143,8 @@ def run(config: SearchConfig, as_json: bool) -> int:
 
 def _show(config: SearchConfig, report: Report, control: Report | None, was_spent: bool) -> None:
     """The report and what may come next, on stdout."""
-    from nas.control import side_by_side
-    from results.render import render
+    from nas.study.control import side_by_side
+    from results.report.render import render
 
     say_text(render(report))
     if control is not None:
@@ -155,7 +155,7 @@ def _show(config: SearchConfig, report: Report, control: Report | None, was_spen
 def _search(config: SearchConfig) -> tuple[Report, bool]:
     """Search with progress on stderr; returns the report, and whether there was nothing left to do."""
     from nas.api import search
-    from nas.progress import Progress
+    from nas.commands.progress import Progress
 
     again = command_line(config)
     progress = Progress()
@@ -170,7 +170,7 @@ def _search(config: SearchConfig) -> tuple[Report, bool]:
 
 def command_line(config: SearchConfig) -> str:
     """What was typed, without the password of a database."""
-    from results.database import shown
+    from results.database.connection import shown
 
     secret = config.storage or ""
     words = [word.replace(secret, shown(secret)) if secret and secret in word else word for word in sys.argv[1:]]
@@ -179,7 +179,7 @@ def command_line(config: SearchConfig) -> str:
 
 def next_steps(config: SearchConfig, report: Report, was_spent: bool) -> str:
     """What a person may want to type next."""
-    from results.database import shown
+    from results.database.connection import shown
 
     study = config.study_name
     where = f" --storage {shell_word(shown(config.storage))}" if config.storage else ""

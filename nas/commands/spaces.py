@@ -23,7 +23,7 @@ def command(words: tuple[str, ...], data: str | None, image_size: int | None) ->
     nas spaces mlp_family --image-size 224
     nas spaces check my_space.yaml  validate a file
     """  # noqa: D301 - click wants the character, which ends paragraphs
-    from search_space.definition import list_definitions, load_definition
+    from search_space.space.definition import list_definitions, load_definition
 
     if not words:
         for name in list_definitions():
@@ -45,8 +45,8 @@ def command(words: tuple[str, ...], data: str | None, image_size: int | None) ->
 
 def describe(space: Any) -> str:
     """A space for people: its axes, how many architectures it has, and what they cost."""
-    from search_space.families import family_points
     from search_space.units import format_count
+    from search_space.zoo.scaled import family_points
 
     least, most = space.cost_range()
     lines = [
@@ -88,7 +88,7 @@ def _values(axis: Any) -> str:
 
 
 def _bind(definition: Any, size: int, channels: int = 3, classes: int = 1000) -> Any:
-    from search_space.space import SearchSpace
+    from search_space.space.space import SearchSpace
 
     return SearchSpace(definition, image_size=size, in_channels=channels, classes=classes)
 
@@ -96,8 +96,8 @@ def _bind(definition: Any, size: int, channels: int = 3, classes: int = 1000) ->
 def _images(data: str | None, image_size: int | None) -> tuple[int, int, int]:
     if image_size is not None and data is None:
         return image_size, 3, 1000 if image_size > 64 else 10
-    from runners.base import DataSpec
     from runners.data import describe_dataset
+    from runners.protocol import DataSpec
 
     info = describe_dataset(DataSpec(data or "digits", image_size=image_size))
     return info.image_size, info.in_channels, info.classes

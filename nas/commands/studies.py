@@ -22,7 +22,7 @@ from search_space.errors import ConfigError, StudyError, escaped, printable
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from results.overview import Overview
+    from results.report.overview import Overview
 
 
 @click.group(
@@ -42,9 +42,9 @@ def command(ctx: click.Context, storage: str | None, out: str, as_json: bool) ->
     if ctx.invoked_subcommand is not None:
         ctx.default_map = {name: {"storage": storage, "out": out} for name in command.commands}
         return
-    from nas.run_folder import storage_url
-    from results.overview import make_overviews
-    from results.store import Store
+    from nas.study.files import storage_url
+    from results.report.overview import make_overviews
+    from results.store.store import Store
 
     with closing(Store(storage_url(storage, out), create=False)) as store:
         found = make_overviews(store)
@@ -64,9 +64,9 @@ def command(ctx: click.Context, storage: str | None, out: str, as_json: bool) ->
 def rename(old: str, new: str, storage: str | None, out: str, checkpoint_dir: str | None) -> None:
     """Give the study OLD the name NEW, in the database and for its folder under --out."""
     from nas.config import name_problem
-    from nas.housekeeping import rename_study, settle
-    from nas.run_folder import local_roots, storage_url
-    from results.store import Store
+    from nas.study.files import local_roots, storage_url
+    from nas.study.housekeeping import rename_study, settle
+    from results.store.store import Store
 
     for what, name in (("old", old), ("new", new)):  # no name leads out of --out
         if problem := name_problem(name):
@@ -97,9 +97,9 @@ def delete(name: str, storage: str | None, out: str, checkpoint_dir: str | None,
     """
     from nas.commands.tables import format_bytes
     from nas.config import name_problem
-    from nas.housekeeping import belongings, delete_study, settle
-    from nas.run_folder import local_roots, storage_url
-    from results.store import Store
+    from nas.study.files import local_roots, storage_url
+    from nas.study.housekeeping import belongings, delete_study, settle
+    from results.store.store import Store
 
     if problem := name_problem(name):  # no name leads out of --out
         raise ConfigError(f"the name is {name!r}; {problem}")

@@ -21,9 +21,9 @@ from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
-from results.architectures import chunks
-from results.database import failing_clearly, plain_engine, shown, unhidden
-from results.tables import OPTUNA
+from results.database.connection import failing_clearly, plain_engine, shown, unhidden
+from results.database.tables import OPTUNA
+from results.store.architectures import chunks
 from search_space.errors import StorageError
 
 _NO_NUMBERS = {"NAN": math.nan, "INF_POS": math.inf, "INF_NEG": -math.inf}

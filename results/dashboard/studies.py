@@ -2,7 +2,7 @@
 
 Optuna's dashboard works through all trials once for what it says of the study, and again to write each of them. Here it
 does the first for a few trials that stand for all, and the second is done by `_Writer`; both say the same, as
-`tests/results/test_dashboard_studies.py` sees to. Curves are left out where a study has very many.
+`tests/results/dashboard/test_studies.py` sees to. Curves are left out where a study has very many.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from results.dashboard.guard import Application
 from results.dashboard.reading import ReadingStorage, Selection
-from results.pareto import pareto_front
+from results.report.pareto import pareto_front
 
 MANY_POINTS, CURVES, POINTS = 20_000, 200, 100
 """Where all curves together have more points than the first, the best, the unfinished and the newest trials are shown

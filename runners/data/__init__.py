@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from runners.base import DataSpec
 from runners.data.base import (
     DATASETS,
     Augmentation,
@@ -26,6 +25,7 @@ from runners.data.digits import Digits
 from runners.data.idx import IdxDataset
 from runners.data.imagefolder import ImageFolder
 from runners.data.torchvision_sets import TorchvisionDataset
+from runners.protocol import DataSpec
 
 __all__ = [
     "DATASETS",

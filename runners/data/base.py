@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from runners.base import DataSpec
+from runners.protocol import DataSpec
 from search_space.errors import DataError, allowed, brief, printable
 from search_space.paths import user_path
 

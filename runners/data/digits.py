@@ -5,8 +5,8 @@ Source: the test part of https://archive.ics.uci.edu/dataset/80 (E. Alpaydin, C.
 
 from __future__ import annotations
 
-from runners.base import DataSpec
 from runners.data.base import Augmentation, Dataset, DatasetInfo, Split
+from runners.protocol import DataSpec
 
 IMAGES = 1797
 VALIDATION = TEST = 360

@@ -14,8 +14,8 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runners.base import DataSpec
 from runners.data.base import Augmentation, Dataset, DatasetInfo, Split, data_directory, legible
+from runners.protocol import DataSpec
 from search_space.errors import DataError
 
 if TYPE_CHECKING:

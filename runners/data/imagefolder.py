@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import count
 
-from runners.base import DataSpec
 from runners.data.base import Augmentation, Dataset, DatasetInfo, Split, data_directory, legible
 from runners.data.digests import content_digests
 from runners.data.former_fingerprint import former_fingerprint
 from runners.data.image_layout import TEST, TRAIN, VALIDATION, Files, Layout, counted, find_layout
 from runners.data.image_tree import read_tree
+from runners.protocol import DataSpec
 from search_space.errors import DataError
 from search_space.paths import user_path
 

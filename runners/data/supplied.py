@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runners.base import DataSpec
 from runners.data.base import (
     Augmentation,
     Dataset,
@@ -24,6 +23,7 @@ from runners.data.base import (
     supply,
 )
 from runners.data.memory_maps import create_array, open_array
+from runners.protocol import DataSpec
 from search_space.errors import DataError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runners.base import DataSpec
 from runners.data.base import Augmentation, Dataset, DatasetInfo, Split, data_directory, legible
+from runners.protocol import DataSpec
 from search_space.errors import DataError
 
 

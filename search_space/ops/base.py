@@ -1,6 +1,6 @@
 """What a branch's operation has to say of itself: its rules and its exact cost.
 
-An op is a frozen description. How it is computed stands in `search_space/layers/`, in the file of the same
+An op is a frozen description. How it is computed stands in `search_space/models/layers/`, in the file of the same
 name, so that nothing here needs torch.
 
 B batch, N tokens (class token included), C channels.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from search_space.architecture import Architecture
 
 if TYPE_CHECKING:
-    from search_space.initialisation import Scheme
+    from search_space.models.initialisation import Scheme
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Family:
     """A published system.
 
     Attributes:
-        name: Short name, as in `search_space.families`.
+        name: Short name, as in `search_space.zoo.scaled`.
         title: What its authors call it.
         paper: Address of the paper.
         change: What it changes with respect to ViT, in a sentence.

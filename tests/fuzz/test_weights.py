@@ -20,11 +20,11 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from runners.weights import load_weights, save_weights
+from runners.training.weights import load_weights, save_weights
 from search_space.architecture import Architecture, Branch, Stage
-from search_space.model import VisionModel, build
+from search_space.models.model import VisionModel, build
+from search_space.models.published import load_published
 from search_space.ops import Attention, Dense
-from search_space.published import load_published
 
 VIT = Architecture(
     8,

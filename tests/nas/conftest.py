@@ -14,11 +14,11 @@ import pytest
 
 from nas.api import search
 from nas.config import SearchConfig
-from nas.engine import Search
-from nas.study import make_question, open_folder, open_store, open_with_files
-from results.report import Report
-from results.store import Store, StudyStore
-from runners.base import EpochResult, Evaluator, Job, Measured
+from nas.study.opening import make_spec, open_folder, open_store, open_with_files
+from nas.study.search import Search
+from results.report.report import Report
+from results.store.store import Store, StudyStore
+from runners.protocol import EpochResult, Evaluator, Job, Measured
 from runners.synthetic import synthetic
 
 
@@ -106,9 +106,9 @@ def open_search(settings: dict[str, Any]) -> Iterator[Callable[..., Search]]:
             folder = open_folder(config)
             store = open_store(config, folder)
             stack.callback(store.close)
-            question = make_question(config)
-            study, _ = open_with_files(store, question, folder)
-            return Search(question, study, folder)
+            spec = make_spec(config)
+            study, _ = open_with_files(store, spec, folder)
+            return Search(spec, study, folder)
 
         yield make
 

@@ -10,12 +10,12 @@ import yaml
 
 from nas.commands.search import command
 from nas.config import SearchConfig, flag
-from nas.objectives import OBJECTIVES
-from nas.pruners import PRUNERS
-from nas.samplers import SAMPLERS
-from nas.strategies import RANKERS, STRATEGIES
+from nas.strategy.presets import RANKERS, STRATEGIES
+from nas.strategy.pruners import PRUNERS
+from nas.strategy.samplers.registry import SAMPLERS
+from results.report.objectives import OBJECTIVES
 from search_space.errors import ConfigError
-from search_space.space import Limits
+from search_space.space.space import Limits
 
 GOOD = {
     "space": "my_space.yaml",

@@ -16,9 +16,9 @@ from alembic import command
 from alembic.config import Config
 
 import results
-from results.store import Ending, EpochRecord, NewEvaluation, Role, State, Store, StudyStore
+from results.store.store import Ending, EpochRecord, NewEvaluation, Role, State, Store, StudyStore
 from search_space import Architecture
-from search_space.space import SearchSpace
+from search_space.space.space import SearchSpace
 
 IDENTITY: dict[str, Any] = {
     "space": {"name": "small"},
@@ -154,7 +154,7 @@ def upgrade() -> Callable[[sa.Connection, str], None]:
 
     def make(connection: sa.Connection, revision: str) -> None:
         config = Config()
-        config.set_main_option("script_location", str(Path(results.__file__).parent / "migrations"))
+        config.set_main_option("script_location", str(Path(results.__file__).parent / "database" / "migrations"))
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from results.checks import check_database
-from results.copying import copy_database
 from results.dashboard import Dashboard
-from results.store import Store
+from results.database.checks import check_database
+from results.database.copying import copy_database
+from results.store.store import Store
 from search_space.errors import StorageError
 
 FILES = ("nas.db", "nas.db-wal", "nas.db-shm")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from runners.base import DataSpec, Decision, EpochResult, Job, Outcome
+from runners.protocol import DataSpec, Decision, EpochResult, Job, Outcome
 from runners.recipe import Recipe
 from search_space import Architecture, Branch, Dense, Stage
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Generator
 
 import pytest
 
-from runners import training
-from runners.base import INFEASIBLE_CAUSES, Cause, EpochResult, Evaluation, Job, Measured
 from runners.deadline import OutOfTime, TimeLimit
+from runners.protocol import INFEASIBLE_CAUSES, Cause, EpochResult, Evaluation, Job, Measured
 from runners.recipe import Recipe
-from runners.training import train
+from runners.training import train as training
+from runners.training.train import train
 
 MakeJob = Callable[..., Job]
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from runners.base import Cause
 from runners.failures import classify
+from runners.protocol import Cause
 from search_space.errors import DataError
 
 

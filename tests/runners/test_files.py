@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from runners.base import INFEASIBLE_CAUSES, Cause, Evaluation, Interrupted, Job
 from runners.files import FileFailure, write_atomically
+from runners.protocol import INFEASIBLE_CAUSES, Cause, Evaluation, Interrupted, Job
 from runners.recipe import Recipe
-from runners.training import train
+from runners.training.train import train
 
 MakeJob = Callable[..., Job]
 Full = Callable[[], AbstractContextManager[None]]

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from runners.base import Evaluator, Job
 from runners.inline import InlineRunner
+from runners.protocol import Evaluator, Job
 from runners.recipe import Recipe
 from runners.synthetic import synthetic
-from runners.training import train
+from runners.training.train import train
 from search_space.errors import RunnerError
 
 

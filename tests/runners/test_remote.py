@@ -12,11 +12,11 @@ import pytest
 from pyarrow.fs import FileSelector, FileSystem, LocalFileSystem, S3FileSystem, SubTreeFileSystem
 
 from runners import remote
-from runners.base import Cause, Evaluation, Job
 from runners.files import FileFailure, write_atomically
+from runners.protocol import Cause, Evaluation, Job
 from runners.recipe import Recipe
 from runners.remote import RemoteFile, locate
-from runners.training import train
+from runners.training.train import train
 from search_space.errors import StorageError, WeightsError
 
 MakeJob = Callable[..., Job]

@@ -13,7 +13,7 @@ import torch
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.errors import ArchitectureError
 from search_space.ops import OPS, Attention, Dense, Op, Permute, TokenShape
-from search_space.space import SearchSpace, load_space, parse_space
+from search_space.space.space import SearchSpace, load_space, parse_space
 
 EXAMPLES: dict[str, tuple[dict[str, Any], ...]] = {
     "attention": ({"heads": 1}, {"heads": 4}, {"heads": 2, "qkv_bias": False}),

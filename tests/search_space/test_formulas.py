@@ -18,7 +18,7 @@ from torch import Tensor
 
 from search_space import load_published
 from search_space.architecture import Architecture, Branch, Stage
-from search_space.model import VisionModel
+from search_space.models.model import VisionModel
 from search_space.ops import Dense, Gating, Permute, RepMLP
 
 Weights = dict[str, Tensor]

@@ -26,7 +26,7 @@ def test_everything_but_models_works_without_torch() -> None:
 import random, sys
 from search_space import Architecture, Attention, Branch, Cost, Dense, Gating, Limits, Permute, RepMLP
 from search_space import SearchSpace, Stage, list_spaces, load_space
-from search_space.families import family_points
+from search_space.zoo.scaled import family_points
 for name in list_spaces():
     space = load_space(name, image_size=8, in_channels=1, classes=10)
     assert space.size > 0 and space.hash

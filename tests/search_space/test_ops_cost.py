@@ -13,7 +13,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from search_space.errors import ArchitectureError
-from search_space.layers import LAYERS
+from search_space.models.layers import LAYERS
 from search_space.ops import (
     MIXERS,
     OPS,

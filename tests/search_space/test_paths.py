@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from search_space.architecture import Architecture
-from search_space.definition import load_definition
 from search_space.errors import ArchitectureError, ConfigError, SpaceError, WeightsError, escaped
+from search_space.models.published.files import read_weights
 from search_space.paths import output_problem, path_problem, shell_word, user_path
-from search_space.published.files import read_weights
+from search_space.space.definition import load_definition
 
 NOT_UTF8 = os.fsdecode(b"n\xffn")
 

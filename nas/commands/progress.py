@@ -1,0 +1,232 @@
+"""The live progress line of a search, on stderr.
+
+On a terminal it is redrawn in place. Elsewhere (a log file, CI) a line is printed when enough has changed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TextIO
+
+from nas.strategy.presets import Strategy
+from nas.strategy.trial import Trial
+from nas.study import finalists
+from nas.study.search import Search
+from results.database.schema import Role, State
+from runners.data import legible
+from runners.protocol import Cause
+from search_space.errors import escaped
+from search_space.units import format_count
+
+REDRAW_EVERY_S = 0.2
+PRINT_EVERY_S = 15.0
+LEAST_KNOWN = 4
+"""Evaluations that have to have ended before the time left is guessed."""
+
+
+class Progress:
+    """Shows how a search is getting on.
+
+    Args:
+        stream: Where to; stderr by default.
+        clock: A monotonic clock in seconds.
+
+    Attributes:
+        was_spent: Whether the study had nothing left to do when it was opened.
+    """
+
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream, self._clock = stream or sys.stderr, clock
+        self._live = self._stream.isatty()
+        self._drawn_at = float("-inf")
+        self._drawn = 0
+        self._search: Search | None = None
+        self._fte_before = 0.0
+        self.was_spent = False
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            self._write_in_place("starting ...")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._search is not None and not self.was_spent:
+            self._show(self._search)
+        if self._live:
+            self._stream.write("\n" if self._drawn else "")
+            self._stream.flush()
+
+    def begin(self, search: Search, new: bool) -> None:
+        """Say what is being done, and by which strategy."""
+        self._search, self.was_spent, self._fte_before = search, search.done, search.fte
+        spec, study, config = search.spec, search.study, search.config
+        doing = "New study" if new else "Study finished before:" if self.was_spent else "Continuing study"
+        limit = "" if config.max_fte is None else f", at most {config.max_fte:.4g} FTE"
+        self._print_line(f"{doing} {study.name}: {spec.space.name} on {legible(spec.data.name)}, {spec.limits}")
+        self._print_line(f"  budget {config.budget}{limit}, {spec.recipe.epochs} epochs, {config.runner} runner")
+        self._print_line(f"  strategy {config.strategy}: {_describe_parts(config.parts)}")
+        self._print_line(f"  {study.store}")
+        if self._live and not self.was_spent:
+            self._write_in_place(f"starting the {config.runner} runner ...")
+
+    def update(self, search: Search) -> None:
+        """Draw anew if it is time."""
+        interval = REDRAW_EVERY_S if self._live else PRINT_EVERY_S
+        if self._clock() - self._drawn_at >= interval:
+            self._show(search)
+
+    def note(self, text: str) -> None:
+        """Say something that stays on the screen, above the progress line."""
+        self._print_line(f"Note: {text}.")
+
+    def farewell(self, again: str) -> str:
+        """What to say after Ctrl-C."""
+        if self._search is None:
+            return "Stopped before anything was begun."
+        done, budget = len(_decided(self._search)), self._search.config.budget
+        return f"Stopped after {done} of {budget} trials. Nothing is lost; to go on: {again}"
+
+    def line(self, search: Search, width: int | None = None) -> str:
+        """The progress line, the most important first.
+
+        Args:
+            search: The search.
+            width: Columns there are; what does not fit is left out. None for no limit.
+        """
+        elapsed = self._clock() - search.started
+        left = remaining_seconds(search, elapsed, self._fte_before)
+        limit = search.config.max_fte
+        parts = [_phase(search), _states(search), f"{search.fte:.1f}{'' if limit is None else f'/{limit:.4g}'} FTE"]
+        if search.others:
+            parts.append(f"{search.others + 1} drivers")
+        if search.best is not None:
+            parts.append(f"best acc {100 * search.best.figures.accuracy:.2f} %")
+        if left is not None:
+            parts.append(f"{_duration(left)} left")
+        parts.append(f"{_duration(elapsed)} so far")
+        if search.best is not None:
+            parts.append(f"{search.best.mixers} {format_count(search.best.architecture.deployed.params)} params")
+        while len(line := " | ".join(parts)) > (width or len(line)) and len(parts) > 1:
+            parts.pop()
+        return line
+
+    def _show(self, search: Search) -> None:
+        self._drawn_at = self._clock()
+        if self._live:
+            self._write_in_place(self.line(search, _terminal_width(self._stream) - 1))
+        else:
+            self._print_line(self.line(search))
+
+    def _write_in_place(self, text: str) -> None:
+        width, text = _terminal_width(self._stream) - 1, escaped(text)
+        text = text if len(text) <= width else text[: width - 1] + "…"
+        self._stream.write("\r" + text + " " * max(0, self._drawn - len(text)))
+        self._stream.flush()
+        self._drawn = len(text)
+
+    def _print_line(self, text: str) -> None:
+        if self._live and self._drawn:
+            self._stream.write("\r" + " " * self._drawn + "\r")
+            self._drawn = 0
+        self._stream.write(escaped(text) + "\n")
+        self._stream.flush()
+
+
+def remaining_seconds(search: Search, elapsed: float, fte_before: float = 0.0) -> float | None:
+    """An estimate of the time left, from what this run has done so far; None while too little is known.
+
+    Args:
+        search: The search.
+        elapsed: Seconds that this run has taken so far.
+        fte_before: Compute that earlier runs had spent, in full-training equivalents.
+    """
+    fte_here = search.fte - fte_before
+    if search.finished_here < LEAST_KNOWN or fte_here <= 0:
+        return None
+    return _fte_left(search) * elapsed / fte_here
+
+
+def _fte_left(search: Search) -> float:
+    """Compute that is still to be spent, if coming trials take as much as those so far."""
+    config, epochs = search.config, search.spec.recipe.epochs
+    runs = search.of(Role.FINALIST)
+    left = float(_finalists_planned(search) * epochs - sum(run.epoch for run in runs))
+    if search.phase == "trials":
+        decided = _decided(search)
+        spent = sum(trial.epochs_run for trial in search.searched)
+        left += max(0, config.budget - len(decided)) * spent / max(1, len(decided))
+    left = max(0.0, left / epochs)
+    return left if config.max_fte is None else min(left, max(0.0, config.max_fte - search.fte))
+
+
+def _finalists_planned(search: Search) -> int:
+    """How many trainings of finalists there are in all, or will be."""
+    chosen = finalists.number(search.config) if search.finalists is None else len(search.finalists)
+    return chosen * search.config.seeds
+
+
+def _decided(search: Search) -> list[Trial]:
+    """The trials that count towards the budget and have ended, or have come to a rung at least."""
+    running = {trial.key for trial in search.pending if not trial.passed}
+    return [trial for trial in search.searched if trial.key not in running and trial.cause != Cause.TOO_SLOW]
+
+
+def _phase(search: Search) -> str:
+    """What the search is at, and how far it is with that."""
+    if search.phase == "test":
+        return "testing the winner"
+    if search.phase == "finalists":
+        ended = search.of(Role.FINALIST, State.COMPLETE, State.FAILED)
+        if search.finalists is not None:
+            numbers = {trial.number for trial in search.finalists}
+            ended = [run for run in ended if run.number in numbers]
+        return f"finalists {len(ended)}/{_finalists_planned(search)}"
+    if any(trial.role == Role.PROXIES for trial in search.pending):
+        return "scoring by proxies"
+    stage = search.searched[-1].stage if search.searched else "families"
+    decided, parts = _decided(search), search.config.parts
+    if stage == "families" and search.planner.families:
+        return f"families {sum(trial.stage == 'families' for trial in decided)}/{search.planner.families}"
+    who = parts.sampler if parts.ranker == "none" else "start-up" if stage == "startup" else parts.ranker
+    return f"{who} {len(decided)}/{search.config.budget}"
+
+
+def _states(search: Search) -> str:
+    """How many run, wait at a rung, were pruned and failed; what there is none of is left out."""
+    trials = [trial for trial in search.searched if trial.cause != Cause.TOO_SLOW]
+    counts = {
+        "run": sum(trial.state == State.RUNNING for trial in search.pending),
+        "wait": sum(trial.state == State.PAUSED for trial in trials),
+        "pruned": sum(trial.state == State.PRUNED for trial in trials),
+        "failed": sum(trial.state == State.FAILED for trial in trials),
+    }
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "run")
+
+
+def _describe_parts(parts: Strategy) -> str:
+    """The parts of a strategy in words."""
+    words = [f"sampler {parts.sampler}", f"ranker {parts.ranker}", f"pruner {parts.pruner}"]
+    words += [f"proxies {' + '.join(parts.proxies)}"] if parts.proxies else []
+    words += ["families"] if parts.families else []
+    words += ["local search"] if parts.local else []
+    return ", ".join(words)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _terminal_width(stream: TextIO) -> int:
+    import os
+
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80

@@ -1,0 +1,56 @@
+"""Regularised evolution (https://arxiv.org/abs/1802.01548) as an Optuna sampler.
+
+The population is the youngest `population` finished trials: an individual dies of age, not of being beaten, so a lucky
+measurement does not survive. A parent is the best of a random tournament, a child is a neighbour of it in the space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from nas.strategy.samplers.base import SpaceSampler
+from search_space.space.space import Limits, SearchSpace
+
+
+class RegularizedEvolutionSampler(SpaceSampler):
+    """Ageing evolution over a search space.
+
+    Args:
+        space: Where children come from.
+        distributions: How Optuna sees the axes of the space; a trial has a value for each of them.
+        limits: Limits that children keep.
+        population: How many of the youngest trials live.
+        tournament: How many of them compete to be the parent.
+        seed: Of all random choices.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        distributions: Mapping[str, BaseDistribution],
+        limits: Limits,
+        *,
+        population: int = 32,
+        tournament: int = 8,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(space, distributions, limits, seed=seed)
+        self._population, self._tournament = population, tournament
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """A child's value on every axis; nothing while the population is still to be filled at random."""
+        finished = self.finished(study)
+        if len(finished) < self._population:
+            return {}
+        living = finished[-self._population :]
+        competing = self._rng.sample(living, min(self._tournament, len(living)))
+        parent = self.best(competing, study)
+        child = self._space.mutate(self._space.decode(parent.params), self._rng, self._limits)
+        return {**parent.params, **self._space.encode(child)}

@@ -1,0 +1,1 @@
+"""One study: opening it, searching, and its files."""

@@ -1,0 +1,118 @@
+"""What the files of a study take, and which of them nobody needs any more.
+
+Whether a file is needed is what the database says of its evaluation: one that may go on needs everything. Files that
+the database does not know, that are not called as ours are, and links, are left alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas.study.kept_weights import KEPT_WEIGHTS
+from nas.study.ownership import contents, is_file_of_evaluation, is_unfinished
+from results.database.damage import architecture_of
+from results.database.schema import Evaluation
+from results.report.objectives import Figures, Objective, parse_objectives
+from results.report.pareto import pareto_front
+from results.store.store import FINAL_STATES, Role, State, StudyStore
+from runners.protocol import Cause
+from search_space.errors import StorageError
+
+KINDS = ("checkpoints", "weights", "temporary")
+ABANDONED_AFTER_S = 24 * 3600.0
+"""Age from which a file that is being written counts as abandoned."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A file of a study.
+
+    Attributes:
+        path: Where it is.
+        kind: One of `KINDS`.
+        size: Bytes.
+        needed: Whether somebody needs it, or may.
+    """
+
+    path: Path
+    kind: str
+    size: int
+    needed: bool
+
+
+def survey(study: StudyStore, folders: Iterable[Path], now: float) -> list[Piece]:
+    """The files of a study.
+
+    Args:
+        study: As the database has it.
+        folders: Where its files lie; see `nas.study.housekeeping.owned_folders`.
+        now: Seconds since the epoch.
+
+    Raises:
+        StorageError: If a folder cannot be read.
+    """
+    rows = {row.key: row for row in study.evaluations()}
+    promoted = {row.key for row in rows.values() if row.state not in FINAL_STATES or row.cause == Cause.DATA}
+    settled = rows.keys() - promoted
+    unwanted = settled - _worth_keeping(study, rows.values())
+    unneeded = {"checkpoints": settled, "weights": unwanted}
+    return [piece for folder in folders for piece in _files(folder, unneeded, now)]
+
+
+def delete(pieces: Iterable[Piece]) -> int:
+    """Delete what is not needed; the bytes that this frees.
+
+    Raises:
+        StorageError: If something cannot be deleted.
+    """
+    freed = 0
+    for piece in pieces:
+        if piece.needed:
+            continue
+        try:
+            piece.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"{piece.path} cannot be deleted: {error.strerror}") from None
+        freed += piece.size
+    return freed
+
+
+def _worth_keeping(study: StudyStore, rows: Iterable[Evaluation]) -> set[str]:
+    """Keys of evaluations whose weights are worth keeping: finalists, their trials, and the best trials."""
+    complete = [row for row in rows if row.state == State.COMPLETE]
+    finalists = {row.number for row in study.finalists()}
+    kept = {row.key for row in complete if row.role == Role.FINALIST or row.number in finalists}
+    objectives = parse_objectives(study.row.objectives)
+    losses = {row.key: _losses(row, objectives) for row in complete if row.role == Role.TRIAL}
+    best = sorted(losses, key=lambda key: (losses[key][0], key))[:KEPT_WEIGHTS]
+    keys = list(losses)
+    front = pareto_front(list(losses.values())) if len(objectives) > 1 else []
+    return kept | {*best, *(keys[index] for index in front)}
+
+
+def _losses(row: Evaluation, objectives: Sequence[Objective]) -> list[float]:
+    """The objectives of a complete trial, turned so that less is better."""
+    params = macs = 0
+    if any(objective.name in ("params", "macs") for objective in objectives):
+        cost = architecture_of(row.architecture).deployed.cost
+        params, macs = cost.params, cost.macs
+    nll = math.inf if row.nll is None else row.nll
+    figures = Figures(nll, row.accuracy or 0.0, params, macs, row.latency_ms)
+    return [objective.loss(figures) for objective in objectives]
+
+
+def _files(folder: Path, unneeded: Mapping[str, Collection[str]], now: float) -> Iterator[Piece]:
+    """The files of ours in a study's folder; needed are all but abandoned ones and those of `unneeded` evaluations."""
+    for path, is_ours in contents(folder):
+        try:
+            status = path.lstat()
+        except FileNotFoundError:  # a search that is running has deleted it
+            continue
+        if is_ours and is_unfinished(path.name):
+            yield Piece(path, "temporary", status.st_size, now - status.st_mtime <= ABANDONED_AFTER_S)
+        elif is_ours and is_file_of_evaluation(path):
+            kind = path.parent.name
+            yield Piece(path, kind, status.st_size, path.stem not in unneeded[kind])

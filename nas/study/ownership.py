@@ -1,0 +1,234 @@
+"""Which folders and files belong to a study: folders by the marker in them, files by their names.
+
+A study's name is no claim to a folder of that name, which may be the user's. So a folder is used only if it is new or
+empty, or has the marker with the study's uid; and in it only those files are deleted or replaced that are called as
+this program calls them. Links are never followed.
+
+Earlier versions wrote no marker. Their folder is known by what it holds, and gets one when its study is continued.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from results.database.connection import snapshot, sqlite_url
+from results.database.names import is_evaluation_key
+from results.database.schema import Study
+from results.store.store import Store
+from runners.files import FileFailure, write_atomically
+from runners.remote import Location
+from search_space.errors import StorageError, printable
+
+MARKER = ".nas-study.json"
+MOVING = ".nas-moving"
+"""Lies in a folder while its study is renamed; see `nas.study.housekeeping`."""
+_LONGEST_MARKER = 10_000
+_RAY = re.compile(  # what Ray Tune left in the folders of earlier versions
+    r"(experiment_state|basic-variant-state|searcher-state|search_gen_state)-.+\.(json|pkl)|result\.json|progress\.csv"
+    r"|(params|error|tuner|trainable)\.(json|txt|pkl)|events\.out\.tfevents\..+|\.validate_storage_marker"
+)
+_UNFINISHED = re.compile(r"\.(.+)\.[A-Za-z0-9_]{1,16}")  # as `runners.files.write_atomically` names it
+_SUFFIXES = {"checkpoints": ".pt", "weights": ".safetensors"}
+
+
+@dataclass(frozen=True)
+class Marker:
+    """Whose a folder is.
+
+    Attributes:
+        uid: Of the study.
+        database: The one that holds it, without its password.
+    """
+
+    uid: str
+    database: str
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A study that may own a folder.
+
+    Attributes:
+        name: Its name.
+        marker: The marker of its folders.
+    """
+
+    name: str
+    marker: Marker
+
+    @classmethod
+    def of(cls, store: Store, study: Study) -> Owner:
+        """A study of a database."""
+        return cls(study.name, Marker(study.uid, store.place))
+
+    def owns(self, folder: Path) -> bool:
+        """Whether a folder that exists is the study's; a link never is.
+
+        Raises:
+            StorageError: If it cannot be read.
+        """
+        if folder.is_symlink() or not folder.is_dir():
+            return False
+        marker = read_marker(folder)
+        if marker is not None:
+            return marker.uid == self.marker.uid
+        return _is_of_earlier_version(folder) and not self._has_namesake(folder.parent)
+
+    def mark(self, folder: Location) -> None:
+        """Put the marker into a folder of the study; one from before its database was moved is brought up to date.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
+        if read_marker(folder) != self.marker:
+            try:
+                write_atomically(folder / MARKER, f"{json.dumps(asdict(self.marker))}\n".encode())
+            except FileFailure as error:
+                raise StorageError(f"the marker {error}") from None
+
+    def _has_namesake(self, out: Path) -> bool:
+        """Whether the output folder's own database is another one, and has a study of this name."""
+        own = sqlite_url(os.path.realpath(out / "nas.db"))
+        if own == self.marker.database or not (out / "nas.db").is_file():
+            return False
+        try:
+            with snapshot(own) as connection:
+                found = connection.exec_driver_sql("SELECT 1 FROM nas_studies WHERE name = ?", (self.name,))
+                return found.first() is not None
+        except StorageError:  # then that is no database of ours
+            return False
+
+
+def must_be_usable(folder: Location, owner: Owner | None, option: str) -> None:
+    """See whether the files of a study may lie in a folder, without writing anything.
+
+    Args:
+        folder: Which may not exist yet.
+        owner: The study; None for one that is yet to be made.
+        option: The flag that named its parent.
+
+    Raises:
+        StorageError: If something lies there that is not the study's, or it cannot be read.
+    """
+    marker = read_marker(folder)
+    advice = f"choose another --study or {option}"
+    if marker is not None:
+        if owner is None or marker.uid != owner.marker.uid:
+            place = f" of the database {printable(marker.database, 300)}" if marker.database else ""
+            raise StorageError(f"the folder {folder} belongs to another study{place}; {advice}")
+        return
+    if not isinstance(folder, Path) or not folder.is_dir():  # objects of other names are never touched
+        return
+    held = sorted(contents(folder), key=lambda found: found[1])  # what is not ours comes first
+    if held and (owner is None or not owner.owns(folder.resolve())):
+        raise StorageError(
+            f"the folder {folder} is there already and is not that of this study: it holds "
+            f"{printable(str(held[0][0].relative_to(folder)), 100)}; {advice}"
+        )
+
+
+def read_marker(folder: Location) -> Marker | None:
+    """The marker of a folder; None if it has none, and an owner that no study is if it cannot be understood.
+
+    Raises:
+        StorageError: If it cannot be read.
+    """
+    path = folder / MARKER
+    try:
+        if isinstance(path, Path) and not stat.S_ISREG(path.lstat().st_mode):
+            return Marker("", "")
+        found: Any = json.loads(path.read_bytes()[:_LONGEST_MARKER])
+        return Marker(str(found["uid"]), str(found["database"]))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return Marker("", "")
+
+
+def contents(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """What lies in a folder of a study, its own subfolders left out, and whether it is called like a file of ours.
+
+    Raises:
+        StorageError: If something cannot be read.
+    """
+    try:
+        for path in sorted(folder.iterdir()):
+            if path.name in (*_SUFFIXES, "ray") and _is(stat.S_ISDIR, path):
+                yield from _within(path, path.name)
+            else:
+                yield path, _is(stat.S_ISREG, path) and _is_name_of_ours(path.name, "")
+    except OSError as error:
+        raise StorageError(f"{error.filename or folder} cannot be read: {error.strerror}") from None
+
+
+def remove_own(folder: Path) -> None:
+    """Delete the files that are called like ours, then the marker, and what folders are empty then.
+
+    Raises:
+        OSError: If something cannot be deleted.
+    """
+    for path, is_ours in contents(folder):
+        if is_ours and path.name != MARKER:
+            path.unlink(missing_ok=True)
+    for parent, _, _ in os.walk(folder, topdown=False):
+        if Path(parent).relative_to(folder).parts[:1] in (("checkpoints",), ("weights",), ("ray",)):
+            with suppress(OSError):  # it holds something else
+                Path(parent).rmdir()
+    (folder / MARKER).unlink(missing_ok=True)
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file is called like one of ours that is being written, or was when a process was killed."""
+    unfinished = _UNFINISHED.fullmatch(name)
+    return unfinished is not None and any(_is_name_of_ours(unfinished[1], place) for place in ("", *_SUFFIXES))
+
+
+def is_file_of_evaluation(path: Path) -> bool:
+    """Whether a file in a folder of checkpoints or weights is called like one of ours that is complete."""
+    return path.suffix == _SUFFIXES.get(path.parent.name) and is_evaluation_key(path.stem)
+
+
+def _within(folder: Path, place: str) -> Iterator[tuple[Path, bool]]:
+    for path in sorted(folder.iterdir()):
+        if place == "ray" and _is(stat.S_ISDIR, path):
+            yield from _within(path, place)
+        else:
+            yield path, _is(stat.S_ISREG, path) and _is_name_of_ours(path.name, place)
+
+
+def _is_name_of_ours(name: str, place: str) -> bool:
+    """Whether a file is called as ours are, in a subfolder or in the folder itself ("")."""
+    if place == "ray":
+        return _RAY.fullmatch(name) is not None
+    if place == "":
+        known = name in ("report.txt", "report.json", MARKER, MOVING)
+    else:
+        stem, dot, suffix = name.rpartition(".")
+        known = dot + suffix == _SUFFIXES[place] and is_evaluation_key(stem)
+    unfinished = None if known else _UNFINISHED.fullmatch(name)
+    return known or (unfinished is not None and _is_name_of_ours(unfinished[1], place))
+
+
+def _is_of_earlier_version(folder: Path) -> bool:
+    """Whether a folder without a marker holds what a study of an earlier version left, or nothing."""
+    found = list(contents(folder))
+    ours = [path for path, is_ours in found if is_ours]
+    return len(ours) == len(found) or any(map(is_file_of_evaluation, ours))
+
+
+def _is(kind: Any, path: Path) -> bool:
+    """Whether a path, links not followed, is of a kind such as `stat.S_ISREG`."""
+    try:
+        return bool(kind(path.lstat().st_mode))
+    except FileNotFoundError:  # another process has deleted it
+        return False

@@ -1,0 +1,75 @@
+"""Scores of architectures by training-free proxies: asked for in batches, once for all studies on the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nas.strategy.presets import PROXY_NAMES
+from nas.study.opening import StudySpec
+from results.store.store import Store
+from runners.protocol import Outcome
+from search_space.architecture import Architecture
+
+
+class Scoring:
+    """What is known of scores, and what is on its way.
+
+    Args:
+        question: What is searched for.
+        store: Where scores are kept.
+
+    Attributes:
+        proxies: What architectures are scored by.
+        values: By architecture hash and proxy; None where a proxy says nothing.
+        batches: What is being scored, by the key of the evaluation.
+    """
+
+    def __init__(self, spec: StudySpec, store: Store) -> None:
+        parts = spec.config.parts
+        self._spec, self._store = spec, store
+        self.proxies = (parts.ranker,) if parts.ranker in PROXY_NAMES else parts.proxies
+        self.values: dict[str, dict[str, float | None]] = {}
+        self.batches: dict[str, tuple[Architecture, ...]] = {}
+        self._under_way: set[str] = set()
+
+    def is_open(self, architecture: Architecture) -> bool:
+        """Whether an architecture has no scores, and none on their way."""
+        return architecture.hash not in self.values and architecture.hash not in self._under_way
+
+    def begin(self, key: str, batch: tuple[Architecture, ...]) -> None:
+        """Take note of a batch that is going to be scored."""
+        self.batches[key] = batch
+        self._under_way |= {architecture.hash for architecture in batch}
+
+    def forget(self, key: str) -> None:
+        """Take note that a batch is not scored any more, whether it was or not."""
+        self._under_way -= {architecture.hash for architecture in self.batches.pop(key, ())}
+
+    def look_up(self, architectures: Sequence[Architecture]) -> bool:
+        """Take scores from the database, where an earlier run or another study left them; whether there were any."""
+        hashes = [architecture.hash for architecture in architectures]
+        found = {
+            name: {proxy: value for proxy, (value, _) in scores.items()}
+            for name, scores in self._store.scores(self._spec.scoring_context, hashes).items()
+            if set(self.proxies) <= set(scores)
+        }
+        self.values.update(found)
+        return bool(found)
+
+    def learn(self, key: str, outcome: Outcome) -> None:
+        """Keep the scores of a batch; if it failed, its architectures have none, as it would fail again."""
+        batch = self.batches.pop(key)
+        self._under_way -= {architecture.hash for architecture in batch}
+        if outcome.status != "complete":
+            self.values |= {architecture.hash: dict.fromkeys(self.proxies) for architecture in batch}
+            return
+        found = dict(zip(batch, outcome.measured.scores, strict=True))
+        for architecture, scores in found.items():
+            self.values[architecture.hash] = {name: score.value for name, score in scores.items()}
+        self._store.put_scores(
+            self._spec.scoring_context,
+            {
+                architecture: {name: (score.value, score.seconds) for name, score in scores.items()}
+                for architecture, scores in found.items()
+            },
+        )

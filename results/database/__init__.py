@@ -1,0 +1,1 @@
+"""The SQL database: connection, schema, migrations, and checks."""

@@ -1,0 +1,212 @@
+"""Whether a database is whole: its file, its schema, what refers to what, and that our tables and Optuna's agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+from optuna.storages._rdb import models
+from optuna.trial import TrialState
+from sqlalchemy.exc import DatabaseError
+
+from results.database.cells import as_stored, cell_problems, lost_references, some
+from results.database.connection import HEAD, no_searches, shown, snapshot, version
+from results.database.schema import ArchitectureRow, Base, Epoch, Evaluation, Finalist, Role, State, Study
+from results.database.tables import OPTUNA_STUDIES, present
+from search_space.architecture import Architecture
+from search_space.errors import NasError
+
+MIRRORED: dict[str, TrialState] = {
+    State.QUEUED: TrialState.WAITING,
+    State.RUNNING: TrialState.RUNNING,
+    State.PAUSED: TrialState.WAITING,
+    State.COMPLETE: TrialState.COMPLETE,
+    State.PRUNED: TrialState.PRUNED,
+    State.FAILED: TrialState.FAIL,
+}
+"""The state of a trial in Optuna's tables, by its state in ours."""
+
+
+@dataclass
+class Health:
+    """What a check found.
+
+    Attributes:
+        database: The database, without its password.
+        version: The newest migration that it has seen.
+        rows: Number of rows by table; those that it has.
+        problems: What is wrong, in sentences, by the table where it shows, "" where that is not known.
+    """
+
+    database: str
+    version: str
+    rows: dict[str, int] = field(default_factory=dict)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+
+
+def check_database(url: str, progress: Callable[[str], None] = lambda _: None) -> Health:
+    """Look for damage. Nothing is written, and a search may go on meanwhile.
+
+    Args:
+        url: The database.
+        progress: Called with what is being checked.
+
+    Raises:
+        StorageError: If it does not exist, cannot be read, or is not one of ours.
+    """
+    with snapshot(url) as connection:
+        found = version(connection)
+        if found is None:
+            raise no_searches(shown(url))
+        health = Health(shown(url), found)
+        for check in (_integrity, _schema):  # where these fail, the others cannot be asked
+            progress(check.__name__.strip("_"))
+            health.problems += check(connection)
+            if health.problems:
+                return health
+        with as_stored(connection):
+            for table in present(connection):
+                progress(table.name)
+                query = sa.select(sa.func.count()).select_from(table)
+                health.rows[table.name] = connection.scalar(query) or 0
+                health.problems += cell_problems(connection, table)
+                health.problems += lost_references(connection, table)
+            for check in (_studies, _silent, _trials, _numbers, _curves, _architectures):
+                progress(check.__name__.strip("_"))
+                health.problems += check(connection)
+    return health
+
+
+def _integrity(connection: sa.Connection) -> Iterator[tuple[str, str]]:
+    """The file itself; PostgreSQL looks after its own."""
+    if connection.dialect.name != "sqlite":
+        return
+    try:
+        found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+    except DatabaseError as error:  # damage of which it cannot even make a list
+        found = [str(error.orig)]
+    if found != ["ok"]:
+        yield from (("", f"SQLite says: {line}") for text in found for line in str(text).splitlines())
+
+
+def _schema(connection: sa.Connection) -> Iterator[tuple[str, str]]:
+    if (found := version(connection)) != HEAD:
+        yield "", f"the schema is that of {found}, not of {HEAD}; nas db upgrade brings an older one up to date"
+        return
+    inspector = sa.inspect(connection)
+    tables = present(connection)
+    for table in Base.metadata.sorted_tables:
+        if table not in tables:
+            yield table.name, "the table is missing"
+    for table in tables:
+        missing = {column.name for column in table.columns} - {own["name"] for own in inspector.get_columns(table.name)}
+        if missing:
+            yield table.name, f"it lacks {some(sorted(missing), 'column')}"
+
+
+def _studies(connection: sa.Connection) -> Iterator[tuple[str, str]]:
+    """Every study of ours is one of Optuna's, of the same name."""
+    ours = connection.execute(sa.select(Study.name, Study.optuna_study_id).order_by(Study.id)).all()
+    if not ours:
+        return
+    if OPTUNA_STUDIES not in present(connection):
+        yield OPTUNA_STUDIES.name, "the table is missing, though there are studies"
+        return
+    query = sa.select(models.StudyModel.study_id, models.StudyModel.study_name)
+    theirs = {row.study_id: row.study_name for row in connection.execute(query)}
+    for name, key in ours:
+        if key not in theirs:
+            yield "studies", f"the study {name!r} is missing in Optuna's tables (study_id {key})"
+        elif theirs[key] != name:
+            yield "studies", f"the study {name!r} is {theirs[key]!r} in Optuna's tables (study_id {key})"
+
+
+def _trials(connection: sa.Connection) -> Iterator[tuple[str, str]]:
+    """Every trial of ours is one of Optuna's, with the same number and state, and the other way round."""
+    if OPTUNA_STUDIES not in present(connection):
+        return
+    model = models.TrialModel
+    for study_id, name, optuna_id in connection.execute(sa.select(Study.id, Study.name, Study.optuna_study_id)).all():
+        state_name = sa.type_coerce(model.state, sa.String)  # whatever is stored, known or not
+        query = sa.select(model.trial_id, model.number, state_name).where(model.study_id == optuna_id)
+        theirs = {trial_id: (number, state) for trial_id, number, state in connection.execute(query)}
+        mine = (
+            sa.select(Evaluation.key, Evaluation.number, Evaluation.state, Evaluation.optuna_trial_id)
+            .where(Evaluation.study_id == study_id, Evaluation.role == Role.TRIAL)
+            .order_by(Evaluation.id)
+        )
+        for key, number, state, trial_id in connection.execute(mine):
+            where = f"{key} of the study {name!r}"
+            if trial_id not in theirs:
+                yield "trials", f"{where} is missing in Optuna's tables (trial_id {trial_id})"
+                continue
+            other_number, other_state = theirs.pop(trial_id)
+            if other_number != number:
+                yield "trials", f"{where} has the number {number} in ours, {other_number} in Optuna's tables"
+            expected = MIRRORED.get(state)
+            if expected is None or other_state != expected.name:
+                told = "no state" if expected is None else f"{expected.name} there"
+                yield "trials", f"{where} is {state}, which is {told}; Optuna's tables say {other_state}"
+        if theirs:
+            lost = some([number for number, _ in theirs.values()], "trial")
+            yield "nas_evaluations", f"it lacks what Optuna's tables have of the study {name!r}: {lost}"
+
+
+def _curves(connection: sa.Connection) -> Iterator[tuple[str, str]]:
+    """Every evaluation has the epochs that it says."""
+    last, count = sa.func.max(Epoch.epoch), sa.func.count(Epoch.epoch)
+    query = (
+        sa.select(Evaluation.id, Evaluation.key, Evaluation.epochs_trained, last, count)
+        .outerjoin(Epoch, Epoch.evaluation_id == Evaluation.id)
+        .group_by(Evaluation.id, Evaluation.key, Evaluation.epochs_trained)
+        .order_by(Evaluation.id)
+    )
+    for number, key, trained, found, epochs in connection.execute(query):
+        if (found or 0) != trained:
+            yield (
+                "nas_epochs",
+                f"id {number} ({key}) was trained for {trained} epochs, and its last one is {found or 0}",
+            )
+        elif epochs not in (trained, 1):  # a test has a single one
+            yield "nas_epochs", f"id {number} ({key}) was trained for {trained} epochs, of which {epochs} are there"
+
+
+def _numbers(connection: sa.Connection) -> Iterator[tuple[str, str]]:
+    """The trials of a study are numbered without gaps, and finalists come from them."""
+    for study_id, name in connection.execute(sa.select(Study.id, Study.name).order_by(Study.id)).all():
+        trials = sa.select(Evaluation.number).where(Evaluation.study_id == study_id, Evaluation.role == Role.TRIAL)
+        numbers = set(connection.scalars(trials))
+        if lost := [number for number in range(len(numbers)) if number not in numbers]:
+            yield "nas_evaluations", f"the study {name!r} has later trials than {some(lost, 'trial')}, but not these"
+        keys = sa.select(Evaluation.key).where(Evaluation.study_id == study_id).order_by(Evaluation.id)
+        known = list(connection.scalars(keys))
+        trained = [key.replace("test-", "finalist-", 1) for key in known if str(key).startswith("test-")]
+        if lost_runs := sorted(set(trained) - set(known)):
+            yield "nas_evaluations", f"the study {name!r} tested what it does not have: {some(lost_runs, 'key')}"
+        finalists = sa.select(Finalist.number).where(Finalist.study_id == study_id).order_by(Finalist.id)
+        if lost := [number for number in connection.scalars(finalists) if number not in numbers]:
+            yield "nas_finalists", f"the study {name!r} has finalists, but no {some(lost, 'trial')}"
+
+
+def _silent(connection: sa.Connection) -> Iterator[tuple[str, str]]:
+    """Every study says what it searches, and with which budget."""
+    for column in (Study.identity, Study.config):
+        empty = sa.select(Study.name).where(sa.cast(column, sa.Text) == "{}").order_by(Study.id)
+        for name in connection.scalars(empty):
+            yield "nas_studies", f"the study {name!r} has an empty {column.key}"
+
+
+def _architectures(connection: sa.Connection) -> Iterator[tuple[str, str]]:
+    """The YAML of an architecture gives its hash."""
+    query = sa.select(ArchitectureRow.id, ArchitectureRow.hash, sa.cast(ArchitectureRow.yaml, sa.Text)).order_by(
+        ArchitectureRow.id
+    )
+    for key, expected, text in connection.execute(query):
+        try:
+            found = Architecture.from_yaml(text).hash
+        except NasError as error:
+            yield "nas_architectures", f"the YAML of id {key} is no architecture: {error}"
+            continue
+        if found != expected:
+            yield "nas_architectures", f"the YAML of id {key} gives the hash {found}; its row says {expected}"

@@ -1,0 +1,316 @@
+"""Our tables. They stand in the same database as Optuna's, under names that begin with ``nas_``.
+
+    nas_studies        a search: its space, its settings, its Optuna study
+    nas_drivers        the processes that drive a study, or did
+    nas_architectures  every distinct architecture, over all studies
+    nas_evaluations    everything that a study spent compute on: a trial, a finalist's run, a test, a batch of proxies
+    nas_epochs         the learning curve of every evaluation
+    nas_finalists      the architectures that were retrained with several seeds, and what that came to
+    nas_scores         what training-free proxies say of architectures, over all studies
+
+Change a table only together with a new migration in `results/database/migrations/versions/`.
+"""
+
+from __future__ import annotations
+
+import enum
+import secrets
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, Double, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from search_space.errors import StorageError
+from search_space.space.space import mixers_of
+
+
+class State(enum.StrEnum):
+    """State of an evaluation. QUEUED, RUNNING and PAUSED become one of the other three, which are final."""
+
+    QUEUED = "QUEUED"  # to be run, or to be run again after an interruption
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"  # stopped at a rung, its checkpoint kept: it may go on
+    COMPLETE = "COMPLETE"
+    PRUNED = "PRUNED"  # stopped by the pruner; its figures are those of its last epoch
+    FAILED = "FAILED"
+
+
+FINAL_STATES = (State.COMPLETE, State.PRUNED, State.FAILED)
+
+
+class DriverState(enum.StrEnum):
+    """State of a driver. ALIVE becomes one of the others, which are final: no driver comes back under its old row."""
+
+    ALIVE = "ALIVE"
+    ENDED = "ENDED"
+    LOST = "LOST"  # it was not heard of for too long, and others have taken over what it ran
+
+
+class Role(enum.StrEnum):
+    """What an evaluation is for."""
+
+    TRIAL = "trial"
+    FINALIST = "finalist"
+    TEST = "test"
+    PROXIES = "proxies"
+
+
+class Base(DeclarativeBase):
+    """Base of our tables."""
+
+    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON, float: Double}  # noqa: RUF012 (SQLAlchemy reads it from the class)
+
+
+class Study(Base):
+    """A search.
+
+    Attributes:
+        uid: 32 hexadecimal digits that no other study has, also after a rename or a copy to another database; by it the
+            study knows its files.
+        optuna_study_id: The study of the same name in Optuna's tables.
+        identity: What must not change when the study is continued (space, data, objectives, limits, recipe, seed).
+        config: All settings of the last run.
+        reference: Reference point of the hypervolume by objective; null with one objective, or where there is none.
+        revision: Raised by every transaction on the study, which makes them one after the other; see `results.sharing`.
+        decisions: Raised by those that start something, so that two drivers never decide on the same knowledge.
+    """
+
+    __tablename__ = "nas_studies"
+    __table_args__ = (Index("uq_nas_studies_uid", "uid", unique=True),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    uid: Mapped[str] = mapped_column(String(32), default=lambda: secrets.token_hex(16), server_default=text("''"))
+    optuna_study_id: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    identity: Mapped[dict[str, Any]]
+    config: Mapped[dict[str, Any]]
+    objectives: Mapped[list[str]]
+    reference: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    revision: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
+    decisions: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
+
+
+class DriverRow(Base):
+    """A process that drives a study.
+
+    Attributes:
+        host: Where it runs; `process` names it there, also after a restart of the machine.
+        operations: How many transactions it has made, by which it knows whether one whose end it did not see was made.
+        heard_at: When it was last heard of, by the database's clock, in seconds since 1970.
+    """
+
+    __tablename__ = "nas_drivers"
+    __table_args__ = (Index("ix_nas_drivers_study_state", "study_id", "state"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("nas_studies.id"))
+    host: Mapped[str] = mapped_column(String(200))
+    process: Mapped[str] = mapped_column(String(200))
+    state: Mapped[str] = mapped_column(String(16))
+    operations: Mapped[int] = mapped_column(BigInteger, default=0)
+    heard_at: Mapped[float]
+
+
+def damaged(table: str, key: object, column: str, reason: str) -> StorageError:
+    """What to say of a cell that cannot be right."""
+    return StorageError(f"the database is damaged: {table}, {key}, {column}: {reason}; nas db check lists all damage")
+
+
+class ArchitectureRow(Base):
+    """A distinct architecture."""
+
+    __tablename__ = "nas_architectures"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    hash: Mapped[str] = mapped_column(String(32), unique=True)
+    yaml: Mapped[str] = mapped_column(Text)
+    params: Mapped[int] = mapped_column(BigInteger)
+    macs: Mapped[int] = mapped_column(BigInteger)
+
+
+class Evaluation(Base):
+    """One training or test of an architecture, or the scoring of a batch of them by proxies.
+
+    Attributes:
+        architecture_id: What is evaluated; for proxies the first of the batch.
+        key: Unique in the study and telling: ``trial-0012``, ``finalist-0012-seed-1``, ``test-0012-seed-1``,
+            ``proxies-0003``.
+        number: Number of the trial; finalists and tests carry that of the trial they come from, proxies their own.
+        origin: Who proposed it: ``family:vit`` or the name of a sampler.
+        stage: Which part of the strategy proposed it, such as ``startup`` or ``model``; empty if it has no parts.
+        choices: The architecture's parameters in the space.
+        cause: Typed cause of a failure.
+        nll: Validation NLL in nats after the last epoch (test NLL where the role is "test").
+        accuracy: Accuracy after the last epoch, 0 to 1.
+        latency_ms: Median latency of one image; `latency` says where and how it was measured, with its quartiles.
+        micro_batch: Images that went through the model at once in training: fewer than a batch where memory was short.
+        seconds: Compute of all attempts.
+        epochs_planned: Epochs of the full training; 0 for proxies.
+        epochs_run: Epochs computed, those that were lost and computed again included.
+        attempts: 1 plus how often its worker process died, or its weights were lost before they were tested.
+        weights_sha256: Digest of the file of its weights; null where it has none, or an older version wrote them.
+        optuna_trial_id: The trial in Optuna's tables; null unless the role is "trial".
+        driver_id: The driver that runs it, or ran it last; null where nobody does.
+        revision: That of the study when it was last changed.
+    """
+
+    __tablename__ = "nas_evaluations"
+    __table_args__ = (
+        UniqueConstraint("study_id", "key", name="uq_nas_evaluations_study_key"),
+        Index("ix_nas_evaluations_study_state", "study_id", "state"),
+        Index("ix_nas_evaluations_study_revision", "study_id", "revision"),
+        Index(  # no architecture is trained twice: drivers see to it, and the database holds them to it
+            "uq_nas_evaluations_trials",
+            "study_id",
+            "architecture_id",
+            unique=True,
+            sqlite_where=text("role = 'trial'"),
+            postgresql_where=text("role = 'trial'"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("nas_studies.id"))
+    architecture_id: Mapped[int] = mapped_column(ForeignKey("nas_architectures.id"), index=True)
+    key: Mapped[str] = mapped_column(String(64))
+    role: Mapped[str] = mapped_column(String(16))
+    number: Mapped[int]
+    origin: Mapped[str] = mapped_column(String(64))
+    stage: Mapped[str] = mapped_column(String(32), default="", server_default=text("''"))
+    choices: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(16))
+    cause: Mapped[str | None] = mapped_column(String(32))
+    message: Mapped[str | None] = mapped_column(Text)
+    seed: Mapped[int] = mapped_column(BigInteger)
+    epochs_planned: Mapped[int]
+    epochs_trained: Mapped[int] = mapped_column(default=0)
+    epochs_run: Mapped[int] = mapped_column(default=0)
+    nll: Mapped[float | None]
+    accuracy: Mapped[float | None]
+    latency_ms: Mapped[float | None]
+    latency: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    peak_memory_mib: Mapped[float | None]
+    micro_batch: Mapped[int | None]
+    seconds: Mapped[float] = mapped_column(default=0.0)
+    attempts: Mapped[int] = mapped_column(default=1)
+    device: Mapped[str] = mapped_column(String(200), default="")
+    versions: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    weights_sha256: Mapped[str | None] = mapped_column(String(64))
+    optuna_trial_id: Mapped[int | None]
+    driver_id: Mapped[int | None] = mapped_column(ForeignKey("nas_drivers.id"))
+    revision: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
+
+    architecture_row: Mapped[ArchitectureRow | None] = relationship(lazy="joined")
+
+    @property
+    def architecture(self) -> ArchitectureRow:
+        """What is evaluated.
+
+        Raises:
+            StorageError: If the database has lost it.
+        """
+        return _found(self, self.key)
+
+    @property
+    def quality(self) -> tuple[float, float]:
+        """NLL and accuracy of a complete evaluation.
+
+        Raises:
+            StorageError: If it lacks one of them.
+        """
+        if self.nll is None or self.accuracy is None:
+            column = "nll" if self.nll is None else "accuracy"
+            raise damaged(self.__tablename__, f"id {self.id} ({self.key})", column, "it is missing")
+        return self.nll, self.accuracy
+
+    @property
+    def mixers(self) -> str:
+        """The token mixers of the stages.
+
+        Raises:
+            StorageError: If its choices do not say.
+        """
+        if not self.choices:
+            raise damaged(self.__tablename__, f"id {self.id} ({self.key})", "choices", "they are missing")
+        return mixers_of(self.choices)
+
+
+class Epoch(Base):
+    """One epoch of an evaluation."""
+
+    __tablename__ = "nas_epochs"
+
+    evaluation_id: Mapped[int] = mapped_column(ForeignKey("nas_evaluations.id"), primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    train_loss: Mapped[float]
+    nll: Mapped[float]
+    accuracy: Mapped[float]
+    seconds: Mapped[float]
+
+
+class Finalist(Base):
+    """An architecture retrained in full with several seeds.
+
+    Attributes:
+        number: The trial it comes from.
+        seeds: How many seeds its means are over.
+        rank: 1 for the winner; null until all finalists are trained.
+        mean_nll: Mean validation NLL over the seeds; sd_nll its sample standard deviation (null for one seed).
+        test_nll: Mean test NLL over the seeds; for winners alone.
+    """
+
+    __tablename__ = "nas_finalists"
+    __table_args__ = (UniqueConstraint("study_id", "number", name="uq_nas_finalists_study_number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("nas_studies.id"))
+    architecture_id: Mapped[int] = mapped_column(ForeignKey("nas_architectures.id"))
+    number: Mapped[int]
+    seeds: Mapped[int]
+    rank: Mapped[int | None]
+    mean_nll: Mapped[float | None]
+    sd_nll: Mapped[float | None]
+    mean_accuracy: Mapped[float | None]
+    test_nll: Mapped[float | None]
+    test_accuracy: Mapped[float | None]
+
+    architecture_row: Mapped[ArchitectureRow | None] = relationship(lazy="joined")
+
+    @property
+    def architecture(self) -> ArchitectureRow:
+        """What was retrained.
+
+        Raises:
+            StorageError: If the database has lost it.
+        """
+        return _found(self, f"number {self.number}")
+
+
+class ScoreRow(Base):
+    """What a proxy says of an architecture: the same in every study with the same context.
+
+    Attributes:
+        context: Hash of all that a score depends on besides architecture and proxy: images, seed, recipe, version.
+        value: More is better; null where the proxy cannot be computed.
+        seconds: Compute that it took.
+    """
+
+    __tablename__ = "nas_scores"
+
+    context: Mapped[str] = mapped_column(String(64), primary_key=True)
+    architecture_id: Mapped[int] = mapped_column(ForeignKey("nas_architectures.id"), primary_key=True)
+    proxy: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[float | None]
+    seconds: Mapped[float]
+
+
+def _found(row: Evaluation | Finalist, name: str) -> ArchitectureRow:
+    """The architecture that a row refers to."""
+    if row.architecture_row is None:
+        reason = f"nas_architectures has no id {row.architecture_id}"
+        raise damaged(row.__tablename__, f"id {row.id} ({name})", "architecture_id", reason)
+    return row.architecture_row

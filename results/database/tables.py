@@ -1,0 +1,62 @@
+"""All tables of a database, ours and Optuna's, and what of them belongs to a study: read off the schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy as sa
+from optuna.storages._rdb import models
+
+from results.database.migrations.env_names import VERSION_TABLE
+from results.database.schema import ArchitectureRow, Base, Study
+
+OPTUNA: sa.MetaData = models.BaseModel.metadata
+STUDIES = Base.metadata.tables[Study.__tablename__]
+OPTUNA_STUDIES = OPTUNA.tables[models.StudyModel.__tablename__]
+OPTUNA_TRIALS = OPTUNA.tables[models.TrialModel.__tablename__]
+ARCHITECTURES = Base.metadata.tables[ArchitectureRow.__tablename__]
+
+_VERSIONS = sa.MetaData()
+VERSION_TABLES = [
+    sa.Table(name, _VERSIONS, sa.Column("version_num", sa.String(32), primary_key=True))
+    for name in (VERSION_TABLE, "alembic_version")
+]
+"""Which migrations our tables and Optuna's have seen; Alembic keeps them beside the schemas."""
+
+
+def all_tables() -> list[sa.Table]:
+    """Every table, with those that others refer to first."""
+    return [*VERSION_TABLES, *Base.metadata.sorted_tables, *OPTUNA.sorted_tables]
+
+
+def present(connection: sa.Connection) -> list[sa.Table]:
+    """Those of `all_tables` that a database has; Optuna's are made with the first study."""
+    names = set(sa.inspect(connection).get_table_names())
+    return [table for table in all_tables() if table.name in names]
+
+
+def rows_of(root: sa.Table, which: sa.ColumnElement[bool]) -> Mapping[sa.Table, sa.ColumnElement[bool]]:
+    """Which rows belong to some of a table, such as those of a study: they, and whatever refers to one that does.
+
+    Args:
+        root: The table, ours or one of Optuna's.
+        which: Its rows.
+
+    Returns:
+        A condition for each table that has such rows, those that others refer to first.
+    """
+    owned = {root: which}
+    for table in root.metadata.sorted_tables:
+        links = [
+            link.parent.in_(sa.select(link.column).where(owned[link.column.table]))
+            for link in table.foreign_keys
+            if link.column.table in owned and table is not root
+        ]
+        if links:
+            owned[table] = sa.or_(*links)
+    return owned
+
+
+def referring_to(target: sa.Table, tables: Sequence[sa.Table]) -> list[sa.ForeignKey]:
+    """The foreign keys of these tables that lead to another one."""
+    return [link for table in tables for link in table.foreign_keys if link.column.table is target]

@@ -1,0 +1,1 @@
+"""The best architecture as a bundle of files."""

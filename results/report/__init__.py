@@ -1,0 +1,1 @@
+"""What a study has found, from the database alone."""

@@ -1,0 +1,154 @@
+"""The studies of a database at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import lazyload, load_only
+
+from results.database.schema import FINAL_STATES, Evaluation, Finalist, Role, State
+from results.report.ledger import make_ledger
+from results.store.rename_delete import is_driven
+from results.store.store import Store, StudyStore
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best architecture so far: the winning finalist, before there is one the best trial.
+
+    Attributes:
+        trial: Number of its trial.
+        mixers: The token mixers of its stages.
+        hash: Of the architecture.
+        objective: The first objective of the study, "nll" (in nats) or "accuracy" (0 to 1).
+        value: Its validation value, the mean over `seeds`.
+        seeds: How many fresh seeds; 0 for that of the search.
+    """
+
+    trial: int
+    mixers: str
+    hash: str
+    objective: str
+    value: float
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A study at a glance.
+
+    Attributes:
+        state: "running" while a process searches it; else "finished" if nothing waits, and the winner was tested or the
+            budget is spent; else "stopped".
+        space: Name of the search space; data that of the data set. None if the study does not say.
+        evaluated: Architectures that have been evaluated, of the `budget`.
+        counts: Trials by state.
+        fte: Compute in full-training equivalents; see `results.report.ledger`.
+        last_activity: When an evaluation was last begun or ended.
+    """
+
+    name: str
+    state: str
+    space: str | None
+    data: str | None
+    evaluated: int
+    budget: int | None
+    counts: dict[str, int]
+    best: Best | None
+    fte: float
+    created: datetime
+    last_activity: datetime | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain data, with times in ISO 8601."""
+        times = {name: time and time.isoformat() for name, time in asdict(self).items() if isinstance(time, datetime)}
+        return {**asdict(self), **times}
+
+
+def make_overviews(store: Store) -> list[Overview]:
+    """All studies, oldest first."""
+    return [_overview(store, StudyStore(store, row)) for row in store.studies()]
+
+
+def _overview(store: Store, study: StudyStore) -> Overview:
+    rows, finalists = _evaluations(study), study.finalists()
+    trials = [row for row in rows if row.role == Role.TRIAL]
+    evaluated = sum(row.cause != "too_slow" and row.state in FINAL_STATES for row in trials)
+    identity, budget = study.row.identity, study.row.config.get("budget")
+    counts = {state.value.lower(): sum(row.state == state for row in trials) for state in State}
+    times = [time for row in rows for time in (row.started_at, row.finished_at) if time is not None]
+    waiting = any(row.state not in FINAL_STATES for row in rows)
+    tested = any(row.rank == 1 and row.test_nll is not None for row in finalists)
+    spent = budget is not None and evaluated >= budget
+    finished = not waiting and (tested or spent)
+    return Overview(
+        name=study.name,
+        state="running" if is_driven(store, study.name) else "finished" if finished else "stopped",
+        space=identity.get("space", {}).get("name"),
+        data=identity.get("data", {}).get("name"),
+        evaluated=evaluated,
+        budget=budget,
+        counts={state: count for state, count in counts.items() if count},
+        best=_best(study, trials, finalists),
+        fte=make_ledger(rows, study.seconds_per_epoch()).fte,
+        created=_utc(study.row.created_at),
+        last_activity=max(map(_utc, times), default=None),
+    )
+
+
+def _evaluations(study: StudyStore) -> list[Evaluation]:
+    """All evaluations, without what is large."""
+    few = load_only(
+        Evaluation.key,
+        Evaluation.role,
+        Evaluation.number,
+        Evaluation.state,
+        Evaluation.stage,
+        Evaluation.cause,
+        Evaluation.nll,
+        Evaluation.accuracy,
+        Evaluation.seconds,
+        Evaluation.epochs_planned,
+        Evaluation.epochs_run,
+        Evaluation.started_at,
+        Evaluation.finished_at,
+    )
+    query = (
+        sa.select(Evaluation)
+        .where(Evaluation.study_id == study.row.id)
+        .options(few, lazyload(Evaluation.architecture_row))
+        .order_by(Evaluation.id)
+    )
+    with study.store.session() as session:
+        return list(session.scalars(query))
+
+
+def _best(study: StudyStore, trials: Sequence[Evaluation], finalists: Sequence[Finalist]) -> Best | None:
+    objective = study.row.objectives[0]
+    winners = [row for row in finalists if row.rank == 1]
+    complete = [row for row in trials if row.state == State.COMPLETE]
+    found: tuple[int, float | None, int] | None = None
+    if winners:
+        value = winners[0].mean_nll if objective == "nll" else winners[0].mean_accuracy
+        found = winners[0].number, value, winners[0].seeds
+    elif complete:
+        sign, place = (1, 0) if objective == "nll" else (-1, 1)
+        row = min(complete, key=lambda row: sign * row.quality[place])
+        found = row.number, row.quality[place], 0
+    if found is None or found[1] is None:
+        return None
+    query = sa.select(Evaluation).where(
+        Evaluation.study_id == study.row.id, Evaluation.role == Role.TRIAL, Evaluation.number == found[0]
+    )
+    with study.store.session() as session:
+        trial = session.scalars(query).one()
+    return Best(found[0], trial.mixers, trial.architecture.hash, objective, found[1], found[2])
+
+
+def _utc(time: datetime) -> datetime:
+    """SQLite gives times back without their zone, which is UTC."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

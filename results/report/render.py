@@ -1,0 +1,149 @@
+"""The end report as text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from results.report.front import FrontPoint
+from results.report.ledger import Account, Compute
+from results.report.report import Contender, Report
+from search_space.errors import escaped, shortened
+from search_space.units import format_count
+
+MAX_FAILURES = 3
+"""Failures that are shown."""
+
+
+def render(report: Report) -> str:
+    """The report as lines of up to about 100 characters."""
+    return "\n".join(map(escaped, _lines(report)))
+
+
+def _lines(report: Report) -> Iterator[str]:
+    yield f"Study {report.study}: {report.space} on {report.data}, {_limits(report)}"
+    counts = ", ".join(f"{count} {state}" for state, count in report.counts.items())
+    causes = ", ".join(f"{count} {cause}" for cause, count in report.causes.items())
+    yield f"{report.evaluated} of {report.budget} architectures evaluated: {counts}{f' ({causes})' if causes else ''}"
+    yield ""
+    if report.winner is None:
+        yield f"There is no winner: {report.lack}."
+    else:
+        yield from _winner(report, report.winner)
+        yield from _table(report, report.winner)
+    yield from _latencies(report)
+    yield from _compute(report.compute)
+    for failure in report.failures[:MAX_FAILURES]:
+        yield f"Failed: {failure}"
+    if len(report.failures) > MAX_FAILURES:
+        yield f"... and {len(report.failures) - MAX_FAILURES} more failures; nas results --json has all of them"
+
+
+def _winner(report: Report, winner: Contender) -> Iterator[str]:
+    size = f"{format_count(winner.params)} parameters, {format_count(winner.macs)} MACs"
+    yield f"Winner: trial {winner.trial}, {winner.mixers}, {size}  ({winner.hash})"
+    if not winner.seeds:
+        yield f"  validation NLL {winner.nll:.4f}, accuracy {_percent(winner.accuracy)}, one seed, no finalists"
+        return
+    spread = f" +- {winner.sd_nll:.4f}" if winner.sd_nll is not None else ""
+    yield (
+        f"  validation NLL {winner.mean_nll:.4f}{spread}, accuracy {_percent(winner.mean_accuracy)}, "
+        f"mean of {winner.seeds} fresh seed{'s' if winner.seeds > 1 else ''}"
+    )
+    if winner.test_accuracy is not None:
+        yield f"  test NLL {winner.test_nll:.4f}, accuracy {_percent(winner.test_accuracy)}, the same models;"
+        if report.test_evaluations == 1:
+            yield "  no other architecture has met the test split"
+        else:
+            yield f"  {report.test_evaluations} winners have met the test split by now"
+
+
+def _table(report: Report, winner: Contender) -> Iterator[str]:
+    latency = "latency" in report.objective
+    yield ""
+    yield _row("", ["mixers", "params", "MACs", "val NLL", "val acc", *(["ms"] if latency else [])])
+    yield _contender("winner", winner, latency)
+    for family in sorted(report.families, key=lambda family: family.nll or float("inf")):
+        yield _contender(family.name, family, latency)
+    yield "  The families are hand-designed, scaled to the same limit. Each row is one training with the"
+    yield "  search's seed; the winner was chosen for doing well in it, so trust its mean above."
+    yield from _front(report)
+
+
+def _front(report: Report) -> Iterator[str]:
+    if not report.pareto:
+        return
+    latency = "latency" in report.objective
+    yield ""
+    yield f"Pareto front of {', '.join(report.objective)}:"
+    yield _row("", ["mixers", "params", "MACs", "val NLL", "val acc", *(["ms"] if latency else []), "epochs", "seeds"])
+    for point in report.pareto:
+        rests_on = [f"{point.epochs}/{point.epochs_planned}", f"{point.seeds} {'fresh' if point.fresh else 'own'}"]
+        yield _contender(f"trial {point.trial}", point, latency, rests_on)
+    yield "  Figures are means over fresh seeds where a trial was retrained. Those of the search's own"
+    yield "  seed flatter what was chosen by them."
+    if report.hypervolume is not None:
+        reference = ", ".join(f"{name} {_figure(value)}" for name, value in report.hypervolume.reference.items())
+        yield f"  Hypervolume: {report.hypervolume.value:.4f} of what is better than {reference}"
+    elif "latency" in report.objective and report.max_latency_ms is None:
+        yield "  Without --max-latency-ms there is no point that a hypervolume could refer to."
+
+
+def _latencies(report: Report) -> Iterator[str]:
+    devices = report.latency_measured_on
+    if not devices:
+        return
+    yield ""
+    if len(devices) == 1:
+        yield f"Latencies were measured on {devices[0]}."
+    else:
+        yield f"Latencies were measured on {len(devices)} devices, so they cannot be compared: {'; '.join(devices)}."
+
+
+def _compute(compute: Compute) -> Iterator[str]:
+    """The ledger as a table."""
+    spent = {stage: account for stage, account in compute.stages.items() if account.count}
+    if not spent:
+        return
+    total = Account(sum(account.count for account in spent.values()), compute.seconds, compute.fte)
+    yield ""
+    yield f"{'Compute':<12} {'count':>7} {'FTE':>8} {'seconds':>9}   (FTE: full-training equivalents)"
+    for stage, account in {**spent, "total": total}.items():
+        fte = "-" if account.fte is None else f"{account.fte:.2f}"
+        yield f"  {stage:<10} {account.count:>7} {fte:>8} {account.seconds:>9.0f}"
+    if compute.parts:
+        parts = (f"{part} {account.count} for {account.fte or 0.0:.2f}" for part, account in compute.parts.items())
+        yield f"  Trials by who proposed them, with FTE: {', '.join(parts)}"
+
+
+def _contender(name: str, contender: Contender | FrontPoint, latency: bool, more: Sequence[str] = ()) -> str:
+    cells = [
+        shortened(contender.mixers, 28),
+        format_count(contender.params),
+        format_count(contender.macs),
+        "-" if contender.nll is None else f"{contender.nll:.4f}",
+        _percent(contender.accuracy),
+    ]
+    if latency:
+        cells.append("-" if contender.latency_ms is None else f"{contender.latency_ms:.3g}")
+    return _row(shortened(name, 40), [*cells, *more])
+
+
+def _row(name: str, cells: list[str]) -> str:
+    return f"  {name:<10} {cells[0]:<28} " + " ".join(f"{cell:>8}" for cell in cells[1:])
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4g}" if value < 1000 else format_count(round(value))
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f} %"
+
+
+def _limits(report: Report) -> str:
+    limits = [
+        f"at most {format_count(limit)} {what}"
+        for limit, what in ((report.max_params, "parameters"), (report.max_macs, "MACs"))
+        if limit is not None
+    ]
+    return " and ".join(limits) or "no limit on size"

@@ -1,0 +1,347 @@
+"""Writing: every step of a search is one transaction over our tables and Optuna's, under the lease of its driver.
+
+Only drivers write; workers never open the database. Several may drive one study: each sees what the others have
+changed (`Driver.changes`), and changes only what is as it has seen it, else it is told so by `Outdated`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from optuna.trial import TrialState
+from sqlalchemy.orm import Session
+
+from results.database import optuna_tables
+from results.database.schema import FINAL_STATES, Epoch, Evaluation, Finalist, Role, State, Study, damaged
+from results.store.architectures import architecture_ids, chunks
+from results.store.lease import Lease, Outdated, changed
+from results.store.records import Ending, EpochRecord, Facts, NewEvaluation
+from results.store.store import StudyStore
+from search_space.architecture import Architecture
+from search_space.space.space import Axis
+
+Answer = TypeVar("Answer")
+_MIRRORED = {State.RUNNING: TrialState.RUNNING, State.QUEUED: TrialState.WAITING, State.PAUSED: TrialState.WAITING}
+
+
+@dataclass
+class _Row:
+    """An evaluation's ids, and its revision as this driver knows it."""
+
+    id: int
+    trial_id: int | None
+    revision: int
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What others have changed.
+
+    Attributes:
+        evaluations: Those that are new or different, in the order of their numbers.
+        curves: All their epochs by key.
+    """
+
+    evaluations: Sequence[Evaluation] = ()
+    curves: Mapping[str, Sequence[Epoch]] = field(default_factory=dict)
+
+
+class Driver:
+    """This process as a driver of a study.
+
+    Args:
+        study: The study.
+
+    Raises:
+        StorageError: If Optuna's tables have lost it.
+    """
+
+    def __init__(self, study: StudyStore) -> None:
+        self._study, self._store = study, study.store
+        row = study.row
+        if study.read(lambda session: optuna_tables.has_lost(session, row.id)):
+            reason = f"Optuna's tables have no study {row.optuna_study_id} of this name"
+            raise damaged(row.__tablename__, f"id {row.id} ({row.name!r})", "optuna_study_id", reason)
+        self._rows: dict[str, _Row] = {}
+        self._seen, self._decisions = -1, -1
+        self._lease = Lease(study.store, study.row.id, study.name, alone=not study.store.is_shared)
+
+    def leave(self, tidy_up: Callable[[set[str]], object] = lambda unfinished: None) -> None:
+        """Give the lease back.
+
+        Args:
+            tidy_up: Called with the keys of all evaluations that may go on, while nobody can begin anything.
+        """
+        unfinished = sa.select(Evaluation.key).where(
+            Evaluation.study_id == self._study.row.id, Evaluation.state.not_in(FINAL_STATES)
+        )
+        self._lease.end(lambda session: tidy_up(set(session.scalars(unfinished))))
+
+    def take_over(self) -> int:
+        """Free what drivers ran that are gone: it stands as RUNNING without a driver among the next changes.
+
+        Returns:
+            How many other drivers are at work on the study.
+        """
+        return self._lease.take_over()
+
+    def changes(self) -> Changes:
+        """What others have changed since the last call; the first time all there is."""
+
+        def read(session: Session) -> tuple[int, int, Changes]:
+            study = Study.id == self._study.row.id
+            revision, decisions = session.execute(sa.select(Study.revision, Study.decisions).where(study)).one()
+            if revision == self._seen:
+                return revision, decisions, Changes()
+            # What others change between these two queries is seen now, and the next time again. Were it left for then,
+            # a trial that `decisions` counts might be missing: its row would have moved on.
+            different = sa.and_(
+                Evaluation.study_id == self._study.row.id,
+                Evaluation.revision > self._seen,
+                Evaluation.driver_id.is_distinct_from(self._lease.id),
+            )
+            rows = session.scalars(sa.select(Evaluation).where(different).order_by(Evaluation.id)).all()
+            keys, curves = {row.id: row.key for row in rows}, dict[str, list[Epoch]]()
+            for ids in chunks(list(keys)):
+                epochs = sa.select(Epoch).where(Epoch.evaluation_id.in_(ids)).order_by(Epoch.evaluation_id, Epoch.epoch)
+                for epoch in session.scalars(epochs):
+                    curves.setdefault(keys[epoch.evaluation_id], []).append(epoch)
+            for row in rows:
+                _check_curve(session, row, curves.get(row.key, ()))
+            return revision, decisions, Changes(rows, curves)
+
+        self._seen, self._decisions, changes = self._study.read(read)
+        for row in changes.evaluations:
+            self._rows[row.key] = _Row(row.id, row.optuna_trial_id, row.revision)
+        return changes
+
+    # Writing: each is one transaction. Whatever finds something else than it knows raises Outdated.
+
+    def start(self, new: NewEvaluation, axes: Mapping[str, Axis]) -> None:
+        """Enter an evaluation as RUNNING; a trial enters Optuna's tables too."""
+
+        def act(session: Session, revision: int) -> _Row:
+            return self._insert(session, new, axes, State.RUNNING, revision)
+
+        self._rows[new.key] = self._write(act, decides=True)
+
+    def enqueue(self, news: Iterable[NewEvaluation], axes: Mapping[str, Axis]) -> None:
+        """Enter evaluations as QUEUED, for whoever takes them first."""
+        wanted = list(news)
+
+        def act(session: Session, revision: int) -> list[_Row]:
+            return [self._insert(session, new, axes, State.QUEUED, revision) for new in wanted]
+
+        for new, row in zip(wanted, self._write(act, decides=True), strict=True):
+            self._rows[new.key] = row
+
+    def set_pending(
+        self, key: str, state: State, *, seconds: float = 0.0, died: bool = False, facts: Facts | None = None
+    ) -> None:
+        """Make an evaluation QUEUED (it was interrupted), PAUSED (it was stopped at a rung) or RUNNING (it goes on).
+
+        Args:
+            key: Which.
+            state: QUEUED, PAUSED or RUNNING.
+            seconds: Compute to add to its account.
+            died: Whether its worker process died, which counts as an attempt.
+            facts: What is known of it by now; None for nothing new.
+        """
+        changes: dict[str, Any] = {
+            "state": state,
+            "driver_id": self._lease.id if state == State.RUNNING else None,
+            "seconds": Evaluation.seconds + seconds,
+            "attempts": Evaluation.attempts + int(died),
+            "cause": None,
+            "message": None,
+            **(facts or Facts()).columns(),
+        }
+
+        def act(session: Session, row: _Row) -> None:
+            if row.trial_id is not None:
+                optuna_tables.set_state(session, row.trial_id, _MIRRORED[state])
+
+        self._change(key, changes, act, decides=state == State.RUNNING)
+
+    def add_repeated(self, key: str, epochs: int) -> None:
+        """Count epochs that were computed a second time, because they were lost with a process."""
+        self._change(key, {"epochs_run": Evaluation.epochs_run + epochs})
+
+    def add_epochs(self, key: str, epochs: Sequence[EpochRecord], quality: Mapping[int, float]) -> None:
+        """Add epochs that are not stored yet.
+
+        Args:
+            key: Of which evaluation.
+            epochs: The epochs.
+            quality: Value of the first objective after each of them; empty to keep it out of Optuna's tables.
+        """
+        last = max(epochs, key=lambda epoch: epoch.epoch)
+        changes = {
+            "epochs_trained": last.epoch,
+            "epochs_run": Evaluation.epochs_run + len(epochs),
+            "nll": last.nll,
+            "accuracy": last.accuracy,
+        }
+
+        def act(session: Session, row: _Row) -> None:
+            session.execute(sa.insert(Epoch), [{"evaluation_id": row.id, **vars(epoch)} for epoch in epochs])
+            if row.trial_id is not None:
+                optuna_tables.add_intermediate_values(session, row.trial_id, quality)
+
+        self._change(key, changes, act)
+
+    def finish(self, key: str, ending: Ending) -> None:
+        """Bring an evaluation to its final state."""
+        changes = {
+            "state": ending.state,
+            "cause": ending.cause,
+            "message": None if ending.message is None else ending.message.replace("\0", ""),
+            "seconds": Evaluation.seconds + ending.seconds,
+            "finished_at": datetime.now(UTC),
+            **ending.columns(),
+        }
+
+        def act(session: Session, row: _Row) -> None:
+            if row.trial_id is not None:
+                optuna_tables.set_user_attrs(session, row.trial_id, ending.attrs)
+                mirrored = TrialState.FAIL if ending.state == State.FAILED else TrialState[ending.state]
+                optuna_tables.set_state(session, row.trial_id, mirrored, ending.values)
+
+        self._change(key, changes, act)
+
+    def train_again(self, key: str, waiting: str, seconds: float) -> None:
+        """Queue a training that has ended, to be run from its start, and what needs the weights that it writes.
+
+        The epochs that it had stand in the account as computed, and are gone besides.
+
+        Args:
+            key: Of the training.
+            waiting: What is to be run after it.
+            seconds: Compute to add to the account of that.
+        """
+        anew: dict[str, Any] = {
+            "attempts": Evaluation.attempts + 1,
+            "epochs_trained": 0,
+            "finished_at": None,
+            "weights_sha256": None,
+        }
+        anew |= {"nll": None, "accuracy": None}
+        changes = {key: anew, waiting: {"seconds": Evaluation.seconds + seconds}}
+        queued = {"state": State.QUEUED, "driver_id": None, "cause": None, "message": None}
+
+        def act(session: Session, revision: int) -> int:
+            for name, columns in changes.items():
+                self._update(session, name, {**columns, **queued}, revision)
+            session.execute(sa.delete(Epoch).where(Epoch.evaluation_id == self._rows[key].id))
+            return revision
+
+        revision = self._write(act)
+        for name in changes:
+            self._rows[name].revision = revision
+
+    def decide(self) -> None:
+        """Enter that something was decided that no row tells, such as that a training goes on at a rung."""
+        self._write(lambda session, revision: None, decides=True)
+
+    def put_finalist(self, number: int, architecture: Architecture, seeds: int, **figures: Any) -> None:
+        """Create or update a finalist; `figures` are columns of `results.database.schema.Finalist`."""
+        self.put_finalists([(number, architecture, {"seeds": seeds, **figures})])
+
+    def put_finalists(self, finalists: Sequence[tuple[int, Architecture, Mapping[str, Any]]]) -> None:
+        """Create or update finalists: their numbers, and columns of `results.database.schema.Finalist`."""
+        study_id = self._study.row.id
+
+        def act(session: Session, revision: int) -> None:
+            rows = session.scalars(sa.select(Finalist).where(Finalist.study_id == study_id))
+            known = {row.number: row for row in rows}
+            for number, architecture, figures in finalists:
+                row = known.get(number)
+                if row is None:
+                    architecture_id = _architecture_id(session, architecture)
+                    row = Finalist(study_id=study_id, architecture_id=architecture_id, number=number)
+                    session.add(row)
+                for name, value in figures.items():
+                    setattr(row, name, value)
+
+        self._write(act, decides=True)
+
+    # Inside.
+
+    def _write(self, act: Callable[[Session, int], Answer], *, decides: bool = False) -> Answer:
+        answer, revision = self._lease.write(act, decisions=self._decisions if decides else None)
+        self._decisions += decides
+        if revision == self._seen + 1:  # nobody else has written since
+            self._seen = revision
+        return answer
+
+    def _change(
+        self,
+        key: str,
+        changes: Mapping[str, Any],
+        act: Callable[[Session, _Row], None] = lambda session, row: None,
+        *,
+        decides: bool = False,
+    ) -> None:
+        """Change the row of an evaluation that is as this driver knows it, and what goes with it."""
+        known = self._rows[key]
+
+        def change(session: Session, revision: int) -> int:
+            self._update(session, key, changes, revision)
+            act(session, known)
+            return revision
+
+        known.revision = self._write(change, decides=decides)
+
+    def _update(self, session: Session, key: str, changes: Mapping[str, Any], revision: int) -> None:
+        known = self._rows[key]
+        same = sa.and_(Evaluation.id == known.id, Evaluation.revision == known.revision)
+        if not changed(session, sa.update(Evaluation).where(same).values({**changes, "revision": revision})):
+            raise Outdated
+
+    def _insert(
+        self, session: Session, new: NewEvaluation, axes: Mapping[str, Axis], state: State, revision: int
+    ) -> _Row:
+        row = Evaluation(
+            study_id=self._study.row.id,
+            architecture_id=_architecture_id(session, new.architecture),
+            key=new.key,
+            role=new.role,
+            number=new.number,
+            origin=new.origin,
+            stage=new.stage,
+            choices=dict(new.choices),
+            state=state,
+            seed=new.seed,
+            epochs_planned=new.epochs_planned,
+            started_at=datetime.now(UTC),
+            driver_id=self._lease.id if state == State.RUNNING else None,
+            revision=revision,
+        )
+        if new.role == Role.TRIAL:
+            row.optuna_trial_id = optuna_tables.insert_trial(
+                session, self._study.row.optuna_study_id, new.number, new.choices, axes, new.attrs
+            )
+        session.add(row)
+        session.flush()
+        return _Row(row.id, row.optuna_trial_id, revision)
+
+
+def _check_curve(session: Session, row: Evaluation, curve: Sequence[Epoch]) -> None:
+    """Refuse an evaluation that lacks epochs, unless it has changed since it was read."""
+    if row.epochs_trained <= (curve[-1].epoch if curve else 0):
+        return
+    revision = sa.select(Evaluation.revision).where(Evaluation.id == row.id)
+    if session.scalar(revision) == row.revision:
+        reason = f"nas_epochs has {len(curve)} of its {row.epochs_trained} epochs"
+        raise damaged(row.__tablename__, f"id {row.id} ({row.key})", "epochs_trained", reason)
+
+
+def _architecture_id(session: Session, architecture: Architecture) -> int:
+    return architecture_ids(session, [architecture])[architecture.hash]
+
+
+__all__ = ["FINAL_STATES", "Changes", "Driver", "Outdated"]

@@ -1,0 +1,243 @@
+"""The right to change a study: a lease that a driver renews, and that lapses when it is not heard of.
+
+Every change is a transaction under the lease. Three things hold for all of them, whatever dies or is cut off:
+
+    once     A driver counts its transactions in its own row. When the connection breaks in the middle of a commit, the
+             count says whether it was made; if not, it is made again.
+    fenced   A driver that others have declared lost, because it was not heard of for `LEASE_S`, cannot change anything
+             any more: its evaluations may run elsewhere by now.
+    ordered  Transactions on one study follow each other, and number its `revision`. So drivers see each other's
+             changes completely; and one that starts something does so only if it has seen all that was started before.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from results.database.schema import DriverRow, DriverState, Evaluation, State, Study
+from results.store.process import is_gone, this_process
+from search_space.errors import LeaseLost, StorageError, StudyError
+
+if TYPE_CHECKING:
+    from results.store.store import Store
+
+LEASE_S = 60.0
+"""A driver that was not heard of for so long is lost."""
+
+Answer = TypeVar("Answer")
+
+
+class Outdated(Exception):
+    """Another driver has changed what a decision was based on: look at the study again, and decide again."""
+
+
+class Lease:
+    """The lease of this process on a study.
+
+    Args:
+        store: The database.
+        study_id: The study.
+        name: Its name.
+        alone: Whether nobody else can be at work on it, which a lock beside a SQLite file tells.
+
+    Raises:
+        StudyError: If the study was renamed or deleted in the moment before.
+    """
+
+    def __init__(self, store: Store, study_id: int, name: str, *, alone: bool) -> None:
+        self._store, self._study_id, self._name, self._alone = store, study_id, name, alone
+        self._operations = 0
+        self.id = store.patiently(self._begin)
+        self._ended = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name=f"lease-{self.id}", daemon=True)
+        store.at_close.append(self._rest)
+        self._heart.start()
+
+    def _begin(self) -> int:
+        host, process = this_process()
+        with self._store.session() as session, session.begin():
+            study = sa.select(Study.id).where(Study.id == self._study_id, Study.name == self._name)
+            if session.scalar(study.with_for_update(read=True)) is None:
+                raise StudyError(f"the study {self._name!r} was renamed or deleted meanwhile")
+            row = DriverRow(
+                study_id=self._study_id,
+                host=host,
+                process=process,
+                state=DriverState.ALIVE,
+                operations=0,
+                heard_at=session.scalars(sa.select(_clock(session))).one(),
+            )
+            session.add(row)
+        return row.id
+
+    def write(self, act: Callable[[Session, int], Answer], *, decisions: int | None = None) -> tuple[Answer, int]:
+        """Change the study in one transaction, exactly once.
+
+        Args:
+            act: Called with the session and the study's new revision.
+            decisions: Where something is started: how many decisions the driver knows of.
+
+        Returns:
+            What `act` returned, and the revision.
+
+        Raises:
+            LeaseLost: If others have taken over.
+            Outdated: If there were other decisions meanwhile; nothing has changed then.
+        """
+        number = self._operations + 1
+        made: list[tuple[Answer, int]] = []
+
+        def attempt() -> None:
+            with self._store.session() as session, session.begin():
+                if not self._count(session, number):
+                    return
+                revision = self._next_revision(session, decisions)
+                made[:] = [(act(session, revision), revision)]
+
+        self._store.patiently(attempt)
+        self._operations = number
+        # Else this is the number of an earlier one, which was made although its driver had given up on the answer.
+        return made[0] if made else self.write(act, decisions=decisions)
+
+    def take_over(self) -> int:
+        """Declare drivers lost that are gone; what they ran stands in the study without a driver then.
+
+        Returns:
+            How many other drivers are at work.
+        """
+        others = self._others()
+        gone = {row.id: row.heard_at for row, age in others if self._is_lost(row, age)}
+        if not gone:
+            return len(others)
+
+        def bury(session: Session, revision: int) -> int:
+            lost = []
+            for driver, heard_at in gone.items():  # unless it was heard of meanwhile
+                still = sa.update(DriverRow).where(
+                    DriverRow.id == driver, DriverRow.state == DriverState.ALIVE, DriverRow.heard_at == heard_at
+                )
+                if changed(session, still.values(state=DriverState.LOST)):
+                    lost.append(driver)
+            _orphan(session, lost, revision)
+            return len(lost)
+
+        return len(others) - self.write(bury)[0]
+
+    def end(self, last: Callable[[Session], object]) -> None:
+        """Give the lease back, with a last act; nothing is left that counts as running here."""
+
+        def act(session: Session, revision: int) -> None:
+            last(session)
+            _orphan(session, [self.id], revision)
+            session.execute(sa.update(DriverRow).where(DriverRow.id == self.id).values(state=DriverState.ENDED))
+
+        if not self._ended.is_set():
+            self._rest()
+            with suppress(LeaseLost, StorageError):  # then it lapses
+                self.write(act)
+
+    def _rest(self) -> None:
+        """Renew it no more."""
+        self._ended.set()
+        self._heart.join()
+
+    def _others(self) -> list[tuple[DriverRow, float]]:
+        """The other drivers that count as alive, and the seconds since they were heard of."""
+
+        def read() -> list[tuple[DriverRow, float]]:
+            with self._store.session() as session:
+                return [(row, age) for row, age in _counted_alive(session, self._study_id) if row.id != self.id]
+
+        return self._store.patiently(read)
+
+    def _is_lost(self, row: DriverRow, age: float) -> bool:
+        if self._alone or is_gone(row.host, row.process):
+            return True
+        # After the database was away for all, all of them need a moment to be heard of again.
+        return age > LEASE_S and self._store.seconds_reached > LEASE_S
+
+    def _count(self, session: Session, number: int) -> bool:
+        """Count a transaction; False if it was made before."""
+        mine = sa.update(DriverRow).where(
+            DriverRow.id == self.id, DriverRow.state == DriverState.ALIVE, DriverRow.operations == number - 1
+        )
+        if changed(session, mine.values(operations=number, heard_at=_clock(session))):
+            return True
+        row = session.get(DriverRow, self.id)
+        if row is None or row.state != DriverState.ALIVE:
+            raise LeaseLost(
+                f"this process was not heard of for {LEASE_S:g} s, and others have taken over what it ran; "
+                "the same command goes on"
+            )
+        return False
+
+    def _next_revision(self, session: Session, decisions: int | None) -> int:
+        change = sa.update(Study).where(Study.id == self._study_id)
+        if decisions is not None:
+            change = change.where(Study.decisions == decisions).values(decisions=decisions + 1)
+        raised = session.scalars(change.values(revision=Study.revision + 1).returning(Study.revision)).one_or_none()
+        if raised is None:
+            raise Outdated
+        return raised
+
+    def _beat(self) -> None:
+        """Renew the lease now and then: the driver may be busy with other things for long."""
+        while not self._ended.wait(LEASE_S / 4):
+            try:
+                with self._store.session() as session, session.begin():
+                    change = sa.update(DriverRow).where(DriverRow.id == self.id)
+                    session.execute(change.values(heard_at=_clock(session)))
+            except StorageError:
+                self._store.note_absence()
+
+
+def is_driven(session: Session, study_id: int) -> bool:
+    """Whether a process that is alive, as far as can be told, has a lease on the study."""
+    return any(_is_heard(row, age) for row, age in _counted_alive(session, study_id))
+
+
+def fence_silent(session: Session, study_id: int) -> None:
+    """Declare all drivers lost that were not heard of; should one of them come back, it cannot change anything."""
+    silent = [row.id for row, age in _counted_alive(session, study_id) if not _is_heard(row, age)]
+    session.execute(sa.update(DriverRow).where(DriverRow.id.in_(silent)).values(state=DriverState.LOST))
+    raised = sa.update(Study).where(Study.id == study_id).values(revision=Study.revision + 1)
+    _orphan(session, silent, session.scalars(raised.returning(Study.revision)).one())
+
+
+def _is_heard(row: DriverRow, age: float) -> bool:
+    return age <= LEASE_S and not is_gone(row.host, row.process)
+
+
+def _orphan(session: Session, drivers: Sequence[int], revision: int) -> None:
+    """What these drivers have running stands in the study without a driver."""
+    session.execute(
+        sa.update(Evaluation)
+        .where(Evaluation.driver_id.in_(drivers), Evaluation.state == State.RUNNING)
+        .values(driver_id=None, revision=revision)
+    )
+
+
+def _counted_alive(session: Session, study_id: int) -> list[tuple[DriverRow, float]]:
+    """The drivers of a study that have not been declared lost, and the seconds since they were heard of."""
+    query = sa.select(DriverRow, _clock(session) - DriverRow.heard_at).where(
+        DriverRow.study_id == study_id, DriverRow.state == DriverState.ALIVE
+    )
+    return [(row, float(age)) for row, age in session.execute(query)]
+
+
+def changed(session: Session, statement: sa.Update) -> int:
+    """How many rows an update has changed."""
+    return cast("sa.CursorResult[Any]", session.execute(statement)).rowcount
+
+
+def _clock(session: Session) -> sa.ColumnElement[float]:
+    """The database's clock, in seconds since 1970: all drivers have the same one."""
+    sqlite = session.get_bind().dialect.name == "sqlite"
+    now = "(julianday('now') - 2440587.5) * 86400.0" if sqlite else "extract(epoch FROM clock_timestamp())"
+    return sa.literal_column(f"({now})", sa.Double)

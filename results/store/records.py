@@ -1,0 +1,84 @@
+"""What is written about an evaluation: before it runs, epoch by epoch, and when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from results.database.schema import Role, State
+from search_space.architecture import Architecture
+
+
+@dataclass(frozen=True)
+class NewEvaluation:
+    """What is known of an evaluation before it runs; see `results.database.schema.Evaluation`.
+
+    Attributes:
+        attrs: User attributes for Optuna's tables, where the role is "trial".
+    """
+
+    key: str
+    role: Role
+    number: int
+    architecture: Architecture
+    origin: str
+    choices: Mapping[str, Any]
+    seed: int
+    epochs_planned: int
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    stage: str = ""
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch to be stored; see `results.database.schema.Epoch`."""
+
+    epoch: int
+    train_loss: float
+    nll: float
+    accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What was found out besides the epochs; see `results.database.schema.Evaluation`. What is empty leaves the row."""
+
+    latency_ms: float | None = None
+    latency: Mapping[str, Any] | None = None
+    peak_memory_mib: float | None = None
+    micro_batch: int | None = None
+    weights_sha256: str | None = None
+    device: str = ""
+    versions: Mapping[str, Any] = field(default_factory=dict)
+
+    def columns(self) -> dict[str, Any]:
+        """The columns to be written."""
+        facts = {
+            "latency_ms": self.latency_ms,
+            "latency": self.latency and dict(self.latency),
+            "peak_memory_mib": self.peak_memory_mib,
+            "micro_batch": self.micro_batch,
+            "weights_sha256": self.weights_sha256,
+            "device": self.device[:200],
+            "versions": dict(self.versions),
+        }
+        return {name: value for name, value in facts.items() if value is not None and value not in ("", {})}
+
+
+@dataclass(frozen=True)
+class Ending(Facts):
+    """How an evaluation ended; see `results.database.schema.Evaluation`.
+
+    Attributes:
+        values: The objective values that Optuna's tables get; None for none.
+        attrs: More user attributes for Optuna's tables.
+    """
+
+    state: State
+    seconds: float
+    cause: str | None = None
+    message: str | None = None
+    values: Sequence[float] | None = None
+    attrs: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,160 @@
+"""Renaming and deleting a study: its rows in our tables and in Optuna's, all of them or none.
+
+Its files are moved and deleted meanwhile by `nas.study.housekeeping`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from results.database.schema import Evaluation, Role, ScoreRow, Study
+from results.database.tables import ARCHITECTURES, OPTUNA_STUDIES, OPTUNA_TRIALS, STUDIES, referring_to, rows_of
+from results.store import lease
+from results.store.store import Store
+from search_space.errors import StudyError, allowed
+
+
+def is_driven(store: Store, name: str) -> bool:
+    """Whether a process is searching this study right now, as the leases tell; nothing is locked or written."""
+    with store.session() as session:
+        study = session.scalar(sa.select(Study).where(Study.name == name))
+        return study is not None and lease.is_driven(session, study.id)
+
+
+def count_trials(store: Store, name: str) -> int:
+    """How many trials a study has.
+
+    Raises:
+        StudyError: If there is no such study.
+    """
+    with store.session() as session:
+        study = _study(store, session, name)
+        query = sa.select(sa.func.count()).where(Evaluation.study_id == study.id, Evaluation.role == Role.TRIAL)
+        return session.scalar(query) or 0
+
+
+@contextmanager
+def renaming(store: Store, old: str, new: str) -> Iterator[Study]:
+    """Give a study another name when the body has come to its end; if it fails, everything is as it was.
+
+    Args:
+        store: The database.
+        old: Its name.
+        new: A name that no study has.
+
+    Raises:
+        StudyError: If there is no such study, the new name is taken, or the study is being searched.
+        StorageError: If the database fails; then everything is as it was.
+    """
+    with resting(store, old, "renamed") as (session, study):
+        _must_be_free(store, session, new)
+        study.name = new
+        if "study" in study.config:
+            study.config = {**study.config, "study": new}
+        session.execute(
+            sa.update(OPTUNA_STUDIES).where(OPTUNA_STUDIES.c.study_id == study.optuna_study_id).values(study_name=new)
+        )
+        session.flush()  # what the database refuses, it refuses before a file is touched
+        yield study
+        session.commit()
+
+
+@contextmanager
+def deleting(store: Store, name: str) -> Iterator[Study]:
+    """Delete a study, with the architectures and scores that no other study uses, when the body has come to its end.
+
+    Args:
+        store: The database.
+        name: Its name.
+
+    Raises:
+        StudyError: If there is no such study, or it is being searched.
+        StorageError: If the database fails; then everything is as it was.
+    """
+    with resting(store, name, "deleted") as (session, study):
+        yield study
+        _delete_rows(session, study)
+        session.commit()
+
+
+def _study(store: Store, session: Session, name: str, *, held: bool = False) -> Study:
+    """A study; if it is to be held, no other transaction changes it before this one has ended."""
+    query = sa.select(Study).where(Study.name == name)
+    study = session.scalar(query.with_for_update() if held else query)
+    if study is None:
+        names = list(session.scalars(sa.select(Study.name).order_by(Study.id)))
+        raise StudyError(f"there is no study {name!r} in {store}; {allowed(name, names) if names else 'it holds none'}")
+    return study
+
+
+def _must_be_free(store: Store, session: Session, name: str) -> None:
+    """Optuna's tables may hold studies that are not ours."""
+    for column in (STUDIES.c.name, OPTUNA_STUDIES.c.study_name):
+        if session.scalar(sa.select(sa.func.count()).where(column == name)):
+            raise StudyError(f"there is a study {name!r} in {store} already; choose another name")
+
+
+@contextmanager
+def resting(store: Store, name: str, what: str) -> Iterator[tuple[Session, Study]]:
+    """Hold a study that nobody searches, so that no search of it begins before the transaction has ended.
+
+    Args:
+        store: The database.
+        name: Of the study.
+        what: What is to be done to it, as in "stop the search before it is deleted".
+
+    Raises:
+        StudyError: If there is no such study, or it is being searched.
+    """
+    busy = StudyError(f"the study {name!r} is being searched; stop the search before it is {what}")
+    with store.session() as session:
+        _study(store, session, name)  # a lock leaves a file behind
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(store.driving(name))
+        except StudyError:
+            raise busy from None
+        session = stack.enter_context(store.session())
+        study = _study(store, session, name, held=True)
+        if store.is_shared:
+            if lease.is_driven(session, study.id):
+                raise busy
+            lease.fence_silent(session, study.id)
+        yield session, study
+
+
+def _delete_rows(session: Session, study: Study) -> None:
+    if session.get_bind().dialect.name == "postgresql":  # a search must not take up an architecture that is going
+        session.execute(sa.text(f"LOCK TABLE {ARCHITECTURES.name} IN ACCESS EXCLUSIVE MODE"))
+    contexts = list(session.scalars(_contexts(Evaluation.study_id == study.id)))
+    for rows in (_optuna_rows(session, study), rows_of(STUDIES, STUDIES.c.id == study.id)):
+        for table, condition in reversed(list(rows.items())):
+            session.execute(sa.delete(table).where(condition))
+    others = _contexts(sa.true())
+    session.execute(sa.delete(ScoreRow).where(ScoreRow.context.in_(contexts), ScoreRow.context.not_in(others)))
+    links = referring_to(ARCHITECTURES, ARCHITECTURES.metadata.sorted_tables)
+    unused = [~sa.exists().where(link.parent == link.column) for link in links]
+    session.execute(sa.delete(ARCHITECTURES).where(*unused))
+
+
+def _optuna_rows(session: Session, study: Study) -> Mapping[sa.Table, sa.ColumnElement[bool]]:
+    """A study's rows in Optuna's tables; if trials that are not ours are in it, it stays with those."""
+    inside = OPTUNA_TRIALS.c.study_id == study.optuna_study_id
+    ours = sa.select(Evaluation.optuna_trial_id).where(
+        Evaluation.study_id == study.id, Evaluation.optuna_trial_id.is_not(None)
+    )
+    others = sa.select(sa.func.count()).where(inside, OPTUNA_TRIALS.c.trial_id.not_in(ours))
+    if session.scalar(others):  # an earlier version took over what somebody else had made
+        return rows_of(OPTUNA_TRIALS, inside & OPTUNA_TRIALS.c.trial_id.in_(ours))
+    return rows_of(OPTUNA_STUDIES, OPTUNA_STUDIES.c.study_id == study.optuna_study_id)
+
+
+def _contexts(condition: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """The contexts in which architectures of these evaluations have scores."""
+    evaluated = sa.select(Evaluation.architecture_id).where(condition)
+    return sa.select(ScoreRow.context).where(ScoreRow.architecture_id.in_(evaluated)).distinct()

@@ -1,0 +1,30 @@
+"""What a job does: train or test by one evaluator, score by the proxies."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from runners.protocol import EpochResult, Evaluator, Job, Measured
+
+
+@dataclass(frozen=True)
+class WithProxies:
+    """An evaluator that can score too.
+
+    Attributes:
+        train: What trains and tests; None for `runners.training.train.train`.
+    """
+
+    train: Evaluator | None = None
+
+    def __call__(self, job: Job) -> Generator[EpochResult, None, Measured]:
+        if job.task == "score":
+            from runners.measuring.proxies import evaluate
+
+            return evaluate(job)
+        if self.train is not None:
+            return self.train(job)
+        from runners.training.train import train
+
+        return train(job)

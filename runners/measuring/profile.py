@@ -1,0 +1,222 @@
+"""What a model costs where it runs: memory for the backward pass, and the share of every piece in the time.
+
+Pieces have the keys of `search_space.breakdown`.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from runners.failures import classify
+from runners.measuring.device import synchronize
+from runners.measuring.latency import MIN_PASSES
+from runners.protocol import Cause
+from search_space.architecture import Architecture
+from search_space.breakdown import branch_key, downsample_key
+from search_space.errors import RunnerError
+from search_space.models.layers.common import ResidualBranch
+from search_space.models.model import Downsample, VisionModel, build, set_generator
+
+BATCHES = (2, 3)
+"""Batches whose difference is one image; no batch norm takes a single one where there is a single token."""
+_BLOCK = re.compile(r"stages\.(\d+)\.\d+\.(\d+\..+)")
+
+
+def make_model(architecture: Architecture, device: torch.device, dtype: torch.dtype) -> VisionModel:
+    """A model with fresh weights, in eval mode; weights and everything else are cast to `dtype`."""
+    return build(architecture, device=device, scheme="pytorch").to(dtype).eval()  # the scheme that is drawn fastest
+
+
+def make_images(model: VisionModel, batch: int) -> Tensor:
+    """Noise that `model` can look at: (batch, in_channels, H, W)."""
+    architecture, weight = model.architecture, next(model.parameters())
+    generator = torch.Generator(weight.device).manual_seed(0)
+    shape = (batch, architecture.in_channels, architecture.image_size, architecture.image_size)
+    return torch.randn(shape, generator=generator, device=weight.device, dtype=weight.dtype)
+
+
+@contextmanager
+def failing_clearly(what: str, device: torch.device) -> Iterator[None]:
+    """Turn running out of memory, and what a device cannot compute, into a sentence.
+
+    Raises:
+        RunnerError: In place of these.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        reason = str(error).splitlines()[0] if str(error) else ""
+        if classify(error)[0] == Cause.OUT_OF_MEMORY:
+            raise RunnerError(f"{device} ran out of memory for {what}") from None
+        if "overflow" in reason:
+            raise RunnerError(f"{device} has no room for {what}") from None
+        if "not implemented" in reason:
+            raise RunnerError(f"{device} cannot compute {what}: {reason}") from None
+        raise
+
+
+def activation_bytes(model: VisionModel) -> dict[str, int]:
+    """What autograd keeps for the backward pass of one image in training mode, in bytes, by piece.
+
+    Every storage counts once, for the piece that kept it first; the images count. A storage of which a part is needed
+    is kept as a whole. One image is the difference between batches of three and two, so what does not grow with the
+    batch (parameters, the statistics of a batch norm) does not count.
+
+    Args:
+        model: Left in eval mode. Its batch norms take notice of the passes.
+
+    Returns:
+        The pieces that keep anything.
+    """
+    device = next(model.parameters()).device
+    set_generator(model, torch.Generator(device).manual_seed(0))
+    smaller, larger = (_saved_bytes(model, batch) for batch in BATCHES)
+    set_generator(model, None)
+    return {key: larger[key] - smaller[key] for key in larger if larger[key] > smaller[key]}
+
+
+def time_shares(model: VisionModel, images: Tensor, seconds: float) -> dict[str, float]:
+    """The share of every piece in the time of a forward pass, by piece; they add up to 1.
+
+    What is computed between two pieces (adding positions, pooling) counts to the one before. The clock is read at the
+    border of every piece, which a GPU is waited for, so that shares are fairer than the times behind them.
+
+    Args:
+        model: In eval mode.
+        images: What it looks at.
+        seconds: How long to measure; a few passes are made in any case.
+    """
+    device = images.device
+    passes: list[dict[str, float]] = []
+    until = time.perf_counter() + seconds
+    while len(passes) <= MIN_PASSES or time.perf_counter() < until:
+        passes.append(_seconds_by_piece(model, images, device))
+    counted = passes[1:]  # the first one warms up
+    medians = {key: statistics.median(one[key] for one in counted) for key in counted[0]}
+    total = sum(medians.values())
+    return {key: seconds / total for key, seconds in medians.items()}
+
+
+@dataclass(frozen=True)
+class ResizedWeight:
+    """A weight whose shape depends on the image size, in as many equal blocks as have it.
+
+    Attributes:
+        name: Its name in the state dict, with ``*`` for the number of the block.
+        before: Its shape for images of one size; None if it does not exist there.
+        after: Its shape for images of the other.
+        blocks: In how many blocks; 1 for what is in no block.
+    """
+
+    name: str
+    before: tuple[int, ...] | None
+    after: tuple[int, ...] | None
+    blocks: int
+
+
+def resized_weights(architecture: Architecture, other: Architecture) -> list[ResizedWeight]:
+    """The weights and buffers that do not have the same shape in both, in the order of the model."""
+    before, after = _shapes(architecture), _shapes(other)
+    names = list(dict.fromkeys([*before, *after]))
+    changed = Counter(
+        (_BLOCK.sub(r"stages.\1.*.\2", name), before.get(name), after.get(name))
+        for name in names
+        if before.get(name) != after.get(name)
+    )
+    return [ResizedWeight(*weight, blocks) for weight, blocks in changed.items()]
+
+
+def _shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        model = VisionModel(architecture)
+    return {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
+
+
+def _pieces(model: VisionModel) -> Iterator[tuple[str, nn.Module]]:
+    """The modules that are a piece of the breakdown, by key; a branch has the same one in all blocks of a stage."""
+    yield "stem", model.stem
+    for number, stage in enumerate(model.stages):
+        assert isinstance(stage, nn.Sequential)
+        for block in stage:
+            if isinstance(block, Downsample):
+                yield downsample_key(number), block
+            else:
+                assert isinstance(block, nn.Sequential)
+                for index, branch in enumerate(block):
+                    assert isinstance(branch, ResidualBranch)
+                    yield branch_key(number, index), branch
+    if model.architecture.final_norm != "none":
+        yield "norm", model.norm
+    yield "head", model.head
+
+
+@contextmanager
+def _watching(model: VisionModel, enter: Callable[[str], None]) -> Iterator[None]:
+    """Call `enter` with the key of every piece before it computes."""
+
+    def watch(key: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
+        return module.register_forward_pre_hook(lambda module, inputs: enter(key))
+
+    handles = [watch(key, module) for key, module in _pieces(model)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _saved_bytes(model: VisionModel, batch: int) -> Counter[str]:
+    """Bytes of the storages that a forward pass in training mode keeps, by the piece that kept them first."""
+    images = make_images(model, batch)
+    kept: dict[int, tuple[str, torch.UntypedStorage]] = {}  # held, so that no address is given to another one
+    piece = "stem"
+
+    def enter(key: str) -> None:
+        nonlocal piece
+        piece = key
+
+    def pack(tensor: Tensor) -> None:  # nothing will ask for it: there is no backward pass
+        storage = tensor.untyped_storage()
+        kept.setdefault(storage.data_ptr(), (piece, storage))
+
+    model.train()
+    try:
+        with torch.enable_grad(), _watching(model, enter), saved_tensors_hooks(pack, lambda nothing: nothing):
+            model(images)
+    finally:
+        model.eval()
+    sizes: Counter[str] = Counter()
+    for key, storage in kept.values():
+        sizes[key] += storage.nbytes()
+    return sizes
+
+
+@torch.inference_mode()
+def _seconds_by_piece(model: VisionModel, images: Tensor, device: torch.device) -> dict[str, float]:
+    """Wall time of every piece in one forward pass."""
+    spent: dict[str, float] = {}
+    piece, since = "stem", time.perf_counter()
+
+    def enter(key: str) -> None:
+        nonlocal piece, since
+        synchronize(device)
+        now = time.perf_counter()
+        spent[piece] = spent.get(piece, 0.0) + now - since
+        piece, since = key, now
+
+    with _watching(model, enter):
+        synchronize(device)
+        since = time.perf_counter()
+        model(images)
+        enter("")
+    return spent

@@ -1,0 +1,98 @@
+"""What proxies are computed from: a model at initialisation, training images, gradients, and a model after a few steps.
+
+Every part is made when it is first read, once, and from the seed alone. Proxies leave all of it as it was.
+
+B images, C channels, H and W pixels.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from runners.measuring.proxies.images import Images
+from runners.measuring.proxies.warm_up import warm_up
+from runners.recipe import Recipe
+from runners.training.optimisation import NO_DECAY
+from search_space.architecture import Architecture
+from search_space.models.layers.common import DropPath
+from search_space.models.model import VisionModel, build
+
+Tensors = dict[str, Tensor]
+"""Tensors by the name of the parameter that they belong to."""
+
+
+class Material:
+    """All that a proxy may look at.
+
+    Args:
+        architecture: What is scored; RepMLP in the form in which it is trained.
+        images: Training images, as batches to measure on and as a split to train on.
+        recipe: How it would be trained.
+        seed: Seed of its weights.
+    """
+
+    def __init__(self, architecture: Architecture, images: Images, recipe: Recipe, seed: int) -> None:
+        self.architecture, self.recipe, self.seed = architecture, recipe, seed
+        self._images = images
+
+    @property
+    def images(self) -> Tensor:
+        """(B, C, H, W) float32: normalised, not augmented."""
+        return self._images.whole[0]
+
+    @cached_property
+    def model(self) -> VisionModel:
+        """The model as a training would start it."""
+        return settled(self._build())
+
+    @cached_property
+    def gradients(self) -> tuple[Tensors, ...]:
+        """Gradients of the mean cross-entropy with respect to the weights, one dictionary a batch of images."""
+        return tuple(loss_gradients(self.model, images, labels) for images, labels in self._images.batches)
+
+    @cached_property
+    def trained(self) -> VisionModel:
+        """The model after the first steps of a training; see `warm_up`."""
+        model = self._build()
+        warm_up(model, self._images, self.recipe, self.seed)
+        return settled(model)
+
+    def _build(self) -> VisionModel:
+        generator = torch.Generator().manual_seed(self.seed)
+        return build(self.architecture, generator=generator, device=self._images.device)
+
+
+def settled(model: VisionModel) -> VisionModel:
+    """The model itself, ready to be measured: as in training, but deterministic and unchanged by a forward pass.
+
+    BatchNorm uses the statistics of the batch, since its running ones mean nothing yet, and keeps none. Stochastic
+    depth drops nothing.
+    """
+    model.train()
+    for module in model.modules():
+        if isinstance(module, DropPath):
+            module.eval()
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.track_running_stats = False
+    return model
+
+
+def weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights of linear maps: no biases, norms, layer scales, positions or class token."""
+    return {name: value for name, value in model.named_parameters() if value.ndim >= 2 and name not in NO_DECAY}
+
+
+def loss_gradients(model: nn.Module, images: Tensor, labels: Tensor) -> Tensors:
+    """Gradients of the mean cross-entropy with respect to the weights; the model keeps none of them."""
+    own = weights(model)
+    loss = functional.cross_entropy(model(images), labels)
+    return dict(zip(own, torch.autograd.grad(loss, list(own.values()), materialize_grads=True), strict=True))
+
+
+def mean(gradients: tuple[Tensors, ...]) -> Tensors:
+    """The gradients of the mean over the batches."""
+    return {name: torch.stack([one[name] for one in gradients]).mean(dim=0) for name in gradients[0]}

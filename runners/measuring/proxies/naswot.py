@@ -1,0 +1,47 @@
+"""`naswot`: how differently the units of a model take different images (https://arxiv.org/abs/2006.04647, section 3).
+
+The binary code of an image has a bit for every unit of every activation. With ReLU it says which units are passed on.
+GELU and SiLU have no zeros, so here too a unit's bit is the sign of what goes into it: passed on, or all but
+suppressed. The bit of a sigmoid gate says whether it is more than half open. Softmax is a weighting, and has none.
+
+B images, U units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from runners.measuring.proxies.activations import GATES, RECTIFIERS, Activations
+from runners.measuring.proxies.base import register_proxy
+from runners.measuring.proxies.material import Material
+
+
+@register_proxy("naswot", "model")
+@torch.no_grad()
+def naswot(material: Material) -> float:
+    """Log-determinant of the B x B numbers of units that two images agree on; NaN without an activation."""
+    images = material.images
+    agreements = torch.zeros(len(images), len(images), dtype=torch.float64, device=images.device)
+
+    def look(x: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
+        agreements.add_(agreement(x.reshape(len(images), -1)))
+        return activation(x)
+
+    with Activations(RECTIFIERS | GATES, look):
+        material.model(images)
+    return log_determinant(agreements)
+
+
+def agreement(inputs: Tensor) -> Tensor:
+    """Number of units that every two images agree on: (B, U) -> (B, B)."""
+    code = (inputs > 0).to(torch.float32)
+    return code @ code.T + (1 - code) @ (1 - code).T
+
+
+def log_determinant(agreements: Tensor) -> float:
+    """Logarithm of the determinant; NaN if it is 0, as where two images have one code."""
+    sign, logarithm = torch.linalg.slogdet(agreements)
+    return float(logarithm) if sign > 0 else float("nan")

@@ -1,0 +1,61 @@
+"""`synflow`: how much flows through all paths of a network, whatever the data (https://arxiv.org/abs/2006.05467).
+
+With every parameter replaced by its absolute value, R is the sum of the outputs for an image of ones, and the score is
+sum |weight * dR / dweight|. For a chain of linear maps that is their number times the product of them all.
+
+Norms would undo the flow that is to be measured: every one is left out, as a factor of 1, and so are rectifiers, which
+pass positive values as they are. Without norms the flow grows so fast that it is computed in float64; its logarithm is
+the score, which changes no ranking.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+from runners.measuring.proxies.activations import RECTIFIERS, Activations
+from runners.measuring.proxies.base import register_proxy
+from runners.measuring.proxies.material import Material, weights
+from search_space.models.layers.common import Affine
+
+NORMS = (nn.LayerNorm, nn.modules.batchnorm._BatchNorm, Affine)
+
+
+@register_proxy("synflow", "model")
+def synflow(material: Material) -> float:
+    """Logarithm of the flow through a copy of the model."""
+    return log_flow(copy.deepcopy(material.model), material.images[:1])
+
+
+def log_flow(model: nn.Module, image: Tensor) -> float:
+    """Logarithm of the synaptic flow of a model, which is changed for good.
+
+    Args:
+        model: It.
+        image: (1, ...), for its shape.
+
+    Returns:
+        Not finite if the flow is 0 or too large for a float64.
+    """
+    model = _without_norms(model).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.abs_()
+    own = list(weights(model).values())
+    with Activations(RECTIFIERS, lambda x, rectifier: x):
+        flow = model(torch.ones_like(image, dtype=torch.float64)).sum()
+    gradients = torch.autograd.grad(flow, own, materialize_grads=True)
+    with torch.no_grad():
+        total = float(sum((weight * gradient).abs().sum() for weight, gradient in zip(own, gradients, strict=True)))
+    return math.log(total) if total > 0 else float("nan")
+
+
+def _without_norms(model: nn.Module) -> nn.Module:
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, NORMS):
+                setattr(parent, name, nn.Identity())
+    return model

@@ -1,0 +1,46 @@
+"""The first steps of a training: enough to wake what starts as if it were not there, such as the gates of gMLP."""
+
+from __future__ import annotations
+
+from itertools import chain, islice, repeat
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from runners.measuring.proxies.images import Images
+from runners.recipe import Recipe
+from runners.training.batches import steps_per_epoch, training_batches
+from runners.training.optimisation import learning_rate, make_optimizer
+from search_space.models.model import set_generator
+
+STEPS = 20
+
+
+def warm_up(model: nn.Module, images: Images, recipe: Recipe, seed: int) -> None:
+    """Train a model in place for `STEPS` steps, as the recipe begins; always in float32.
+
+    Args:
+        model: It.
+        images: Its training split.
+        recipe: Batch size, optimiser, and the start of the learning rate's curve.
+        seed: Seed of order, augmentation and stochastic depth.
+    """
+    splits = images.splits
+    batch_size = min(recipe.batch_size, len(splits.train))
+    steps = recipe.epochs * steps_per_epoch(splits.train, batch_size)
+    draws = torch.Generator(images.device).manual_seed(seed)
+    set_generator(model, draws)
+    optimizer, parameters = make_optimizer(model.train(), recipe), list(model.parameters())
+    epochs = (
+        training_batches(splits.train, batch_size, images.normalise, splits.augmentation, draws) for _ in repeat(None)
+    )
+    for step, (batch, labels) in enumerate(islice(chain.from_iterable(epochs), STEPS)):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(recipe, min(step, steps - 1), steps)
+        loss = functional.cross_entropy(model(batch), labels, label_smoothing=recipe.label_smoothing)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, recipe.clip_norm)
+        optimizer.step()
+    optimizer.zero_grad()

@@ -1,0 +1,34 @@
+"""`zico`: gradients that agree between batches (https://arxiv.org/abs/2301.11300, equation 14)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from runners.measuring.proxies.base import register_proxy
+from runners.measuring.proxies.material import Material, Tensors
+
+
+@register_proxy("zico", "model", "gradients")
+def zico(material: Material) -> float:
+    """Sum over the layers of log(sum over their weights of mean |gradient| / deviation of the gradient)."""
+    return log_inverse_variation(material.gradients)
+
+
+def log_inverse_variation(gradients: Sequence[Tensors]) -> float:
+    """ZiCo of gradients, one dictionary a batch.
+
+    The deviation is that of the signed gradients with n in the denominator, as in the authors' code, which the
+    published results come from; the paper writes that of their absolute values. Weights whose gradients do not differ
+    are left out, and so are layers without any other, as they are there.
+    """
+    total = 0.0
+    for name in gradients[0]:
+        of_layer = torch.stack([one[name] for one in gradients]).double()
+        size, deviation = of_layer.abs().mean(dim=0), of_layer.std(dim=0, correction=0)
+        differs = deviation != 0
+        ratio = float((size[differs] / deviation[differs]).sum())
+        total += math.log(ratio) if ratio > 0 else ratio
+    return total

@@ -1,0 +1,91 @@
+"""From bytes to normalised, augmented batches, on the device that trains on them.
+
+B images of a batch or chunk, C channels, H and W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from runners.data import Augmentation, Split
+from runners.training.augmentation import augment
+
+CHUNK_BYTES = 64 * 2**20
+"""Float pixels prepared at a time: a digit's epoch as a whole, and never a large data set's."""
+RESIDENT_SHARE = 0.25
+"""A split moves to an accelerator once if it takes at most this share of the free memory there."""
+
+
+class Normaliser:
+    """(B, C, H, W) uint8 -> float32 with mean 0 and deviation 1 per channel over the training images."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device) -> None:
+        self._scale = (1 / (255 * torch.tensor(std, dtype=torch.float32, device=device))).view(1, -1, 1, 1)
+        self._shift = (-torch.tensor(mean, device=device) / torch.tensor(std, device=device)).view(1, -1, 1, 1)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return torch.addcmul(self._shift, images.to(torch.float32), self._scale)
+
+
+def place(split: Split, device: torch.device) -> Split:
+    """The split on `device` if it is small enough to stay there, else as it is."""
+    if device.type == "cpu":
+        return split
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        if split.images.numel() > RESIDENT_SHARE * free:
+            return split
+    return Split(split.images.to(device), split.labels.to(device))
+
+
+def training_batches(
+    split: Split, batch_size: int, normalise: Normaliser, augmentation: Augmentation, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch in random order, on the generator's device.
+
+    Many batches are gathered and augmented at once, since one small batch costs little more than its overhead. What
+    does not fill a batch is left out this time, so that no step follows a handful of images.
+
+    Yields:
+        Images (batch_size, C, H, W) float32 and labels (batch_size,) int64.
+    """
+    device = generator.device
+    order = torch.randperm(len(split), device=device, generator=generator)[
+        : steps_per_epoch(split, batch_size) * batch_size
+    ]
+    pixels = batch_size * split.images[0].numel() * 4
+    for chosen in order.split(batch_size * max(1, CHUNK_BYTES // pixels)):
+        images, labels = _fetch(split, chosen, device)
+        images = normalise(augment(images, augmentation, generator))
+        yield from zip(images.split(batch_size), labels.split(batch_size), strict=True)
+
+
+def evaluation_batches(
+    split: Split, batch_size: int, normalise: Normaliser, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """All images in order.
+
+    Yields:
+        Images (B, C, H, W) float32 and labels (B,) int64, B at most `batch_size`.
+    """
+    for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True):
+        yield normalise(_move(images, device)), _move(labels, device)
+
+
+def steps_per_epoch(split: Split, batch_size: int) -> int:
+    """Number of whole batches in a split."""
+    return len(split) // batch_size
+
+
+def _fetch(split: Split, chosen: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    chosen = chosen.to(split.images.device)
+    return _move(split.images[chosen], device), _move(split.labels[chosen], device)
+
+
+def _move(tensor: Tensor, device: torch.device) -> Tensor:
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

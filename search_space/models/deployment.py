@@ -1,0 +1,77 @@
+"""From the form a model is trained in to the form it is shipped in (RepMLP's locality injection, arXiv 2112.11081)."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from search_space.architecture import Stage
+from search_space.errors import WeightsError
+from search_space.models.model import VisionModel
+
+TOLERANCE = 1e-10
+
+
+@torch.no_grad()
+def reparameterize(model: VisionModel) -> VisionModel:
+    """The deployed model that computes the same function as `model` does in eval mode.
+
+    It checks itself: both are run on the same images in float64, and their features and outputs agree to 1e-10 of the
+    largest.
+
+    Args:
+        model: A model in training form; it is left as it is.
+
+    Returns:
+        A model of `model.architecture.deployed` in eval mode, on the same device and with the same dtype. If the
+        architecture is its own deployed form, a copy.
+
+    Raises:
+        WeightsError: If the proof fails, as it does for weights that are not finite.
+    """
+    architecture = model.architecture
+    if architecture.deployed == architecture:
+        return copy.deepcopy(model).eval()
+    wide = copy.deepcopy(model).double().eval()
+    with torch.device("meta"):
+        deployed = VisionModel(architecture.deployed).double().eval()
+    deployed.load_state_dict(_deployed_state(wide, deployed), assign=True)
+    shape = (2, architecture.in_channels, architecture.image_size, architecture.image_size)
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    images = images.to(next(wide.parameters()).device)
+    for what in ("features", "forward"):  # the features too, as a head of zeros would hide any difference
+        expected = getattr(wide, what)(images)
+        difference = (getattr(deployed, what)(images) - expected).abs().max().item()
+        if not difference <= TOLERANCE * expected.abs().max().item():
+            raise WeightsError(f"the merged model's outputs differ by {difference:.1e} in its {what}")
+    return deployed.to(next(model.parameters()).dtype)
+
+
+def _deployed_state(model: VisionModel, deployed: VisionModel) -> dict[str, Tensor]:
+    """The state dict of the deployed model, with every layer that has another deployed form merged."""
+    state: dict[str, Tensor] = model.state_dict()
+    for name, module in model.named_modules():
+        deployed_state = getattr(module, "deployed_state", None)
+        if deployed_state is not None:
+            merged = {f"{name}.{key}": value for key, value in deployed_state().items()}
+            state = {key: value for key, value in state.items() if not key.startswith(f"{name}.")} | merged
+    # Stages that differ in training branches only are one stage when deployed; the order of all blocks is the same.
+    renamed = dict(zip(_places(model), _places(deployed), strict=True))
+
+    def rename(key: str) -> str:
+        parts = key.split(".", 3)
+        place = ".".join(parts[:3])
+        return ".".join([renamed[place], *parts[3:]]) if place in renamed else key
+
+    return {rename(key): value for key, value in state.items()}
+
+
+def _places(model: VisionModel) -> list[str]:
+    """The names of all blocks and downsamplings in order: ``stages.0.0``, ..."""
+    return [f"stages.{i}.{j}" for i, stage in enumerate(model.architecture.stages) for j in range(_layers(stage))]
+
+
+def _layers(stage: Stage) -> int:
+    return stage.depth + (stage.downsample != "none")

@@ -1,0 +1,79 @@
+"""What became of published weights: a report if they were loaded, an error with the same lists if they were not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from search_space.errors import WeightsError, printable
+from search_space.models.published.keys import PublishedBy
+
+_SHOWN, _LONGEST = 3, 160
+"""How many names a message gives, and the characters of each."""
+
+
+class Mismatch(NamedTuple):
+    """A published tensor that does not fit.
+
+    Attributes:
+        name: Its published name.
+        shape: Its shape; () for what is no tensor.
+        expected: The shape it would have if it were published for this model.
+        reason: What is wrong, as the rest of a sentence that begins with its name.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    expected: tuple[int, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What `load_published` did; all names are the published ones, in the order of the model or of the weights.
+
+    Attributes:
+        family: The family the model belongs to.
+        source: Whose names the weights have.
+        loaded: What is in the model now.
+        missing: What the model needs and the weights lack.
+        unexpected: What the weights have and the model does not need.
+        mismatched: What has another shape or type than the model needs.
+        notes: Anything else worth knowing, in sentences.
+    """
+
+    family: str
+    source: PublishedBy
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: tuple[Mismatch, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [f"{self.family} from {self.source}: {len(self.loaded)} tensors loaded", *self.notes]
+        mismatched = [f"{mismatch.name} {mismatch.reason}" for mismatch in self.mismatched]
+        for what, names in (("missing", self.missing), ("not needed", self.unexpected), ("unfit", mismatched)):
+            lines += [f"{what}: {some(names)}"] if names else []
+        return "\n".join(lines)
+
+
+class MismatchError(WeightsError):
+    """Weights of another architecture; `missing`, `unexpected` and `mismatched` are complete, as in a LoadReport."""
+
+    def __init__(self, origin: str, report: LoadReport) -> None:
+        self.missing, self.unexpected, self.mismatched = report.missing, report.unexpected, report.mismatched
+        parts = {
+            "": [f"{mismatch.name} {mismatch.reason}" for mismatch in self.mismatched],
+            "missing: ": self.missing,
+            "not needed: ": self.unexpected,
+        }
+        text = "; ".join(what + some(names) for what, names in parts.items() if names)
+        super().__init__(f"{origin} does not fit this {report.family} (names of {report.source}): {text}")
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few of them, and how many more there are."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(printable(name, _LONGEST) for name in names[:_SHOWN]) + more

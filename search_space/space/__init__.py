@@ -1,0 +1,1 @@
+"""What can be built: a search space, its axes and limits, and exact counts over it."""

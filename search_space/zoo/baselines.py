@@ -1,0 +1,62 @@
+"""The published families at any size: what a search has to beat, and what a table compares with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from search_space.architecture import Architecture
+from search_space.errors import ConfigError, SpaceError, allowed
+from search_space.space.space import Limits, load_space
+from search_space.units import parse_count
+from search_space.zoo.scaled import family_points
+
+
+def baselines(
+    limit: int | str | Limits,
+    image_size: int,
+    *,
+    measure: Literal["params", "macs"] = "params",
+    in_channels: int = 3,
+    classes: int | None = None,
+    space: str | Path = "mlp_family",
+) -> dict[str, Architecture]:
+    """Each of the published families, scaled up or down to a limit for images of a size.
+
+    They are points of the search space, chosen as `search_space.zoo.scaled.scaled` says. A family that has no model
+    within the limit is left out.
+
+    Example:
+        >>> list(baselines("500k", image_size=28, in_channels=1))
+        ['vit', 'mixer', 'ff_only', 'resmlp', 'gmlp', 'vip', 'repmlp']
+
+    Args:
+        limit: The most parameters (or MACs) of the deployed model, such as ``50_000`` or ``"5M"``; or several limits.
+        image_size: Side of the images in pixels.
+        measure: What a single limit is on.
+        in_channels: Channels of the images.
+        classes: Number of classes; by default 1000 for images of more than 64 pixels, else 10.
+        space: The search space by name or path.
+
+    Returns:
+        The architectures by the name of their family.
+
+    Raises:
+        ConfigError: If the limit or measure cannot be used.
+        SpaceError: If the space has nothing for such images, or no family has a model within the limit.
+    """
+    if measure not in ("params", "macs"):
+        raise ConfigError(f"measure is {measure!r}; {allowed(measure, ('params', 'macs'))}")
+    if not isinstance(limit, Limits):
+        count = parse_count(limit, "limit")
+        limit = Limits(max_params=count) if measure == "params" else Limits(max_macs=count)
+    classes = classes if classes is not None else 1000 if image_size > 64 else 10
+    bound = load_space(space, image_size=image_size, in_channels=in_channels, classes=classes)
+    bound.check_limits(limit)
+    points = family_points(bound, limit)
+    if not points:
+        raise SpaceError(
+            f"no published family has a model with at most {limit} for images of {image_size} x {image_size} "
+            f"in the space {bound.name!r}"
+        )
+    return points

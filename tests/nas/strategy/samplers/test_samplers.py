@@ -1,0 +1,69 @@
+"""Every sampler, behind the proposer, proposes what can be evaluated and has not been."""
+
+from __future__ import annotations
+
+import pytest
+
+from nas.config import MAX_SEED, SearchConfig
+from nas.strategy.candidates import CandidateGenerator, Known
+from nas.strategy.samplers.registry import SAMPLERS, make_sampler
+from search_space.errors import ConfigError
+from search_space.space.space import Limits
+
+LIMITS = Limits(max_params=15_000)  # the space reaches from 2 to 39 thousand
+PROPOSALS = 40
+SEVERAL = [name for name in SAMPLERS if name != "cmaes"]
+
+
+def proposals(space, sampler: str, objectives: int, count: int = PROPOSALS, seed: int = 0):
+    """What a search would propose; all endings that a trial can come to take turns."""
+    directions = ["minimize", "maximize"][:objectives]
+    candidates = CandidateGenerator(space, LIMITS, sampler, directions, seed)
+    for number in range(count):
+        architecture = candidates.propose()
+        assert architecture is not None
+        yield architecture
+        loss = architecture.params / 10_000
+        endings = [
+            Known(values=[loss, loss][:objectives], curve={2: loss + 1, 8: loss}),
+            Known(curve={2: loss + 1}),
+            Known(values=[loss, loss][:objectives], curve={2: loss + 1, 8: loss}),
+            Known(infeasible=True),
+            Known(),
+            None,  # still running
+        ]
+        ending = endings[number % len(endings)]
+        if ending is not None:
+            candidates.learn(architecture, ending)
+
+
+@pytest.mark.parametrize(("sampler", "objectives"), [(name, 1) for name in SAMPLERS] + [(name, 2) for name in SEVERAL])
+def test_proposals_are_feasible_within_the_limit_and_distinct(space, sampler, objectives):
+    found = list(proposals(space, sampler, objectives))
+    assert len({architecture.hash for architecture in found}) == PROPOSALS
+    assert all(architecture in space for architecture in found)
+    assert all(architecture.params <= 15_000 for architecture in found)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_equal_seeds_give_equal_proposals(space, sampler):
+    first = list(proposals(space, sampler, 1, count=24))
+    assert list(proposals(space, sampler, 1, count=24)) == first
+    assert list(proposals(space, sampler, 1, count=24, seed=1)) != first
+
+
+def test_cmaes_refuses_several_objectives():
+    with pytest.raises(ConfigError, match=r"cmaes handles one objective only; allowed with several: .*tpe"):
+        SearchConfig.make(sampler="cmaes", objective="nll,params")
+
+
+def test_an_unknown_sampler(space):
+    with pytest.raises(ConfigError, match=r"'tpes'; allowed: .*did you mean 'tpe'"):
+        make_sampler("tpes", space, {}, LIMITS, seed=0)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_seed_that_a_search_allows_is_one_for_a_sampler(space, sampler):
+    """NumPy takes 32 bits; a search that is continued after a few thousand trials adds to its seed, too."""
+    candidates = CandidateGenerator(space, LIMITS, sampler, ["minimize"], MAX_SEED, begun=10_000)
+    assert candidates.propose() is not None

@@ -1,0 +1,194 @@
+"""A search that is killed or stopped at any moment goes on with the same command: nothing lost, nothing run twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SEARCH = """
+import signal, sys
+from nas import search
+from nas.__main__ import _as_ctrl_c
+from runners.synthetic import synthetic
+signal.signal(signal.SIGTERM, _as_ctrl_c)
+report = search(
+    evaluator=synthetic, runner=sys.argv[2], budget=int(sys.argv[3]), epochs=4, out=sys.argv[1], on_change=CHANGE
+)
+"""
+KILL_AFTER = """
+import os, signal
+changes = 0
+def kill_self(search):
+    global changes
+    changes += 1
+    if MOMENT:
+        os.kill(os.getpid(), signal.SIGNAL)
+"""
+
+
+def run(
+    out: Path, runner: str, budget: int, *, moment: str = "False", by: str = "SIGKILL"
+) -> subprocess.CompletedProcess[str]:
+    """Search in a process of its own, which sends itself a signal at a moment (an expression)."""
+    code = KILL_AFTER.replace("MOMENT", moment).replace("SIGNAL", by) + SEARCH.replace("CHANGE", "kill_self")
+    command = [sys.executable, "-c", code, str(out), runner, str(budget)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+
+
+def rows(out: Path) -> list[tuple[str, str, int, int]]:
+    """Key, state, number of epochs and architecture of every evaluation."""
+    with sqlite3.connect(out / "nas.db") as connection:
+        return connection.execute(
+            "SELECT key, state, (SELECT COUNT(*) FROM nas_epochs WHERE evaluation_id = e.id), architecture_id "
+            "FROM nas_evaluations e ORDER BY id"
+        ).fetchall()
+
+
+@pytest.mark.parametrize("kill_at", [1, 2, 3, 17, 40, 61])
+def test_killed_at_any_change_and_run_again(tmp_path: Path, kill_at: int) -> None:
+    killed = run(tmp_path, "inline", 20, moment=f"changes == {kill_at}")
+    assert killed.returncode == -signal.SIGKILL
+    before = {key: state for key, state, _, _ in rows(tmp_path) if state in ("COMPLETE", "PRUNED")}
+    again = run(tmp_path, "inline", 20)
+    assert again.returncode == 0, again.stderr
+    after = rows(tmp_path)
+    trials = [row for row in after if row[0].startswith("trial-")]
+    assert len(trials) == 20
+    assert len({architecture for *_, architecture in trials}) == 20
+    assert {state for _, state, _, _ in after} <= {"COMPLETE", "PRUNED"}
+    assert before.items() <= {key: state for key, state, _, _ in after}.items()
+    assert all(epochs == (4 if state == "COMPLETE" else 1) for _, state, epochs, _ in trials)
+    assert sum(state == "COMPLETE" for _, state, *_ in trials) == 20 * 2 // 3
+    with sqlite3.connect(tmp_path / "nas.db") as connection:
+        assert connection.execute("SELECT COUNT(*) FROM trials WHERE state IN ('RUNNING', 'WAITING')").fetchone() == (
+            0,
+        )
+        assert connection.execute("SELECT MAX(attempts) FROM nas_evaluations").fetchone()[0] <= 2
+
+
+def test_ctrl_c_queues_what_was_running(tmp_path: Path) -> None:
+    stopped = run(tmp_path, "inline", 20, moment="changes == 25", by="SIGINT")
+    assert "KeyboardInterrupt" in stopped.stderr
+    assert {state for _, state, _, _ in rows(tmp_path)} <= {"COMPLETE", "PAUSED", "QUEUED"}
+    assert run(tmp_path, "inline", 20).returncode == 0
+    assert {state for _, state, _, _ in rows(tmp_path)} <= {"COMPLETE", "PRUNED"}
+
+
+COMMAND = """
+import atexit, os, signal, sys
+moment, sys.argv = sys.argv[1], ["nas", *sys.argv[2:]]
+def interrupt():
+    os.kill(os.getpid(), signal.SIGNAL)
+class Interrupting:
+    def find_spec(self, name, path, target=None):
+        if name == moment:
+            interrupt()
+def twice(job):
+    interrupt()
+    interrupt()
+    yield
+if moment == "twice":
+    import runners.training.train
+    runners.training.train.train = twice
+elif moment == "exit":
+    atexit.register(interrupt)
+sys.meta_path.insert(0, Interrupting())
+from nas.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "by"),
+    [
+        ("click", "SIGINT"),
+        ("nas.api", "SIGTERM"),
+        ("results.report.render", "SIGINT"),
+        ("twice", "SIGINT"),
+        ("twice", "SIGTERM"),
+        ("exit", "SIGINT"),
+    ],
+)
+def test_ctrl_c_at_any_moment_tells_no_traceback(tmp_path: Path, moment: str, by: str) -> None:
+    """While a module is loaded, twice while it trains, and while Python tidies up."""
+    arguments = ["--version"] if moment == "exit" else ["search", "--runner", "inline", "--out", str(tmp_path)]
+    command = [sys.executable, "-c", COMMAND.replace("SIGNAL", by), moment, *arguments]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    assert "Traceback" not in ran.stderr
+    if moment == "exit":
+        assert (ran.returncode, ran.stderr) == (-signal.Signals[by], "")
+        return
+    assert ran.returncode == 130
+    if moment == "twice":
+        assert "Stopped after 0 of 200 trials. Nothing is lost; to go on: nas search" in ran.stderr
+        assert [(key, state) for key, state, *_ in rows(tmp_path)] == [("trial-0000", "QUEUED")]
+
+
+@pytest.mark.xdist_group("ray")
+@pytest.mark.parametrize("by", ["SIGINT", "SIGTERM"])
+def test_ctrl_c_on_ray_leaves_the_waiting_waiting(tmp_path: Path, by: str) -> None:
+    """So does the polite signal of a scheduler that wants the machine back; Ray would print a stack and die of it."""
+    stopped = run(tmp_path, "ray", 12, moment="search.finished_here == 7", by=by)
+    assert "KeyboardInterrupt" in stopped.stderr
+    waiting = [row for row in rows(tmp_path) if row[1] == "PAUSED"]
+    assert waiting
+    assert {state for _, state, _, _ in rows(tmp_path)} <= {"COMPLETE", "PAUSED", "QUEUED"}
+    again = run(tmp_path, "ray", 12)
+    assert again.returncode == 0, again.stderr
+    trials = [row for row in rows(tmp_path) if row[0].startswith("trial-")]
+    assert [state for _, state, *_ in trials].count("COMPLETE") == 12 * 2 // 3
+    assert {state for _, state, _, _ in rows(tmp_path)} <= {"COMPLETE", "PRUNED"}
+    with sqlite3.connect(tmp_path / "nas.db") as connection:
+        repeated = connection.execute("SELECT SUM(epochs_run - epochs_trained) FROM nas_evaluations").fetchone()
+    assert repeated == (0,)
+
+
+@pytest.mark.xdist_group("ray")
+def test_a_driver_on_ray_is_killed_and_run_again(tmp_path: Path) -> None:
+    killed = run(tmp_path, "ray", 14, moment="search.finished_here == 8")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    finished = sum(state in ("COMPLETE", "PAUSED") for _, state, _, _ in rows(tmp_path))
+    assert finished > 0
+    assert run(tmp_path, "ray", 14).returncode == 0
+    after = rows(tmp_path)
+    assert sum(key.startswith("trial-") for key, *_ in after) == 14
+    assert {state for _, state, _, _ in after} <= {"COMPLETE", "PRUNED"}
+
+
+@pytest.mark.xdist_group("ray")
+def test_the_command_trains_on_ray_and_prints_json(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "nas",
+        "search",
+        "--budget",
+        "8",
+        "--epochs",
+        "2",
+        "--out",
+        str(tmp_path),
+        "--json",
+    ]
+    done = subprocess.run(
+        [*command, "--finalists", "1", "--seeds", "1", "--max-params", "20k"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "RAY_ADDRESS": ""},
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["evaluated"] == 8
+    assert report["winner"]["params"] <= 20_000
+    assert report["winner"]["test_accuracy"] > 0.2  # twice what guessing reaches
+    assert report["test_evaluations"] == 1
+    assert "finalists 1/1" in done.stderr
