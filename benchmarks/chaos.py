@@ -40,7 +40,7 @@ import torch
 
 from benchmarks.common import RESULTS, write
 from nas.api import search
-from results.database.schema import FINAL_STATES, Evaluation, Finalist, Role, State
+from results.database.schema import FINAL_STATES, EvaluationRow, FinalistRow, Role, State
 from results.store.store import Store
 from runners.protocol import EpochResult, Job, Measured
 from runners.synthetic import synthetic
@@ -270,10 +270,10 @@ Seen = dict[str, tuple[str, int, float | None]]
 def ended(storage: str) -> Seen | None:
     """What has ended so far; None while the database cannot be read."""
     engine = sa.create_engine(storage, poolclass=sa.NullPool)
-    columns = sa.select(Evaluation.key, Evaluation.state, Evaluation.epochs_trained, Evaluation.nll)
+    columns = sa.select(EvaluationRow.key, EvaluationRow.state, EvaluationRow.epochs_trained, EvaluationRow.nll)
     try:
         with engine.connect() as connection:
-            rows = connection.execute(columns.where(Evaluation.state.in_(FINAL_STATES))).all()
+            rows = connection.execute(columns.where(EvaluationRow.state.in_(FINAL_STATES))).all()
     except sa.exc.SQLAlchemyError:
         return None
     return {row[0]: (row[1], row[2], row[3]) for row in rows}
@@ -329,7 +329,7 @@ def ranking(storage: str) -> dict[str, Any]:
     hashes = Counter(row.architecture.hash for row in trials)
     winners = [row.architecture.hash for row in study.finalists() if row.rank == 1]
     with store.session() as session:
-        tested = session.scalars(sa.select(Finalist.test_nll).where(Finalist.rank == 1)).all()
+        tested = session.scalars(sa.select(FinalistRow.test_nll).where(FinalistRow.rank == 1)).all()
     facts = {
         "trials": len(trials),
         "complete": sum(row.state == State.COMPLETE for row in trials),

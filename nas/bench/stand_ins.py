@@ -10,7 +10,7 @@ from typing import Any
 from nas.bench.pool import Pool
 from nas.study.files import RunFolder
 from nas.study.opening import StudySpec
-from results.database.schema import Finalist, Role, State
+from results.database.schema import FinalistRow, Role, State
 from results.store.driver import Changes, Driver
 from results.store.records import Ending, EpochRecord, Facts, NewEvaluation
 from results.store.scores import Scores
@@ -65,7 +65,7 @@ class NoStudy(StudyStore):
     def drive(self) -> Driver:
         return self._driver
 
-    def finalists(self) -> list[Finalist]:
+    def finalists(self) -> list[FinalistRow]:
         return sorted(self._driver.finalists.values(), key=lambda row: (row.rank is None, row.rank, row.number))
 
 
@@ -74,7 +74,7 @@ class NoDriver(Driver):
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self.finalists: dict[int, Finalist] = {}
+        self.finalists: dict[int, FinalistRow] = {}
 
     def leave(self, tidy_up: Callable[[set[str]], object] = lambda unfinished: None) -> None:
         pass
@@ -111,7 +111,7 @@ class NoDriver(Driver):
 
     def put_finalists(self, finalists: Sequence[tuple[int, Architecture, Mapping[str, Any]]]) -> None:
         for number, _, figures in finalists:
-            row = self.finalists.setdefault(number, Finalist(number=number))
+            row = self.finalists.setdefault(number, FinalistRow(number=number))
             for name, value in figures.items():
                 setattr(row, name, value)
 

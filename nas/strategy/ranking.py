@@ -1,8 +1,8 @@
 """How good are the trials, as far as the study can tell? What is compared at rungs, and among candidates.
 
 With the ranker "model" trials are judged by the loss they are expected to end with, as
-`nas.strategy.curves` reads it from their curves, and candidates by a model fitted to that. Otherwise by the loss at the same epoch. With several
-objectives, by how many others dominate them.
+`nas.strategy.curves` reads it from their curves, and candidates by a model fitted to that. Otherwise by the loss at the
+same epoch. With several objectives, by how many others dominate them.
 """
 
 from __future__ import annotations

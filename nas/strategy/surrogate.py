@@ -1,8 +1,8 @@
 """A model of the space, fitted to what a study has seen: how low will the loss of an architecture end?
 
 A Gaussian process over `nas.strategy.features`, with the ends of `nas.strategy.curves` as labels. To the model, a few
-dozen trainings of a quarter of the length are nearly worth as many full ones. It is for architectures that have not been trained; what
-has been trained is known better by its own curve than by its likes.
+dozen trainings of a quarter of the length are nearly worth as many full ones. It is for architectures
+that have not been trained; what has been trained is known better by its own curve than by its likes.
 
 Its hyperparameters are fixed: with a few dozen labels, fitting them gains nothing and now and then loses everything.
 """

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from nas.strategy.features import family_of
-from results.database.schema import Epoch, Evaluation
+from results.database.schema import EpochRow, EvaluationRow
 from results.report.objectives import Figures, Objective
 from results.store.store import EpochRecord, NewEvaluation, Role, State
 from runners.protocol import Latency, Measured
@@ -28,7 +28,7 @@ class Trial:
         unbilled: Seconds of the epochs of this attempt, for the account in case that it has no proper end.
     """
 
-    def __init__(self, row: NewEvaluation | Evaluation, architecture: Architecture) -> None:
+    def __init__(self, row: NewEvaluation | EvaluationRow, architecture: Architecture) -> None:
         self.key, self.role, self.number, self.seed = row.key, Role(row.role), row.number, row.seed
         self.origin, self.stage, self.choices = row.origin, row.stage, dict(row.choices)
         self.architecture = architecture
@@ -44,7 +44,7 @@ class Trial:
         self.epochs_run = 0
         self.passed: set[int] = set()
 
-    def update(self, row: Evaluation, curve: Iterable[Epoch], quality: Objective) -> None:
+    def update(self, row: EvaluationRow, curve: Iterable[EpochRow], quality: Objective) -> None:
         """Take over what the database has.
 
         Args:

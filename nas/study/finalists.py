@@ -21,7 +21,7 @@ from results.store.store import NewEvaluation, Role, State
 if TYPE_CHECKING:
     from nas.config import SearchConfig
     from nas.study.search import Search
-    from results.database.schema import Finalist
+    from results.database.schema import FinalistRow
 
 FINALISTS = 3
 """How many there are unless a search says otherwise."""
@@ -150,7 +150,7 @@ def record_test(search: Search) -> None:
             _store(search, rows, {row.number: {"test_nll": nll, "test_accuracy": accuracy}})
 
 
-def _store(search: Search, rows: Sequence[Finalist], figures: Mapping[int, Mapping[str, Any]]) -> None:
+def _store(search: Search, rows: Sequence[FinalistRow], figures: Mapping[int, Mapping[str, Any]]) -> None:
     """Store figures of finalists, unless they stand in these rows already.
 
     Raises:

@@ -14,7 +14,7 @@ from pathlib import Path
 from nas.study.kept_weights import KEPT_WEIGHTS
 from nas.study.ownership import contents, is_file_of_evaluation, is_unfinished
 from results.database.damage import architecture_of
-from results.database.schema import Evaluation
+from results.database.schema import EvaluationRow
 from results.report.objectives import Figures, Objective, parse_objectives
 from results.report.pareto import pareto_front
 from results.store.store import FINAL_STATES, Role, State, StudyStore
@@ -80,7 +80,7 @@ def delete(pieces: Iterable[Piece]) -> int:
     return freed
 
 
-def _worth_keeping(study: StudyStore, rows: Iterable[Evaluation]) -> set[str]:
+def _worth_keeping(study: StudyStore, rows: Iterable[EvaluationRow]) -> set[str]:
     """Keys of evaluations whose weights are worth keeping: finalists, their trials, and the best trials."""
     complete = [row for row in rows if row.state == State.COMPLETE]
     finalists = {row.number for row in study.finalists()}
@@ -93,7 +93,7 @@ def _worth_keeping(study: StudyStore, rows: Iterable[Evaluation]) -> set[str]:
     return kept | {*best, *(keys[index] for index in front)}
 
 
-def _losses(row: Evaluation, objectives: Sequence[Objective]) -> list[float]:
+def _losses(row: EvaluationRow, objectives: Sequence[Objective]) -> list[float]:
     """The objectives of a complete trial, turned so that less is better."""
     params = macs = 0
     if any(objective.name in ("params", "macs") for objective in objectives):

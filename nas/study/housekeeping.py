@@ -24,7 +24,7 @@ import sqlalchemy as sa
 
 from nas.study.files import RunFolder
 from nas.study.ownership import MARKER, MOVING, Marker, Owner, contents, is_unfinished, read_marker, remove_own
-from results.database.schema import Study
+from results.database.schema import StudyRow
 from results.report.render import render
 from results.report.report import make_report
 from results.store.rename_delete import count_trials, deleting, renaming, resting
@@ -193,7 +193,7 @@ def _settle(store: Store, folder: Path) -> None:
             _give_back(folder, aside[1])
         return
     with store.session() as session:
-        name = session.scalar(sa.select(Study.name).where(Study.uid == marker.uid))
+        name = session.scalar(sa.select(StudyRow.name).where(StudyRow.uid == marker.uid))
     if name is None:
         if aside is not None and marker.database == store.place:
             _end_deletion(folder, aside[1])

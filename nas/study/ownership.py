@@ -21,7 +21,7 @@ from typing import Any
 
 from results.database.connection import snapshot, sqlite_url
 from results.database.names import is_evaluation_key
-from results.database.schema import Study
+from results.database.schema import StudyRow
 from results.store.store import Store
 from runners.files import FileFailure, write_atomically
 from runners.remote import Location
@@ -65,7 +65,7 @@ class Owner:
     marker: Marker
 
     @classmethod
-    def of(cls, store: Store, study: Study) -> Owner:
+    def of(cls, store: Store, study: StudyRow) -> Owner:
         """A study of a database."""
         return cls(study.name, Marker(study.uid, store.place))
 

@@ -36,7 +36,7 @@ from nas.study.scoring import Scoring
 from nas.study.signals import uninterrupted
 from results.database.damage import architecture_of
 from results.database.names import evaluation_key
-from results.database.schema import Epoch, Evaluation, damaged
+from results.database.schema import EpochRow, EvaluationRow, damaged
 from results.store.driver import Outdated
 from results.store.store import FINAL_STATES, Ending, EpochRecord, NewEvaluation, Role, State, StudyStore
 from runners.protocol import Cause, Decision, EpochResult, Job, Measured, Outcome
@@ -286,7 +286,7 @@ class Search:
         changed = [row.key for row in changes.evaluations if self._update(row, changes.curves.get(row.key, ()))]
         return [self.trials[key] for key in changed]
 
-    def _update(self, row: Evaluation, curve: Sequence[Epoch]) -> bool:
+    def _update(self, row: EvaluationRow, curve: Sequence[EpochRow]) -> bool:
         """Bring an evaluation up to date; returns whether it is new or stands differently now."""
         trial = self.trials.get(row.key)
         stood = None if trial is None else (trial.state, trial.epoch, trial.is_orphan)

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DatabaseError
 
 from results.database.cells import as_stored, cell_problems, lost_references, some
 from results.database.connection import HEAD, no_searches, shown, snapshot, version
-from results.database.schema import ArchitectureRow, Base, Epoch, Evaluation, Finalist, Role, State, Study
+from results.database.schema import ArchitectureRow, Base, EpochRow, EvaluationRow, FinalistRow, Role, State, StudyRow
 from results.database.tables import OPTUNA_STUDIES, present
 from search_space.architecture import Architecture
 from search_space.errors import NasError
@@ -107,7 +107,7 @@ def _schema(connection: sa.Connection) -> Iterator[tuple[str, str]]:
 
 def _studies(connection: sa.Connection) -> Iterator[tuple[str, str]]:
     """Every study of ours is one of Optuna's, of the same name."""
-    ours = connection.execute(sa.select(Study.name, Study.optuna_study_id).order_by(Study.id)).all()
+    ours = connection.execute(sa.select(StudyRow.name, StudyRow.optuna_study_id).order_by(StudyRow.id)).all()
     if not ours:
         return
     if OPTUNA_STUDIES not in present(connection):
@@ -127,14 +127,16 @@ def _trials(connection: sa.Connection) -> Iterator[tuple[str, str]]:
     if OPTUNA_STUDIES not in present(connection):
         return
     model = models.TrialModel
-    for study_id, name, optuna_id in connection.execute(sa.select(Study.id, Study.name, Study.optuna_study_id)).all():
+    for study_id, name, optuna_id in connection.execute(
+        sa.select(StudyRow.id, StudyRow.name, StudyRow.optuna_study_id)
+    ).all():
         state_name = sa.type_coerce(model.state, sa.String)  # whatever is stored, known or not
         query = sa.select(model.trial_id, model.number, state_name).where(model.study_id == optuna_id)
         theirs = {trial_id: (number, state) for trial_id, number, state in connection.execute(query)}
         mine = (
-            sa.select(Evaluation.key, Evaluation.number, Evaluation.state, Evaluation.optuna_trial_id)
-            .where(Evaluation.study_id == study_id, Evaluation.role == Role.TRIAL)
-            .order_by(Evaluation.id)
+            sa.select(EvaluationRow.key, EvaluationRow.number, EvaluationRow.state, EvaluationRow.optuna_trial_id)
+            .where(EvaluationRow.study_id == study_id, EvaluationRow.role == Role.TRIAL)
+            .order_by(EvaluationRow.id)
         )
         for key, number, state, trial_id in connection.execute(mine):
             where = f"{key} of the study {name!r}"
@@ -155,12 +157,12 @@ def _trials(connection: sa.Connection) -> Iterator[tuple[str, str]]:
 
 def _curves(connection: sa.Connection) -> Iterator[tuple[str, str]]:
     """Every evaluation has the epochs that it says."""
-    last, count = sa.func.max(Epoch.epoch), sa.func.count(Epoch.epoch)
+    last, count = sa.func.max(EpochRow.epoch), sa.func.count(EpochRow.epoch)
     query = (
-        sa.select(Evaluation.id, Evaluation.key, Evaluation.epochs_trained, last, count)
-        .outerjoin(Epoch, Epoch.evaluation_id == Evaluation.id)
-        .group_by(Evaluation.id, Evaluation.key, Evaluation.epochs_trained)
-        .order_by(Evaluation.id)
+        sa.select(EvaluationRow.id, EvaluationRow.key, EvaluationRow.epochs_trained, last, count)
+        .outerjoin(EpochRow, EpochRow.evaluation_id == EvaluationRow.id)
+        .group_by(EvaluationRow.id, EvaluationRow.key, EvaluationRow.epochs_trained)
+        .order_by(EvaluationRow.id)
     )
     for number, key, trained, found, epochs in connection.execute(query):
         if (found or 0) != trained:
@@ -174,25 +176,27 @@ def _curves(connection: sa.Connection) -> Iterator[tuple[str, str]]:
 
 def _numbers(connection: sa.Connection) -> Iterator[tuple[str, str]]:
     """The trials of a study are numbered without gaps, and finalists come from them."""
-    for study_id, name in connection.execute(sa.select(Study.id, Study.name).order_by(Study.id)).all():
-        trials = sa.select(Evaluation.number).where(Evaluation.study_id == study_id, Evaluation.role == Role.TRIAL)
+    for study_id, name in connection.execute(sa.select(StudyRow.id, StudyRow.name).order_by(StudyRow.id)).all():
+        trials = sa.select(EvaluationRow.number).where(
+            EvaluationRow.study_id == study_id, EvaluationRow.role == Role.TRIAL
+        )
         numbers = set(connection.scalars(trials))
         if lost := [number for number in range(len(numbers)) if number not in numbers]:
             yield "nas_evaluations", f"the study {name!r} has later trials than {some(lost, 'trial')}, but not these"
-        keys = sa.select(Evaluation.key).where(Evaluation.study_id == study_id).order_by(Evaluation.id)
+        keys = sa.select(EvaluationRow.key).where(EvaluationRow.study_id == study_id).order_by(EvaluationRow.id)
         known = list(connection.scalars(keys))
         trained = [key.replace("test-", "finalist-", 1) for key in known if str(key).startswith("test-")]
         if lost_runs := sorted(set(trained) - set(known)):
             yield "nas_evaluations", f"the study {name!r} tested what it does not have: {some(lost_runs, 'key')}"
-        finalists = sa.select(Finalist.number).where(Finalist.study_id == study_id).order_by(Finalist.id)
+        finalists = sa.select(FinalistRow.number).where(FinalistRow.study_id == study_id).order_by(FinalistRow.id)
         if lost := [number for number in connection.scalars(finalists) if number not in numbers]:
             yield "nas_finalists", f"the study {name!r} has finalists, but no {some(lost, 'trial')}"
 
 
 def _silent(connection: sa.Connection) -> Iterator[tuple[str, str]]:
     """Every study says what it searches, and with which budget."""
-    for column in (Study.identity, Study.config):
-        empty = sa.select(Study.name).where(sa.cast(column, sa.Text) == "{}").order_by(Study.id)
+    for column in (StudyRow.identity, StudyRow.config):
+        empty = sa.select(StudyRow.name).where(sa.cast(column, sa.Text) == "{}").order_by(StudyRow.id)
         for name in connection.scalars(empty):
             yield "nas_studies", f"the study {name!r} has an empty {column.key}"
 

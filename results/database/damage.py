@@ -24,13 +24,13 @@ from results.database.schema import (
     Base,
     DriverRow,
     DriverState,
-    Epoch,
-    Evaluation,
-    Finalist,
+    EpochRow,
+    EvaluationRow,
+    FinalistRow,
     Role,
     ScoreRow,
     State,
-    Study,
+    StudyRow,
     damaged,
 )
 from results.report.hypervolume import IDEAL
@@ -265,7 +265,7 @@ def _process(value: str) -> str | None:
 
 
 _RULES: dict[str, dict[str, Rule]] = {
-    Study.__tablename__: {
+    StudyRow.__tablename__: {
         "uid": lambda value: None if value == "" else _digits(32)(value),
         "identity": _identity,
         "config": _config,
@@ -274,7 +274,7 @@ _RULES: dict[str, dict[str, Rule]] = {
     },
     DriverRow.__tablename__: {"process": _process, "state": _one_of(*DriverState)},
     ArchitectureRow.__tablename__: {"params": _at_least(0), "macs": _at_least(0)},
-    Evaluation.__tablename__: {
+    EvaluationRow.__tablename__: {
         "key": _key,
         "role": _one_of(*Role),
         "number": _at_least(0),
@@ -290,8 +290,8 @@ _RULES: dict[str, dict[str, Rule]] = {
         "versions": _an_object,
         "weights_sha256": _digits(64),
     },
-    Epoch.__tablename__: {"epoch": _at_least(1), "seconds": _seconds},
-    Finalist.__tablename__: {"number": _at_least(0), "seeds": _at_least(0), "rank": _at_least(1)},
+    EpochRow.__tablename__: {"epoch": _at_least(1), "seconds": _seconds},
+    FinalistRow.__tablename__: {"number": _at_least(0), "seeds": _at_least(0), "rank": _at_least(1)},
     ScoreRow.__tablename__: {"seconds": _seconds},
 }
 
@@ -341,13 +341,13 @@ def _missing(column: str, value: float | None, where: str) -> tuple[str, str] | 
 
 
 _TOGETHER: dict[str, list[Callable[..., tuple[str, str] | None]]] = {
-    Study.__tablename__: [_refers_to_objectives],
-    Evaluation.__tablename__: [_key_fits, _has_epochs, _has_nll],
-    Finalist.__tablename__: [_has_mean, _tested_in_full],
+    StudyRow.__tablename__: [_refers_to_objectives],
+    EvaluationRow.__tablename__: [_key_fits, _has_epochs, _has_nll],
+    FinalistRow.__tablename__: [_has_mean, _tested_in_full],
 }
 """What columns have to be together; the parameters are those columns."""
 _WANTED: dict[str, list[Callable[..., tuple[str, str] | None]]] = {
-    Evaluation.__tablename__: [_has_accuracy, _has_choices],
+    EvaluationRow.__tablename__: [_has_accuracy, _has_choices],
 }
 """What can be done without until it is asked for, such as in a listing."""
 _COLUMNS = {

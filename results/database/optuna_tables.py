@@ -23,7 +23,7 @@ from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
 from optuna.trial import TrialState
 from sqlalchemy.orm import Session
 
-from results.database.schema import Study
+from results.database.schema import StudyRow
 from search_space.errors import StorageError
 from search_space.space.space import Axis
 
@@ -93,8 +93,8 @@ def create_study(session: Session, name: str, directions: Sequence[Direction], m
 def has_lost(session: Session, study_id: int) -> bool:
     """Whether a study of ours is none of Optuna's, by id and by name."""
     theirs = models.StudyModel
-    same = sa.and_(theirs.study_id == Study.optuna_study_id, theirs.study_name == Study.name)
-    query = sa.select(Study.id).outerjoin(theirs, same).where(Study.id == study_id, theirs.study_id.is_(None))
+    same = sa.and_(theirs.study_id == StudyRow.optuna_study_id, theirs.study_name == StudyRow.name)
+    query = sa.select(StudyRow.id).outerjoin(theirs, same).where(StudyRow.id == study_id, theirs.study_id.is_(None))
     return session.scalar(query) is not None
 
 

@@ -62,7 +62,7 @@ class Base(DeclarativeBase):
     type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON, float: Double}  # noqa: RUF012 (SQLAlchemy reads it from the class)
 
 
-class Study(Base):
+class StudyRow(Base):
     """A search.
 
     Attributes:
@@ -130,7 +130,7 @@ class ArchitectureRow(Base):
     macs: Mapped[int] = mapped_column(BigInteger)
 
 
-class Evaluation(Base):
+class EvaluationRow(Base):
     """One training or test of an architecture, or the scoring of a batch of them by proxies.
 
     Attributes:
@@ -239,7 +239,7 @@ class Evaluation(Base):
         return mixers_of(self.choices)
 
 
-class Epoch(Base):
+class EpochRow(Base):
     """One epoch of an evaluation."""
 
     __tablename__ = "nas_epochs"
@@ -252,7 +252,7 @@ class Epoch(Base):
     seconds: Mapped[float]
 
 
-class Finalist(Base):
+class FinalistRow(Base):
     """An architecture retrained in full with several seeds.
 
     Attributes:
@@ -308,7 +308,7 @@ class ScoreRow(Base):
     seconds: Mapped[float]
 
 
-def _found(row: Evaluation | Finalist, name: str) -> ArchitectureRow:
+def _found(row: EvaluationRow | FinalistRow, name: str) -> ArchitectureRow:
     """The architecture that a row refers to."""
     if row.architecture_row is None:
         reason = f"nas_architectures has no id {row.architecture_id}"

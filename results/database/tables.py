@@ -8,10 +8,10 @@ import sqlalchemy as sa
 from optuna.storages._rdb import models
 
 from results.database.migrations.env_names import VERSION_TABLE
-from results.database.schema import ArchitectureRow, Base, Study
+from results.database.schema import ArchitectureRow, Base, StudyRow
 
 OPTUNA: sa.MetaData = models.BaseModel.metadata
-STUDIES = Base.metadata.tables[Study.__tablename__]
+STUDIES = Base.metadata.tables[StudyRow.__tablename__]
 OPTUNA_STUDIES = OPTUNA.tables[models.StudyModel.__tablename__]
 OPTUNA_TRIALS = OPTUNA.tables[models.TrialModel.__tablename__]
 ARCHITECTURES = Base.metadata.tables[ArchitectureRow.__tablename__]

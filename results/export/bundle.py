@@ -25,7 +25,7 @@ from typing import Any
 
 from results.database.damage import architecture_of
 from results.database.names import file_name
-from results.database.schema import Evaluation, Role, State
+from results.database.schema import EvaluationRow, Role, State
 from results.export.drafts import draft, put, sweep
 from results.report.report import Contender, make_report
 from results.store.store import StudyStore
@@ -140,7 +140,7 @@ def exported_key(study: StudyStore, trial: int | None) -> str:
     return file_name(_choose(study, trial)[0].key, "evaluation")
 
 
-def _choose(study: StudyStore, trial: int | None) -> tuple[Evaluation, Contender]:
+def _choose(study: StudyStore, trial: int | None) -> tuple[EvaluationRow, Contender]:
     """The evaluation whose weights are exported, and its figures."""
     report = make_report(study)
     rows = study.evaluations()
@@ -171,7 +171,7 @@ def _choose(study: StudyStore, trial: int | None) -> tuple[Evaluation, Contender
     return next(row for row in rows if row.number == contender.trial and row.role == Role.TRIAL), contender
 
 
-def _check_digest(weights: Path, evaluation: Evaluation) -> None:
+def _check_digest(weights: Path, evaluation: EvaluationRow) -> None:
     """Refuse weights that are not those that were trained; those of older versions have no digest."""
     if evaluation.weights_sha256 is None:
         return
@@ -185,7 +185,7 @@ def _check_digest(weights: Path, evaluation: Evaluation) -> None:
 
 
 def _provenance(
-    study: StudyStore, evaluation: Evaluation, contender: Contender, architecture: Architecture
+    study: StudyStore, evaluation: EvaluationRow, contender: Contender, architecture: Architecture
 ) -> dict[str, Any]:
     identity = study.row.identity
     return {

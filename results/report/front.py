@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from results.database.schema import Evaluation, Finalist, State
+from results.database.schema import EvaluationRow, FinalistRow, State
 from results.report.pareto import pareto_front
 
 
@@ -55,7 +55,7 @@ class FrontPoint:
 
 
 def make_front(
-    trials: Sequence[Evaluation], finalists: Sequence[Finalist], objectives: Sequence[str]
+    trials: Sequence[EvaluationRow], finalists: Sequence[FinalistRow], objectives: Sequence[str]
 ) -> list[FrontPoint]:
     """The front of the trials that were trained in full, best quality first; [] with a single objective.
 
@@ -71,7 +71,7 @@ def make_front(
     return [point for _, point in sorted(front, key=lambda pair: pair[0])]
 
 
-def _point(row: Evaluation, finalist: Finalist | None) -> FrontPoint:
+def _point(row: EvaluationRow, finalist: FinalistRow | None) -> FrontPoint:
     nll, accuracy = row.quality
     if finalist is not None and finalist.mean_nll is not None and finalist.mean_accuracy is not None:
         nll, accuracy = finalist.mean_nll, finalist.mean_accuracy

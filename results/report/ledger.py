@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from results.database.schema import Evaluation, Role, State
+from results.database.schema import EvaluationRow, Role, State
 
 STAGES = ("proxies", "complete", "pruned", "paused", "running", "queued", "failed", "finalists", "tests")
 """Rows of the ledger: trials by state, everything else by role."""
@@ -50,15 +50,15 @@ class Compute:
     parts: Mapping[str, Account]
 
 
-def make_ledger(rows: Sequence[Evaluation], seconds_per_epoch: float) -> Compute:
+def make_ledger(rows: Sequence[EvaluationRow], seconds_per_epoch: float) -> Compute:
     """The account of a study.
 
     Args:
         rows: All of its evaluations.
         seconds_per_epoch: Mean wall time of its epochs; 0 if it has none.
     """
-    stages: dict[str, list[Evaluation]] = {stage: [] for stage in STAGES}
-    parts: dict[str, list[Evaluation]] = {}
+    stages: dict[str, list[EvaluationRow]] = {stage: [] for stage in STAGES}
+    parts: dict[str, list[EvaluationRow]] = {}
     for row in rows:
         stages[_stage(row)].append(row)
         if row.role == Role.TRIAL and row.stage:
@@ -74,17 +74,17 @@ def make_ledger(rows: Sequence[Evaluation], seconds_per_epoch: float) -> Compute
     )
 
 
-def _stage(row: Evaluation) -> str:
+def _stage(row: EvaluationRow) -> str:
     names = {Role.TRIAL: State(row.state).lower(), Role.FINALIST: "finalists", Role.TEST: "tests"}
     return names.get(Role(row.role), "proxies")
 
 
-def _account(rows: Sequence[Evaluation], full_training_s: float) -> Account:
+def _account(rows: Sequence[EvaluationRow], full_training_s: float) -> Account:
     known = [fte for row in rows if (fte := _fte(row, full_training_s)) is not None]
     return Account(len(rows), _sum(row.seconds for row in rows), _sum(known) if known or not rows else None)
 
 
-def _fte(row: Evaluation, full_training_s: float) -> float | None:
+def _fte(row: EvaluationRow, full_training_s: float) -> float | None:
     if row.role in (Role.TRIAL, Role.FINALIST) and row.epochs_run:
         return row.epochs_run / row.epochs_planned
     if not row.seconds:

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import lazyload, load_only
 
-from results.database.schema import FINAL_STATES, Evaluation, Finalist, Role, State
+from results.database.schema import FINAL_STATES, EvaluationRow, FinalistRow, Role, State
 from results.report.ledger import make_ledger
 from results.store.rename_delete import is_driven
 from results.store.store import Store, StudyStore
@@ -100,34 +100,34 @@ def _overview(store: Store, study: StudyStore) -> Overview:
     )
 
 
-def _evaluations(study: StudyStore) -> list[Evaluation]:
+def _evaluations(study: StudyStore) -> list[EvaluationRow]:
     """All evaluations, without what is large."""
     few = load_only(
-        Evaluation.key,
-        Evaluation.role,
-        Evaluation.number,
-        Evaluation.state,
-        Evaluation.stage,
-        Evaluation.cause,
-        Evaluation.nll,
-        Evaluation.accuracy,
-        Evaluation.seconds,
-        Evaluation.epochs_planned,
-        Evaluation.epochs_run,
-        Evaluation.started_at,
-        Evaluation.finished_at,
+        EvaluationRow.key,
+        EvaluationRow.role,
+        EvaluationRow.number,
+        EvaluationRow.state,
+        EvaluationRow.stage,
+        EvaluationRow.cause,
+        EvaluationRow.nll,
+        EvaluationRow.accuracy,
+        EvaluationRow.seconds,
+        EvaluationRow.epochs_planned,
+        EvaluationRow.epochs_run,
+        EvaluationRow.started_at,
+        EvaluationRow.finished_at,
     )
     query = (
-        sa.select(Evaluation)
-        .where(Evaluation.study_id == study.row.id)
-        .options(few, lazyload(Evaluation.architecture_row))
-        .order_by(Evaluation.id)
+        sa.select(EvaluationRow)
+        .where(EvaluationRow.study_id == study.row.id)
+        .options(few, lazyload(EvaluationRow.architecture_row))
+        .order_by(EvaluationRow.id)
     )
     with study.store.session() as session:
         return list(session.scalars(query))
 
 
-def _best(study: StudyStore, trials: Sequence[Evaluation], finalists: Sequence[Finalist]) -> Best | None:
+def _best(study: StudyStore, trials: Sequence[EvaluationRow], finalists: Sequence[FinalistRow]) -> Best | None:
     objective = study.row.objectives[0]
     winners = [row for row in finalists if row.rank == 1]
     complete = [row for row in trials if row.state == State.COMPLETE]
@@ -141,8 +141,8 @@ def _best(study: StudyStore, trials: Sequence[Evaluation], finalists: Sequence[F
         found = row.number, row.quality[place], 0
     if found is None or found[1] is None:
         return None
-    query = sa.select(Evaluation).where(
-        Evaluation.study_id == study.row.id, Evaluation.role == Role.TRIAL, Evaluation.number == found[0]
+    query = sa.select(EvaluationRow).where(
+        EvaluationRow.study_id == study.row.id, EvaluationRow.role == Role.TRIAL, EvaluationRow.number == found[0]
     )
     with study.store.session() as session:
         trial = session.scalars(query).one()

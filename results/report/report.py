@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from results.database.schema import Evaluation, Finalist, Role, State, damaged
+from results.database.schema import EvaluationRow, FinalistRow, Role, State, damaged
 from results.report.front import FrontPoint, make_front
 from results.report.hypervolume import Hypervolume, hypervolume
 from results.report.ledger import Compute, make_ledger
@@ -56,7 +56,7 @@ class Contender:
     test_accuracy: float | None = None
 
     @classmethod
-    def of_trial(cls, row: Evaluation) -> Contender:
+    def of_trial(cls, row: EvaluationRow) -> Contender:
         """The architecture of a trial."""
         complete = row.state == State.COMPLETE
         return cls(
@@ -177,7 +177,7 @@ def make_report(study: StudyStore) -> Report:
     )
 
 
-def _contender(row: Evaluation, finalist: Finalist | None) -> Contender:
+def _contender(row: EvaluationRow, finalist: FinalistRow | None) -> Contender:
     contender = Contender.of_trial(row)
     if finalist is None:
         return contender
@@ -185,7 +185,7 @@ def _contender(row: Evaluation, finalist: Finalist | None) -> Contender:
     return replace(contender, **{name: getattr(finalist, name) for name in figures})
 
 
-def _quality(row: Evaluation, objective: str) -> float:
+def _quality(row: EvaluationRow, objective: str) -> float:
     """The first objective, turned so that less is better."""
     nll, accuracy = row.quality
     return nll if objective == "nll" else -accuracy
@@ -200,6 +200,6 @@ def _hypervolume(study: StudyStore, front: list[FrontPoint], measured_on: list[s
     return hypervolume(points, reference)
 
 
-def _measured_on(rows: list[Evaluation]) -> list[str]:
+def _measured_on(rows: list[EvaluationRow]) -> list[str]:
     """The devices on which latencies were measured."""
     return sorted({row.latency["device"] if row.latency else row.device for row in rows if row.latency_ms is not None})

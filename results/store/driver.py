@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from sqlalchemy.orm import Session
 
 from results.database import optuna_tables
-from results.database.schema import FINAL_STATES, Epoch, Evaluation, Finalist, Role, State, Study, damaged
+from results.database.schema import FINAL_STATES, EpochRow, EvaluationRow, FinalistRow, Role, State, StudyRow, damaged
 from results.store.architectures import architecture_ids, chunks
 from results.store.lease import Lease, Outdated, changed
 from results.store.records import Ending, EpochRecord, Facts, NewEvaluation
@@ -46,8 +46,8 @@ class Changes:
         curves: All their epochs by key.
     """
 
-    evaluations: Sequence[Evaluation] = ()
-    curves: Mapping[str, Sequence[Epoch]] = field(default_factory=dict)
+    evaluations: Sequence[EvaluationRow] = ()
+    curves: Mapping[str, Sequence[EpochRow]] = field(default_factory=dict)
 
 
 class Driver:
@@ -76,8 +76,8 @@ class Driver:
         Args:
             tidy_up: Called with the keys of all evaluations that may go on, while nobody can begin anything.
         """
-        unfinished = sa.select(Evaluation.key).where(
-            Evaluation.study_id == self._study.row.id, Evaluation.state.not_in(FINAL_STATES)
+        unfinished = sa.select(EvaluationRow.key).where(
+            EvaluationRow.study_id == self._study.row.id, EvaluationRow.state.not_in(FINAL_STATES)
         )
         self._lease.end(lambda session: tidy_up(set(session.scalars(unfinished))))
 
@@ -93,21 +93,25 @@ class Driver:
         """What others have changed since the last call; the first time all there is."""
 
         def read(session: Session) -> tuple[int, int, Changes]:
-            study = Study.id == self._study.row.id
-            revision, decisions = session.execute(sa.select(Study.revision, Study.decisions).where(study)).one()
+            study = StudyRow.id == self._study.row.id
+            revision, decisions = session.execute(sa.select(StudyRow.revision, StudyRow.decisions).where(study)).one()
             if revision == self._seen:
                 return revision, decisions, Changes()
             # What others change between these two queries is seen now, and the next time again. Were it left for then,
             # a trial that `decisions` counts might be missing: its row would have moved on.
             different = sa.and_(
-                Evaluation.study_id == self._study.row.id,
-                Evaluation.revision > self._seen,
-                Evaluation.driver_id.is_distinct_from(self._lease.id),
+                EvaluationRow.study_id == self._study.row.id,
+                EvaluationRow.revision > self._seen,
+                EvaluationRow.driver_id.is_distinct_from(self._lease.id),
             )
-            rows = session.scalars(sa.select(Evaluation).where(different).order_by(Evaluation.id)).all()
-            keys, curves = {row.id: row.key for row in rows}, dict[str, list[Epoch]]()
+            rows = session.scalars(sa.select(EvaluationRow).where(different).order_by(EvaluationRow.id)).all()
+            keys, curves = {row.id: row.key for row in rows}, dict[str, list[EpochRow]]()
             for ids in chunks(list(keys)):
-                epochs = sa.select(Epoch).where(Epoch.evaluation_id.in_(ids)).order_by(Epoch.evaluation_id, Epoch.epoch)
+                epochs = (
+                    sa.select(EpochRow)
+                    .where(EpochRow.evaluation_id.in_(ids))
+                    .order_by(EpochRow.evaluation_id, EpochRow.epoch)
+                )
                 for epoch in session.scalars(epochs):
                     curves.setdefault(keys[epoch.evaluation_id], []).append(epoch)
             for row in rows:
@@ -154,8 +158,8 @@ class Driver:
         changes: dict[str, Any] = {
             "state": state,
             "driver_id": self._lease.id if state == State.RUNNING else None,
-            "seconds": Evaluation.seconds + seconds,
-            "attempts": Evaluation.attempts + int(died),
+            "seconds": EvaluationRow.seconds + seconds,
+            "attempts": EvaluationRow.attempts + int(died),
             "cause": None,
             "message": None,
             **(facts or Facts()).columns(),
@@ -169,7 +173,7 @@ class Driver:
 
     def add_repeated(self, key: str, epochs: int) -> None:
         """Count epochs that were computed a second time, because they were lost with a process."""
-        self._change(key, {"epochs_run": Evaluation.epochs_run + epochs})
+        self._change(key, {"epochs_run": EvaluationRow.epochs_run + epochs})
 
     def add_epochs(self, key: str, epochs: Sequence[EpochRecord], quality: Mapping[int, float]) -> None:
         """Add epochs that are not stored yet.
@@ -182,13 +186,13 @@ class Driver:
         last = max(epochs, key=lambda epoch: epoch.epoch)
         changes = {
             "epochs_trained": last.epoch,
-            "epochs_run": Evaluation.epochs_run + len(epochs),
+            "epochs_run": EvaluationRow.epochs_run + len(epochs),
             "nll": last.nll,
             "accuracy": last.accuracy,
         }
 
         def act(session: Session, row: _Row) -> None:
-            session.execute(sa.insert(Epoch), [{"evaluation_id": row.id, **vars(epoch)} for epoch in epochs])
+            session.execute(sa.insert(EpochRow), [{"evaluation_id": row.id, **vars(epoch)} for epoch in epochs])
             if row.trial_id is not None:
                 optuna_tables.add_intermediate_values(session, row.trial_id, quality)
 
@@ -200,7 +204,7 @@ class Driver:
             "state": ending.state,
             "cause": ending.cause,
             "message": None if ending.message is None else ending.message.replace("\0", ""),
-            "seconds": Evaluation.seconds + ending.seconds,
+            "seconds": EvaluationRow.seconds + ending.seconds,
             "finished_at": datetime.now(UTC),
             **ending.columns(),
         }
@@ -224,19 +228,19 @@ class Driver:
             seconds: Compute to add to the account of that.
         """
         anew: dict[str, Any] = {
-            "attempts": Evaluation.attempts + 1,
+            "attempts": EvaluationRow.attempts + 1,
             "epochs_trained": 0,
             "finished_at": None,
             "weights_sha256": None,
         }
         anew |= {"nll": None, "accuracy": None}
-        changes = {key: anew, waiting: {"seconds": Evaluation.seconds + seconds}}
+        changes = {key: anew, waiting: {"seconds": EvaluationRow.seconds + seconds}}
         queued = {"state": State.QUEUED, "driver_id": None, "cause": None, "message": None}
 
         def act(session: Session, revision: int) -> int:
             for name, columns in changes.items():
                 self._update(session, name, {**columns, **queued}, revision)
-            session.execute(sa.delete(Epoch).where(Epoch.evaluation_id == self._rows[key].id))
+            session.execute(sa.delete(EpochRow).where(EpochRow.evaluation_id == self._rows[key].id))
             return revision
 
         revision = self._write(act)
@@ -256,13 +260,13 @@ class Driver:
         study_id = self._study.row.id
 
         def act(session: Session, revision: int) -> None:
-            rows = session.scalars(sa.select(Finalist).where(Finalist.study_id == study_id))
+            rows = session.scalars(sa.select(FinalistRow).where(FinalistRow.study_id == study_id))
             known = {row.number: row for row in rows}
             for number, architecture, figures in finalists:
                 row = known.get(number)
                 if row is None:
                     architecture_id = _architecture_id(session, architecture)
-                    row = Finalist(study_id=study_id, architecture_id=architecture_id, number=number)
+                    row = FinalistRow(study_id=study_id, architecture_id=architecture_id, number=number)
                     session.add(row)
                 for name, value in figures.items():
                     setattr(row, name, value)
@@ -298,14 +302,14 @@ class Driver:
 
     def _update(self, session: Session, key: str, changes: Mapping[str, Any], revision: int) -> None:
         known = self._rows[key]
-        same = sa.and_(Evaluation.id == known.id, Evaluation.revision == known.revision)
-        if not changed(session, sa.update(Evaluation).where(same).values({**changes, "revision": revision})):
+        same = sa.and_(EvaluationRow.id == known.id, EvaluationRow.revision == known.revision)
+        if not changed(session, sa.update(EvaluationRow).where(same).values({**changes, "revision": revision})):
             raise Outdated
 
     def _insert(
         self, session: Session, new: NewEvaluation, axes: Mapping[str, Axis], state: State, revision: int
     ) -> _Row:
-        row = Evaluation(
+        row = EvaluationRow(
             study_id=self._study.row.id,
             architecture_id=_architecture_id(session, new.architecture),
             key=new.key,
@@ -330,11 +334,11 @@ class Driver:
         return _Row(row.id, row.optuna_trial_id, revision)
 
 
-def _check_curve(session: Session, row: Evaluation, curve: Sequence[Epoch]) -> None:
+def _check_curve(session: Session, row: EvaluationRow, curve: Sequence[EpochRow]) -> None:
     """Refuse an evaluation that lacks epochs, unless it has changed since it was read."""
     if row.epochs_trained <= (curve[-1].epoch if curve else 0):
         return
-    revision = sa.select(Evaluation.revision).where(Evaluation.id == row.id)
+    revision = sa.select(EvaluationRow.revision).where(EvaluationRow.id == row.id)
     if session.scalar(revision) == row.revision:
         reason = f"nas_epochs has {len(curve)} of its {row.epochs_trained} epochs"
         raise damaged(row.__tablename__, f"id {row.id} ({row.key})", "epochs_trained", reason)

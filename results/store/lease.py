@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from results.database.schema import DriverRow, DriverState, Evaluation, State, Study
+from results.database.schema import DriverRow, DriverState, EvaluationRow, State, StudyRow
 from results.store.process import is_gone, this_process
 from search_space.errors import LeaseLost, StorageError, StudyError
 
@@ -62,7 +62,7 @@ class Lease:
     def _begin(self) -> int:
         host, process = this_process()
         with self._store.session() as session, session.begin():
-            study = sa.select(Study.id).where(Study.id == self._study_id, Study.name == self._name)
+            study = sa.select(StudyRow.id).where(StudyRow.id == self._study_id, StudyRow.name == self._name)
             if session.scalar(study.with_for_update(read=True)) is None:
                 raise StudyError(f"the study {self._name!r} was renamed or deleted meanwhile")
             row = DriverRow(
@@ -178,10 +178,12 @@ class Lease:
         return False
 
     def _next_revision(self, session: Session, decisions: int | None) -> int:
-        change = sa.update(Study).where(Study.id == self._study_id)
+        change = sa.update(StudyRow).where(StudyRow.id == self._study_id)
         if decisions is not None:
-            change = change.where(Study.decisions == decisions).values(decisions=decisions + 1)
-        raised = session.scalars(change.values(revision=Study.revision + 1).returning(Study.revision)).one_or_none()
+            change = change.where(StudyRow.decisions == decisions).values(decisions=decisions + 1)
+        raised = session.scalars(
+            change.values(revision=StudyRow.revision + 1).returning(StudyRow.revision)
+        ).one_or_none()
         if raised is None:
             raise Outdated
         return raised
@@ -206,8 +208,8 @@ def fence_silent(session: Session, study_id: int) -> None:
     """Declare all drivers lost that were not heard of; should one of them come back, it cannot change anything."""
     silent = [row.id for row, age in _counted_alive(session, study_id) if not _is_heard(row, age)]
     session.execute(sa.update(DriverRow).where(DriverRow.id.in_(silent)).values(state=DriverState.LOST))
-    raised = sa.update(Study).where(Study.id == study_id).values(revision=Study.revision + 1)
-    _orphan(session, silent, session.scalars(raised.returning(Study.revision)).one())
+    raised = sa.update(StudyRow).where(StudyRow.id == study_id).values(revision=StudyRow.revision + 1)
+    _orphan(session, silent, session.scalars(raised.returning(StudyRow.revision)).one())
 
 
 def _is_heard(row: DriverRow, age: float) -> bool:
@@ -217,8 +219,8 @@ def _is_heard(row: DriverRow, age: float) -> bool:
 def _orphan(session: Session, drivers: Sequence[int], revision: int) -> None:
     """What these drivers have running stands in the study without a driver."""
     session.execute(
-        sa.update(Evaluation)
-        .where(Evaluation.driver_id.in_(drivers), Evaluation.state == State.RUNNING)
+        sa.update(EvaluationRow)
+        .where(EvaluationRow.driver_id.in_(drivers), EvaluationRow.state == State.RUNNING)
         .values(driver_id=None, revision=revision)
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from results.database.schema import Evaluation, Role, ScoreRow, Study
+from results.database.schema import EvaluationRow, Role, ScoreRow, StudyRow
 from results.database.tables import ARCHITECTURES, OPTUNA_STUDIES, OPTUNA_TRIALS, STUDIES, referring_to, rows_of
 from results.store import lease
 from results.store.store import Store
@@ -22,7 +22,7 @@ from search_space.errors import StudyError, allowed
 def is_driven(store: Store, name: str) -> bool:
     """Whether a process is searching this study right now, as the leases tell; nothing is locked or written."""
     with store.session() as session:
-        study = session.scalar(sa.select(Study).where(Study.name == name))
+        study = session.scalar(sa.select(StudyRow).where(StudyRow.name == name))
         return study is not None and lease.is_driven(session, study.id)
 
 
@@ -34,12 +34,12 @@ def count_trials(store: Store, name: str) -> int:
     """
     with store.session() as session:
         study = _study(store, session, name)
-        query = sa.select(sa.func.count()).where(Evaluation.study_id == study.id, Evaluation.role == Role.TRIAL)
+        query = sa.select(sa.func.count()).where(EvaluationRow.study_id == study.id, EvaluationRow.role == Role.TRIAL)
         return session.scalar(query) or 0
 
 
 @contextmanager
-def renaming(store: Store, old: str, new: str) -> Iterator[Study]:
+def renaming(store: Store, old: str, new: str) -> Iterator[StudyRow]:
     """Give a study another name when the body has come to its end; if it fails, everything is as it was.
 
     Args:
@@ -65,7 +65,7 @@ def renaming(store: Store, old: str, new: str) -> Iterator[Study]:
 
 
 @contextmanager
-def deleting(store: Store, name: str) -> Iterator[Study]:
+def deleting(store: Store, name: str) -> Iterator[StudyRow]:
     """Delete a study, with the architectures and scores that no other study uses, when the body has come to its end.
 
     Args:
@@ -82,12 +82,12 @@ def deleting(store: Store, name: str) -> Iterator[Study]:
         session.commit()
 
 
-def _study(store: Store, session: Session, name: str, *, held: bool = False) -> Study:
+def _study(store: Store, session: Session, name: str, *, held: bool = False) -> StudyRow:
     """A study; if it is to be held, no other transaction changes it before this one has ended."""
-    query = sa.select(Study).where(Study.name == name)
+    query = sa.select(StudyRow).where(StudyRow.name == name)
     study = session.scalar(query.with_for_update() if held else query)
     if study is None:
-        names = list(session.scalars(sa.select(Study.name).order_by(Study.id)))
+        names = list(session.scalars(sa.select(StudyRow.name).order_by(StudyRow.id)))
         raise StudyError(f"there is no study {name!r} in {store}; {allowed(name, names) if names else 'it holds none'}")
     return study
 
@@ -100,7 +100,7 @@ def _must_be_free(store: Store, session: Session, name: str) -> None:
 
 
 @contextmanager
-def resting(store: Store, name: str, what: str) -> Iterator[tuple[Session, Study]]:
+def resting(store: Store, name: str, what: str) -> Iterator[tuple[Session, StudyRow]]:
     """Hold a study that nobody searches, so that no search of it begins before the transaction has ended.
 
     Args:
@@ -128,10 +128,10 @@ def resting(store: Store, name: str, what: str) -> Iterator[tuple[Session, Study
         yield session, study
 
 
-def _delete_rows(session: Session, study: Study) -> None:
+def _delete_rows(session: Session, study: StudyRow) -> None:
     if session.get_bind().dialect.name == "postgresql":  # a search must not take up an architecture that is going
         session.execute(sa.text(f"LOCK TABLE {ARCHITECTURES.name} IN ACCESS EXCLUSIVE MODE"))
-    contexts = list(session.scalars(_contexts(Evaluation.study_id == study.id)))
+    contexts = list(session.scalars(_contexts(EvaluationRow.study_id == study.id)))
     for rows in (_optuna_rows(session, study), rows_of(STUDIES, STUDIES.c.id == study.id)):
         for table, condition in reversed(list(rows.items())):
             session.execute(sa.delete(table).where(condition))
@@ -142,11 +142,11 @@ def _delete_rows(session: Session, study: Study) -> None:
     session.execute(sa.delete(ARCHITECTURES).where(*unused))
 
 
-def _optuna_rows(session: Session, study: Study) -> Mapping[sa.Table, sa.ColumnElement[bool]]:
+def _optuna_rows(session: Session, study: StudyRow) -> Mapping[sa.Table, sa.ColumnElement[bool]]:
     """A study's rows in Optuna's tables; if trials that are not ours are in it, it stays with those."""
     inside = OPTUNA_TRIALS.c.study_id == study.optuna_study_id
-    ours = sa.select(Evaluation.optuna_trial_id).where(
-        Evaluation.study_id == study.id, Evaluation.optuna_trial_id.is_not(None)
+    ours = sa.select(EvaluationRow.optuna_trial_id).where(
+        EvaluationRow.study_id == study.id, EvaluationRow.optuna_trial_id.is_not(None)
     )
     others = sa.select(sa.func.count()).where(inside, OPTUNA_TRIALS.c.trial_id.not_in(ours))
     if session.scalar(others):  # an earlier version took over what somebody else had made
@@ -156,5 +156,5 @@ def _optuna_rows(session: Session, study: Study) -> Mapping[sa.Table, sa.ColumnE
 
 def _contexts(condition: sa.ColumnElement[bool]) -> sa.Select[Any]:
     """The contexts in which architectures of these evaluations have scores."""
-    evaluated = sa.select(Evaluation.architecture_id).where(condition)
+    evaluated = sa.select(EvaluationRow.architecture_id).where(condition)
     return sa.select(ScoreRow.context).where(ScoreRow.architecture_id.in_(evaluated)).distinct()

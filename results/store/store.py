@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from results.database.cells import translated
 from results.database.connection import open_engine, shown, sqlite_file, sqlite_url, wait_for_turn
 from results.database.retry import is_away, patiently
-from results.database.schema import FINAL_STATES, Epoch, Evaluation, Finalist, Role, State, Study, damaged
+from results.database.schema import FINAL_STATES, EpochRow, EvaluationRow, FinalistRow, Role, State, StudyRow, damaged
 from results.store.lock import driver_lock
 from results.store.records import Ending, EpochRecord, Facts, NewEvaluation
 from results.store.scores import Scores, read_scores, write_scores
@@ -109,22 +109,22 @@ class Store:
         """For how long it has been reached without a break."""
         return time.monotonic() - self._reached_since
 
-    def studies(self) -> list[Study]:
+    def studies(self) -> list[StudyRow]:
         """All studies, oldest first."""
         with self.session() as session:
-            return list(session.scalars(sa.select(Study).order_by(Study.id)))
+            return list(session.scalars(sa.select(StudyRow).order_by(StudyRow.id)))
 
     def names(self) -> list[str]:
         """The names of all studies, oldest first, whatever state their rows are in."""
         with self.session() as session:
-            return list(session.scalars(sa.select(Study.name).order_by(Study.id)))
+            return list(session.scalars(sa.select(StudyRow.name).order_by(StudyRow.id)))
 
     def study(self, name: str) -> StudyStore | None:
         """The study of this name, or None."""
 
-        def read() -> Study | None:
+        def read() -> StudyRow | None:
             with self.session() as session:
-                return session.scalar(sa.select(Study).where(Study.name == name))
+                return session.scalar(sa.select(StudyRow).where(StudyRow.name == name))
 
         row = self.patiently(read)
         return None if row is None else StudyStore(self, row)
@@ -190,7 +190,7 @@ class Store:
         }
         with self.session() as session, session.begin():
             wait_for_turn(session.connection(), "creation")
-            row = session.scalar(sa.select(Study).where(Study.name == name))
+            row = session.scalar(sa.select(StudyRow).where(StudyRow.name == name))
             if row is None:
                 optuna_tables.prepare(session.connection(), str(self))
                 if optuna_tables.has_study(session, name):
@@ -199,7 +199,7 @@ class Store:
                         "choose another --study"
                     )
                 optuna_id = optuna_tables.create_study(session, name, list(objectives.values()), metric_names)
-                row = Study(**settings, optuna_study_id=optuna_id)
+                row = StudyRow(**settings, optuna_study_id=optuna_id)
                 session.add(row)
         return StudyStore(self, row)
 
@@ -237,7 +237,7 @@ class StudyStore:
         row: Its row.
     """
 
-    def __init__(self, store: Store, row: Study) -> None:
+    def __init__(self, store: Store, row: StudyRow) -> None:
         self.store = store
         self.row = row
 
@@ -248,21 +248,21 @@ class StudyStore:
 
     # Reading.
 
-    def evaluations(self, role: Role | None = None) -> list[Evaluation]:
+    def evaluations(self, role: Role | None = None) -> list[EvaluationRow]:
         """All evaluations in the order they were started."""
-        query = sa.select(Evaluation).where(Evaluation.study_id == self.row.id).order_by(Evaluation.id)
+        query = sa.select(EvaluationRow).where(EvaluationRow.study_id == self.row.id).order_by(EvaluationRow.id)
         rows = self.read(lambda session: list(session.scalars(query)))
         return [row for row in rows if role in (None, row.role)]  # one whose role is damaged is not overlooked
 
-    def curves(self, role: Role = Role.TRIAL) -> dict[str, list[Epoch]]:
+    def curves(self, role: Role = Role.TRIAL) -> dict[str, list[EpochRow]]:
         """The learning curves by key."""
         query = (
-            sa.select(Evaluation.key, Epoch)
-            .join(Epoch, Epoch.evaluation_id == Evaluation.id)
-            .where(Evaluation.study_id == self.row.id, Evaluation.role == role)
-            .order_by(Evaluation.id, Epoch.epoch)
+            sa.select(EvaluationRow.key, EpochRow)
+            .join(EpochRow, EpochRow.evaluation_id == EvaluationRow.id)
+            .where(EvaluationRow.study_id == self.row.id, EvaluationRow.role == role)
+            .order_by(EvaluationRow.id, EpochRow.epoch)
         )
-        curves: dict[str, list[Epoch]] = {}
+        curves: dict[str, list[EpochRow]] = {}
         for key, epoch in self.read(lambda session: session.execute(query).all()):
             curves.setdefault(key, []).append(epoch)
         return curves
@@ -270,19 +270,19 @@ class StudyStore:
     def seconds_per_epoch(self) -> float:
         """Mean wall time of the epochs of all trials and finalists; 0 if there are none."""
         query = (
-            sa.select(sa.func.avg(Epoch.seconds))
-            .join(Evaluation, Evaluation.id == Epoch.evaluation_id)
-            .where(Evaluation.study_id == self.row.id, Evaluation.role.in_((Role.TRIAL, Role.FINALIST)))
+            sa.select(sa.func.avg(EpochRow.seconds))
+            .join(EvaluationRow, EvaluationRow.id == EpochRow.evaluation_id)
+            .where(EvaluationRow.study_id == self.row.id, EvaluationRow.role.in_((Role.TRIAL, Role.FINALIST)))
         )
         return float(self.read(lambda session: session.scalar(query)) or 0.0)
 
-    def finalists(self) -> list[Finalist]:
+    def finalists(self) -> list[FinalistRow]:
         """All finalists, the winner first, unranked ones last."""
-        query = sa.select(Finalist).where(Finalist.study_id == self.row.id)
-        trials = sa.select(Evaluation.number).where(
-            Evaluation.study_id == self.row.id,
-            Evaluation.role == Role.TRIAL,
-            Evaluation.number.in_(sa.select(Finalist.number).where(Finalist.study_id == self.row.id)),
+        query = sa.select(FinalistRow).where(FinalistRow.study_id == self.row.id)
+        trials = sa.select(EvaluationRow.number).where(
+            EvaluationRow.study_id == self.row.id,
+            EvaluationRow.role == Role.TRIAL,
+            EvaluationRow.number.in_(sa.select(FinalistRow.number).where(FinalistRow.study_id == self.row.id)),
         )
         rows, numbers = self.read(lambda session: (session.scalars(query).all(), set(session.scalars(trials))))
         for row in rows:
@@ -296,7 +296,7 @@ class StudyStore:
 
         def write() -> None:
             with self.store.session() as session, session.begin():
-                session.execute(sa.update(Study).where(Study.id == self.row.id).values(config=dict(config)))
+                session.execute(sa.update(StudyRow).where(StudyRow.id == self.row.id).values(config=dict(config)))
 
         self.store.patiently(write)
 

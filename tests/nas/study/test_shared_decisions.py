@@ -14,7 +14,7 @@ from nas.study.files import RunFolder
 from nas.study.housekeeping import delete_study, rename_study
 from nas.study.search import Search
 from nas.study.signals import DEFERRED, uninterrupted
-from results.database.schema import DriverRow, DriverState, Finalist
+from results.database.schema import DriverRow, DriverState, FinalistRow
 from results.store.process import is_gone, this_process
 from results.store.store import Role, State
 from runners.protocol import Cause, Decision, Evaluation, EvaluationError, Job
@@ -84,7 +84,7 @@ def test_who_leaves_deletes_no_checkpoint_that_others_have_left(driver):
 
 def ranks(search: Search) -> list[tuple[int, int | None]]:
     with search.study.store.session() as session:
-        return session.execute(sa.select(Finalist.number, Finalist.rank).order_by(Finalist.number)).all()
+        return session.execute(sa.select(FinalistRow.number, FinalistRow.rank).order_by(FinalistRow.number)).all()
 
 
 @pytest.mark.parametrize(

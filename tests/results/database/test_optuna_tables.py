@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from results.database.connection import shown, wait_for_turn
 from results.database.optuna_tables import distribution
-from results.database.schema import Study
+from results.database.schema import StudyRow
 from results.store.rename_delete import _delete_rows
 from results.store.store import Ending, EpochRecord, Role, State, Store
 from search_space.errors import StorageError, StudyError
@@ -235,7 +235,7 @@ def test_of_a_study_that_others_use_their_trials_stay(
     make_study(store, "other").driver.leave()
     for name in ("study", "other"):
         with store.session() as session, session.begin():
-            _delete_rows(session, session.scalars(sa.select(Study).where(Study.name == name)).one())
+            _delete_rows(session, session.scalars(sa.select(StudyRow).where(StudyRow.name == name)).one())
     assert store.studies() == []
     assert optuna.get_all_study_names(storage) == ["study"]
     assert [(trial.number, trial.value) for trial in load().trials] == [(1, 0.5)]

@@ -1,0 +1,96 @@
+"""What every kind of plug-in has in common: a name, a place it comes from, and one registry of its kind.
+
+Each kind (token mixers, data sets, samplers, ...) has one `Registry`. An entry is registered where it is defined, by a
+decorator; the contract tests of a kind read its registry, so that what is registered is tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+from search_space.errors import ConfigError, NasError, allowed, brief
+
+T = TypeVar("T")
+Registered = TypeVar("Registered")
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """The entries of one kind by name, in the order in which they were registered.
+
+    Example:
+        >>> mixers: Registry[type] = Registry("token mixer")
+        >>> @mixers.register("pooling")
+        ... class Pooling: ...
+        >>> mixers.find("poling")
+        Traceback (most recent call last):
+        search_space.errors.ConfigError: there is no token mixer named 'poling'; allowed: pooling; did you mean 'pooling'?
+
+    Args:
+        kind: What an entry is, in words, such as ``"data set"``.
+        error: Raised by `find`.
+    """
+
+    def __init__(self, kind: str, error: type[NasError] = ConfigError) -> None:
+        self.kind = kind
+        self._error = error
+        self._entries: dict[str, T] = {}
+        self._origins: dict[str, str] = {}
+
+    def register(self, name: str) -> Callable[[Registered], Registered]:
+        """Decorator that makes a class (or function) known by `name`.
+
+        Raises:
+            ValueError: If the name is taken.
+        """
+
+        def decorate(entry: Registered) -> Registered:
+            self.add(name, entry)  # type: ignore[arg-type]  # a decorator gives back the type that it was given
+            return entry
+
+        return decorate
+
+    def add(self, name: str, entry: T, origin: str | None = None) -> None:
+        """Make an entry known by `name`.
+
+        Args:
+            name: Unique within the kind.
+            entry: What to register.
+            origin: The module that it comes from; by default the one that defines it.
+
+        Raises:
+            ValueError: If the name is taken.
+        """
+        if name in self._entries:
+            taken = self._origins[name]
+            raise ValueError(f"a {self.kind} named {name!r} is registered already, by {taken}")
+        self._entries[name] = entry
+        self._origins[name] = origin or _module_of(entry)
+
+    def find(self, name: str) -> T:
+        """The entry of this name.
+
+        Raises:
+            NasError: If there is none (of the type that the registry was made with).
+        """
+        if name not in self._entries:
+            raise self._error(f"there is no {self.kind} named {brief(name)}; {allowed(name, self._entries)}")
+        return self._entries[name]
+
+    def origin(self, name: str) -> str:
+        """The module that an entry comes from."""
+        return self._origins[name]
+
+    def __getitem__(self, name: str) -> T:
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def _module_of(entry: Any) -> str:
+    found = getattr(entry, "__module__", None)
+    return str(found) if found else type(entry).__module__
