@@ -20,11 +20,11 @@ class Registry(Mapping[str, T], Generic[T]):
 
     Example:
         >>> mixers: Registry[type] = Registry("token mixer")
-        >>> @mixers.register("pooling")
-        ... class Pooling: ...
-        >>> mixers.find("poling")
+        >>> @mixers.register("pool")
+        ... class Pool: ...
+        >>> mixers.find("pol")
         Traceback (most recent call last):
-        search_space.errors.ConfigError: there is no token mixer named 'poling'; allowed: pooling; did you mean 'pooling'?
+        search_space.errors.ConfigError: there is no token mixer named 'pol'; allowed: pool; did you mean 'pool'?
 
     Args:
         kind: What an entry is, in words, such as ``"data set"``.

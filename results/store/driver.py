@@ -252,11 +252,11 @@ class Driver:
         self._write(lambda session, revision: None, decides=True)
 
     def put_finalist(self, number: int, architecture: Architecture, seeds: int, **figures: Any) -> None:
-        """Create or update a finalist; `figures` are columns of `results.database.schema.Finalist`."""
+        """Create or update a finalist; `figures` are columns of `results.database.schema.FinalistRow`."""
         self.put_finalists([(number, architecture, {"seeds": seeds, **figures})])
 
     def put_finalists(self, finalists: Sequence[tuple[int, Architecture, Mapping[str, Any]]]) -> None:
-        """Create or update finalists: their numbers, and columns of `results.database.schema.Finalist`."""
+        """Create or update finalists: their numbers, and columns of `results.database.schema.FinalistRow`."""
         study_id = self._study.row.id
 
         def act(session: Session, revision: int) -> None:

@@ -12,7 +12,7 @@ from search_space.architecture import Architecture
 
 @dataclass(frozen=True)
 class NewEvaluation:
-    """What is known of an evaluation before it runs; see `results.database.schema.Evaluation`.
+    """What is known of an evaluation before it runs; see `results.database.schema.EvaluationRow`.
 
     Attributes:
         attrs: User attributes for Optuna's tables, where the role is "trial".
@@ -32,7 +32,7 @@ class NewEvaluation:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch to be stored; see `results.database.schema.Epoch`."""
+    """One epoch to be stored; see `results.database.schema.EpochRow`."""
 
     epoch: int
     train_loss: float
@@ -43,7 +43,7 @@ class EpochRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What was found out besides the epochs; see `results.database.schema.Evaluation`. What is empty leaves the row."""
+    """What was found out besides the epochs; see `results.database.schema.EvaluationRow`. What is empty leaves the row."""
 
     latency_ms: float | None = None
     latency: Mapping[str, Any] | None = None
@@ -69,7 +69,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Ending(Facts):
-    """How an evaluation ended; see `results.database.schema.Evaluation`.
+    """How an evaluation ended; see `results.database.schema.EvaluationRow`.
 
     Attributes:
         values: The objective values that Optuna's tables get; None for none.

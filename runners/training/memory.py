@@ -63,7 +63,7 @@ def gradients(losses: Sequence[Loss], images: Tensor, labels: Tensor, micro_batc
     """Add up the gradients of a batch's mean loss, `micro_batch` images at a time.
 
     Args:
-        losses: The mean loss of images and labels. Where there are several, as with `runners.training.replicas`, each gets
+        losses: The mean loss of images and labels. Where there are several (`runners.training.replicas`), each gets
             an equal part of the batch.
         images: (B, ...).
         labels: (B,).

@@ -1,8 +1,8 @@
 """A model on several devices, for trials that reserve more than one GPU: each computes a part of every gradient.
 
 The first device holds the model proper and takes the optimizer's steps; before each, the others get its weights. So a
-step is that of one device up to rounding, with the two exceptions of `runners.training.memory`: batch norm normalises by
-the images of its device, and its running statistics are those of the first one.
+step is that of one device up to rounding, with the two exceptions of `runners.training.memory`: batch norm normalises
+by the images of its device, and its running statistics are those of the first one.
 """
 
 from __future__ import annotations

@@ -124,8 +124,8 @@ def build(
         generator: Source of all randomness, on the CPU; the same seed gives the same weights on every device.
             A fresh one with seed 0 by default. The global generator is never used.
         device: Where the model shall live.
-        scheme: How its weights start: see `search_space.models.initialisation`. ``zoo.entry(name).family.initialisation``
-            is what the authors of a family used.
+        scheme: How its weights start: see `search_space.models.initialisation`.
+            ``zoo.entry(name).family.initialisation`` is what the authors of a family used.
     """
     with torch.device("meta"):
         model = VisionModel(architecture)
