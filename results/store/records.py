@@ -43,7 +43,7 @@ class EpochRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What was found out besides the epochs; see `results.database.schema.EvaluationRow`. What is empty leaves the row."""
+    """What was found out besides the epochs; see `results.database.schema.EvaluationRow`. What is empty leaves it."""
 
     latency_ms: float | None = None
     latency: Mapping[str, Any] | None = None
