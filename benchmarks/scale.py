@@ -25,8 +25,9 @@ import sqlalchemy as sa
 from benchmarks.chaos import Database
 from benchmarks.common import write
 from nas.config import SearchConfig
-from nas.study.opening import make_spec, open_folder, open_store, open_with_files
+from nas.study.opening import open_folder, open_store, open_with_files
 from nas.study.search import Search
+from nas.study.spec import make_spec
 from results.store.store import Store
 from runners.protocol import Decision, EpochResult, Evaluation, Job, Measured, Score
 from runners.synthetic import synthetic

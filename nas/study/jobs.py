@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from nas.strategy.planner import ScoreBatch, Start
 from nas.strategy.trial import Trial
-from nas.study.opening import StudySpec
 from nas.study.protocols import Files
 from nas.study.scoring import Scoring
+from nas.study.spec import StudySpec
 from results.database.names import evaluation_key
 from results.database.schema import Role
 from results.store.records import NewEvaluation

@@ -29,11 +29,11 @@ from nas.study.compute import Compute
 from nas.study.failure_limits import FailureLimits
 from nas.study.jobs import job_of, new_scoring, new_trial
 from nas.study.kept_weights import BestTrials
-from nas.study.opening import StudySpec
 from nas.study.outcomes import ending, facts, known
 from nas.study.protocols import Files, Study
 from nas.study.scoring import Scoring
 from nas.study.signals import uninterrupted
+from nas.study.spec import StudySpec
 from results.database.damage import architecture_of
 from results.database.names import evaluation_key
 from results.database.schema import EpochRow, EvaluationRow, damaged

@@ -9,7 +9,7 @@ import pytest
 from nas.config import SearchConfig
 from nas.study import finalists
 from nas.study.control import control_of
-from nas.study.opening import make_spec
+from nas.study.spec import make_spec
 from results.store.store import Role, State
 from runners.protocol import EpochResult, Outcome
 from search_space.errors import ConfigError

@@ -11,7 +11,7 @@ from nas.config import SearchConfig
 from nas.strategy import planner
 from nas.strategy import pool as pool
 from nas.strategy import ranking as ranking
-from nas.study.opening import make_spec
+from nas.study.spec import make_spec
 from results.store.store import Role, State
 from runners.protocol import Cause, EpochResult, Measured, Outcome, Score
 from search_space.errors import RunnerError

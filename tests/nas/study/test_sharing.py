@@ -19,8 +19,9 @@ from nas.config import SearchConfig
 from nas.strategy import planner
 from nas.strategy.planner import Start
 from nas.study.jobs import new_trial
-from nas.study.opening import make_spec, open_folder, open_store, open_with_files
+from nas.study.opening import open_folder, open_store, open_with_files
 from nas.study.search import Search
+from nas.study.spec import make_spec
 from results.database.schema import DriverRow, DriverState
 from results.store.store import Role, State
 from runners.protocol import Cause, Evaluation, Job, Outcome
