@@ -197,7 +197,7 @@ class _Run:
         """
         found = []
         for budget in self.budgets[:-1]:
-            while not self.over and self.search.fte + ONE_TRAINING <= budget + _CLOSE:
+            while not self.over and self.search.budget.fte + ONE_TRAINING <= budget + _CLOSE:
                 self._step()
             found.append(self._with_budget(budget)._end(budget))
         return [*found, self._end(self.budgets[-1])]
@@ -207,7 +207,7 @@ class _Run:
         candidates = self.search.planner.candidates
         shared = (self.pool, *self.pool.members, self.replay, self.search.spec)
         copy = deepcopy(self, {id(one): one for one in shared} | {id(candidates): _Deaf()})
-        copy.search.config = replace(self.search.config, max_fte=budget)
+        copy.search.budget.max_fte = budget
         return copy
 
     def _end(self, budget: float) -> _Snapshot:
@@ -246,7 +246,7 @@ class _Run:
 
     def _look(self) -> _Snapshot:
         chosen = self.search.choice()
-        trials = self.search.of(Role.TRIAL)
+        trials = self.search.book.of(Role.TRIAL)
         return _Snapshot(
             NOTHING if chosen is None else self.pool.index(chosen),
             self.fte,
