@@ -11,15 +11,17 @@ from results.report.report import Contender, Report
 
 
 def control_of(config: SearchConfig, report: Report) -> SearchConfig:
-    """The search that `config` asks for as its control: another study, with as much compute as this one has spent.
+    """The settings of the control of a search: another study, with as much compute as this one has spent.
 
-    Everything but the strategy is equal: limits, recipe, seed of the trainings, number of finalists and of their seeds.
+    All but the strategy is equal: limits, recipe, seed of the trainings, number of finalists and of their seeds.
     """
     count, suffix = (
         min(planned_finalists(config.finalists, config.max_fte, config.seeds), len(report.finalists)),
         f"-{config.control}",
     )
-    fte = max(report.compute.fte, 1.0 + count * config.seeds)  # trainings of finalists may have failed
+    fte = max(
+        report.compute.fte, 1.0 + count * config.seeds
+    )  # trainings of finalists may have failed, and cost less then
     return replace(
         config,
         strategy=config.control or config.strategy,
