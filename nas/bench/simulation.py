@@ -26,7 +26,8 @@ from nas.strategy.candidates import Known
 from nas.study.search import Search
 from results.database.schema import Role, State
 from runners.data import validation_images
-from runners.protocol import DataSpec, Decision, Evaluation, Job, Outcome
+from runners.execution import execute
+from runners.protocol import DataSpec, Decision, EpochResult, Job
 from search_space.architecture import Architecture
 from search_space.space.space import Limits
 
@@ -228,21 +229,18 @@ class _Run:
             self._execute(job)
 
     def _execute(self, job: Job) -> None:
-        evaluation = Evaluation(job, self.replay)
-        outcome: Outcome | None = None
-        while outcome is None:
-            epochs, outcome = evaluation.advance()
-            self.epochs += len(epochs)
-            self.epoch_seconds += sum(epoch.seconds for epoch in epochs)
-            decision = self.search.report(job.key, epochs) if epochs else Decision.CONTINUE
-            if outcome is None and decision is Decision.STOP:
-                outcome = evaluation.stop()
+        outcome = execute(job, self.replay, self._report)
         if job.task == "score":  # replaying them took no time
             outcome = replace(
                 outcome, seconds=sum(score.seconds for one in outcome.measured.scores for score in one.values())
             )
             self.proxy_seconds += outcome.seconds
         self.search.tell(job.key, outcome)
+
+    def _report(self, key: str, epochs: Sequence[EpochResult]) -> Decision:
+        self.epochs += len(epochs)
+        self.epoch_seconds += sum(epoch.seconds for epoch in epochs)
+        return self.search.report(key, epochs)
 
     def _look(self) -> _Snapshot:
         chosen = self.search.choice()
