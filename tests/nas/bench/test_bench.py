@@ -24,7 +24,8 @@ from nas.bench.pool import NEIGHBOURS, Pool
 from nas.bench.simulation import NOTHING, Arm, Records, Simulator
 from nas.bench.tabular import Entry, Replay, Table, Training
 from nas.bench.text import render
-from runners.protocol import DataSpec, Evaluation, Job, Score
+from runners.execution import Execution
+from runners.protocol import DataSpec, Job, Score
 from search_space.errors import ConfigError, DataError, SpaceError
 from search_space.space.space import SearchSpace
 
@@ -200,7 +201,7 @@ class TestSimulation:
             table.add_scores(architecture.hash, {"l2": Score(float(place), 0.5), "zico": Score(None, 0.1)})
         replay = Replay(Table(table.folder).visible(), (0,))
         job = Job("proxies-0000", architectures[0], DataSpec("digits"), table.recipe, 0, task="score", proxies=("l2",))
-        _, outcome = Evaluation(replace(job, batch=architectures), replay).advance()
+        _, outcome = Execution(replace(job, batch=architectures), replay).advance()
         assert outcome is not None
         assert outcome.measured.scores == ({"l2": Score(0.0, 0.5)}, {"l2": Score(1.0, 0.5)})
         with pytest.raises(DataError, match=r"no score .* by snip"):
