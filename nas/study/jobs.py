@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from nas.strategy.planner import ScoreBatch, Start
 from nas.strategy.trial import Trial
-from nas.study.files import RunFolder
 from nas.study.opening import StudySpec
+from nas.study.protocols import Files
 from nas.study.scoring import Scoring
 from results.database.names import evaluation_key
 from results.database.schema import Role
@@ -59,7 +59,7 @@ def new_scoring(spec: StudySpec, move: ScoreBatch, number: int) -> NewEvaluation
 def job_of(
     trial: Trial,
     spec: StudySpec,
-    folder: RunFolder,
+    folder: Files,
     scoring: Scoring,
     rungs: tuple[int, ...],
     training: Trial | None = None,

@@ -27,18 +27,18 @@ from nas.strategy.trial import Trial
 from nas.study import finalists
 from nas.study.compute import Compute
 from nas.study.failure_limits import FailureLimits
-from nas.study.files import RunFolder
 from nas.study.jobs import job_of, new_scoring, new_trial
 from nas.study.kept_weights import BestTrials
 from nas.study.opening import StudySpec
 from nas.study.outcomes import ending, facts, known
+from nas.study.protocols import Files, Study
 from nas.study.scoring import Scoring
 from nas.study.signals import uninterrupted
 from results.database.damage import architecture_of
 from results.database.names import evaluation_key
 from results.database.schema import EpochRow, EvaluationRow, damaged
 from results.store.driver import Outdated
-from results.store.store import FINAL_STATES, Ending, EpochRecord, NewEvaluation, Role, State, StudyStore
+from results.store.store import FINAL_STATES, Ending, EpochRecord, NewEvaluation, Role, State
 from runners.protocol import Cause, Decision, EpochResult, Job, Measured, Outcome
 from search_space.architecture import Architecture
 from search_space.errors import LeaseLost, StorageError
@@ -75,8 +75,8 @@ class Search:
     def __init__(
         self,
         spec: StudySpec,
-        study: StudyStore,
-        folder: RunFolder,
+        study: Study,
+        folder: Files,
         on_change: Callable[[Search], None] = lambda _: None,
         on_notice: Callable[[str], None] = log.warning,
     ) -> None:
@@ -539,7 +539,7 @@ class Search:
         if not self._is_at_rung(trial):
             return Decision.CONTINUE
         if self.planner.is_promoted(trial) and self._can_resume(trial):
-            if self.study.store.is_shared:  # others may have let a trial go on meanwhile, with the same compute
+            if self.study.is_shared:  # others may have let a trial go on meanwhile, with the same compute
                 self.driver.decide()
             trial.passed.add(trial.epoch)
             return Decision.CONTINUE
