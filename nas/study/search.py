@@ -25,7 +25,6 @@ from typing import TypeVar
 from nas.strategy.planner import Move, Planner, Resume, ScoreBatch, Start
 from nas.strategy.trial import Trial
 from nas.study import finalists
-from nas.study.compute import Compute
 from nas.study.failure_limits import FailureLimits
 from nas.study.jobs import job_of, new_scoring, new_trial
 from nas.study.kept_weights import BestTrials
@@ -37,6 +36,7 @@ from nas.study.signals import uninterrupted
 from results.database.damage import architecture_of
 from results.database.names import evaluation_key
 from results.database.schema import EpochRow, EvaluationRow, damaged
+from results.report.compute import Compute
 from results.store.driver import Outdated
 from results.store.store import FINAL_STATES, Ending, EpochRecord, NewEvaluation, Role, State
 from runners.protocol import Cause, Decision, EpochResult, Job, Measured, Outcome
@@ -120,7 +120,7 @@ class Search:
 
     @property
     def fte(self) -> float:
-        """Compute spent so far, in full-training equivalents; see `nas.study.compute`."""
+        """Compute spent so far, in full-training equivalents; see `results.report.compute`."""
         return self._compute.fte
 
     @property

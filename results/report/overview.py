@@ -47,7 +47,7 @@ class Overview:
         space: Name of the search space; data that of the data set. None if the study does not say.
         evaluated: Architectures that have been evaluated, of the `budget`.
         counts: Trials by state.
-        fte: Compute in full-training equivalents; see `results.report.ledger`.
+        fte: Compute in full-training equivalents; see `results.report.compute`.
         last_activity: When an evaluation was last begun or ended.
     """
 

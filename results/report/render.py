@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from results.report.front import FrontPoint
-from results.report.ledger import Account, Compute
+from results.report.ledger import Account, Ledger
 from results.report.report import Contender, Report
 from search_space.errors import escaped, shortened
 from search_space.units import format_count
@@ -99,7 +99,7 @@ def _latencies(report: Report) -> Iterator[str]:
         yield f"Latencies were measured on {len(devices)} devices, so they cannot be compared: {'; '.join(devices)}."
 
 
-def _compute(compute: Compute) -> Iterator[str]:
+def _compute(compute: Ledger) -> Iterator[str]:
     """The ledger as a table."""
     spent = {stage: account for stage, account in compute.stages.items() if account.count}
     if not spent:

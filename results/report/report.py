@@ -9,7 +9,7 @@ from typing import Any
 from results.database.schema import EvaluationRow, FinalistRow, Role, State, damaged
 from results.report.front import FrontPoint, make_front
 from results.report.hypervolume import Hypervolume, hypervolume
-from results.report.ledger import Compute, make_ledger
+from results.report.ledger import Ledger, make_ledger
 from results.store.store import StudyStore
 
 _REMEDIES = {
@@ -114,7 +114,7 @@ class Report:
     latency_measured_on: list[str]
     test_evaluations: int
     failures: list[str]
-    compute: Compute
+    compute: Ledger
 
     @property
     def lack(self) -> str | None:

@@ -273,11 +273,11 @@ class StudyStore:
         return curves
 
     def seconds_per_epoch(self) -> float:
-        """Mean wall time of the epochs of all trials and finalists; 0 if there are none."""
+        """Mean wall time of the epochs of all trials; 0 if there are none."""
         query = (
             sa.select(sa.func.avg(EpochRow.seconds))
             .join(EvaluationRow, EvaluationRow.id == EpochRow.evaluation_id)
-            .where(EvaluationRow.study_id == self.row.id, EvaluationRow.role.in_((Role.TRIAL, Role.FINALIST)))
+            .where(EvaluationRow.study_id == self.row.id, EvaluationRow.role == Role.TRIAL)
         )
         return float(self.read(lambda session: session.scalar(query)) or 0.0)
 
