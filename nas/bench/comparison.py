@@ -13,7 +13,7 @@ from nas.bench.contest import BUDGETS, RANDOM_BUDGET, Contest, Scale
 from nas.bench.estimates import Estimate, Floats, Reached, area, estimate, reached
 from nas.bench.execution import Progress, execute
 from nas.bench.simulation import Arm, Records
-from nas.bench.tabular import Table
+from nas.bench.table import Table
 
 RANDOM = "random"
 """The strategy that all are compared with."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.bench.tabular import Entry
+from nas.bench.table import Entry
 from search_space.architecture import Architecture
 from search_space.errors import SpaceError
 from search_space.space.space import Axis, Limits, Params, SearchSpace

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from nas.bench.pool import Pool
 from nas.bench.stand_ins import NoFolder, NoStudy, SimulatedQuestion
-from nas.bench.tabular import Replay, Table
+from nas.bench.replay import Replay
+from nas.bench.table import Table
 from nas.config import SearchConfig
 from nas.strategy.candidates import Known
 from nas.study.search import Search

@@ -18,11 +18,12 @@ from nas.bench.arms import arms
 from nas.bench.comparison import Share, compare, wrongly_stopped
 from nas.bench.contest import RUNS_PER_TASK, Contest, Scale
 from nas.bench.estimates import area, error_covariance, estimate, first_reached, reached
-from nas.bench.execution import execute
+from nas.bench.parallel import simulate
 from nas.bench.picture import check, draw
 from nas.bench.pool import NEIGHBOURS, Pool
 from nas.bench.simulation import NOTHING, Arm, Records, Simulator
-from nas.bench.tabular import Entry, Replay, Table, Training
+from nas.bench.replay import Replay
+from nas.bench.table import Entry, Table, Training
 from nas.bench.text import render
 from runners.execution import Execution
 from runners.protocol import DataSpec, Job, Score
@@ -215,7 +216,7 @@ class TestSimulation:
         contest = _contest(make_table())
         simulations = list(contest.simulations(RANDOM, Scale(4), (1.0, 4.0)))
         tables = {"invented": contest.table.visible()}
-        for here, there in zip(execute(simulations, tables), execute(simulations, tables, jobs=2), strict=True):
+        for here, there in zip(simulate(simulations, tables), simulate(simulations, tables, jobs=2), strict=True):
             assert all(np.array_equal(getattr(here, name), getattr(there, name)) for name in vars(here))
 
     def test_nothing_is_simulated_twice(self, make_table: MakeTable, tmp_path: Path) -> None:
@@ -225,7 +226,7 @@ class TestSimulation:
 
         def run() -> list[Records]:
             totals: list[int] = []
-            found = execute(
+            found = simulate(
                 simulations, tables, cache_folder=tmp_path / "cache", on_progress=lambda _, all_: totals.append(all_)
             )
             missing.append(totals[0])
@@ -248,7 +249,7 @@ class TestSimulation:
                     raise KeyboardInterrupt
 
             tables = {"invented": contest.table.visible()}
-            execute(simulations, tables, jobs=2, cache_folder=tmp_path / "cache", on_progress=on_progress)
+            simulate(simulations, tables, jobs=2, cache_folder=tmp_path / "cache", on_progress=on_progress)
 
         others = active_children()
         with pytest.raises(KeyboardInterrupt):

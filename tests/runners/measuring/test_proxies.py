@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from nas.bench.proxy_report import report
-from nas.bench.tabular import Entry, Table, Training
+from nas.bench.table import Entry, Table, Training
 from nas.strategy.features import family_of
 from runners.execution import Execution
 from runners.measuring.proxies import PROXIES, evaluate, find_proxies, register_proxy, score

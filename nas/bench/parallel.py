@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from nas.bench.simulation import Records, Simulation, Simulator
-from nas.bench.tabular import Table
+from nas.bench.table import Table
 from search_space.errors import RunnerError, StorageError
 
 Progress = Callable[[int, int], None]

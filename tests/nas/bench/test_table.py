@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from nas.bench.tabular import Entry, Replay, Table, Training, read_definition
+from nas.bench.definition import read_definition
+from nas.bench.replay import Replay
+from nas.bench.table import Entry, Table, Training
 from runners.execution import Execution
 from runners.protocol import Cause, DataSpec, Job, Outcome, Score
 from search_space.errors import DataError
