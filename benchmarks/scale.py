@@ -25,8 +25,9 @@ import sqlalchemy as sa
 from benchmarks.chaos import Database
 from benchmarks.common import write
 from nas.config import SearchConfig
-from nas.study.opening import make_spec, open_folder, open_store, open_with_files
+from nas.study.opening import open_folder, open_store, open_with_files
 from nas.study.search import Search
+from nas.study.spec import make_spec
 from results.store.store import Store
 from runners.execution import Execution
 from runners.protocol import EpochResult, Job, Measured, Score
@@ -91,15 +92,17 @@ def run(trials: int, **settings: Any) -> dict[str, Any]:
                 under_way.append(execution)
             else:
                 clock.timed(execution.job.key, search.tell, outcome)
-            if len(search.searched) >= (len(curve) + 1) * trials // 10:
+            if len(search.book.searched) >= (len(curve) + 1) * trials // 10:
                 asks, since = clock.asks[since:], len(clock.asks)
                 memory = round(process.memory_info().rss / 2**20)
-                curve.append({"trials": len(search.searched), "ask_ms": _median_and_p99(asks), "driver_mib": memory})
+                curve.append(
+                    {"trials": len(search.book.searched), "ask_ms": _median_and_p99(asks), "driver_mib": memory}
+                )
                 print(f"  {curve[-1]}, {time.perf_counter() - started:.0f} s", flush=True)
         total = time.perf_counter() - started
         search.close()
         facts = {
-            "trials": search.spent,
+            "trials": search.budget.spent,
             "seconds": round(total, 1),
             "overhead_ms_a_trial": _median_and_p99(list(clock.by_trial.values())),
             "ask_ms": _median_and_p99(clock.asks),

@@ -11,9 +11,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.bench.definition import Band
 from nas.bench.estimates import Floats
 from nas.bench.simulation import NOTHING, Arm, Simulation, mean_seconds
-from nas.bench.definition import Band
 from nas.bench.table import Table
 from search_space.errors import DataError
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from nas.bench.pool import Pool
 from nas.study.files import RunFolder
-from nas.study.opening import StudySpec
+from nas.study.spec import StudySpec
 from results.database.schema import FinalistRow, Role, State
 from results.store.driver import Changes, Driver
 from results.store.records import Ending, EpochRecord, Facts, NewEvaluation

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.bench.pool import Pool
-from nas.bench.stand_ins import NoFolder, NoStudy, SimulatedQuestion
 from nas.bench.replay import Replay
+from nas.bench.stand_ins import NoFolder, NoStudy, SimulatedQuestion
 from nas.bench.table import Table
 from nas.config import SearchConfig
 from nas.strategy.candidates import Known
@@ -199,7 +199,7 @@ class _Run:
         """
         found = []
         for budget in self.budgets[:-1]:
-            while not self.over and self.search.fte + ONE_TRAINING <= budget + _CLOSE:
+            while not self.over and self.search.budget.fte + ONE_TRAINING <= budget + _CLOSE:
                 self._step()
             found.append(self._with_budget(budget)._end(budget))
         return [*found, self._end(self.budgets[-1])]
@@ -209,7 +209,7 @@ class _Run:
         candidates = self.search.planner.candidates
         shared = (self.pool, *self.pool.members, self.replay, self.search.spec)
         copy = deepcopy(self, {id(one): one for one in shared} | {id(candidates): _Deaf()})
-        copy.search.config = replace(self.search.config, max_fte=budget)
+        copy.search.budget.max_fte = budget
         return copy
 
     def _end(self, budget: float) -> _Snapshot:
@@ -245,7 +245,7 @@ class _Run:
 
     def _look(self) -> _Snapshot:
         chosen = self.search.choice()
-        trials = self.search.of(Role.TRIAL)
+        trials = self.search.book.of(Role.TRIAL)
         return _Snapshot(
             NOTHING if chosen is None else self.pool.index(chosen),
             self.fte,

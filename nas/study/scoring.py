@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nas.strategy.presets import PROXY_NAMES
-from nas.study.opening import StudySpec
 from nas.study.protocols import ScoreStore
+from nas.study.spec import StudySpec
 from runners.protocol import Outcome
 from search_space.architecture import Architecture
 

@@ -21,8 +21,8 @@ from nas.bench.estimates import area, error_covariance, estimate, first_reached,
 from nas.bench.parallel import simulate
 from nas.bench.picture import check, draw
 from nas.bench.pool import NEIGHBOURS, Pool
-from nas.bench.simulation import NOTHING, Arm, Records, Simulator
 from nas.bench.replay import Replay
+from nas.bench.simulation import NOTHING, Arm, Records, Simulator
 from nas.bench.table import Entry, Table, Training
 from nas.bench.text import render
 from runners.execution import Execution

@@ -63,7 +63,7 @@ def test_a_limit_on_compute_holds_for_all_drivers_together(driver, drivers: int,
     side_by_side(*searches)
     fte = sum(row.epochs_run for row in rows(searches[0])) / 8
     assert 1.5 <= fte <= 2.0
-    assert {one.fte for one in searches} == {fte}
+    assert {one.budget.fte for one in searches} == {fte}
 
 
 def test_who_leaves_deletes_no_checkpoint_that_others_have_left(driver):
