@@ -65,8 +65,8 @@ def _file(name: str, root: Path) -> Path | None:
 def _imports(node: ast.AST, package: str) -> Iterator[str]:
     """Names that may be imported modules: of ``from a import b`` both ``a`` and ``a.b``."""
     if isinstance(node, ast.If) and "TYPE_CHECKING" in {getattr(node.test, name, None) for name in ("id", "attr")}:
-        for child in node.orelse:
-            yield from _imports(child, package)
+        for statement in node.orelse:
+            yield from _imports(statement, package)
         return
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)

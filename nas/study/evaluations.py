@@ -90,6 +90,16 @@ class Evaluations:
 
     # New evaluations.
 
+    def adopt(self, evaluations: Iterable[Trial]) -> list[Trial]:
+        """Enter copies of the evaluations of another book of the same study; returns the copies."""
+        adopted = [self._enter(evaluation.copy()) for evaluation in evaluations]
+        for trial in adopted:
+            for epoch in trial.epochs:
+                self.compute.time(trial, epoch)
+            self.compute.run(trial, trial.epochs_run)
+            self._place(trial)
+        return adopted
+
     def start(self, new: NewEvaluation) -> Trial:
         """Enter an evaluation that runs here."""
         self._driver.start(new, self._axes)

@@ -20,7 +20,7 @@ from nas.bench.contest import RUNS_PER_TASK, Contest, Scale
 from nas.bench.estimates import area, error_covariance, estimate, first_reached, reached
 from nas.bench.parallel import simulate
 from nas.bench.picture import check, draw
-from nas.bench.pool import NEIGHBOURS, Pool
+from nas.bench.pool import NEIGHBOURS, Members, Pool
 from nas.bench.replay import Replay
 from nas.bench.simulation import NOTHING, Arm, Records, Simulator
 from nas.bench.table import Entry, Table, Training
@@ -92,7 +92,7 @@ def _contest(table: Table, *, design: bool = False) -> Contest:
 class TestPool:
     @pytest.fixture
     def pool(self, tiny_space: SearchSpace) -> Pool:
-        return Pool(tiny_space, _entries(tiny_space))
+        return Pool(Members(tiny_space, _entries(tiny_space)))
 
     def test_what_was_taken_is_not_drawn_until_nothing_is_left(self, pool: Pool) -> None:
         for architecture in pool.members[1:]:
@@ -120,18 +120,20 @@ class TestPool:
     def test_is_a_space_of_its_own(self, pool: Pool, tiny_space: SearchSpace) -> None:
         assert pool.size == 8
         assert all(pool.decode(pool.encode(member)) == member for member in pool.members)
-        half = Pool(tiny_space, _entries(tiny_space)[:4])
+        half = Pool(Members(tiny_space, _entries(tiny_space)[:4]))
         with pytest.raises(SpaceError, match="no such architecture"):
             half.decode(pool.encode(pool.members[7]))
         assert pool.members[7] not in half
 
-    def test_fresh_shares_all_but_what_was_taken(self, pool: Pool) -> None:
-        pool.take(pool.members[0])
-        assert {pool.fresh().sample(random.Random(seed)) for seed in range(200)} == set(pool.members)
+    def test_pools_of_the_same_members_are_taken_from_independently(self, tiny_space: SearchSpace) -> None:
+        members = Members(tiny_space, _entries(tiny_space))
+        one, other = Pool(members), Pool(members)
+        one.take(one.members[0])
+        assert {other.sample(random.Random(seed)) for seed in range(200)} == set(members.architectures)
 
     def test_needs_a_member(self, tiny_space: SearchSpace) -> None:
         with pytest.raises(SpaceError, match="at least one"):
-            Pool(tiny_space, [])
+            Members(tiny_space, [])
 
 
 class TestSimulation:
