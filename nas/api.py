@@ -8,8 +8,9 @@ from contextlib import closing
 from typing import Any
 
 from nas.config import SearchConfig
-from nas.study.opening import StudySpec, make_spec, open_folder, open_store, open_with_files
+from nas.study.opening import open_folder, open_store, open_with_files
 from nas.study.search import Search
+from nas.study.spec import StudySpec, make_spec
 from results.report.render import render
 from results.report.report import Report, make_report
 from runners.data import prepare

@@ -21,8 +21,8 @@ from nas.strategy.pool import Candidate, CandidatePool
 from nas.strategy.pruners import make_pruner
 from nas.strategy.ranking import Ranking
 from nas.strategy.trial import Trial
-from nas.study.opening import StudySpec
 from nas.study.scoring import Scoring
+from nas.study.spec import StudySpec
 from results.database.schema import State
 from search_space.architecture import Architecture
 

@@ -18,7 +18,7 @@ from nas.strategy.features import Features
 from nas.strategy.pool import Candidate
 from nas.strategy.surrogate import MIN_LABELS, Array, Label, Surrogate
 from nas.strategy.trial import Trial
-from nas.study.opening import StudySpec
+from nas.study.spec import StudySpec
 from results.database.schema import State
 from results.report.pareto import domination_counts, pareto_front
 from runners.protocol import INFEASIBLE_CAUSES

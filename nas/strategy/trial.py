@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 
@@ -70,6 +71,12 @@ class Trial:
             if epoch.epoch > self.epoch:
                 self.epochs.append(EpochRecord(epoch.epoch, epoch.train_loss, epoch.nll, epoch.accuracy, epoch.seconds))
                 self.losses[epoch.epoch] = quality.loss(self.figures)
+
+    def copy(self) -> Trial:
+        """The same evaluation, to be continued elsewhere."""
+        twin = copy(self)
+        twin.epochs, twin.losses, twin.passed = list(self.epochs), dict(self.losses), set(self.passed)
+        return twin
 
     def forget(self) -> None:
         """Forget what it came to: it is trained again, from the start."""

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from nas.config import SearchConfig
-from nas.study import finalists
+from nas.study.budget import planned_finalists
 from results.report.report import Contender, Report
 
 
@@ -15,7 +15,10 @@ def control_of(config: SearchConfig, report: Report) -> SearchConfig:
 
     Everything but the strategy is equal: limits, recipe, seed of the trainings, number of finalists and of their seeds.
     """
-    count, suffix = min(finalists.number(config), len(report.finalists)), f"-{config.control}"
+    count, suffix = (
+        min(planned_finalists(config.finalists, config.max_fte, config.seeds), len(report.finalists)),
+        f"-{config.control}",
+    )
     fte = max(report.compute.fte, 1.0 + count * config.seeds)  # trainings of finalists may have failed
     return replace(
         config,

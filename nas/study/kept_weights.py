@@ -6,7 +6,7 @@ from bisect import insort
 from collections.abc import Sequence
 
 from nas.strategy.trial import Trial
-from nas.study.files import RunFolder
+from nas.study.protocols import Files
 from results.database.schema import State
 from results.report.objectives import Objective
 from results.report.pareto import pareto_front
@@ -23,7 +23,7 @@ class BestTrials:
         folder: Where the files lie.
     """
 
-    def __init__(self, objectives: Sequence[Objective], folder: RunFolder) -> None:
+    def __init__(self, objectives: Sequence[Objective], folder: Files) -> None:
         self._objectives, self._folder = objectives, folder
         self._kept: list[tuple[float, int, Trial]] = []  # loss and number, by which they are ordered
 

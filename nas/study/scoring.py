@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nas.strategy.presets import PROXY_NAMES
-from nas.study.opening import StudySpec
-from results.store.store import Store
+from nas.study.protocols import ScoreStore
+from nas.study.spec import StudySpec
 from runners.protocol import Outcome
 from search_space.architecture import Architecture
 
@@ -24,7 +24,7 @@ class Scoring:
         batches: What is being scored, by the key of the evaluation.
     """
 
-    def __init__(self, spec: StudySpec, store: Store) -> None:
+    def __init__(self, spec: StudySpec, store: ScoreStore) -> None:
         parts = spec.config.parts
         self._spec, self._store = spec, store
         self.proxies = (parts.ranker,) if parts.ranker in PROXY_NAMES else parts.proxies

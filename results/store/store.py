@@ -144,6 +144,11 @@ class StudyStore:
         """Name of the study."""
         return self.row.name
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes may drive it at the same time."""
+        return self.store.is_shared
+
     # Reading.
 
     def evaluations(self, role: Role | None = None) -> list[EvaluationRow]:

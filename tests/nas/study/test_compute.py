@@ -8,9 +8,9 @@ import pytest
 
 from nas.config import SearchConfig
 from nas.strategy import pool
-from nas.study import finalists
+from nas.study.budget import planned_finalists
 from nas.study.control import control_of
-from nas.study.opening import make_spec
+from nas.study.spec import make_spec
 from results.report.report import make_report
 from results.store.store import Role, State
 from runners.protocol import Cause, EpochResult, Measured, Outcome, Score
@@ -18,25 +18,26 @@ from search_space.errors import ConfigError
 
 
 @pytest.mark.parametrize(
-    ("max_fte", "count", "reserve"),
+    ("max_fte", "count"),
     [
-        (None, 3, 6.0),
-        (24.0, 3, 6.0),  # a quarter is six trainings: three finalists with two seeds
-        (23.9, 2, 4.0),  # five trainings: two finalists
-        (16.0, 2, 4.0),
-        (15.9, 0, 0.0),  # three: one finalist would have nobody to be compared with
-        (1.0, 0, 0.0),
+        (None, 3),
+        (24.0, 3),  # a quarter is six trainings: three finalists with two seeds
+        (23.9, 2),  # five trainings: two finalists
+        (16.0, 2),
+        (15.9, 0),  # three: one finalist would have nobody to be compared with
+        (1.0, 0),
     ],
 )
-def test_where_compute_is_short_there_are_fewer_finalists(max_fte, count, reserve):
-    config = SearchConfig.make(max_fte=max_fte, seeds=2)
-    assert (finalists.number(config), finalists.reserve(config)) == (count, reserve)
+def test_where_compute_is_short_there_are_fewer_finalists(open_search, max_fte, count):
+    assert planned_finalists(None, max_fte, seeds=2) == count
+    budget = open_search(max_fte=max_fte, seeds=2).budget
+    assert (budget.finalists, budget.reserve) == (count, 2.0 * count)
 
 
-def test_as_many_finalists_as_were_asked_for():
+def test_as_many_finalists_as_were_asked_for(open_search):
     """Four with two seeds take eight trainings, more than a quarter of nine; less would leave no training."""
-    config = SearchConfig.make(max_fte=9.0, finalists=4, seeds=2)
-    assert (finalists.number(config), finalists.reserve(config)) == (4, 8.0)
+    budget = open_search(max_fte=9.0, finalists=4, seeds=2).budget
+    assert (budget.finalists, budget.reserve) == (4, 8.0)
     with pytest.raises(
         ConfigError, match=r"^--max-fte is 8.5; allowed: numbers from 9, .* 4 finalists with 2 seeds 8$"
     ):
@@ -62,7 +63,7 @@ def test_the_limit_is_kept_and_used(run, stored, strategy, max_fte):
     """The rest that is left over is less than a training, but for what finalists would have needed."""
     report = run(strategy=strategy, max_fte=max_fte, budget=1000)
     assert spent(stored()) <= max_fte + 1e-9
-    count = finalists.number(SearchConfig.make(max_fte=max_fte))
+    count = planned_finalists(None, max_fte, seeds=2)
     assert len(report.finalists) == count
     assert len([row for row in stored().evaluations(Role.FINALIST) if row.state == State.COMPLETE]) == 2 * count
     assert spent(stored()) > max_fte - 1
@@ -117,7 +118,7 @@ def test_compute_that_was_lost_counts(open_search):
     search.report(job.key, [EpochResult(epoch, 1.0, 1.0, 0.5, 0.0) for epoch in range(1, 9)])
     search.report(job.key, [EpochResult(epoch, 1.0, 1.0, 0.5, 0.0) for epoch in range(1, 3)])  # once more
     search.tell(job.key, Outcome("complete", 1.0))
-    assert search.fte == 10 / 8
+    assert search.budget.fte == 10 / 8
     assert search.ask() is None  # 0.75 are left
 
 

@@ -20,7 +20,7 @@ NOW = 1_800_000_000.0
 
 def write_all(search, folder):
     """Leave a checkpoint and weights of every evaluation behind, as a machine that died would."""
-    for key in search.trials:
+    for key in search.book.by_key:
         for path in (folder.checkpoint(key), folder.weights(key)):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"12345678")
