@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.common import write
 from benchmarks.table import Trainings
 from nas import search
-from nas.bench.tabular import Training
+from nas.bench.table import Training
 from nas.config import SearchConfig
 from nas.study.opening import existing_study
 from nas.study.spec import make_spec

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from runners.protocol import Decision, Evaluation, Evaluator, Job, Outcome, TrialSource
+from runners.execution import execute
+from runners.protocol import Evaluator, TrialSource
 from runners.resources import check_this_machine
 
 WAIT_S = 0.2
-"""Pause between two questions for a job while there is none."""
+"""Pause before asking for a job again when there is none. Arbitrary."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,10 @@ class InlineRunner:
     gpus: float = 0.0
 
     def check(self) -> None:
-        """See whether this machine has as many cores as there are to be threads, and the GPUs.
+        """Check that this machine has a core for every thread, and the GPUs.
 
         Raises:
-            RunnerError: If not.
+            RunnerError: If it has fewer.
         """
         check_this_machine(self.threads, self.gpus)
 
@@ -43,33 +44,19 @@ class InlineRunner:
             KeyboardInterrupt: On Ctrl-C, after the running job has written a checkpoint at the end of its epoch; on
                 a second Ctrl-C at once.
         """
-        import torch
+        from runners.measuring.device import set_threads  # loads torch
 
-        torch.set_num_threads(self.threads)
+        set_threads(self.threads)
         with _ctrl_c_deferred() as stopped:
             while not source.done:
                 job = source.ask()
                 if job is not None:
-                    source.tell(job.key, _execute(job, evaluator, source, stopped))
-                else:  # others are at work on the same search
+                    source.tell(job.key, execute(job, evaluator, source.report, stopped.is_set))
+                else:  # other drivers are at work on the same search
                     source.idle()
                     stopped.wait(WAIT_S)
                 if stopped.is_set():
                     raise KeyboardInterrupt
-
-
-def _execute(job: Job, evaluator: Evaluator, source: TrialSource, stopped: threading.Event) -> Outcome:
-    evaluation = Evaluation(job, evaluator)
-    while True:
-        epochs, outcome = evaluation.advance()
-        stop = bool(epochs) and source.report(job.key, epochs) is Decision.STOP
-        if outcome is not None:
-            return outcome
-        if stop:
-            return evaluation.stop()
-        if stopped.is_set():
-            evaluation.interrupt()
-            raise KeyboardInterrupt
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.bench.comparison import RANDOM, BandResult, Comparison
 from nas.bench.contest import BUDGETS
-from nas.bench.tabular import ANY_SIZE
+from nas.bench.definition import ANY_SIZE
 from search_space.errors import ConfigError, StorageError, allowed
 
 if TYPE_CHECKING:

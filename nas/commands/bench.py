@@ -17,7 +17,8 @@ from search_space.errors import ConfigError, DataError, allowed
 
 if TYPE_CHECKING:
     from nas.bench.contest import Contest
-    from nas.bench.tabular import Band, Table
+    from nas.bench.definition import Band
+    from nas.bench.table import Table
 
 
 @click.command("bench", short_help="Compare search strategies over tables of trainings.")
@@ -108,7 +109,8 @@ def committed_tables() -> list[Path]:
 
 def _contests(folders: Sequence[Path], names: Sequence[str], *, design: bool) -> list[Contest]:
     from nas.bench.contest import Contest
-    from nas.bench.tabular import ANY_SIZE, Table
+    from nas.bench.definition import ANY_SIZE
+    from nas.bench.table import Table
 
     tables = [Table(folder) for folder in folders]
     known = dict.fromkeys(band.name for table in tables for band in table.definition.bands)

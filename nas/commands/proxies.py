@@ -14,7 +14,7 @@ from nas.commands.output import say_json, say_text
 from search_space.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from nas.bench.tabular import Table
+    from nas.bench.table import Table
 
 
 @click.command("proxies", short_help="Show how well training-free proxies rank architectures.")
@@ -55,7 +55,7 @@ def _parse_seeds(text: str | None) -> tuple[int, ...]:
 
 
 def _tables(folders: Sequence[Path], data: str | None) -> list[Table]:
-    from nas.bench.tabular import Table
+    from nas.bench.table import Table
     from search_space.errors import allowed
 
     tables = [Table(path) for path in folders or committed_tables()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 
@@ -71,6 +72,12 @@ class Trial:
                 self.epochs.append(EpochRecord(epoch.epoch, epoch.train_loss, epoch.nll, epoch.accuracy, epoch.seconds))
                 self.losses[epoch.epoch] = quality.loss(self.figures)
 
+    def copy(self) -> Trial:
+        """The same evaluation, to be continued elsewhere."""
+        twin = copy(self)
+        twin.epochs, twin.losses, twin.passed = list(self.epochs), dict(self.losses), set(self.passed)
+        return twin
+
     def forget(self) -> None:
         """Forget what it came to: it is trained again, from the start."""
         self.epochs, self.losses = [], {}
@@ -94,7 +101,16 @@ class Trial:
         """What its last epoch came to."""
         last = self.epochs[-1]
         cost = self.architecture.deployed.cost
-        return Figures(last.nll, last.accuracy, cost.params, cost.macs, self.measured.latency_ms)
+        measured = self.measured
+        return Figures(
+            last.nll,
+            last.accuracy,
+            cost.params,
+            cost.macs,
+            measured.latency_ms,
+            measured.peak_memory_mib,
+            measured.device,
+        )
 
     @property
     def mixers(self) -> str:

@@ -10,13 +10,13 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from nas.strategy.trial import Trial
-from nas.study.compute import Compute
 from nas.study.kept_weights import BestTrials
 from nas.study.protocols import Driver, Files
 from nas.study.records import ending, facts
 from nas.study.spec import StudySpec
 from results.database.damage import architecture_of
 from results.database.schema import FINAL_STATES, EpochRow, EvaluationRow, Role, State, damaged
+from results.report.compute import Compute
 from results.store.records import EpochRecord, NewEvaluation
 from runners.protocol import EpochResult
 
@@ -89,6 +89,16 @@ class Evaluations:
         return self.by_key[key]
 
     # New evaluations.
+
+    def adopt(self, evaluations: Iterable[Trial]) -> list[Trial]:
+        """Enter copies of the evaluations of another book of the same study; returns the copies."""
+        adopted = [self._enter(evaluation.copy()) for evaluation in evaluations]
+        for trial in adopted:
+            for epoch in trial.epochs:
+                self.compute.time(trial, epoch)
+            self.compute.run(trial, trial.epochs_run)
+            self._place(trial)
+        return adopted
 
     def start(self, new: NewEvaluation) -> Trial:
         """Enter an evaluation that runs here."""

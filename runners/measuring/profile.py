@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from runners.failures import classify
+from runners.execution.failures import classify
 from runners.measuring.device import synchronize
 from runners.measuring.latency import MIN_PASSES
 from runners.protocol import Cause

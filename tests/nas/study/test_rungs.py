@@ -10,7 +10,8 @@ import pytest
 
 from nas.study.search import Search
 from results.store.store import Role, State
-from runners.protocol import Cause, Decision, EpochResult, Evaluation, Job, Outcome
+from runners.execution import Execution
+from runners.protocol import Cause, Decision, EpochResult, Job, Outcome
 from runners.synthetic import synthetic
 
 EIGHT = {"strategy": "random+halving", "families": False, "budget": 8, "finalists": 0}
@@ -158,15 +159,15 @@ def run_until(search: Search, killed: Callable[[str], bool]) -> None:
 
     while (job := search.ask()) is not None:
         step()
-        evaluation = Evaluation(job, synthetic)
+        execution = Execution(job, synthetic)
         outcome = None
         while outcome is None:
-            results, outcome = evaluation.advance()
+            results, outcome = execution.advance()
             if results:
                 stop = search.report(job.key, results) is Decision.STOP
                 step()
                 if stop and outcome is None:
-                    outcome = evaluation.stop()
+                    outcome = execution.stop()
         search.tell(job.key, outcome)
         step()
 

@@ -24,7 +24,8 @@ from nas.study.search import Search
 from nas.study.spec import make_spec
 from results.database.schema import DriverRow, DriverState
 from results.store.store import Role, State
-from runners.protocol import Cause, Evaluation, Job, Outcome
+from runners.execution import Execution
+from runners.protocol import Cause, Job, Outcome
 from runners.synthetic import synthetic
 from search_space.errors import LeaseLost, StorageError
 
@@ -54,12 +55,12 @@ def driver(shared: dict[str, Any]) -> Iterator[Callable[..., Search]]:
 
 def execute(search: Search, job: Job) -> None:
     """Run a job to its end, or to where it is stopped."""
-    evaluation = Evaluation(job, synthetic)
+    execution = Execution(job, synthetic)
     outcome: Outcome | None = None
     while outcome is None:
-        epochs, outcome = evaluation.advance()
+        epochs, outcome = execution.advance()
         if epochs and search.report(job.key, epochs).value == "stop" and outcome is None:
-            outcome = evaluation.stop()
+            outcome = execution.stop()
     search.tell(job.key, outcome)
 
 
@@ -141,7 +142,7 @@ def test_what_changes_while_it_is_read_is_not_missed(driver):
     """The second one reports just after the first one has read how many decisions there were."""
     first, second = driver(pruner="none"), driver(pruner="none")
     job = second.ask()
-    epochs, _ = Evaluation(job, synthetic).advance()
+    epochs, _ = Execution(job, synthetic).advance()
     reported: list[bool] = []
 
     def report(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
@@ -203,7 +204,7 @@ def forget(search: Search) -> None:
 def test_who_is_not_heard_of_is_taken_over_from_and_cannot_come_back(driver):
     lost, other = driver(pruner="none"), driver(pruner="none")
     job = lost.ask()
-    epochs, _ = Evaluation(job, synthetic).advance()
+    epochs, _ = Execution(job, synthetic).advance()
     lost.report(job.key, epochs[:3])
     forget(lost)
     other.study.store._reached_since -= 3600
@@ -241,9 +242,9 @@ def test_a_broken_connection_is_waited_out_and_nothing_doubled(driver, monkeypat
             connection.execute(sa.text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"))
 
     while (job := one.ask()) is not None:
-        evaluation, outcome = Evaluation(job, synthetic), None
+        execution, outcome = Execution(job, synthetic), None
         while outcome is None:
-            epochs, outcome = evaluation.advance()
+            epochs, outcome = execution.advance()
             cut()
             one.report(job.key, epochs)
         cut()
@@ -260,7 +261,7 @@ def test_a_broken_connection_is_waited_out_and_nothing_doubled(driver, monkeypat
 def test_ctrl_c_ends_the_waiting_for_a_database_and_loses_nothing(driver, monkeypatch, number):
     one, other = driver(pruner="none"), driver(pruner="none")
     job = one.ask()
-    epochs, _ = Evaluation(job, synthetic).advance()
+    epochs, _ = Execution(job, synthetic).advance()
 
     def refuse(*_: object) -> None:
         raise psycopg.OperationalError("connection refused")
@@ -303,7 +304,7 @@ def test_a_commit_whose_answer_is_lost_is_not_made_again(driver):
             connection.connection.driver_connection.close()
 
     sa.event.listen(engine, "commit", break_after_commit)
-    epochs, outcome = Evaluation(job, synthetic).advance()
+    epochs, outcome = Execution(job, synthetic).advance()
     one.report(job.key, epochs)
     sa.event.remove(engine, "commit", break_after_commit)
     assert broken

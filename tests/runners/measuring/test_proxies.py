@@ -13,8 +13,9 @@ from torch import nn
 from torch.nn import functional
 
 from nas.bench.proxy_report import report
-from nas.bench.tabular import Entry, Table, Training
+from nas.bench.table import Entry, Table, Training
 from nas.strategy.features import family_of
+from runners.execution import Execution
 from runners.measuring.proxies import PROXIES, evaluate, find_proxies, register_proxy, score
 from runners.measuring.proxies.activations import GATES, RECTIFIERS, Activations
 from runners.measuring.proxies.base import NEEDS
@@ -26,7 +27,7 @@ from runners.measuring.proxies.naswot import agreement, log_determinant
 from runners.measuring.proxies.snip import connection_sensitivity
 from runners.measuring.proxies.synflow import log_flow
 from runners.measuring.proxies.zico import log_inverse_variation
-from runners.protocol import DataSpec, Evaluation, Job, Score
+from runners.protocol import DataSpec, Job, Score
 from runners.recipe import recipe_for
 from search_space import Architecture, Branch, Dense, Stage
 from search_space.errors import ConfigError, DataError
@@ -167,7 +168,7 @@ def test_as_a_job():
     job = Job(
         "score-0001", batch[0], DIGITS, RECIPE, 0, task="score", batch=batch, proxies=("l2", "macs"), device="cpu"
     )
-    epochs, outcome = Evaluation(job, evaluate).advance()
+    epochs, outcome = Execution(job, evaluate).advance()
     assert (epochs, outcome.status) == ([], "complete")
     assert [scores["macs"].value for scores in outcome.measured.scores] == [one.macs for one in batch]
 

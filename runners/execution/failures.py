@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import traceback
 
-import torch
-
-from runners.deadline import OutOfTime
+from runners.execution.deadline import OutOfTime
 from runners.files import FileFailure
 from runners.protocol import Cause
 from search_space.errors import DataError, WeightsError
 
 LAST_LINES = 6
-"""Lines of a traceback that go into the message: the innermost frames and the error itself."""
+"""Lines of a traceback that go into the message: the innermost frames and the error itself. Arbitrary."""
 _ALLOCATORS = (
     "can't allocate memory",
     "CUDA error: out of memory",
@@ -23,9 +21,10 @@ _ALLOCATORS = (
 
 
 def classify(error: Exception) -> tuple[Cause, str]:
-    """The cause of a failure, and what a person should know about it.
+    """The cause of a failure, and the sentence to show for it.
 
-    Only what certainly lies in the architecture or the data is called so; everything else is a bug.
+    Only a failure that certainly lies in the architecture, the data or the files gets a cause of its own; everything
+    else is a bug.
     """
     if isinstance(error, DataError):
         return Cause.DATA, str(error)
@@ -43,11 +42,15 @@ def classify(error: Exception) -> tuple[Cause, str]:
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether memory ran out, on a device or in this process."""
-    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
+    if isinstance(error, MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _ALLOCATORS)
+    if not isinstance(error, RuntimeError):
+        return False
+    # torch.OutOfMemoryError by its name: no evaluator has to load torch for its errors to be classified.
+    by_torch = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+    return by_torch or any(words in str(error) for words in _ALLOCATORS)
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's text; torch's go on for a page."""
+    """The first line of an error's text; torch's have many."""
     return (str(error).splitlines() or [""])[0]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from runners.failures import classify
+from runners.execution.failures import classify
 from runners.protocol import Cause
 from search_space.errors import DataError
 

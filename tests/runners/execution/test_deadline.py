@@ -7,8 +7,9 @@ from collections.abc import Callable, Generator
 
 import pytest
 
-from runners.deadline import OutOfTime, TimeLimit
-from runners.protocol import INFEASIBLE_CAUSES, Cause, EpochResult, Evaluation, Job, Measured
+from runners.execution import Execution
+from runners.execution.deadline import OutOfTime, TimeLimit
+from runners.protocol import INFEASIBLE_CAUSES, Cause, EpochResult, Job, Measured
 from runners.recipe import Recipe
 from runners.training import train as training
 from runners.training.train import train
@@ -39,10 +40,10 @@ def ten_seconds_an_epoch(clock: Clock) -> Callable[[Job], Generator[EpochResult,
 def test_an_attempt_ends_between_epochs(make_job: MakeJob) -> None:
     """Epochs of 10 s, 25 s allowed: the third one is reported still, and there is no fourth."""
     clock = Clock()
-    evaluation = Evaluation(make_job(recipe=Recipe(epochs=50), timeout_s=25), ten_seconds_an_epoch(clock), clock)
+    execution = Execution(make_job(recipe=Recipe(epochs=50), timeout_s=25), ten_seconds_an_epoch(clock), clock)
     seen, outcome = [], None
     while outcome is None:
-        epochs, outcome = evaluation.advance()
+        epochs, outcome = execution.advance()
         seen += [epoch.epoch for epoch in epochs]
 
     assert seen == [1, 2, 3]
@@ -54,19 +55,19 @@ def test_an_attempt_ends_between_epochs(make_job: MakeJob) -> None:
 def test_waiting_for_a_decision_does_not_count(make_job: MakeJob) -> None:
     clock = Clock()
     job = make_job(recipe=Recipe(epochs=3), timeout_s=35, rungs=(1, 2))
-    evaluation = Evaluation(job, ten_seconds_an_epoch(clock), clock)
+    execution = Execution(job, ten_seconds_an_epoch(clock), clock)
     outcome = None
     while outcome is None:
         clock.now += 1000
-        _, outcome = evaluation.advance()
+        _, outcome = execution.advance()
 
     assert outcome.status == "complete"
 
 
 def test_a_training_that_is_through_is_kept(make_job: MakeJob) -> None:
     clock = Clock()
-    evaluation = Evaluation(make_job(recipe=Recipe(epochs=2), timeout_s=15), ten_seconds_an_epoch(clock), clock)
-    outcomes = [evaluation.advance()[1] for _ in range(3)]
+    execution = Execution(make_job(recipe=Recipe(epochs=2), timeout_s=15), ten_seconds_an_epoch(clock), clock)
+    outcomes = [execution.advance()[1] for _ in range(3)]
 
     assert [outcome and outcome.status for outcome in outcomes] == [None, None, "complete"]
 
@@ -77,7 +78,7 @@ def test_a_long_epoch_ends_between_its_steps(make_job: MakeJob, monkeypatch: pyt
     monkeypatch.setattr(training, "TimeLimit", lambda limit_s: TimeLimit(limit_s, lambda: float(next(ticks))))
     job = make_job(recipe=Recipe(epochs=10, batch_size=100), timeout_s=5)
 
-    epochs, outcome = Evaluation(job, train).advance()
+    epochs, outcome = Execution(job, train).advance()
 
     assert epochs == []
     assert outcome is not None

@@ -1,4 +1,4 @@
-"""How long an attempt has computed, and whether that is more than it may."""
+"""The time limit of an attempt."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 
 class OutOfTime(Exception):
-    """An attempt that took longer than its limit; its text says the limit and how far it came."""
+    """An attempt took longer than its limit; the text says the limit and how many epochs were done."""
 
 
 class TimeLimit:
-    """A stopwatch with a limit. It runs from the start and is paused while an evaluation waits for a decision.
+    """A stopwatch with a limit. It runs from the start, and is paused while an evaluation waits for a decision.
 
     Args:
         limit_s: Seconds that it may show; None for no limit.
@@ -31,16 +31,16 @@ class TimeLimit:
         self._since = self._clock()
 
     def check(self, epoch: int, epochs: int, step: int = 0, steps: int = 0) -> None:
-        """See whether the time is up; to be called while it runs.
+        """Raise if the time is up; to be called while the stopwatch runs.
 
         Args:
             epoch: Epochs that are done.
             epochs: Epochs of the whole training.
-            step: Steps that are done of the next epoch.
+            step: Steps of the next epoch that are done.
             steps: Steps of an epoch; 0 between epochs.
 
         Raises:
-            OutOfTime: If it is.
+            OutOfTime: If the time is up.
         """
         if self._limit_s is None:
             return

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from nas.bench.tabular import Entry, Replay, Table, Training, read_definition
-from runners.protocol import Cause, DataSpec, Evaluation, Job, Outcome, Score
+from nas.bench.definition import read_definition
+from nas.bench.replay import Replay
+from nas.bench.table import Entry, Table, Training
+from runners.execution import Execution
+from runners.protocol import Cause, DataSpec, Job, Outcome, Score
 from search_space.errors import DataError
 from search_space.space.space import SearchSpace
 
@@ -58,9 +61,9 @@ def table(define: Callable[..., Path], tiny_space: SearchSpace) -> Table:
 
 def replayed(job: Job, evaluate: Replay) -> tuple[list[tuple[int, float]], Outcome]:
     """The epochs that a job reports, with their NLL, and how it ends."""
-    evaluation = Evaluation(job, evaluate)
-    epochs, outcome = evaluation.advance()
-    return [(epoch.epoch, epoch.nll) for epoch in epochs], outcome or evaluation.stop()
+    execution = Execution(job, evaluate)
+    epochs, outcome = execution.advance()
+    return [(epoch.epoch, epoch.nll) for epoch in epochs], outcome or execution.stop()
 
 
 @pytest.fixture
@@ -168,8 +171,8 @@ def test_a_test_job_of_what_a_search_sees_shows_the_validation_split(table: Tabl
 
 
 def test_a_replay_shows_the_curve_and_takes_the_time_of_the_training(table: Table, job: Job) -> None:
-    evaluation = Evaluation(job, Replay(table, (0,)))
-    epochs, outcome = evaluation.advance()
+    execution = Execution(job, Replay(table, (0,)))
+    epochs, outcome = execution.advance()
     assert [epoch.nll for epoch in epochs] == CURVE
     assert [epoch.seconds for epoch in epochs] == [2.0] * 4
     assert outcome is not None
