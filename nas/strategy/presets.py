@@ -49,6 +49,11 @@ class Strategy:
     families: bool = False
     local: bool = False
 
+    @property
+    def scored_by(self) -> tuple[str, ...]:
+        """The proxies that architectures are scored by."""
+        return (self.ranker,) if self.ranker in PROXY_NAMES else self.proxies
+
 
 STRATEGIES: dict[str, Strategy] = {
     "auto": Strategy(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nas.strategy.planner import ScoreBatch, Start
+from nas.strategy.scoring import Scoring
 from nas.strategy.trial import Trial
 from nas.study.files import RunFolder
 from nas.study.opening import StudySpec
-from nas.study.scoring import Scoring
 from results.database.names import evaluation_key
 from results.database.schema import Role
 from results.store.records import NewEvaluation

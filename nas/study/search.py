@@ -23,6 +23,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from nas.strategy.planner import Move, Planner, Resume, ScoreBatch, Start
+from nas.strategy.scoring import Scoring
 from nas.strategy.trial import Trial
 from nas.study import finalists
 from nas.study.compute import Compute
@@ -32,7 +33,6 @@ from nas.study.jobs import job_of, new_scoring, new_trial
 from nas.study.kept_weights import BestTrials
 from nas.study.opening import StudySpec
 from nas.study.outcomes import ending, facts, known
-from nas.study.scoring import Scoring
 from nas.study.signals import uninterrupted
 from results.database.damage import architecture_of
 from results.database.names import evaluation_key
@@ -99,12 +99,12 @@ class Search:
         self.finalists: list[Trial] | None = None
         self._ahead: Move | None = None  # what comes next, if that was asked for
         self._looked_at = self.started
-        self.scoring = Scoring(spec, study.store)
+        self.scoring = Scoring(spec.config.parts.scored_by, spec.scoring_context, study.store)
         self.others = self.driver.take_over()
         changed = self._merge()
         # Drivers that search side by side draw differently.
-        seed = self.config.seed + 7919 * self.others
-        self.planner = Planner(spec, self.searched, self.scoring, seed=seed)
+        problem = replace(spec.problem, seed=self.config.seed + 7919 * self.others)
+        self.planner = Planner(problem, self.searched, self.scoring)
         self._take_in(changed)
 
     # What stands where.
