@@ -60,7 +60,11 @@ def _names(choices: Any) -> str:
     help="Compute of one attempt at a training; what takes longer is infeasible [no limit].",
 )
 @click.option("--strategy", metavar="NAME", help=f"{_names(STRATEGIES)} [auto]. The next six are its parts.")
-@click.option("--sampler", metavar="NAME", help=f"Who proposes: {_names(SAMPLERS)} [by strategy].")
+@click.option(
+    "--sampler",
+    metavar="NAME|MODULE:CLASS",
+    help=f"Which sampler proposes: {_names(SAMPLERS)}, or MODULE:CLASS [by strategy].",
+)
 @click.option("--ranker", metavar="NAME", help=f"Who chooses among proposals: {_names(RANKERS)} [by strategy].")
 @click.option(
     "--proxies",
