@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nas.strategy.presets import PROXY_NAMES, RANKERS, STRATEGIES, Strategy
+from nas.strategy.presets import STRATEGIES, Strategy, ranker_names
 from nas.strategy.pruners import PRUNERS
 from nas.strategy.samplers.registry import SAMPLERS, sampler_problem
 from results.report.objectives import Objective, parse_objectives
+from runners.measuring.proxies import PROXIES
 from runners.remote import ALLOWED, locate
 from search_space.errors import ConfigError, StorageError, allowed, brief
 from search_space.paths import output_problem, path_problem, text_problem
@@ -290,8 +291,12 @@ def _one_of(choices: Collection[str]) -> Callable[[Any], str | None]:
 
 
 def _names_of_proxies(value: Any) -> str | None:
-    unknown = [name for name in value if name not in PROXY_NAMES]
-    return allowed(unknown[0], PROXY_NAMES) if unknown else None
+    unknown = [name for name in value if name not in PROXIES]
+    return allowed(unknown[0], PROXIES) if unknown else None
+
+
+def _ranker(value: Any) -> str | None:
+    return _one_of(ranker_names())(value)
 
 
 def _switch(value: Any) -> str | None:
@@ -326,7 +331,7 @@ _CHECKS: Mapping[str, Callable[[Any], str | None]] = {
     "max_fte": _number(0, 1e9),
     "strategy": _one_of(STRATEGIES),
     "sampler": sampler_problem,
-    "ranker": _one_of(RANKERS),
+    "ranker": _ranker,
     "proxies": _names_of_proxies,
     "pruner": _one_of(PRUNERS),
     "control": _one_of(("random",)),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas.strategy.presets import PROXY_NAMES
 from nas.study.opening import StudySpec
 from results.store.store import Store
+from runners.measuring.proxies import PROXIES
 from runners.protocol import Outcome
 from search_space.architecture import Architecture
 
@@ -27,7 +27,7 @@ class Scoring:
     def __init__(self, spec: StudySpec, store: Store) -> None:
         parts = spec.config.parts
         self._spec, self._store = spec, store
-        self.proxies = (parts.ranker,) if parts.ranker in PROXY_NAMES else parts.proxies
+        self.proxies = (parts.ranker,) if parts.ranker in PROXIES else parts.proxies
         self.values: dict[str, dict[str, float | None]] = {}
         self.batches: dict[str, tuple[Architecture, ...]] = {}
         self._under_way: set[str] = set()

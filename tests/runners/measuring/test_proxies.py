@@ -15,7 +15,7 @@ from torch.nn import functional
 from nas.bench.proxy_report import report
 from nas.bench.tabular import Entry, Table, Training
 from nas.strategy.features import family_of
-from runners.measuring.proxies import PROXIES, evaluate, find_proxies, register_proxy, score
+from runners.measuring.proxies import PROXIES, find_proxies, register_proxy
 from runners.measuring.proxies.activations import GATES, RECTIFIERS, Activations
 from runners.measuring.proxies.base import NEEDS
 from runners.measuring.proxies.entropy import mean_block_entropy, spectral_entropy
@@ -23,6 +23,7 @@ from runners.measuring.proxies.grad_norm import sum_of_norms
 from runners.measuring.proxies.images import BATCH, BATCHES, load_images
 from runners.measuring.proxies.material import Material, loss_gradients, settled, weights
 from runners.measuring.proxies.naswot import agreement, log_determinant
+from runners.measuring.proxies.scoring import evaluate, score
 from runners.measuring.proxies.snip import connection_sensitivity
 from runners.measuring.proxies.synflow import log_flow
 from runners.measuring.proxies.zico import log_inverse_variation
