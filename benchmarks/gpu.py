@@ -25,7 +25,8 @@ from benchmarks.common import seconds, summary, write
 from benchmarks.table import TABLES, build
 from nas import search
 from nas.bench.tabular import Table, read_definition
-from runners.measuring.proxies import PROXIES, score
+from runners.measuring.proxies import PROXIES
+from runners.measuring.proxies.scoring import score
 from runners.protocol import DataSpec, Job
 from runners.recipe import Recipe
 from runners.training.train import train

@@ -6,7 +6,7 @@ import pytest
 
 from nas.strategy import planner
 from nas.strategy import pool as pool
-from nas.strategy.presets import PROXY_NAMES, STRATEGIES
+from nas.strategy.presets import STRATEGIES
 from results.store.store import Role, State
 
 PROBLEMS = {
@@ -63,9 +63,3 @@ def test_the_largest_come_in_order_of_size(run, stored, space):
     found = [row.architecture.params for row in stored().evaluations(Role.TRIAL)]
     assert found == sorted(found, reverse=True)
     assert found[0] > 19_000
-
-
-def test_the_names_of_proxies_are_those_that_there_are():
-    from runners.measuring.proxies import PROXIES
-
-    assert set(PROXY_NAMES) == set(PROXIES)
