@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 
 from runners.execution import execute
 from runners.protocol import Evaluator, TrialSource
 from runners.resources import check_this_machine
+from search_space.signals import first_ctrl_c_noted
 
 WAIT_S = 0.2
 """Pause before asking for a job again when there is none. Arbitrary."""
@@ -47,7 +43,7 @@ class InlineRunner:
         from runners.measuring.device import set_threads  # loads torch
 
         set_threads(self.threads)
-        with _ctrl_c_deferred() as stopped:
+        with first_ctrl_c_noted() as stopped:
             while not source.done:
                 job = source.ask()
                 if job is not None:
@@ -57,23 +53,3 @@ class InlineRunner:
                     stopped.wait(WAIT_S)
                 if stopped.is_set():
                     raise KeyboardInterrupt
-
-
-@contextmanager
-def _ctrl_c_deferred() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second one interrupts as usual."""
-    stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
-        yield stopped
-        return
-    usual = signal.getsignal(signal.SIGINT)
-
-    def note(number: int, frame: FrameType | None) -> None:
-        stopped.set()
-        signal.signal(signal.SIGINT, usual)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield stopped
-    finally:
-        signal.signal(signal.SIGINT, usual)

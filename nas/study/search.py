@@ -30,7 +30,6 @@ from nas.study.failure_limits import FailureLimits
 from nas.study.finalists import Finalists
 from nas.study.protocols import Files, Study
 from nas.study.records import known
-from nas.study.signals import uninterrupted
 from nas.study.spec import StudySpec
 from results.database.names import evaluation_key
 from results.database.schema import Role, State
@@ -38,6 +37,7 @@ from results.store.driver import Outdated
 from runners.protocol import Cause, Decision, EpochResult, Job, Measured, Outcome
 from search_space.architecture import Architecture
 from search_space.errors import LeaseLost, StorageError
+from search_space.signals import uninterrupted
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import tempfile
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -21,6 +20,7 @@ from ray._private import ray_constants
 from ray.exceptions import RayError, RuntimeEnvSetupError
 
 from search_space.errors import RunnerError
+from search_space.signals import handlers_kept
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,8 @@ def connection(address: str | None, packages: Sequence[str]) -> Iterator[bool]:
     options: dict[str, Any] = {"address": "local", "include_dashboard": False}
     here = _replaced(ray_constants, "ENABLE_RAY_CLUSTER", by=False) if address is None else nullcontext()
     try:
-        with here, quiet(), _own_sigterm(), _hidden(SECRET), tempfile.TemporaryDirectory() as empty:
+        kept = handlers_kept(signal.SIGTERM)  # Ray would make the process exit at once
+        with here, quiet(), kept, _hidden(SECRET), tempfile.TemporaryDirectory() as empty:
             if address is not None:
                 options = {"address": address, "runtime_env": runtime_env(packages, os.environ)}
                 if _JOB not in os.environ:  # a submitted job has a folder of its own
@@ -123,19 +124,6 @@ def first_words(error: BaseException) -> str:
     """An error of Ray's, which may have many lines, as one."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines)[:300] or type(error).__name__
-
-
-@contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Keep what the process does on SIGTERM; Ray would have it exit at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, handler)
 
 
 @contextmanager

@@ -10,10 +10,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, cast
@@ -56,6 +55,7 @@ from runners.protocol import (
 )
 from runners.resources import check_resources, check_this_machine
 from search_space.errors import RunnerError
+from search_space.signals import handlers_kept
 
 log = logging.getLogger(__name__)
 
@@ -259,7 +259,8 @@ class RayTuneRunner:
 
     def _run_until_ray_is_gone(self, source: TrialSource, evaluator: Evaluator, is_last: bool) -> str | None:
         """Execute until the source is done, or Ctrl-C; returns what has died if Ray may be started again."""
-        with connection(self._address, self.packages) as is_new, quiet(), _own_ctrl_c(), Pulse(self._address) as pulse:
+        kept = handlers_kept(signal.SIGINT, signal.SIGUSR1)  # Tune replaces them for good
+        with connection(self._address, self.packages) as is_new, quiet(), kept, Pulse(self._address) as pulse:
             on_cluster = self._address is not None
             threads, data_dir = max(1, int(self.cpus_per_trial)), os.environ.get("NAS_DATA_DIR")
             work = evaluator
@@ -328,20 +329,6 @@ class RayTuneRunner:
     @property
     def _address(self) -> str | None:
         return cluster_address(self.address)
-
-
-@contextmanager
-def _own_ctrl_c() -> Iterator[None]:
-    """Restore the handlers of Ctrl-C, which Tune replaces for good."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
-    try:
-        yield
-    finally:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
 
 
 def _name(trial: Trial) -> str:

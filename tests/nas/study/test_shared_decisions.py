@@ -13,7 +13,6 @@ from nas.api import search
 from nas.study.files import RunFolder
 from nas.study.housekeeping import delete_study, rename_study
 from nas.study.search import Search
-from nas.study.signals import DEFERRED, uninterrupted
 from results.database.schema import DriverRow, DriverState, FinalistRow
 from results.store.process import is_gone, this_process
 from results.store.store import Role, State
@@ -21,6 +20,7 @@ from runners.execution import Execution
 from runners.protocol import Cause, Decision, EvaluationError, Job
 from runners.synthetic import synthetic
 from search_space.errors import LeaseLost, NasError, StudyError
+from search_space.signals import STOPPING, uninterrupted
 from tests.nas.study.test_sharing import driver, execute, forget, rows, shared
 
 __all__ = ["driver", "shared"]  # fixtures
@@ -184,13 +184,13 @@ def test_a_silent_driver_cannot_go_on_with_a_study_that_was_renamed_or_deleted(d
 
 def test_signals_wait_for_the_end_of_a_step():
     seen: list[int] = []
-    usual = {number: signal.signal(number, lambda number, _: seen.append(number)) for number in DEFERRED}
+    usual = {number: signal.signal(number, lambda number, _: seen.append(number)) for number in STOPPING}
     try:
         with uninterrupted():
-            for number in DEFERRED:
+            for number in STOPPING:
                 signal.raise_signal(number)
             assert seen == []
-        assert seen == list(DEFERRED)
+        assert seen == list(STOPPING)
     finally:
         for number, handler in usual.items():
             signal.signal(number, handler)
