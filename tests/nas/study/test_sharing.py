@@ -91,7 +91,7 @@ def test_two_drivers_that_choose_among_candidates_train_nothing_twice(driver, mo
 
     def none_left_with_the_other() -> bool:
         for one in (first, second):
-            one._look_around()
+            one.others.look_around()
             started.update(trial.architecture.hash for trial in one.book.searched)
         held = [{each.architecture.hash for each in one.planner._pool.candidates()} for one in (first, second)]
         return all(held) and not any(started & each for each in held)
@@ -181,11 +181,11 @@ def test_a_waiting_trial_goes_on_with_one_of_them(driver):
     while not (job := first.ask()).reported:
         execute(first, job)
     assert first.book.by_key[job.key].state == State.RUNNING
-    second._look_around()
+    second.others.look_around()
     assert second.book.by_key[job.key].state == State.RUNNING
     assert second.ask().key != job.key
     execute(first, job)
-    second._look_around()
+    second.others.look_around()
     assert second.book.by_key[job.key].state == State.COMPLETE
     assert second.book.best.key == first.book.best.key
 
