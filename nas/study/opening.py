@@ -67,8 +67,8 @@ def open_study(store: Store, spec: StudySpec) -> tuple[StudyStore, bool]:
     differences = spec.differences(study.row.identity)
     if differences:
         raise StudyError(
-            f"the study {study.name!r} asks another question than this command: {'; '.join(differences)}. "
-            "Use the settings it was begun with, or a new name with --study"
+            f"the study {study.name!r} has other settings than this command: {'; '.join(differences)}. "
+            "Use the settings of the study, or a new name with --study"
         )
     study.update_config(public_settings(config))
     return study, is_new
