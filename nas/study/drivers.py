@@ -32,7 +32,7 @@ class OtherDrivers:
         driver: This process as a driver.
         book: All evaluations.
         planner: Is told of trials that others have started.
-        scoring: Is told of batches that nobody scores any more.
+        scoring: Is told of batches that are not being scored any more.
         learn: Called with every evaluation that has ended, or waits at a rung.
         reconsider: Called with all that has changed.
         count: How many others are at work.
@@ -102,7 +102,7 @@ class OtherDrivers:
                 self._book.pause(trial)
 
     def _give_up_scoring(self, trial: Trial) -> None:
-        """End a batch that nobody scores any more; its scores will be asked for again."""
+        """End a batch that is not being scored any more; its scores are asked for again later."""
         if trial.is_orphan and trial.state not in FINAL_STATES:
             self._book.finish(trial, State.PRUNED)
         if trial.state in FINAL_STATES:

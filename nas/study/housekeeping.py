@@ -60,7 +60,7 @@ def rename_study(store: Store, old: str, new: str, roots: Sequence[Path]) -> lis
         for folder in folders:
             to = folder.with_name(new)
             if os.path.lexists(to):
-                raise StorageError(f"the folder {to} is there already; move it away, or choose another name")
+                raise StorageError(f"the folder {to} exists already; move it away, or choose another name")
         for folder in filter(owner.owns, folders):
             owner.mark(folder)
             to = folder.with_name(new)
@@ -102,7 +102,7 @@ def delete_study(store: Store, name: str, roots: Sequence[Path]) -> list[Path]:
             left.append(_end_deletion(folder, name))
         except OSError as error:
             raise StorageError(
-                f"the study {name!r} is deleted, but files of it are left over in {folder}: {error.strerror}; "
+                f"the study {name!r} is deleted, but some of its files are still in {folder}: {error.strerror}; "
                 "the next command on this output folder tries again"
             ) from None
     return [folder for folder in left if folder is not None]

@@ -131,7 +131,7 @@ def must_be_usable(folder: Location, owner: Owner | None, option: str) -> None:
     held = sorted(contents(folder), key=lambda found: found[1])  # what is not ours comes first
     if held and (owner is None or not owner.owns(folder.resolve())):
         raise StorageError(
-            f"the folder {folder} is there already and is not that of this study: it holds "
+            f"the folder {folder} exists already and does not belong to this study: it holds "
             f"{printable(str(held[0][0].relative_to(folder)), 100)}; {advice}"
         )
 

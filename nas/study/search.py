@@ -240,7 +240,9 @@ class Search:
         """
         if outcome.cause == Cause.STORAGE:
             self.book.requeue(trial)
-            raise StorageError(f"{trial.key} was stopped: {outcome.message}. Nothing is lost; the same command goes on")
+            raise StorageError(
+                f"{trial.key} was stopped: {outcome.message}. Nothing is lost; the same command continues"
+            )
         worker_died = outcome.cause == Cause.WORKER_LOST
         if not worker_died and outcome.cause != Cause.NODE_LOST:
             return False

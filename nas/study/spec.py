@@ -47,7 +47,7 @@ class StudySpec:
     def identity(self) -> dict[str, Any]:
         """What must not change, as plain data that is stored with the study."""
         data = asdict(self.data)
-        del data["directory"]  # the same images may lie elsewhere
+        del data["directory"]  # the same images may be in another folder
         data["name"] = self.data.name.encode(errors="backslashreplace").decode()  # a path need not be valid UTF-8
         data["fingerprint"] = self.fingerprint
         return {

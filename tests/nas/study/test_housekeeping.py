@@ -202,7 +202,7 @@ def test_a_folder_of_the_new_name_is_not_touched(study, roots, taken):
     (roots[taken] / "other").mkdir()
     before = files(*roots)
     with closing(Store(study)) as store:
-        with pytest.raises(StorageError, match="other is there already; move it away, or choose another name"):
+        with pytest.raises(StorageError, match="other exists already; move it away, or choose another name"):
             rename_study(store, "study", "other", roots)
         assert store.study("study") is not None
     assert files(*roots) == before

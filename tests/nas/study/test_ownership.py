@@ -51,7 +51,7 @@ def test_a_folder_that_is_not_a_studys_is_refused_and_nothing_is_left_behind(nas
     before = tree(data.parent)
     ran = nas("search", "--study", "data", "--out", data.parent, "--space", settings["space"], "--runner", "inline")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
-    assert f"the folder {data} is there already and is not that of this study: it holds " in ran.err
+    assert f"the folder {data} exists already and does not belong to this study: it holds " in ran.err
     assert ran.err.endswith("checkpoints/resnet50.pt; choose another --study or --out\n")
     assert tree(data.parent) == before
 
@@ -72,7 +72,7 @@ def test_it_is_refused_beside_other_studies_and_by_a_study_of_its_name(run, sett
 
 def test_a_folder_for_checkpoints_is_no_other(run, settings, data):
     before = tree(data)
-    with pytest.raises(StorageError, match=r"home/data is there already .* choose another --study or --checkpoint-dir"):
+    with pytest.raises(StorageError, match=r"home/data exists already .* choose another --study or --checkpoint-dir"):
         run(study="data", checkpoint_dir=str(data.parent))
     assert tree(data) == before
     assert not Path(settings["out"]).exists()

@@ -467,7 +467,7 @@ def test_a_full_disk_pauses_the_search_and_loses_nothing(open_search, stored):
     job = search.ask()
     search.report(job.key, [EpochResult(1, 1.0, 1.0, 0.5, 1.5)])
     full = Outcome("failed", 2.0, Cause.STORAGE, "no space is left for /runs/trial-0000.pt")
-    with pytest.raises(StorageError, match=r"trial-0000 was stopped: no space is left .* the same command goes on"):
+    with pytest.raises(StorageError, match=r"trial-0000 was stopped: no space is left .* the same command continues"):
         search.tell(job.key, full)
     search.close()
     (row,) = stored().evaluations()
