@@ -240,9 +240,8 @@ class Search:
         """
         if outcome.cause == Cause.STORAGE:
             self.book.requeue(trial)
-            raise StorageError(
-                f"{trial.key} was stopped: {outcome.message}. Nothing is lost; the same command continues"
-            )
+            reason = f"{trial.key} was stopped: {outcome.message}"
+            raise StorageError(f"{reason}. Nothing is lost; the same command continues the study")
         worker_died = outcome.cause == Cause.WORKER_LOST
         if not worker_died and outcome.cause != Cause.NODE_LOST:
             return False
