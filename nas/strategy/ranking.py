@@ -198,7 +198,7 @@ class Ranking:
         for objective in self._objectives[1:]:
             if objective.is_quality:  # the model knows one quality, and the others go with it
                 continue
-            cost = [getattr(architecture.deployed.cost, _COST[objective.name]) for architecture in architectures]
+            cost = [objective.estimate(architecture) for architecture in architectures]
             columns.append(np.log(np.array(cost, dtype=float)))
         table = np.stack(columns, axis=1)
         low, high = table.min(axis=0), table.max(axis=0)
@@ -207,9 +207,6 @@ class Ranking:
         weighted = table * (np.array(draws) / sum(draws))
         scalar: Array = weighted.max(axis=1) + 0.05 * weighted.sum(axis=1)
         return scalar
-
-
-_COST = {"params": "params", "macs": "macs", "latency": "macs"}
 
 
 def _known(trials: Sequence[Trial]) -> list[Trial]:

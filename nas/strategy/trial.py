@@ -101,7 +101,16 @@ class Trial:
         """What its last epoch came to."""
         last = self.epochs[-1]
         cost = self.architecture.deployed.cost
-        return Figures(last.nll, last.accuracy, cost.params, cost.macs, self.measured.latency_ms)
+        measured = self.measured
+        return Figures(
+            last.nll,
+            last.accuracy,
+            cost.params,
+            cost.macs,
+            measured.latency_ms,
+            measured.peak_memory_mib,
+            measured.device,
+        )
 
     @property
     def mixers(self) -> str:

@@ -6,16 +6,14 @@ the database does not know, that are not called as ours are, and links, are left
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from nas.study.kept_weights import KEPT_WEIGHTS
 from nas.study.ownership import contents, is_file_of_evaluation, is_unfinished
-from results.database.damage import architecture_of
 from results.database.schema import EvaluationRow
-from results.report.objectives import Figures, Objective, parse_objectives
+from results.report.objectives import Figures, parse_objectives
 from results.report.pareto import pareto_front
 from results.store.store import FINAL_STATES, Role, State, StudyStore
 from runners.protocol import Cause
@@ -86,22 +84,12 @@ def _worth_keeping(study: StudyStore, rows: Iterable[EvaluationRow]) -> set[str]
     finalists = {row.number for row in study.finalists()}
     kept = {row.key for row in complete if row.role == Role.FINALIST or row.number in finalists}
     objectives = parse_objectives(study.row.objectives)
-    losses = {row.key: _losses(row, objectives) for row in complete if row.role == Role.TRIAL}
+    trials = {row.key: Figures.of_row(row) for row in complete if row.role == Role.TRIAL}
+    losses = {key: [objective.loss(figures) for objective in objectives] for key, figures in trials.items()}
     best = sorted(losses, key=lambda key: (losses[key][0], key))[:KEPT_WEIGHTS]
     keys = list(losses)
     front = pareto_front(list(losses.values())) if len(objectives) > 1 else []
     return kept | {*best, *(keys[index] for index in front)}
-
-
-def _losses(row: EvaluationRow, objectives: Sequence[Objective]) -> list[float]:
-    """The objectives of a complete trial, turned so that less is better."""
-    params = macs = 0
-    if any(objective.name in ("params", "macs") for objective in objectives):
-        cost = architecture_of(row.architecture).deployed.cost
-        params, macs = cost.params, cost.macs
-    nll = math.inf if row.nll is None else row.nll
-    figures = Figures(nll, row.accuracy or 0.0, params, macs, row.latency_ms)
-    return [objective.loss(figures) for objective in objectives]
 
 
 def _files(folder: Path, unneeded: Mapping[str, Collection[str]], now: float) -> Iterator[Piece]:

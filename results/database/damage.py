@@ -33,7 +33,7 @@ from results.database.schema import (
     StudyRow,
     damaged,
 )
-from results.report.hypervolume import IDEAL
+from results.report.objectives import OBJECTIVES, qualities
 from search_space.architecture import Architecture
 from search_space.errors import NasError, allowed, brief
 from search_space.space.space import mixers_of
@@ -215,9 +215,10 @@ def _config(value: object) -> str | None:
 
 
 def _objectives(value: object) -> str | None:
-    if not isinstance(value, list) or not value or not all(isinstance(name, str) and name in IDEAL for name in value):
-        return f"{brief(value)} is not a list of objectives; allowed: {', '.join(IDEAL)}"
-    return None if value[0] in ("nll", "accuracy") else f"the first of {brief(value)} is neither nll nor accuracy"
+    """One besides the first may come from a plug-in that is not loaded."""
+    if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
+        return f"{brief(value)} is not a list of objectives; allowed: {', '.join(OBJECTIVES)}"
+    return None if value[0] in qualities() else f"the first of {brief(value)} is none of {', '.join(qualities())}"
 
 
 def _reference(value: object) -> str | None:
@@ -225,7 +226,7 @@ def _reference(value: object) -> str | None:
         return _an_object(value)
     for name, worst in value.items():
         number = isinstance(worst, (int, float)) and not isinstance(worst, bool) and math.isfinite(worst)
-        if name not in IDEAL or not number or worst == IDEAL[name]:
+        if not number or (name in OBJECTIVES and worst == OBJECTIVES[name].ideal):
             return f"{brief(worst)} is no reference for {brief(name)}"
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,8 @@ from sqlalchemy.orm import lazyload, load_only
 
 from results.database.schema import FINAL_STATES, EvaluationRow, FinalistRow, Role, State
 from results.report.ledger import make_ledger
+from results.report.objectives import OBJECTIVES, Figures
+from results.report.winner import find_winner, quality_figures
 from results.store.rename_delete import is_driven
 from results.store.store import Store, StudyStore
 
@@ -128,25 +131,32 @@ def _evaluations(study: StudyStore) -> list[EvaluationRow]:
 
 
 def _best(study: StudyStore, trials: Sequence[EvaluationRow], finalists: Sequence[FinalistRow]) -> Best | None:
-    objective = study.row.objectives[0]
-    winners = [row for row in finalists if row.rank == 1]
-    complete = [row for row in trials if row.state == State.COMPLETE]
-    found: tuple[int, float | None, int] | None = None
-    if winners:
-        value = winners[0].mean_nll if objective == "nll" else winners[0].mean_accuracy
-        found = winners[0].number, value, winners[0].seeds
-    elif complete:
-        sign, place = (1, 0) if objective == "nll" else (-1, 1)
-        row = min(complete, key=lambda row: sign * row.quality[place])
-        found = row.number, row.quality[place], 0
-    if found is None or found[1] is None:
+    quality = OBJECTIVES.find(study.row.objectives[0])
+    winner = find_winner(trials, finalists, quality)
+    if winner is None:
+        return None
+    number, finalist = winner
+    if finalist is None:
+        (row,) = (row for row in trials if row.number == number)
+        figures = quality_figures(row)
+    else:
+        nll, accuracy = (math.nan if mean is None else mean for mean in (finalist.mean_nll, finalist.mean_accuracy))
+        figures = Figures(nll, accuracy, params=None, macs=None)
+    if math.isnan(quality.value(figures)):  # an earlier version did not keep this mean
         return None
     query = sa.select(EvaluationRow).where(
-        EvaluationRow.study_id == study.row.id, EvaluationRow.role == Role.TRIAL, EvaluationRow.number == found[0]
+        EvaluationRow.study_id == study.row.id, EvaluationRow.role == Role.TRIAL, EvaluationRow.number == number
     )
     with study.store.session() as session:
         trial = session.scalars(query).one()
-    return Best(found[0], trial.mixers, trial.architecture.hash, objective, found[1], found[2])
+    return Best(
+        number,
+        trial.mixers,
+        trial.architecture.hash,
+        quality.name,
+        quality.value(figures),
+        0 if finalist is None else finalist.seeds,
+    )
 
 
 def _utc(time: datetime) -> datetime:

@@ -7,11 +7,13 @@ import json
 import pytest
 
 from nas.config import SearchConfig
+from nas.strategy import pool
 from nas.study.budget import planned_finalists
 from nas.study.control import control_of
 from nas.study.spec import make_spec
+from results.report.report import make_report
 from results.store.store import Role, State
-from runners.protocol import EpochResult, Outcome
+from runners.protocol import Cause, EpochResult, Measured, Outcome, Score
 from search_space.errors import ConfigError
 
 
@@ -118,6 +120,47 @@ def test_compute_that_was_lost_counts(open_search):
     search.tell(job.key, Outcome("complete", 1.0))
     assert search.budget.fte == 10 / 8
     assert search.ask() is None  # 0.75 are left
+
+
+def test_limit_and_report_count_alike(open_search, monkeypatch):
+    """One evaluation of each kind; epochs of trials take 2 s, so that a full training takes 16 s."""
+    monkeypatch.setattr(pool, "SIZE", 40)
+    settings = {"strategy": "entropy", "families": False, "budget": 3, "finalists": 1, "seeds": 1}
+    search = open_search(**settings)
+    ends = iter(
+        [
+            ([*range(1, 9), 1, 2], Outcome("complete", 20.0)),  # two epochs were lost and computed again
+            ([1, 2, 3], Outcome("failed", 6.0, Cause.DIVERGED)),
+            ([], Outcome("failed", 5.0, Cause.TOO_SLOW)),
+            (range(1, 9), Outcome("complete", 16.0)),
+        ]
+    )
+    while not search.done:
+        job = search.ask()
+        if job.task == "score":
+            measured = Measured(scores=tuple({"entropy": Score(1.0, 0.1)} for _ in job.batch))
+            search.tell(job.key, Outcome("complete", 6.0, measured=measured))
+            continue
+        epochs, outcome, seconds = range(1, 9), Outcome("complete", 40.0), 5.0
+        if job.task == "test":
+            epochs = [1]
+        elif job.key.startswith("trial"):
+            (epochs, outcome), seconds = next(ends), 2.0
+        for epoch in epochs:
+            search.report(job.key, [EpochResult(epoch, 1.0, 1.0, 0.5, seconds)])
+        search.tell(job.key, outcome)
+    report = make_report(search.study)
+    batches = report.compute.stages["proxies"].count
+    assert batches >= 1
+    assert {stage: account.fte for stage, account in report.compute.stages.items() if account.count} == {
+        "proxies": 6 * batches / 16,
+        "complete": (10 + 8) / 8,
+        "failed": 3 / 8,
+        "finalists": 8 / 8,
+        "tests": 0.0,
+    }
+    assert search.fte == report.compute.fte == 6 * batches / 16 + (10 + 8 + 3 + 8) / 8
+    assert open_search(**settings).fte == report.compute.fte  # as it is read from the database
 
 
 # The control.
