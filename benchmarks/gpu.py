@@ -26,7 +26,8 @@ from benchmarks.table import TABLES, build
 from nas import search
 from nas.bench.definition import read_definition
 from nas.bench.table import Table
-from runners.measuring.proxies import PROXIES, score
+from runners.measuring.proxies import PROXIES
+from runners.measuring.proxies.scoring import score
 from runners.protocol import DataSpec, Job
 from runners.recipe import Recipe
 from runners.training.train import train

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from nas.bench.table import Table
 from runners.data import prepare
-from runners.measuring.proxies import PROXIES, score
+from runners.measuring.proxies import PROXIES
+from runners.measuring.proxies.scoring import score
 from runners.protocol import DataSpec, Score
 
 TABLES = Path(__file__).parent / "tables"

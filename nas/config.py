@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nas.strategy.presets import PROXY_NAMES, RANKERS, STRATEGIES, Strategy
+from nas.strategy.presets import STRATEGIES, Strategy, ranker_names
 from nas.strategy.pruners import PRUNERS
-from nas.strategy.samplers.registry import SAMPLERS
+from nas.strategy.samplers.registry import SAMPLERS, sampler_problem
 from results.report.objectives import Objective, parse_objectives
+from runners.measuring.proxies import PROXIES
 from runners.remote import ALLOWED, locate
 from search_space.errors import ConfigError, StorageError, allowed, brief
 from search_space.paths import output_problem, path_problem, text_problem
@@ -114,9 +115,12 @@ class SearchConfig:
                 shown = "not usable" if secret else brief(value)
                 raise ConfigError(f"{flag(name)} is {shown}; {problem}")
         objectives = self.objectives  # checks them too
-        if self.parts.sampler == "cmaes" and len(objectives) > 1:
-            others = ", ".join(name for name in SAMPLERS if name != "cmaes")
-            raise ConfigError(f"the sampler cmaes handles one objective only; allowed with several: {others}")
+        sampler = SAMPLERS.get(self.parts.sampler)
+        if sampler is not None and not sampler.several_objectives and len(objectives) > 1:
+            others = ", ".join(name for name, entry in SAMPLERS.items() if entry.several_objectives)
+            raise ConfigError(
+                f"the sampler {self.parts.sampler} handles one objective only; allowed with several: {others}"
+            )
         for name in ("proxies", "local"):
             if getattr(self, name) and self.parts.ranker != "model":
                 raise ConfigError(f"{flag(name)} is for the ranker 'model'; the ranker is {self.parts.ranker!r}")
@@ -282,13 +286,17 @@ def _place(value: Any) -> str | None:
     return problem
 
 
-def _one_of(*choices: str) -> Callable[[Any], str | None]:
+def _one_of(choices: Collection[str]) -> Callable[[Any], str | None]:
     return lambda value: None if value in choices else allowed(value, choices)
 
 
 def _names_of_proxies(value: Any) -> str | None:
-    unknown = [name for name in value if name not in PROXY_NAMES]
-    return allowed(unknown[0], PROXY_NAMES) if unknown else None
+    unknown = [name for name in value if name not in PROXIES]
+    return allowed(unknown[0], PROXIES) if unknown else None
+
+
+def _ranker(value: Any) -> str | None:
+    return _one_of(ranker_names())(value)
 
 
 def _switch(value: Any) -> str | None:
@@ -321,12 +329,12 @@ _CHECKS: Mapping[str, Callable[[Any], str | None]] = {
     "image_size": _whole(1, 1024),
     "budget": _whole(1),
     "max_fte": _number(0, 1e9),
-    "strategy": _one_of(*STRATEGIES),
-    "sampler": _one_of(*SAMPLERS),
-    "ranker": _one_of(*RANKERS),
+    "strategy": _one_of(STRATEGIES),
+    "sampler": sampler_problem,
+    "ranker": _ranker,
     "proxies": _names_of_proxies,
-    "pruner": _one_of(*PRUNERS),
-    "control": _one_of("random"),
+    "pruner": _one_of(PRUNERS),
+    "control": _one_of(("random",)),
     "families": _switch,
     "local": _switch,
     "max_params": _whole(0, 10**13),
@@ -339,7 +347,7 @@ _CHECKS: Mapping[str, Callable[[Any], str | None]] = {
     "seed": _whole(0, MAX_SEED),
     "finalists": _whole(0, 1000),
     "seeds": _whole(1, 1000),
-    "runner": _one_of(*RUNNERS),
+    "runner": _one_of(RUNNERS),
     "address": _text,
     "cpus_per_trial": _number(LEAST_RESERVED, MOST_RESERVED, include=True),
     "gpus_per_trial": _gpus,

@@ -20,7 +20,7 @@ class WithProxies:
 
     def __call__(self, job: Job) -> Generator[EpochResult, None, Measured]:
         if job.task == "score":
-            from runners.measuring.proxies import evaluate
+            from runners.measuring.proxies.scoring import evaluate
 
             return evaluate(job)
         if self.train is not None:

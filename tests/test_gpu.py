@@ -10,7 +10,8 @@ import torch
 
 from nas import search
 from nas.commands.measuring import Bench, Settings
-from runners.measuring.proxies import PROXIES, score
+from runners.measuring.proxies import PROXIES
+from runners.measuring.proxies.scoring import score
 from runners.protocol import DataSpec, EpochResult, Job
 from runners.recipe import Recipe
 from runners.training.train import train

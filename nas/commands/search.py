@@ -11,7 +11,7 @@ import click
 from nas.commands.options import typed_path, warn_of_password
 from nas.commands.output import say, say_json, say_text
 from nas.config import RUNNERS, SearchConfig
-from nas.strategy.presets import RANKERS, STRATEGIES
+from nas.strategy.presets import STRATEGIES, ranker_names
 from nas.strategy.pruners import PRUNERS
 from nas.strategy.samplers.registry import SAMPLERS
 from results.report.objectives import OBJECTIVES
@@ -60,8 +60,12 @@ def _names(choices: Any) -> str:
     help="Compute of one attempt at a training; what takes longer is infeasible [no limit].",
 )
 @click.option("--strategy", metavar="NAME", help=f"{_names(STRATEGIES)} [auto]. The next six are its parts.")
-@click.option("--sampler", metavar="NAME", help=f"Who proposes: {_names(SAMPLERS)} [by strategy].")
-@click.option("--ranker", metavar="NAME", help=f"Who chooses among proposals: {_names(RANKERS)} [by strategy].")
+@click.option(
+    "--sampler",
+    metavar="NAME|MODULE:CLASS",
+    help=f"Which sampler proposes: {_names(SAMPLERS)}, or MODULE:CLASS [by strategy].",
+)
+@click.option("--ranker", metavar="NAME", help=f"Who chooses among proposals: {_names(ranker_names())} [by strategy].")
 @click.option(
     "--proxies",
     metavar="NAMES",

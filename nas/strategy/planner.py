@@ -18,11 +18,11 @@ from dataclasses import dataclass
 
 from nas.strategy.candidates import CandidateGenerator, Known
 from nas.strategy.pool import Candidate, CandidatePool
+from nas.strategy.problem import Problem
 from nas.strategy.pruners import make_pruner
 from nas.strategy.ranking import Ranking
+from nas.strategy.scoring import Scoring
 from nas.strategy.trial import Trial
-from nas.study.scoring import Scoring
-from nas.study.spec import StudySpec
 from results.database.schema import State
 from search_space.architecture import Architecture
 
@@ -78,10 +78,9 @@ class Planner:
     """Plans the trials of a search.
 
     Args:
-        question: What is searched for.
+        problem: What is searched for.
         trials: All trials, in order; grows while the search goes on.
         scoring: Scores by proxies; grows too.
-        seed: Of all random choices.
 
     Attributes:
         families: How many hand-designed families come first.
@@ -89,30 +88,24 @@ class Planner:
         exhausted: Whether the space has no more architectures to offer.
     """
 
-    def __init__(
-        self,
-        spec: StudySpec,
-        trials: Sequence[Trial],
-        scoring: Scoring,
-        seed: int,
-    ) -> None:
-        config, parts = spec.config, spec.config.parts
-        self._spec, self._trials, self._parts, self._scoring = spec, trials, parts, scoring
-        self._pruner = make_pruner(parts.pruner, spec.recipe.epochs)
-        self._rng = random.Random(seed + 1_000_003 * len(trials))  # a continued search must not repeat its draws
+    def __init__(self, problem: Problem, trials: Sequence[Trial], scoring: Scoring) -> None:
+        parts = problem.strategy
+        self._problem, self._trials, self._parts, self._scoring = problem, trials, parts, scoring
+        self._pruner = make_pruner(parts.pruner, problem.epochs)
+        self._rng = random.Random(
+            problem.seed + 1_000_003 * len(trials)
+        )  # a continued search must not repeat its draws
         self.candidates = CandidateGenerator(
-            spec.space,
-            spec.limits,
+            problem.space,
+            problem.limits,
             parts.sampler,
-            [objective.direction for objective in config.objectives],
-            seed=seed,
+            [objective.direction for objective in problem.objectives],
+            seed=problem.seed,
             begun=len(trials),
         )
-        self.ranking = Ranking(spec, trials, scoring.values, seed)
+        self.ranking = Ranking(problem, trials, scoring.values)
         self._pool = CandidatePool(self.candidates.draw)
-        self._families = deque[tuple[str, Architecture]]()
-        if parts.families:
-            self._families.extend(spec.families().items())
+        self._families = deque(problem.families.items())
         self.families = len(self._families)
         self._families_in_full = len(self._families) <= FAMILIES_SHARE * self._expected_fte()
         self.exhausted = False
@@ -201,15 +194,14 @@ class Planner:
 
     def _share_until_decided(self) -> float:
         """FTE that a new trial needs until its first rung."""
-        epochs = self._spec.recipe.epochs
+        epochs = self._problem.epochs
         return min([*self._pruner.rungs(len(self._trials)), epochs]) / epochs
 
     def _expected_fte(self) -> float:
         """About as much compute as the trials may take."""
-        config = self._spec.config
-        first = self._share_until_decided()
-        by_budget = config.budget * (first + (1 - first) * FIRST_GUESS if first < 1 else 1.0)
-        return by_budget if config.max_fte is None else min(by_budget, config.max_fte)
+        first, max_fte = self._share_until_decided(), self._problem.max_fte
+        by_budget = self._problem.budget * (first + (1 - first) * FIRST_GUESS if first < 1 else 1.0)
+        return by_budget if max_fte is None else min(by_budget, max_fte)
 
     # Proposals.
 
@@ -263,7 +255,7 @@ class Planner:
 
     def _nearby(self) -> Iterator[Architecture]:
         """Some neighbours of the best architectures that have not been trained."""
-        space, limits = self._spec.space, self._spec.limits
+        space, limits = self._problem.space, self._problem.limits
         telling = [trial for trial in self.ranking.watched() if trial.is_telling]
         for centre in self.ranking.centres(telling, CENTRES):
             for _ in range(STEPS):

@@ -9,21 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PROXY_NAMES = (
-    "entropy",
-    "entropy_20",
-    "l2",
-    "zico",
-    "snip",
-    "grad_norm",
-    "naswot",
-    "synflow",
-    "params",
-    "macs",
-    "depth",
-)
-"""The registry of `runners.measuring.proxies`, known without loading torch."""
-RANKERS = ("none", "model", *PROXY_NAMES)
+from runners.measuring.proxies import PROXIES
+
+
+def ranker_names() -> tuple[str, ...]:
+    """What may choose among proposals: nothing, the model, or any proxy."""
+    return ("none", "model", *PROXIES)
 
 
 @dataclass(frozen=True)
@@ -48,6 +39,11 @@ class Strategy:
     pruner: str = "none"
     families: bool = False
     local: bool = False
+
+    @property
+    def scored_by(self) -> tuple[str, ...]:
+        """The proxies that architectures are scored by."""
+        return (self.ranker,) if self.ranker in PROXIES else self.proxies
 
 
 STRATEGIES: dict[str, Strategy] = {

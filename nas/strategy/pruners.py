@@ -8,12 +8,12 @@ mixers differ: linear mixers look good early and end behind, permuting ones the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Protocol
 
-from search_space.errors import ConfigError, allowed
+from search_space.registry import Registered, Registry
 
 FIRST_RUNG = 0.25
 """Share of the epochs before which no trial is stopped."""
@@ -161,7 +161,24 @@ class Median:
         return [n for n in best_first if len(losses) < self.warmup or losses[n] <= median(losses)]
 
 
-PRUNERS = ("gentle", "halving", "hyperband", "median", "one_epoch", "none")
+PrunerFactory = Callable[[int], Pruner]
+"""Makes a pruner for trainings of so many epochs."""
+
+PRUNERS: Registry[PrunerFactory] = Registry("pruner")
+
+
+def register_pruner(name: str) -> Callable[[Registered], Registered]:
+    """Decorator: this class or function, called with the epochs of a full training, makes the pruner `name`.
+
+    Example:
+        >>> @register_pruner("last_epoch")
+        ... def last_epoch(epochs: int) -> Pruner:
+        ...     return Halving((epochs - 1,), share=1 / 2)
+
+    Raises:
+        ValueError: If the name is taken.
+    """
+    return PRUNERS.register(name)
 
 
 def make_pruner(name: str, epochs: int) -> Pruner:
@@ -170,19 +187,38 @@ def make_pruner(name: str, epochs: int) -> Pruner:
     Raises:
         ConfigError: If there is none.
     """
-    if name == "gentle":
-        return TwoRateHalving(_rungs(epochs, (FIRST_RUNG,)))
-    if name == "halving":  # one of four, as in the paper's experiments
-        return Halving(_rungs(epochs, (FIRST_RUNG,)), share=1 / 4)
-    if name == "hyperband":
-        return Hyperband(_rungs(epochs, (FIRST_RUNG, 2 * FIRST_RUNG)))
-    if name == "median":
-        return Median(_rungs(epochs, (FIRST_RUNG, 2 * FIRST_RUNG, 3 * FIRST_RUNG)))
-    if name == "one_epoch":  # https://arxiv.org/abs/2307.15422, for comparison
-        return Halving((1,) if epochs > 1 else (), share=1 / 10)
-    if name == "none":
-        return NoPruner()
-    raise ConfigError(f"the pruner is {name!r}; {allowed(name, PRUNERS)}")
+    return PRUNERS.find(name)(epochs)
+
+
+@register_pruner("gentle")
+def _two_rate_halving(epochs: int) -> Pruner:
+    return TwoRateHalving(_rungs(epochs, (FIRST_RUNG,)))
+
+
+@register_pruner("halving")
+def _halving(epochs: int) -> Pruner:
+    return Halving(_rungs(epochs, (FIRST_RUNG,)), share=1 / 4)  # one of four, as in the paper's experiments
+
+
+@register_pruner("hyperband")
+def _hyperband(epochs: int) -> Pruner:
+    return Hyperband(_rungs(epochs, (FIRST_RUNG, 2 * FIRST_RUNG)))
+
+
+@register_pruner("median")
+def _median(epochs: int) -> Pruner:
+    return Median(_rungs(epochs, (FIRST_RUNG, 2 * FIRST_RUNG, 3 * FIRST_RUNG)))
+
+
+@register_pruner("one_epoch")
+def _one_epoch(epochs: int) -> Pruner:
+    """For comparison (https://arxiv.org/abs/2307.15422)."""
+    return Halving((1,) if epochs > 1 else (), share=1 / 10)
+
+
+@register_pruner("none")
+def _none(epochs: int) -> Pruner:
+    return NoPruner()
 
 
 def _best_first(losses: Sequence[float], waiting: Sequence[bool]) -> list[int]:

@@ -16,9 +16,9 @@ import numpy as np
 from nas.strategy.curves import LearningCurves
 from nas.strategy.features import Features
 from nas.strategy.pool import Candidate
+from nas.strategy.problem import Problem
 from nas.strategy.surrogate import MIN_LABELS, Array, Label, Surrogate
 from nas.strategy.trial import Trial
-from nas.study.spec import StudySpec
 from results.database.schema import State
 from results.report.pareto import domination_counts, pareto_front
 from runners.protocol import INFEASIBLE_CAUSES
@@ -45,26 +45,22 @@ class Ranking:
     """Judges trials and candidates.
 
     Args:
-        question: What is searched for.
+        problem: What is searched for; its seed is that of the draw that scales the features, and of trade-offs
+            between objectives.
         trials: All trials of the study; grows while the search goes on.
         scores: Values of proxies by architecture hash; grows too.
-        seed: Of the draw that scales the features, and of trade-offs between objectives.
     """
 
     def __init__(
-        self,
-        spec: StudySpec,
-        trials: Sequence[Trial],
-        scores: Mapping[str, Mapping[str, float | None]],
-        seed: int,
+        self, problem: Problem, trials: Sequence[Trial], scores: Mapping[str, Mapping[str, float | None]]
     ) -> None:
-        parts = spec.config.parts
-        self._space, self._limits, self._trials, self._scores = spec.space, spec.limits, trials, scores
-        self._objectives, self._proxies = spec.config.objectives, parts.proxies
+        parts = problem.strategy
+        self._space, self._limits, self._trials, self._scores = problem.space, problem.limits, trials, scores
+        self._objectives, self._proxies = problem.objectives, parts.proxies
         self._modelled = parts.ranker == "model"
-        self._curves = LearningCurves(trials, self._objectives[0], spec.recipe.epochs, spec.validation_images)
-        self._rng = random.Random(seed)
-        self._features = Features(spec.space)
+        self._curves = LearningCurves(trials, self._objectives[0], problem.epochs, problem.validation_images)
+        self._rng = random.Random(problem.seed)
+        self._features = Features(problem.space)
         self._reference: Array | None = None
         self._model: Surrogate | None = None
         self._fitted = 0

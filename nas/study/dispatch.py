@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from nas.strategy.planner import Move, Planner, Resume, ScoreBatch, Start
+from nas.strategy.scoring import Scoring
 from nas.strategy.trial import Trial
 from nas.study.budget import Budget
 from nas.study.evaluations import Evaluations
 from nas.study.protocols import Files
 from nas.study.records import new_scoring, new_trial
-from nas.study.scoring import Scoring
 from nas.study.spec import StudySpec
 from results.database.schema import Role, State
 from runners.protocol import Cause, Job

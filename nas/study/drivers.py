@@ -11,10 +11,10 @@ from contextlib import suppress
 from typing import TypeVar
 
 from nas.strategy.planner import Planner
+from nas.strategy.scoring import Scoring
 from nas.strategy.trial import Trial
 from nas.study.evaluations import Evaluations
 from nas.study.protocols import Driver
-from nas.study.scoring import Scoring
 from results.database.schema import FINAL_STATES, Role, State
 from results.store.driver import Outdated
 from runners.protocol import Cause

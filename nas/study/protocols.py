@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from nas.strategy.scoring import ScoreStore
 from results.database.schema import FinalistRow, State
 from results.store.driver import Changes
 from results.store.records import Ending, EpochRecord, Facts, NewEvaluation
-from results.store.scores import Scores
 from runners.remote import Location
 from search_space.architecture import Architecture
 from search_space.space.space import Axis
@@ -73,18 +73,6 @@ class Driver(Protocol):
 
     def leave(self, tidy_up: Callable[[set[str]], object] = ...) -> None:
         """Stop driving; `tidy_up` gets the keys of all evaluations that may still be resumed."""
-        ...
-
-
-class ScoreStore(Protocol):
-    """Where the scores of training-free proxies are kept, see `results.store.store.Store`."""
-
-    def scores(self, context: str, hashes: Iterable[str]) -> dict[str, dict[str, tuple[float | None, float]]]:
-        """Value and seconds of every known score, by architecture hash and proxy."""
-        ...
-
-    def put_scores(self, context: str, scores: Mapping[Architecture, Scores]) -> None:
-        """Keep scores."""
         ...
 
 

@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from nas.strategy.planner import Move, Planner, ScoreBatch
+from nas.strategy.scoring import Scoring
 from nas.strategy.trial import Trial
 from nas.study.budget import Budget
 from nas.study.dispatch import Dispatch
@@ -29,7 +30,6 @@ from nas.study.failure_limits import FailureLimits
 from nas.study.finalists import Finalists
 from nas.study.protocols import Files, Study
 from nas.study.records import known
-from nas.study.scoring import Scoring
 from nas.study.signals import uninterrupted
 from nas.study.spec import StudySpec
 from results.database.names import evaluation_key
@@ -82,11 +82,11 @@ class Search:
         self.started, self.finished_here = time.monotonic(), 0
         self.driver = study.drive()
         self.book = Evaluations(spec, self.driver, folder)
-        self.scoring = Scoring(spec, study.store)
+        self.scoring = Scoring(spec.config.parts.scored_by, spec.scoring_context, study.store)
         others = self.driver.take_over()
         changed = self.book.merge()
-        seed = self.config.seed + SEED_OF_NEXT_DRIVER * others
-        self.planner = Planner(spec, self.book.searched, self.scoring, seed=seed)
+        problem = replace(spec.problem, seed=self.config.seed + SEED_OF_NEXT_DRIVER * others)
+        self.planner = Planner(problem, self.book.searched, self.scoring)
         self.budget = Budget(self.config, spec.recipe.epochs, self.book, self.planner)
         self.finalists = Finalists(spec, study, self.driver, self.book, self.budget, self.planner.ranking)
         self.dispatch = Dispatch(

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from nas.config import SearchConfig
+from nas.strategy.problem import Problem
 from results.database.connection import shown
 from runners.data import describe_dataset, fingerprint, validation_images
 from runners.protocol import DataSpec
@@ -76,6 +77,23 @@ class StudySpec:
     def families(self) -> dict[str, Architecture]:
         """The hand-designed families within the limits, by name."""
         return family_points(self.space, self.limits)
+
+    @property
+    def problem(self) -> Problem:
+        """What a strategy may know of it."""
+        config, parts = self.config, self.config.parts
+        return Problem(
+            space=self.space,
+            limits=self.limits,
+            objectives=config.objectives,
+            epochs=self.recipe.epochs,
+            strategy=parts,
+            budget=config.budget,
+            max_fte=config.max_fte,
+            seed=config.seed,
+            validation_images=self.validation_images,
+            families=self.families() if parts.families else {},
+        )
 
     @cached_property
     def fingerprint(self) -> str:

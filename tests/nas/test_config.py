@@ -10,7 +10,7 @@ import yaml
 
 from nas.commands.search import command
 from nas.config import SearchConfig, flag
-from nas.strategy.presets import RANKERS, STRATEGIES
+from nas.strategy.presets import STRATEGIES, ranker_names
 from nas.strategy.pruners import PRUNERS
 from nas.strategy.samplers.registry import SAMPLERS
 from results.report.objectives import OBJECTIVES
@@ -127,7 +127,7 @@ def test_no_flag_means_no_change():
     [
         ("strategy", STRATEGIES),
         ("sampler", SAMPLERS),
-        ("ranker", RANKERS),
+        ("ranker", ranker_names()),
         ("pruner", PRUNERS),
         ("objective", OBJECTIVES),
     ],

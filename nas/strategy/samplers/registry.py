@@ -1,12 +1,21 @@
-"""Optuna's samplers, with every setting that matters made explicit."""
+"""The samplers that a search knows by name, and how others are named.
+
+Names are known without Optuna: what makes a sampler imports it when it is called. A name such as
+``optuna.samplers:QMCSampler`` is a class of any installed module.
+"""
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import re
 import warnings
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from search_space.errors import ConfigError, allowed
+from search_space.errors import ConfigError, allowed, brief
+from search_space.registry import Registry
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -14,9 +23,92 @@ if TYPE_CHECKING:
 
     from search_space.space.space import Limits, SearchSpace
 
-SAMPLERS = ("tpe", "random", "nsgaii", "cmaes", "gp", "evolution", "local")
 STARTUP_TRIALS = 20
 """Random trials before a model is trusted."""
+_CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """What a sampler may be made from.
+
+    Attributes:
+        space: Where architectures come from.
+        distributions: How Optuna sees the axes of the space. Samplers propose a value on every axis, those of absent
+            stages included: with a fixed set of axes the models behind TPE, CMA-ES and GP cover all of them jointly.
+        limits: Limits that architectures keep.
+        seed: Seed of all random choices; NumPy takes it.
+    """
+
+    space: SearchSpace
+    distributions: Mapping[str, BaseDistribution]
+    limits: Limits
+    seed: int
+
+
+MakeSampler = Callable[[SamplerSettings], "BaseSampler"]
+_Make = TypeVar("_Make", bound=MakeSampler)
+
+
+@dataclass(frozen=True)
+class SamplerEntry:
+    """A sampler that is known by name.
+
+    Attributes:
+        make: Makes one.
+        several_objectives: Whether it handles more than one objective.
+    """
+
+    make: MakeSampler
+    several_objectives: bool = True
+
+
+SAMPLERS: Registry[SamplerEntry] = Registry("sampler")
+
+
+def register_sampler(name: str, *, several_objectives: bool = True) -> Callable[[_Make], _Make]:
+    """Decorator: this function of `SamplerSettings` makes the sampler `name`.
+
+    Example:
+        >>> @register_sampler("quasi_random")
+        ... def quasi_random(settings: SamplerSettings) -> BaseSampler:
+        ...     from optuna.samplers import QMCSampler
+        ...
+        ...     return QMCSampler(seed=settings.seed)
+
+    Args:
+        name: As in ``--sampler``.
+        several_objectives: Whether it handles more than one objective.
+
+    Raises:
+        ValueError: If the name is taken.
+    """
+
+    def register(make: _Make) -> _Make:
+        SAMPLERS.add(name, SamplerEntry(make, several_objectives), origin=make.__module__)
+        return make
+
+    return register
+
+
+def sampler_problem(name: object) -> str | None:
+    """What is wrong with the name of a sampler; None if nothing is. A class is not imported for it."""
+    if name in SAMPLERS or (isinstance(name, str) and _CLASS.fullmatch(name)):
+        return None
+    return f"{allowed(name, SAMPLERS)}; or MODULE:CLASS, any Optuna sampler"
+
+
+def find_sampler(name: str) -> SamplerEntry:
+    """The sampler of this name, or the class that it names.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    if name in SAMPLERS:
+        return SAMPLERS[name]
+    if problem := sampler_problem(name):
+        raise ConfigError(f"the sampler is {brief(name)}; {problem}")
+    return SamplerEntry(_class_maker(name))
 
 
 def make_sampler(
@@ -27,44 +119,103 @@ def make_sampler(
     *,
     seed: int,
 ) -> BaseSampler:
-    """The sampler of this name.
-
-    Samplers propose a value on every axis of the space, those of absent stages included: with a fixed set of axes the
-    models behind TPE, CMA-ES and GP cover all of them jointly.
+    """The sampler of this name, or of the class that it names.
 
     Raises:
         ConfigError: If there is no such sampler.
     """
-    from optuna import samplers
+    return find_sampler(name).make(SamplerSettings(space, distributions, limits, seed % 2**32))
+
+
+def _class_maker(name: str) -> MakeSampler:
+    """What makes a sampler of the class MODULE:CLASS, with a seed if its constructor takes one."""
     from optuna.exceptions import ExperimentalWarning
+    from optuna.samplers import BaseSampler
 
-    from nas.strategy.samplers.evolution import RegularizedEvolutionSampler
-    from nas.strategy.samplers.local_search import LocalSearchSampler
+    module, _, attribute = name.partition(":")
+    try:
+        cls: Any = getattr(importlib.import_module(module), attribute)
+    except Exception as error:
+        raise ConfigError(f"the sampler {name} cannot be imported ({type(error).__name__}: {error})") from error
+    if not (isinstance(cls, type) and issubclass(cls, BaseSampler)):
+        raise ConfigError(f"the sampler {name} is {brief(cls)}; allowed: a subclass of optuna.samplers.BaseSampler")
+    construct: Callable[..., BaseSampler] = cls
+    takes_seed = "seed" in inspect.signature(cls).parameters
 
-    seed %= 2**32  # NumPy takes no larger ones
-    if name == "random":
-        return samplers.RandomSampler(seed=seed)
-    if name == "tpe":
-        # Multivariate has to be explicit: with several objectives Optuna 5 would fall back to independent TPE.
-        return samplers.TPESampler(
-            n_startup_trials=STARTUP_TRIALS, n_ei_candidates=24, multivariate=True, constant_liar=True, seed=seed
+    def make(settings: SamplerSettings) -> BaseSampler:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)  # it is named on purpose
+                made = construct(seed=settings.seed) if takes_seed else construct()
+        except Exception as error:
+            raise ConfigError(f"the sampler {name} cannot be made ({type(error).__name__}: {error})") from error
+        return made
+
+    return make
+
+
+@register_sampler("tpe")
+def _tpe(settings: SamplerSettings) -> BaseSampler:
+    from optuna.samplers import TPESampler
+
+    # Multivariate has to be explicit: with several objectives Optuna 5 would fall back to independent TPE.
+    return TPESampler(
+        n_startup_trials=STARTUP_TRIALS, n_ei_candidates=24, multivariate=True, constant_liar=True, seed=settings.seed
+    )
+
+
+@register_sampler("random")
+def _random(settings: SamplerSettings) -> BaseSampler:
+    from optuna.samplers import RandomSampler
+
+    return RandomSampler(seed=settings.seed)
+
+
+@register_sampler("nsgaii")
+def _nsgaii(settings: SamplerSettings) -> BaseSampler:
+    from optuna.samplers import NSGAIISampler
+
+    return NSGAIISampler(population_size=24, seed=settings.seed)
+
+
+@register_sampler("cmaes", several_objectives=False)
+def _cmaes(settings: SamplerSettings) -> BaseSampler:
+    from optuna.exceptions import ExperimentalWarning
+    from optuna.samplers import CmaEsSampler
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        # It models the ordered axes (width, depths) and leaves the others random; pruned trials count by the value
+        # they were stopped at, else it would learn from the few complete ones alone.
+        return CmaEsSampler(
+            n_startup_trials=STARTUP_TRIALS,
+            consider_pruned_trials=True,
+            warn_independent_sampling=False,
+            seed=settings.seed,
         )
-    if name == "nsgaii":
-        return samplers.NSGAIISampler(population_size=24, seed=seed)
-    if name == "gp":
-        return samplers.GPSampler(
-            n_startup_trials=STARTUP_TRIALS, deterministic_objective=False, warn_independent_sampling=False, seed=seed
-        )
-    if name == "evolution":
-        return RegularizedEvolutionSampler(space, distributions, limits, seed=seed)
-    if name == "local":
-        return LocalSearchSampler(space, distributions, limits, seed=seed)
-    if name == "cmaes":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            # It models the ordered axes (width, depths) and leaves the others random; pruned trials count by the
-            # value they were stopped at, else it would learn from the few complete ones alone.
-            return samplers.CmaEsSampler(
-                n_startup_trials=STARTUP_TRIALS, consider_pruned_trials=True, warn_independent_sampling=False, seed=seed
-            )
-    raise ConfigError(f"the sampler is {name!r}; {allowed(name, SAMPLERS)}")
+
+
+@register_sampler("gp")
+def _gp(settings: SamplerSettings) -> BaseSampler:
+    from optuna.samplers import GPSampler
+
+    return GPSampler(
+        n_startup_trials=STARTUP_TRIALS,
+        deterministic_objective=False,
+        warn_independent_sampling=False,
+        seed=settings.seed,
+    )
+
+
+@register_sampler("evolution")
+def _evolution(settings: SamplerSettings) -> BaseSampler:
+    from nas.strategy.samplers.evolution import RegularizedEvolutionSampler  # imports Optuna
+
+    return RegularizedEvolutionSampler(settings.space, settings.distributions, settings.limits, seed=settings.seed)
+
+
+@register_sampler("local")
+def _local(settings: SamplerSettings) -> BaseSampler:
+    from nas.strategy.samplers.local_search import LocalSearchSampler  # imports Optuna
+
+    return LocalSearchSampler(settings.space, settings.distributions, settings.limits, seed=settings.seed)

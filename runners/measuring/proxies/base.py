@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from search_space.errors import ConfigError, allowed
+from search_space.errors import allowed, brief
+from search_space.registry import Registry
 
 if TYPE_CHECKING:
-    from runners.measuring.proxies.material import Material
+    from runners.measuring.proxies.material import Material  # imports torch
 
 Need = Literal["model", "gradients", "trained"]
 """A part of `Material` that costs something; what several proxies need is made once."""
@@ -34,16 +35,30 @@ class Proxy:
     compute: Compute
 
 
-PROXIES: dict[str, Proxy] = {}
+PROXIES: Registry[Proxy] = Registry("proxy")
 
 
 def register_proxy(name: str, *needs: Need) -> Callable[[Compute], Compute]:
-    """Decorator: this function is the proxy `name`; refuses duplicates."""
+    """Decorator: this function of `Material` is the proxy `name`.
+
+    Example:
+        >>> @register_proxy("blocks")
+        ... def blocks(material: Material) -> float:
+        ...     return float(material.architecture.depth)
+
+    Args:
+        name: As in ``--proxies`` and ``--ranker``.
+        needs: The parts of the material that it reads: "model", "gradients" (with "model"), "trained".
+
+    Raises:
+        ValueError: If the name is taken, or there is no such part.
+    """
+    for need in needs:
+        if need not in NEEDS:
+            raise ValueError(f"the proxy {name} needs {brief(need)}; {allowed(need, NEEDS)}")
 
     def register(compute: Compute) -> Compute:
-        if name in PROXIES:
-            raise ValueError(f"a proxy named {name!r} is registered already")
-        PROXIES[name] = Proxy(name, needs, compute)
+        PROXIES.add(name, Proxy(name, needs, compute), origin=compute.__module__)
         return compute
 
     return register
@@ -55,8 +70,4 @@ def find_proxies(names: Iterable[str]) -> tuple[Proxy, ...]:
     Raises:
         ConfigError: If there is none of a name.
     """
-    names = tuple(names)
-    for name in names:
-        if name not in PROXIES:
-            raise ConfigError(f"there is no proxy named {name!r}; {allowed(name, PROXIES)}")
-    return tuple(PROXIES[name] for name in names)
+    return tuple(PROXIES.find(name) for name in names)

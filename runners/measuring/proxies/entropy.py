@@ -9,12 +9,15 @@ B images, N tokens, D channels.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from runners.measuring.proxies.base import register_proxy
-from runners.measuring.proxies.material import Material
-from search_space.models.model import Downsample, VisionModel
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from runners.measuring.proxies.material import Material
+    from search_space.models.model import VisionModel
 
 
 @register_proxy("entropy", "model")
@@ -29,9 +32,12 @@ def entropy_20(material: Material) -> float:
     return mean_block_entropy(material.trained, material.images)
 
 
-@torch.no_grad()
 def mean_block_entropy(model: VisionModel, images: Tensor) -> float:
     """Mean over the blocks of `spectral_entropy` of their outputs."""
+    import torch
+
+    from search_space.models.model import Downsample
+
     found: list[float] = []
 
     def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -40,7 +46,8 @@ def mean_block_entropy(model: VisionModel, images: Tensor) -> float:
     blocks = [block for stage in model.stages for block in stage.children() if not isinstance(block, Downsample)]
     hooks = [block.register_forward_hook(look) for block in blocks]
     try:
-        model.features(images)
+        with torch.no_grad():
+            model.features(images)
     finally:
         for hook in hooks:
             hook.remove()
@@ -56,6 +63,8 @@ def spectral_entropy(features: Tensor) -> float:
     Returns:
         In nats; NaN if the features are all equal or not finite.
     """
+    import torch
+
     centred = features - features.mean(dim=0)
     covariance = (centred.T @ centred).double()
     trace = covariance.trace()

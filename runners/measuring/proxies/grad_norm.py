@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from runners.measuring.proxies.base import register_proxy
-from runners.measuring.proxies.material import Material, Tensors, mean
+
+if TYPE_CHECKING:
+    from runners.measuring.proxies.material import Material, Tensors
 
 
 @register_proxy("grad_norm", "model", "gradients")
 def grad_norm(material: Material) -> float:
     """Sum over the layers of the L2 norm of the gradient of their weights."""
-    return sum_of_norms(mean(material.gradients))
+    return sum_of_norms(material.mean_gradients)
 
 
 def sum_of_norms(tensors: Tensors) -> float:

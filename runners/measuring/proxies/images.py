@@ -65,7 +65,7 @@ def load_images(data: DataSpec, seed: int, device: torch.device) -> Images:
     """The images of a data set.
 
     Raises:
-        DataError: If they cannot be had.
+        DataError: If they cannot be read.
     """
     return _load(replace(data, directory=str(data_directory(data))), seed, device)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
 from runners.measuring.proxies.base import register_proxy
-from runners.measuring.proxies.material import Material, weights
+
+if TYPE_CHECKING:
+    from runners.measuring.proxies.material import Material
 
 
 @register_proxy("l2", "model")
-@torch.no_grad()
 def l2(material: Material) -> float:
     """Sum over the layers of the L2 norm of their weights."""
-    return float(sum(weight.norm() for weight in weights(material.model).values()))
+    return float(sum(weight.detach().norm() for weight in material.weights.values()))

@@ -40,6 +40,16 @@ class Material:
         self._images = images
 
     @property
+    def weights(self) -> dict[str, nn.Parameter]:
+        """The weights of the linear maps of `model`; see `weights`."""
+        return weights(self.model)
+
+    @property
+    def mean_gradients(self) -> Tensors:
+        """`gradients`, averaged over the batches."""
+        return mean(self.gradients)
+
+    @property
     def images(self) -> Tensor:
         """(B, C, H, W) float32: normalised, not augmented."""
         return self._images.whole[0]

@@ -10,19 +10,23 @@ B images, U units.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from runners.measuring.proxies.activations import GATES, RECTIFIERS, Activations
 from runners.measuring.proxies.base import register_proxy
-from runners.measuring.proxies.material import Material
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from runners.measuring.proxies.material import Material
 
 
 @register_proxy("naswot", "model")
-@torch.no_grad()
 def naswot(material: Material) -> float:
     """Log-determinant of the B x B numbers of units that two images agree on; NaN without an activation."""
+    import torch
+
+    from runners.measuring.proxies.activations import GATES, RECTIFIERS, Activations
+
     images = material.images
     agreements = torch.zeros(len(images), len(images), dtype=torch.float64, device=images.device)
 
@@ -30,18 +34,20 @@ def naswot(material: Material) -> float:
         agreements.add_(agreement(x.reshape(len(images), -1)))
         return activation(x)
 
-    with Activations(RECTIFIERS | GATES, look):
+    with torch.no_grad(), Activations(RECTIFIERS | GATES, look):
         material.model(images)
     return log_determinant(agreements)
 
 
 def agreement(inputs: Tensor) -> Tensor:
     """Number of units that every two images agree on: (B, U) -> (B, B)."""
-    code = (inputs > 0).to(torch.float32)
+    code = (inputs > 0).float()
     return code @ code.T + (1 - code) @ (1 - code).T
 
 
 def log_determinant(agreements: Tensor) -> float:
     """Logarithm of the determinant; NaN if it is 0, as where two images have one code."""
+    import torch
+
     sign, logarithm = torch.linalg.slogdet(agreements)
     return float(logarithm) if sign > 0 else float("nan")

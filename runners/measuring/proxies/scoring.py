@@ -42,7 +42,7 @@ def score(
 
     Raises:
         ConfigError: If there is no proxy of a name.
-        DataError: If the images cannot be had or do not fit an architecture.
+        DataError: If the images cannot be read or do not fit an architecture.
         RunnerError: If there is no such device.
     """
     proxies, place = find_proxies(names), pick_device(device)
@@ -57,7 +57,7 @@ def evaluate(job: Job) -> Generator[EpochResult, None, Measured]:
 
     Raises:
         ConfigError: If there is no proxy of a name.
-        DataError: If the images cannot be had or do not fit an architecture.
+        DataError: If the images cannot be read or do not fit an architecture.
         RunnerError: If there is no such device.
     """
     scores = score(job.batch, job.proxies, job.data, job.recipe, job.seed, job.device)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from runners.measuring.proxies.base import register_proxy
-from runners.measuring.proxies.material import Material
+
+if TYPE_CHECKING:
+    from runners.measuring.proxies.material import Material
 
 
 @register_proxy("params")

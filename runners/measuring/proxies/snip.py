@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from runners.measuring.proxies.base import register_proxy
-from runners.measuring.proxies.material import Material, mean, weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from runners.measuring.proxies.material import Material
 
 
 @register_proxy("snip", "model", "gradients")
 def snip(material: Material) -> float:
     """Sum of |weight * gradient| over all weights."""
-    return connection_sensitivity(weights(material.model), mean(material.gradients))
+    return connection_sensitivity(material.weights, material.mean_gradients)
 
 
-@torch.no_grad()
 def connection_sensitivity(own: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> float:
     """Sum of |weight * gradient|, not normalised, so that models can be compared."""
-    return float(sum((weight * gradients[name]).abs().sum() for name, weight in own.items()))
+    return float(sum((weight.detach() * gradients[name]).abs().sum() for name, weight in own.items()))

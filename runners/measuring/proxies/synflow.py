@@ -12,16 +12,14 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
-
-from runners.measuring.proxies.activations import RECTIFIERS, Activations
 from runners.measuring.proxies.base import register_proxy
-from runners.measuring.proxies.material import Material, weights
-from search_space.models.layers.common import Affine
 
-NORMS = (nn.LayerNorm, nn.modules.batchnorm._BatchNorm, Affine)
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from runners.measuring.proxies.material import Material
 
 
 @register_proxy("synflow", "model")
@@ -34,12 +32,17 @@ def log_flow(model: nn.Module, image: Tensor) -> float:
     """Logarithm of the synaptic flow of a model, which is changed for good.
 
     Args:
-        model: It.
+        model: The model.
         image: (1, ...), for its shape.
 
     Returns:
         Not finite if the flow is 0 or too large for a float64.
     """
+    import torch
+
+    from runners.measuring.proxies.activations import RECTIFIERS, Activations
+    from runners.measuring.proxies.material import weights
+
     model = _without_norms(model).double()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -54,8 +57,13 @@ def log_flow(model: nn.Module, image: Tensor) -> float:
 
 
 def _without_norms(model: nn.Module) -> nn.Module:
+    from torch import nn
+
+    from search_space.models.layers.common import Affine
+
+    norms = (nn.LayerNorm, nn.modules.batchnorm._BatchNorm, Affine)
     for parent in list(model.modules()):
         for name, child in parent.named_children():
-            if isinstance(child, NORMS):
+            if isinstance(child, norms):
                 setattr(parent, name, nn.Identity())
     return model

@@ -21,7 +21,7 @@ def warm_up(model: nn.Module, images: Images, recipe: Recipe, seed: int) -> None
     """Train a model in place for `STEPS` steps, as the recipe begins; always in float32.
 
     Args:
-        model: It.
+        model: The model.
         images: Its training split.
         recipe: Batch size, optimiser, and the start of the learning rate's curve.
         seed: Seed of order, augmentation and stochastic depth.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-
-import torch
+from typing import TYPE_CHECKING
 
 from runners.measuring.proxies.base import register_proxy
-from runners.measuring.proxies.material import Material, Tensors
+
+if TYPE_CHECKING:
+    from runners.measuring.proxies.material import Material, Tensors
 
 
 @register_proxy("zico", "model", "gradients")
@@ -24,6 +25,8 @@ def log_inverse_variation(gradients: Sequence[Tensors]) -> float:
     published results come from; the paper writes that of their absolute values. Weights whose gradients do not differ
     are left out, and so are layers without any other, as they are there.
     """
+    import torch
+
     total = 0.0
     for name in gradients[0]:
         of_layer = torch.stack([one[name] for one in gradients]).double()

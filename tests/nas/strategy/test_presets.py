@@ -6,10 +6,10 @@ import pytest
 
 from nas.strategy import planner
 from nas.strategy import pool as pool
-from nas.strategy.presets import PROXY_NAMES, STRATEGIES
+from nas.strategy.presets import STRATEGIES
 from results.store.store import Role, State
 
-QUESTIONS = {
+PROBLEMS = {
     "plain": {},
     "two objectives": {"objective": "nll,params"},
     "limits": {"max_params": "12k", "max_macs": "150k"},
@@ -24,17 +24,17 @@ def _short_lists(monkeypatch):
     monkeypatch.setattr(planner, "STARTUP", 8)
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("problem", PROBLEMS)
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_a_strategy_searches_to_its_end(run, stored, strategy, spec):
-    changes = {"strategy": strategy, "families": None, "budget": 16, "seeds": 1, **QUESTIONS[spec]}
+def test_a_strategy_searches_to_its_end(run, stored, strategy, problem):
+    changes = {"strategy": strategy, "families": None, "budget": 16, "seeds": 1, **PROBLEMS[problem]}
     report = run(**changes)
     rows = stored().evaluations(Role.TRIAL)
     assert {row.state for row in rows} <= {State.COMPLETE, State.PRUNED}
     assert len({row.architecture.hash for row in rows}) == len(rows) == report.evaluated
     assert len(rows) == 16 or "max_fte" in changes
-    assert all(row.architecture.params <= 12_000 for row in rows) or spec != "limits"
-    assert all(row.architecture.macs <= 150_000 for row in rows) or spec != "limits"
+    assert all(row.architecture.params <= 12_000 for row in rows) or problem != "limits"
+    assert all(row.architecture.macs <= 150_000 for row in rows) or problem != "limits"
     assert report.winner.test_nll is not None
     assert [row.stage for row in rows[:2]] == ["families"] * 2 or not STRATEGIES[strategy].families
 
@@ -63,9 +63,3 @@ def test_the_largest_come_in_order_of_size(run, stored, space):
     found = [row.architecture.params for row in stored().evaluations(Role.TRIAL)]
     assert found == sorted(found, reverse=True)
     assert found[0] > 19_000
-
-
-def test_the_names_of_proxies_are_those_that_there_are():
-    from runners.measuring.proxies import PROXIES
-
-    assert set(PROXY_NAMES) == set(PROXIES)

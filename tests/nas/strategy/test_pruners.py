@@ -147,5 +147,5 @@ def test_no_pruner_lets_everybody_go_on():
 
 def test_an_unknown_pruner():
     choices = "allowed: gentle, halving, hyperband, median, one_epoch, none; did you mean 'halving'"
-    with pytest.raises(ConfigError, match=f"'halfing'; {choices}"):
+    with pytest.raises(ConfigError, match=f"there is no pruner named 'halfing'; {choices}"):
         make_pruner("halfing", 8)

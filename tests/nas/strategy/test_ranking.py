@@ -161,8 +161,8 @@ def test_candidates_are_ranked_by_proxies_as_far_as_labels_support_them(opened):
         trials.append(trial)
     for place, item in enumerate(offered):
         scores.setdefault(item.architecture.hash, {"zico": 1.0 if place == 7 else None if place == 8 else 0.0})
-    told = Ranking(search.spec, trials, scores, seed=0)
-    untold = Ranking(search.spec, trials, {}, seed=0)
+    told = Ranking(search.spec.problem, trials, scores)
+    untold = Ranking(search.spec.problem, trials, {})
     assert told.knows
     assert untold.knows
     places = [ranking.rank(offered).index(offered[7]) for ranking in (told, untold)]

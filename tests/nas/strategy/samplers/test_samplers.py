@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from optuna.samplers import BruteForceSampler, QMCSampler
 
 from nas.config import MAX_SEED, SearchConfig
 from nas.strategy.candidates import CandidateGenerator, Known
@@ -12,7 +13,7 @@ from search_space.space.space import Limits
 
 LIMITS = Limits(max_params=15_000)  # the space reaches from 2 to 39 thousand
 PROPOSALS = 40
-SEVERAL = [name for name in SAMPLERS if name != "cmaes"]
+SEVERAL = [name for name, entry in SAMPLERS.items() if entry.several_objectives]
 
 
 def proposals(space, sampler: str, objectives: int, count: int = PROPOSALS, seed: int = 0):
@@ -60,6 +61,29 @@ def test_cmaes_refuses_several_objectives():
 def test_an_unknown_sampler(space):
     with pytest.raises(ConfigError, match=r"'tpes'; allowed: .*did you mean 'tpe'"):
         make_sampler("tpes", space, {}, LIMITS, seed=0)
+
+
+def test_any_class_of_optunas_can_be_named(space):
+    named = make_sampler("optuna.samplers:QMCSampler", space, {}, LIMITS, seed=3)
+    assert isinstance(named, QMCSampler)
+    assert named._seed == 3  # which its constructor takes
+    without_seed = make_sampler("optuna.samplers:BruteForceSampler", space, {}, LIMITS, seed=3)
+    assert isinstance(without_seed, BruteForceSampler)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("optuna.samplers:Nothing", "cannot be imported .*has no attribute 'Nothing'"),
+        ("no_such_module:Sampler", "cannot be imported .*No module named 'no_such_module'"),
+        ("optuna.study:Study", "a subclass of optuna.samplers.BaseSampler"),
+        ("optuna.samplers:PartialFixedSampler", "cannot be made .*fixed_params"),
+        ("optuna.samplers:", "allowed: tpe.*or MODULE:CLASS"),
+    ],
+)
+def test_a_class_that_is_no_sampler(space, name, said):
+    with pytest.raises(ConfigError, match=said):
+        make_sampler(name, space, {}, LIMITS, seed=0)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
-from nas.strategy.presets import PROXY_NAMES
-from nas.study.protocols import ScoreStore
-from nas.study.spec import StudySpec
+from results.store.scores import Scores
 from runners.protocol import Outcome
 from search_space.architecture import Architecture
+
+
+class ScoreStore(Protocol):
+    """Where scores are kept, by a context within which a proxy gives an architecture the same value."""
+
+    def scores(self, context: str, hashes: Iterable[str]) -> dict[str, dict[str, tuple[float | None, float]]]:
+        """The values and seconds that are known, by architecture hash and proxy."""
+
+    def put_scores(self, context: str, scores: Mapping[Architecture, Scores]) -> None:
+        """Keep the values and seconds of architectures, by proxy."""
 
 
 class Scoring:
     """What is known of scores, and what is on its way.
 
     Args:
-        question: What is searched for.
+        proxies: What architectures are scored by.
+        context: Where the same scores hold; see `ScoreStore`.
         store: Where scores are kept.
 
     Attributes:
@@ -24,10 +34,9 @@ class Scoring:
         batches: What is being scored, by the key of the evaluation.
     """
 
-    def __init__(self, spec: StudySpec, store: ScoreStore) -> None:
-        parts = spec.config.parts
-        self._spec, self._store = spec, store
-        self.proxies = (parts.ranker,) if parts.ranker in PROXY_NAMES else parts.proxies
+    def __init__(self, proxies: Sequence[str], context: str, store: ScoreStore) -> None:
+        self.proxies = tuple(proxies)
+        self._context, self._store = context, store
         self.values: dict[str, dict[str, float | None]] = {}
         self.batches: dict[str, tuple[Architecture, ...]] = {}
         self._under_way: set[str] = set()
@@ -50,7 +59,7 @@ class Scoring:
         hashes = [architecture.hash for architecture in architectures]
         found = {
             name: {proxy: value for proxy, (value, _) in scores.items()}
-            for name, scores in self._store.scores(self._spec.scoring_context, hashes).items()
+            for name, scores in self._store.scores(self._context, hashes).items()
             if set(self.proxies) <= set(scores)
         }
         self.values.update(found)
@@ -67,7 +76,7 @@ class Scoring:
         for architecture, scores in found.items():
             self.values[architecture.hash] = {name: score.value for name, score in scores.items()}
         self._store.put_scores(
-            self._spec.scoring_context,
+            self._context,
             {
                 architecture: {name: (score.value, score.seconds) for name, score in scores.items()}
                 for architecture, scores in found.items()

@@ -1,0 +1,40 @@
+"""All that a strategy may know of what is searched for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from nas.strategy.presets import Strategy
+from results.report.objectives import Objective
+from search_space.architecture import Architecture
+from search_space.space.space import Limits, SearchSpace
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What to search, by which strategy, and how much of it.
+
+    Attributes:
+        space: Where architectures come from.
+        limits: Limits on cost that every architecture keeps.
+        objectives: What is optimised, the quality first.
+        epochs: Epochs of a full training.
+        strategy: The parts that work together.
+        budget: Distinct architectures to try.
+        max_fte: Limit on compute, in full-training equivalents; None for no limit.
+        seed: Seed of all random choices.
+        validation_images: Size of the validation split; None if it is not known.
+        families: Hand-designed architectures to try first, by name.
+    """
+
+    space: SearchSpace
+    limits: Limits
+    objectives: tuple[Objective, ...]
+    epochs: int
+    strategy: Strategy
+    budget: int
+    max_fte: float | None = None
+    seed: int = 0
+    validation_images: int | None = None
+    families: Mapping[str, Architecture] = field(default_factory=dict)
