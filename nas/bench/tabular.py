@@ -22,9 +22,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeVar
 
-from runners.data import describe_dataset
+from runners.data import describe_dataset, recipe_for
 from runners.protocol import Cause, DataSpec, EpochResult, EvaluationError, Job, Measured, Score
-from runners.recipe import Recipe, recipe_for
+from runners.recipe import Recipe
 from search_space.architecture import Architecture
 from search_space.errors import DataError
 from search_space.space.space import SearchSpace, load_space

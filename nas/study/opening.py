@@ -16,9 +16,9 @@ from nas.study.ownership import Owner
 from results.database.connection import shown, sqlite_file
 from results.report.hypervolume import reference_point
 from results.store.store import Store, StudyStore
-from runners.data import describe_dataset, fingerprint, validation_images
+from runners.data import describe_dataset, fingerprint, recipe_for, validation_images
 from runners.protocol import DataSpec
-from runners.recipe import Recipe, recipe_for
+from runners.recipe import Recipe
 from search_space.architecture import Architecture
 from search_space.errors import StudyError, allowed, printable
 from search_space.paths import user_path
