@@ -12,9 +12,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from runners.data import describe_dataset
+from runners.data import describe_dataset, recipe_for
 from runners.protocol import DataSpec
-from runners.recipe import Recipe, recipe_for
+from runners.recipe import Recipe
 from search_space.errors import DataError
 from search_space.space.space import SearchSpace, load_space
 from search_space.units import parse_count

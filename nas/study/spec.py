@@ -12,9 +12,9 @@ from typing import Any
 from nas.config import SearchConfig
 from nas.strategy.problem import Problem
 from results.database.connection import shown
-from runners.data import describe_dataset, fingerprint, validation_images
+from runners.data import describe_dataset, fingerprint, recipe_for, validation_images
 from runners.protocol import DataSpec
-from runners.recipe import Recipe, recipe_for
+from runners.recipe import Recipe
 from search_space.architecture import Architecture
 from search_space.paths import user_path
 from search_space.space.space import Limits, SearchSpace, load_space

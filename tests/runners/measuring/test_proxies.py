@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from runners.data import recipe_for
 from runners.execution import Execution
 from runners.measuring.proxies import PROXIES, find_proxies, register_proxy
 from runners.measuring.proxies.activations import GATES, RECTIFIERS, Activations
@@ -24,7 +25,6 @@ from runners.measuring.proxies.snip import connection_sensitivity
 from runners.measuring.proxies.synflow import log_flow
 from runners.measuring.proxies.zico import log_inverse_variation
 from runners.protocol import DataSpec, Job
-from runners.recipe import recipe_for
 from search_space import Architecture, Branch, Dense, Stage
 from search_space.errors import ConfigError, DataError
 from search_space.models.model import build
