@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from results.database.names import file_name
+from results.database.names import evaluation_key, file_name
 from results.database.schema import (
     ArchitectureRow,
     Base,
@@ -298,7 +298,7 @@ _RULES: dict[str, dict[str, Rule]] = {
 
 
 def _key_fits(key: str, role: str, number: int) -> tuple[str, str] | None:
-    named = f"{role}-{number:04d}"
+    named = evaluation_key(role, number)
     if key == named or key.startswith(f"{named}-"):
         return None
     return "key", f"{brief(key)} is not that of a {role} of number {number}"

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import enum
 import secrets
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, DateTime, Double, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from search_space.causes import counts_towards_budget
 from search_space.errors import StorageError
 from search_space.space.space import mixers_of
 
@@ -56,6 +57,11 @@ class Role(enum.StrEnum):
     PROXIES = "proxies"
 
 
+def utc(time: datetime) -> datetime:
+    """A time from the database. SQLite gives it back without its zone, which is UTC; PostgreSQL in the session's."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
 class Base(DeclarativeBase):
     """Base of our tables."""
 
@@ -72,7 +78,8 @@ class StudyRow(Base):
         identity: What must not change when the study is continued (space, data, objectives, limits, recipe, seed).
         config: All settings of the last run.
         reference: Reference point of the hypervolume by objective; null with one objective, or where there is none.
-        revision: Raised by every transaction on the study, which makes them one after the other; see `results.sharing`.
+        revision: Raised by every transaction on the study, which makes them one after the other; see
+            `results.store.lease`.
         decisions: Raised by those that start something, so that two drivers never decide on the same knowledge.
     """
 
@@ -214,6 +221,11 @@ class EvaluationRow(Base):
             StorageError: If the database has lost it.
         """
         return _found(self, self.key)
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether it is a trial that has ended and counts as one of the budget."""
+        return self.role == Role.TRIAL and self.state in FINAL_STATES and counts_towards_budget(self.cause)
 
     @property
     def quality(self) -> tuple[float, float]:
