@@ -112,12 +112,18 @@ def _types(column: sa.types.TypeEngine[Any]) -> tuple[tuple[type, ...], str]:
     return (), ""
 
 
+@cache
+def _attributes(kind: type[Base]) -> dict[str, str]:
+    """The columns of a table by their names in Python."""
+    return {attribute.key: attribute.columns[0].name for attribute in sa.inspect(kind).column_attrs}
+
+
 @event.listens_for(Base, "load", propagate=True)
 def _hold(row: Base, _: object) -> None:
     """Hold a row to the rules; what was not loaded of it is left out."""
     table, loaded = row.__table__, row.__dict__
     assert isinstance(table, sa.Table)
-    values = {name: loaded[name] for name in kinds_of(table) if name in loaded}
+    values = {column: loaded[name] for name, column in _attributes(type(row)).items() if name in loaded}
     for column, reason in problems(table, values):
         raise damaged(table.name, row_name(table, values), column, reason)
 

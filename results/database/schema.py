@@ -146,7 +146,8 @@ class EvaluationRow(Base):
             ``proxies-0003``.
         number: Number of the trial; finalists and tests carry that of the trial they come from, proxies their own.
         origin: Who proposed it: ``family:vit`` or the name of a sampler.
-        stage: Which part of the strategy proposed it, such as ``startup`` or ``model``; empty if it has no parts.
+        phase: Of the search in which it was proposed, such as ``families``, ``startup`` or ``model``; empty if the
+            strategy has a single one. The column is called ``stage``, as in databases of all versions.
         choices: The architecture's parameters in the space.
         cause: Typed cause of a failure.
         nll: Validation NLL in nats after the last epoch (test NLL where the role is "test").
@@ -185,7 +186,7 @@ class EvaluationRow(Base):
     role: Mapped[str] = mapped_column(String(16))
     number: Mapped[int]
     origin: Mapped[str] = mapped_column(String(64))
-    stage: Mapped[str] = mapped_column(String(32), default="", server_default=text("''"))
+    phase: Mapped[str] = mapped_column("stage", String(32), default="", server_default=text("''"))
     choices: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(16))
     cause: Mapped[str | None] = mapped_column(String(32))

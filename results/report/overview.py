@@ -110,7 +110,7 @@ def _evaluations(study: StudyStore) -> list[EvaluationRow]:
         EvaluationRow.role,
         EvaluationRow.number,
         EvaluationRow.state,
-        EvaluationRow.stage,
+        EvaluationRow.phase,
         EvaluationRow.cause,
         EvaluationRow.nll,
         EvaluationRow.accuracy,

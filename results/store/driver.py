@@ -277,7 +277,7 @@ class Driver:
             role=new.role,
             number=new.number,
             origin=new.origin,
-            stage=new.stage,
+            phase=new.phase,
             choices=dict(new.choices),
             state=state,
             seed=new.seed,

@@ -11,7 +11,7 @@ from search_space.architecture import Architecture
 from search_space.space.space import mixers_of
 
 
-def attrs_at_start(architecture: Architecture, choices: Mapping[str, Any], origin: str, stage: str) -> dict[str, Any]:
+def attrs_at_start(architecture: Architecture, choices: Mapping[str, Any], origin: str, phase: str) -> dict[str, Any]:
     """The user attributes of a trial in Optuna's tables that are known before it runs."""
     return {
         "architecture": architecture.hash,
@@ -19,7 +19,7 @@ def attrs_at_start(architecture: Architecture, choices: Mapping[str, Any], origi
         "params": architecture.deployed.params,
         "macs": architecture.deployed.macs,
         "origin": origin,
-        "stage": stage,
+        "stage": phase,  # the name that trials of all versions have
     }
 
 
@@ -61,7 +61,7 @@ class NewEvaluation:
     seed: int
     epochs_planned: int
     attrs: Mapping[str, Any] = field(default_factory=dict)
-    stage: str = ""
+    phase: str = ""
 
 
 @dataclass(frozen=True)
