@@ -52,7 +52,7 @@ def winner(seed: int, out: Path) -> tuple[Architecture, dict[str, Any]]:
         "wall_time_s": float(told.read_text(encoding="utf-8")) if told.exists() else None,
         "fte": report.compute.fte,
         "mixers": report.winner.mixers,
-        "proposed_by": chosen.stage,
+        "proposed_by": chosen.phase,
         "params": report.winner.params,
         "macs": report.winner.macs,
         "reported_test_nll": report.winner.test_nll,

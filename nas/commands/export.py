@@ -22,7 +22,8 @@ def command(study: str | None, storage: str | None, out: str, best: bool, trial:
     from nas.study.files import local_roots
     from nas.study.housekeeping import settle
     from nas.study.opening import existing_study, folder_of
-    from results.export.bundle import export, exported_key
+    from results.export.bundle import export
+    from results.export.choice import exported_key
 
     if best == (trial is not None):
         raise click.UsageError("say either --best or --trial N")

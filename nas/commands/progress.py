@@ -16,7 +16,7 @@ from nas.strategy.trial import Trial
 from nas.study.search import Search
 from results.database.schema import Role, State
 from runners.data import legible
-from runners.protocol import Cause
+from search_space.causes import counts_towards_budget
 from search_space.errors import escaped
 from search_space.units import format_count
 
@@ -178,7 +178,7 @@ def _finalists_planned(search: Search) -> int:
 def _decided(search: Search) -> list[Trial]:
     """The trials that count towards the budget and have ended, or have come to a rung at least."""
     running = {trial.key for trial in search.book.pending if not trial.passed}
-    return [trial for trial in search.book.searched if trial.key not in running and trial.cause != Cause.TOO_SLOW]
+    return [trial for trial in search.book.searched if trial.key not in running and counts_towards_budget(trial.cause)]
 
 
 def _phase(search: Search) -> str:
@@ -203,7 +203,7 @@ def _phase(search: Search) -> str:
 
 def _states(search: Search) -> str:
     """How many run, wait at a rung, were pruned and failed; what there is none of is left out."""
-    trials = [trial for trial in search.book.searched if trial.cause != Cause.TOO_SLOW]
+    trials = [trial for trial in search.book.searched if counts_towards_budget(trial.cause)]
     counts = {
         "run": sum(trial.state == State.RUNNING for trial in search.book.pending),
         "wait": sum(trial.state == State.PAUSED for trial in trials),

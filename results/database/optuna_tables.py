@@ -23,13 +23,23 @@ from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
 from optuna.trial import TrialState
 from sqlalchemy.orm import Session
 
-from results.database.schema import StudyRow
+from results.database.schema import State, StudyRow
 from search_space.errors import StorageError
 from search_space.space.space import Axis
 
 Direction = Literal["minimize", "maximize"]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+MIRRORED: dict[str, TrialState] = {
+    State.QUEUED: TrialState.WAITING,
+    State.RUNNING: TrialState.RUNNING,
+    State.PAUSED: TrialState.WAITING,
+    State.COMPLETE: TrialState.COMPLETE,
+    State.PRUNED: TrialState.PRUNED,
+    State.FAILED: TrialState.FAIL,
+}
+"""The state of a trial in Optuna's tables, by its state in ours."""
 
 
 def distribution(axis: Axis) -> BaseDistribution:

@@ -58,8 +58,8 @@ def make_ledger(rows: Sequence[EvaluationRow], seconds_per_epoch: float) -> Ledg
     parts: dict[str, list[EvaluationRow]] = {}
     for row in rows:
         stages[_stage(row)].append(row)
-        if row.role == Role.TRIAL and row.stage:
-            parts.setdefault(row.stage, []).append(row)
+        if row.role == Role.TRIAL and row.phase:
+            parts.setdefault(row.phase, []).append(row)
     planned = max((row.epochs_planned for row in rows), default=0)
     unit = FullTraining(planned, seconds_per_epoch * planned)
     return Ledger(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from results.database.names import family_of
 from results.database.schema import EvaluationRow, FinalistRow, Role, State, damaged
 from results.report.front import FrontPoint, make_front
 from results.report.hypervolume import Hypervolume, hypervolume
@@ -13,12 +14,13 @@ from results.report.ledger import Ledger, make_ledger
 from results.report.objectives import OBJECTIVES, Figures, Objective, shown_with
 from results.report.winner import find_winner
 from results.store.store import StudyStore
+from search_space.causes import Cause
 
-_REMEDIES = {
-    "diverged": "a lower --lr",
-    "too_slow": "a higher --max-latency-ms",
-    "out_of_memory": "a smaller --batch-size, --max-params or --max-macs",
-    "timeout": "a longer --trial-timeout or fewer --epochs",
+_REMEDIES: dict[str, str] = {
+    Cause.DIVERGED: "a lower --lr",
+    Cause.TOO_SLOW: "a higher --max-latency-ms",
+    Cause.OUT_OF_MEMORY: "a smaller --batch-size, --max-params or --max-macs",
+    Cause.TIMEOUT: "a longer --trial-timeout or fewer --epochs",
 }
 
 
@@ -66,7 +68,7 @@ class Contender:
         figures = Figures.of_row(row)
         return cls(
             trial=row.number,
-            name=row.origin.removeprefix("family:"),
+            name=family_of(row.origin) or row.origin,
             mixers=row.mixers,
             hash=row.architecture.hash,
             params=row.architecture.params,
@@ -171,12 +173,12 @@ def make_report(study: StudyStore) -> Report:
         max_latency_ms=identity["max_latency_ms"],
         objective=study.row.objectives,
         budget=config["budget"],
-        evaluated=sum(row.cause != "too_slow" and row.state in ("COMPLETE", "PRUNED", "FAILED") for row in trials),
+        evaluated=sum(row.is_evaluated for row in trials),
         counts={state: count for state, count in counts.items() if count or state in ("complete", "pruned", "failed")},
         causes={cause: causes.count(cause) for cause in sorted(set(causes))},
         winner=None if winner is None else contender(*winner),
         finalists=[contender(row.number, row) for row in retrained if row.rank is not None],
-        families=[contender(row.number) for row in trials if row.origin.startswith("family:")],
+        families=[contender(row.number) for row in trials if family_of(row.origin) is not None],
         pareto=front,
         hypervolume=_hypervolume(study.row.reference, front, objectives, rows),
         latency_measured_on=_devices(OBJECTIVES["latency"], rows),

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from optuna.trial import TrialState
 from sqlalchemy.orm import Session
 
 from results.database import optuna_tables
@@ -26,7 +25,6 @@ from search_space.architecture import Architecture
 from search_space.space.space import Axis
 
 Answer = TypeVar("Answer")
-_MIRRORED = {State.RUNNING: TrialState.RUNNING, State.QUEUED: TrialState.WAITING, State.PAUSED: TrialState.WAITING}
 
 
 @dataclass
@@ -130,7 +128,7 @@ class Driver:
 
         def act(session: Session, row: _Row) -> None:
             if row.trial_id is not None:
-                optuna_tables.set_state(session, row.trial_id, _MIRRORED[state])
+                optuna_tables.set_state(session, row.trial_id, optuna_tables.MIRRORED[state])
 
         self._change(key, changes, act, decides=state == State.RUNNING)
 
@@ -175,7 +173,7 @@ class Driver:
         def act(session: Session, row: _Row) -> None:
             if row.trial_id is not None:
                 optuna_tables.set_user_attrs(session, row.trial_id, ending.attrs)
-                mirrored = TrialState.FAIL if ending.state == State.FAILED else TrialState[ending.state]
+                mirrored = optuna_tables.MIRRORED[ending.state]
                 optuna_tables.set_state(session, row.trial_id, mirrored, ending.values)
 
         self._change(key, changes, act)
@@ -279,7 +277,7 @@ class Driver:
             role=new.role,
             number=new.number,
             origin=new.origin,
-            stage=new.stage,
+            phase=new.phase,
             choices=dict(new.choices),
             state=state,
             seed=new.seed,
