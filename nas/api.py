@@ -13,9 +13,11 @@ from nas.study.search import Search
 from results.report.render import render
 from results.report.report import Report, make_report
 from runners.data import prepare
-from runners.evaluator import WithProxies
+from runners.evaluator import TaskEvaluator
 from runners.protocol import DataSpec, Evaluator, Runner
+from runners.registry import RUNNERS, RunnerSettings
 from search_space.errors import LeaseLost
+from search_space.plugins import Plugin
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ def search(
         raise TypeError("give search() either a config or single settings, not both")
     config = config or SearchConfig.make(**settings)
     spec = make_spec(config)
-    runner = make_runner(config, None if evaluator else spec.data, on_notice)
+    runner = make_runner(config, None if evaluator else spec.data, spec.plugins, on_notice)
     # First everything that can go wrong without leaving a trace, then what writes.
     runner.check()
     if evaluator is None:
@@ -71,7 +73,7 @@ def search(
             on_start(running, new)
             try:
                 if not running.done:
-                    runner.run(running, WithProxies(evaluator))
+                    runner.run(running, TaskEvaluator(evaluator))
                 break
             except LeaseLost:  # others have taken over what ran here: take part again, if the study is still there
                 new = False
@@ -105,32 +107,29 @@ def _address(config: SearchConfig) -> str | None:
 
 
 def make_runner(
-    config: SearchConfig, images: DataSpec | None = None, on_notice: Callable[[str], None] = log.warning
+    config: SearchConfig,
+    images: DataSpec | None = None,
+    plugins: tuple[Plugin, ...] = (),
+    on_notice: Callable[[str], None] = log.warning,
 ) -> Runner:
     """The runner that a configuration asks for.
 
     Args:
         config: The configuration.
         images: What workers need to have; None if they need no images.
+        plugins: What workers need to import.
         on_notice: Takes what the user should see while it runs.
 
     Raises:
         RunnerError: If Ray is asked for and there is no home folder.
     """
-    if config.runner == "inline":
-        from runners.inline import InlineRunner
-
-        return InlineRunner(threads=max(1, int(config.cpus_per_trial)), gpus=config.gpus_per_trial or 0.0)
-    from runners.on_ray.folders import check_home
-
-    check_home()  # Ray cannot even be imported without one
-    from runners.on_ray.runner import RayTuneRunner
-
-    return RayTuneRunner(
+    settings = RunnerSettings(
         address=config.address,
         cpus_per_trial=config.cpus_per_trial,
         gpus_per_trial=config.gpus_per_trial,
         packages=PACKAGES,
+        plugins=plugins,
         images=images,
         notice=on_notice,
     )
+    return RUNNERS.find(config.runner)(settings)

@@ -10,6 +10,8 @@ from functools import cached_property
 from typing import Any
 
 from nas.config import SearchConfig
+from nas.plugins import plugins_of
+from nas.strategy.samplers.registry import make_sampler
 from nas.study.files import RunFolder, local_roots, storage_url
 from nas.study.housekeeping import settle
 from nas.study.ownership import Owner
@@ -22,6 +24,7 @@ from runners.recipe import Recipe
 from search_space.architecture import Architecture
 from search_space.errors import StudyError, allowed, printable
 from search_space.paths import user_path
+from search_space.plugins import Plugin
 from search_space.space.space import Limits, SearchSpace, load_space
 from search_space.zoo.scaled import family_points
 
@@ -52,7 +55,9 @@ class StudySpec:
         del data["directory"]  # the same images may lie elsewhere
         data["name"] = self.data.name.encode(errors="backslashreplace").decode()  # a path may be no UTF-8
         data["fingerprint"] = self.fingerprint
+        plugins = {plugin.name: plugin.version for plugin in self.plugins}
         return {
+            **({"plugins": plugins} if plugins else {}),
             "space": self.space.to_dict(),
             "data": data,
             "objective": list(self.config.objective),
@@ -66,6 +71,16 @@ class StudySpec:
     def families(self) -> dict[str, Architecture]:
         """The hand-designed families within the limits, by name."""
         return family_points(self.space, self.limits)
+
+    @cached_property
+    def plugins(self) -> tuple[Plugin, ...]:
+        """The plug-ins that it depends on."""
+        config, parts = self.config, self.config.parts
+        used = [("data set", self.data.name.partition(":")[0]), ("sampler", parts.sampler), ("pruner", parts.pruner)]
+        used += [("proxy", name) for name in (parts.ranker, *parts.proxies)]
+        used += [("objective", name) for name in config.objective]
+        used += [("token mixer", name) for name in self.space.definition.mixers]
+        return plugins_of(config.imports, used)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -95,6 +110,8 @@ def make_spec(config: SearchConfig) -> StudySpec:
     space = load_space(config.space, image_size=info.image_size, in_channels=info.in_channels, classes=info.classes)
     limits = config.limits(space.limits)
     space.check_limits(limits)
+    if ":" in config.parts.sampler:  # what is wrong with a foreign class is said before anything is written
+        make_sampler(config.parts.sampler, space, {}, limits, seed=config.seed)
     overrides = {name: getattr(config, name) for name in ("epochs", "batch_size", "lr")}
     recipe = recipe_for(config.data, **{name: value for name, value in overrides.items() if value is not None})
     return StudySpec(space, limits, data, recipe, config, validation_images(data))
@@ -217,7 +234,7 @@ def find_study(store: Store, name: str | None) -> StudyStore:
 
 def _comparable(recorded: Mapping[str, Any], spec: StudySpec) -> tuple[dict[str, Any], dict[str, Any]]:
     """What was asked and what is asked now; images that are known by their content may lie elsewhere now."""
-    before, now = dict(recorded), spec.identity()
+    before, now = {"plugins": {}, **recorded}, {"plugins": {}, **spec.identity()}
     known = before.get("data", {}).get("fingerprint", "")
     if known != spec.fingerprint:
         now["data"]["fingerprint"] = fingerprint(spec.data, known)

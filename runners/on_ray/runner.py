@@ -56,6 +56,7 @@ from runners.protocol import (
 )
 from runners.resources import check_resources, check_this_machine
 from search_space.errors import RunnerError
+from search_space.plugins import Plugin
 
 log = logging.getLogger(__name__)
 
@@ -213,6 +214,7 @@ class RayTuneRunner:
         cpus_per_trial: CPU cores a job reserves.
         gpus_per_trial: GPUs a job reserves; None for 1 where the cluster has GPUs, else 0.
         packages: Packages that workers on a cluster are sent.
+        plugins: Plug-ins that every worker imports.
         images: What nodes of a cluster are given if they do not have it; None if no job needs images.
         notice: Takes a sentence that the user should see.
         patience_s: How long trials wait for resources before that is worth a notice, in seconds.
@@ -222,6 +224,7 @@ class RayTuneRunner:
     cpus_per_trial: float = 1.0
     gpus_per_trial: float | None = None
     packages: tuple[str, ...] = ("search_space", "runners")
+    plugins: tuple[Plugin, ...] = ()
     images: DataSpec | None = None
     notice: Callable[[str], None] = log.warning
     patience_s: float = PATIENCE_S
@@ -263,7 +266,7 @@ class RayTuneRunner:
             on_cluster = self._address is not None
             threads, data_dir = max(1, int(self.cpus_per_trial)), os.environ.get("NAS_DATA_DIR")
             work = evaluator
-            bridge = _Bridge(source, lambda job: Packed(job, work, threads, on_cluster, data_dir), pulse)
+            bridge = _Bridge(source, lambda job: Packed(job, work, threads, on_cluster, data_dir, self.plugins), pulse)
             try:
                 parcel = send(self.images) if on_cluster and self.images else None
                 work = WithImages(evaluator, parcel) if parcel else evaluator

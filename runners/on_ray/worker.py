@@ -8,7 +8,8 @@ from typing import Any
 from ray import tune
 
 from runners.on_ray.losses import located, node_name
-from runners.protocol import Evaluation, Evaluator, Job
+from runners.protocol import Cause, Evaluation, Evaluator, Job, Outcome
+from search_space.plugins import Plugin
 
 
 class Packed:
@@ -20,11 +21,19 @@ class Packed:
         threads: Threads that torch uses.
         on_cluster: Whether it matters on which node it runs.
         data_dir: ``NAS_DATA_DIR`` for nodes that have none of their own.
+        plugins: Plug-ins that the worker imports.
     """
 
     def __init__(
-        self, job: Job, evaluator: Evaluator, threads: int, on_cluster: bool = False, data_dir: str | None = None
+        self,
+        job: Job,
+        evaluator: Evaluator,
+        threads: int,
+        on_cluster: bool = False,
+        data_dir: str | None = None,
+        plugins: tuple[Plugin, ...] = (),
     ) -> None:
+        self.plugins = plugins  # pickled first: a plug-in is imported as it arrives, and the job may be of its classes
         self.job, self.evaluator, self.threads = job, evaluator, threads
         self.on_cluster, self.data_dir = on_cluster, data_dir
 
@@ -46,6 +55,7 @@ class EvaluationTrainable(tune.Trainable):
         if packed.data_dir:
             os.environ.setdefault("NAS_DATA_DIR", packed.data_dir)
         self._node = node_name() if packed.on_cluster else ""
+        self._problem = next((plugin.problem for plugin in packed.plugins if plugin.problem), "")
         self._evaluation: Evaluation | None = Evaluation(packed.job, packed.evaluator)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -56,6 +66,9 @@ class EvaluationTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         assert self._evaluation is not None
+        if self._problem:
+            self._evaluation = None
+            return {"epochs": [], "outcome": Outcome("failed", 0.0, Cause.BUG, self._problem), "done": True}
         epochs, outcome = self._evaluation.advance()
         if outcome is not None:
             self._evaluation = None
