@@ -14,14 +14,15 @@ from nas.strategy.pruners import PRUNERS
 from nas.strategy.samplers.registry import SAMPLERS, sampler_problem
 from results.report.objectives import Objective, parse_objectives
 from runners.measuring.proxies import PROXIES
+from runners.registry import RUNNERS
 from runners.remote import ALLOWED, locate
 from search_space.errors import ConfigError, StorageError, allowed, brief
 from search_space.paths import output_problem, path_problem, text_problem
+from search_space.plugins import load
 from search_space.space.space import Limits
 from search_space.units import parse_count
 from search_space.yaml_source import Source, read_yaml_file
 
-RUNNERS = ("ray", "inline")
 MAX_SEED = 2**63 - 1 - 1000
 """Seeds are BIGINTs in databases, and those of finalists are up to a thousand larger."""
 LEAST_RESERVED, MOST_RESERVED = 0.0001, 100_000
@@ -69,6 +70,7 @@ class SearchConfig:
         study: Name of the study; None for SPACE-DATA.
         out: Folder for everything the search writes.
         checkpoint_dir: Where checkpoints and weights lie, a path or ``s3://``, ``gs://``; None for `out`.
+        imports: Plug-ins, as modules or ``.py`` files, that this process and all workers import.
     """
 
     space: str = "mlp_family"
@@ -105,6 +107,7 @@ class SearchConfig:
     study: str | None = None
     out: str = "nas-runs"
     checkpoint_dir: str | None = None
+    imports: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
@@ -202,7 +205,8 @@ def read_settings(source: Source) -> dict[str, Any]:
         ConfigError: If a key or value is not allowed, with the line.
     """
     settings: dict[str, Any] = {}
-    for name in source.keys((), [setting.name for setting in fields(SearchConfig)]):
+    names = source.keys((), [setting.name for setting in fields(SearchConfig)])
+    for name in sorted(names, key=lambda name: name != "imports"):  # the others may name what plug-ins register
         if source.at((name,)) is None:
             continue
         settings[name] = source.convert((name,), partial(_convert, name))
@@ -212,7 +216,7 @@ def read_settings(source: Source) -> dict[str, Any]:
 
 def flag(name: str) -> str:
     """How a setting is written on the command line."""
-    return "--" + name.replace("_", "-")
+    return "--import" if name == "imports" else "--" + name.replace("_", "-")
 
 
 def _convert(name: str, value: Any) -> Any:
@@ -226,6 +230,9 @@ def _convert(name: str, value: Any) -> Any:
         if not isinstance(names, (list, tuple)) or not all(isinstance(item, str) for item in names):
             raise ConfigError(f"{flag(name)} is {brief(value)}; allowed: names of objectives")
         return tuple(part.strip() for item in names for part in item.split(","))
+    if name == "imports":
+        names = [value] if isinstance(value, str) else value
+        return tuple(names) if isinstance(names, (list, tuple)) else names
     if name == "proxies":
         names = value.split(",") if isinstance(value, str) else value
         if not isinstance(names, (list, tuple)) or not all(isinstance(item, str) for item in names):
@@ -322,7 +329,17 @@ def name_problem(value: Any) -> str | None:
     return "allowed: up to 100 letters, digits, '.', '_', '+' and '-', beginning with a letter or digit"
 
 
+def _imports(value: Any) -> str | None:
+    """Import the plug-ins, so that the settings after this one may name what they register."""
+    if not isinstance(value, tuple) or not all(isinstance(name, str) and name for name in value):
+        return "allowed: names of modules, or paths of .py files"
+    for name in value:
+        load(name)
+    return None
+
+
 _CHECKS: Mapping[str, Callable[[Any], str | None]] = {
+    "imports": _imports,
     "space": _path,
     "data": _text,
     "data_dir": _path,

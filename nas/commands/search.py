@@ -10,11 +10,12 @@ import click
 
 from nas.commands.options import typed_path, warn_of_password
 from nas.commands.output import say, say_json, say_text
-from nas.config import RUNNERS, SearchConfig
+from nas.config import SearchConfig
 from nas.strategy.presets import STRATEGIES, ranker_names
 from nas.strategy.pruners import PRUNERS
 from nas.strategy.samplers.registry import SAMPLERS
 from results.report.objectives import OBJECTIVES
+from runners.registry import RUNNERS
 from search_space.paths import shell_word
 
 if TYPE_CHECKING:
@@ -107,6 +108,13 @@ def _names(choices: Any) -> str:
 @click.option(
     "--checkpoint-dir", metavar="DIR", help="Where checkpoints and weights lie: a folder, s3://..., gs://... [--out]."
 )
+@click.option(
+    "--import",
+    "imports",
+    multiple=True,
+    metavar="MODULE|FILE",
+    help="Plug-in to import, here and in every worker; repeatable.",
+)
 @click.option("--config", callback=typed_path, metavar="FILE", help="YAML file with any of these settings; flags win.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the end report as JSON on stdout; progress goes to stderr."
@@ -118,7 +126,9 @@ def command(config: Path | None, as_json: bool, **flags: Any) -> int:
     winner, as nothing could be trained.
     """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
-    settings = SearchConfig() if config is None else SearchConfig().with_file(config)
+    settings = SearchConfig().with_settings(imports=flags["imports"])  # the file may name what plug-ins register
+    if config is not None:
+        settings = settings.with_file(config)
     settings = settings.with_settings(**given)
     return run(settings, as_json)
 

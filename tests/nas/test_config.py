@@ -52,10 +52,12 @@ GOOD = {
     "study": "mine-1",
     "out": "elsewhere",
     "checkpoint_dir": "s3://bucket/checkpoints",
+    "imports": ["json", "colorsys"],
 }
 READ = GOOD | {
     "objective": ("accuracy", "params"),
     "proxies": ("zico", "entropy"),
+    "imports": ("json", "colorsys"),
     "max_params": 50_000,
     "max_macs": 1_200_000_000,
 }
@@ -94,6 +96,7 @@ BAD = {
     "study": ["", "a b", "../x", 2024],
     "out": [""],
     "checkpoint_dir": ["", 3, "ftp://host/folder", "s3://", "gs:///folder"],
+    "imports": [3, "no module"],
 }
 NAMES = [field.name for field in fields(SearchConfig)]
 EACH_BAD = [(name, value) for name, values in BAD.items() for value in values]
