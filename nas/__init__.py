@@ -7,6 +7,8 @@ imported until it is used.
 from __future__ import annotations
 
 import importlib
+import importlib.util
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,4 +23,20 @@ __all__ = ["SearchConfig", "baselines", "search"]
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'nas' has no attribute {name!r}")
+    _check_neighbours()
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def _check_neighbours() -> None:
+    """Check that Python finds the packages beside this one, and not the user's own modules of the same name.
+
+    Raises:
+        ImportError: If not.
+    """
+    for name in ("search_space", "runners", "results"):
+        beside, spec = Path(__file__).parents[1] / name / "__init__.py", importlib.util.find_spec(name)
+        found = spec.origin if spec else None
+        if found and beside.exists() and not beside.samefile(found):
+            raise ImportError(
+                f"{found} hides the package {name!r} of mlp-nas; rename it, or run Python elsewhere or as python -P"
+            )

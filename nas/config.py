@@ -15,6 +15,7 @@ from nas.strategy.samplers.registry import SAMPLERS
 from results.report.objectives import Objective, parse_objectives
 from runners.remote import ALLOWED, locate
 from search_space.errors import ConfigError, StorageError, allowed, brief
+from search_space.extras import check_installed
 from search_space.paths import output_problem, path_problem, text_problem
 from search_space.space.space import Limits
 from search_space.units import parse_count
@@ -117,6 +118,8 @@ class SearchConfig:
         if self.parts.sampler == "cmaes" and len(objectives) > 1:
             others = ", ".join(name for name in SAMPLERS if name != "cmaes")
             raise ConfigError(f"the sampler cmaes handles one objective only; allowed with several: {others}")
+        if self.parts.sampler == "cmaes":
+            check_installed("cmaes", "the sampler cmaes")
         for name in ("proxies", "local"):
             if getattr(self, name) and self.parts.ranker != "model":
                 raise ConfigError(f"{flag(name)} is for the ranker 'model'; the ranker is {self.parts.ranker!r}")

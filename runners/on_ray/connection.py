@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import signal
+import sys
 import tempfile
 import threading
 import warnings
@@ -19,6 +20,7 @@ from typing import Any
 import ray
 from ray._private import ray_constants
 from ray.exceptions import RayError, RuntimeEnvSetupError
+from ray.job_config import JobConfig
 
 from search_space.errors import RunnerError
 
@@ -38,6 +40,8 @@ def connection(address: str | None, packages: Sequence[str]) -> Iterator[bool]:
     digest, it needs no comparison of versions, and nodes that join later have it too. Workers start in an empty folder,
     or Ray would have them import from the path of the driver's folder first, where a node may have an older copy.
 
+    Workers of a Ray that is started here import from where this process does, see `_SamePath`.
+
     A Ray that is started here listens on localhost alone, by the switch with which Ray does so on other systems than
     Linux.
 
@@ -51,7 +55,7 @@ def connection(address: str | None, packages: Sequence[str]) -> Iterator[bool]:
     if ray.is_initialized():
         yield False
         return
-    options: dict[str, Any] = {"address": "local", "include_dashboard": False}
+    options: dict[str, Any] = {"address": "local", "include_dashboard": False, "job_config": _SamePath()}
     here = _replaced(ray_constants, "ENABLE_RAY_CLUSTER", by=False) if address is None else nullcontext()
     try:
         with here, quiet(), _own_sigterm(), _hidden(SECRET), tempfile.TemporaryDirectory() as empty:
@@ -86,6 +90,19 @@ def runtime_env(packages: Sequence[str], environment: Mapping[str, str]) -> dict
     passed = {name: value for name, value in environment.items() if _PASSED.fullmatch(name)}
     # Should a node have been started with the database's URL in its environment, trials do not see it.
     return {"py_modules": folders, "excludes": ["__pycache__"], "env_vars": {**passed, SECRET: ""}}
+
+
+class _SamePath(JobConfig):
+    """Has workers on this machine import from where this process does.
+
+    Ray would have them import from the current folder first, which may hold the user's own `results.py` or `torch.py`
+    and is no part of the path of the command `nas`.
+    """
+
+    def _get_proto_job_config(self) -> Any:
+        folders = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100 (an entry may be empty, or a zip file)
+        self._py_driver_sys_path = folders[::-1]  # a worker puts one after the other in front
+        return super()._get_proto_job_config()
 
 
 def on_every_node(probe: Callable[..., Any], *arguments: Any, timeout_s: float) -> list[Any]:
