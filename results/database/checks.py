@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
-from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy.exc import DatabaseError
 
@@ -14,6 +13,7 @@ from results.database.cells import as_stored, cell_problems, lost_references, so
 from results.database.connection import HEAD, no_searches, shown, snapshot, version
 from results.database.schema import ArchitectureRow, Base, EpochRow, EvaluationRow, FinalistRow, Role, State, StudyRow
 from results.database.tables import OPTUNA_STUDIES, present
+from results.optuna_private import models
 from search_space.architecture import Architecture
 from search_space.errors import NasError
 
