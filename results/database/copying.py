@@ -32,7 +32,7 @@ from results.database.connection import (
 )
 from results.database.migrations.env_names import VERSION_TABLE
 from results.database.tables import OPTUNA, VERSION_TABLES, present
-from results.export.drafts import draft, put, sweep
+from results.drafts import draft, put, sweep
 from search_space.errors import StorageError
 from search_space.paths import shell_word
 

@@ -26,7 +26,7 @@ from typing import Any
 from results.database.damage import architecture_of
 from results.database.names import file_name
 from results.database.schema import EvaluationRow, Role, State
-from results.export.drafts import draft, put, sweep
+from results.drafts import draft, put, sweep
 from results.report.report import Contender, make_report
 from results.store.store import StudyStore
 from search_space.architecture import Architecture
