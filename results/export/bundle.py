@@ -284,28 +284,25 @@ def _merge(architecture: Architecture, weights: Path, output: Path) -> None:
 
 def _verify(folder: Path, architecture: Architecture, weights: Path) -> float:
     """Load the bundle by its own `load.py` and compare its outputs with those of the model it was made from."""
-    import torch
     from safetensors.torch import load_file
 
+    from search_space.models.deployment import largest_difference
     from search_space.models.model import build
 
     original = build(architecture).eval()
     shape = (4, architecture.in_channels, architecture.image_size, architecture.image_size)
-    images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     try:
         loaded, mean, std = runpy.run_path(str(folder / "load.py"))["load"](folder)
         original.load_state_dict(load_file(weights))
-        with torch.inference_mode():
-            expected = original((images - mean) / std)
-            difference = (loaded((images - mean) / std) - expected).abs().max().item()
+        difference, largest = largest_difference(loaded, original, shape, lambda images: (images - mean) / std)
     except Exception as error:  # whatever is wrong with the bundle, it is not to be delivered
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ExportError(f"the export could not be loaded back, so it was not written: {reason}") from error
     # Merged branches are proved equal in float64; here stands what float32 leaves of that.
-    tolerance = 1e-6 if architecture.deployed is architecture else 1e-4 * max(1.0, expected.abs().max().item())
+    tolerance = 1e-6 if architecture.deployed is architecture else 1e-4 * max(1.0, largest)
     if not difference <= tolerance:
         raise ExportError(f"the export's outputs differ by {difference:.3g}, so it was not written")
-    return float(difference)
+    return difference
 
 
 def _listed(numbers: list[int]) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from search_space.architecture import Stage
 from search_space.errors import WeightsError
@@ -75,3 +76,21 @@ def _places(model: VisionModel) -> list[str]:
 
 def _layers(stage: Stage) -> int:
     return stage.depth + (stage.downsample != "none")
+
+
+@torch.inference_mode()
+def largest_difference(
+    model: nn.Module, original: nn.Module, shape: Sequence[int], normalise: Callable[[Tensor], Tensor]
+) -> tuple[float, float]:
+    """How far the outputs of two models are apart for the same random images, and the largest output of the second.
+
+    Args:
+        model: A model.
+        original: What it is compared with.
+        shape: Of the images, (B, C, H, W); their pixels are uniform from 0 to 1.
+        normalise: From pixels to what the models take.
+    """
+    images = normalise(torch.rand(shape, generator=torch.Generator().manual_seed(0)))
+    expected: Tensor = original(images)
+    difference: Tensor = model(images) - expected
+    return difference.abs().max().item(), expected.abs().max().item()
