@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from results.database.copying import copy_database
 from results.drafts import draft, put
-from results.export import drafts
+from results import drafts
 from results.export.bundle import FILES, export
 from results.store.store import Store
 from search_space.errors import ExportError, StorageError
