@@ -8,6 +8,8 @@ written against. Nothing heavy is imported until it is used.
 from __future__ import annotations
 
 import importlib
+import importlib.util
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -98,8 +100,24 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'nas' has no attribute {name!r}")
+    _check_neighbours()
     return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:
     return [*__all__, *globals()]
+
+
+def _check_neighbours() -> None:
+    """Check that Python finds the packages beside this one, and not the user's own modules of the same name.
+
+    Raises:
+        ImportError: If not.
+    """
+    for name in ("search_space", "runners", "results"):
+        beside, spec = Path(__file__).parents[1] / name / "__init__.py", importlib.util.find_spec(name)
+        found = spec.origin if spec else None
+        if found and beside.exists() and not beside.samefile(found):
+            raise ImportError(
+                f"{found} hides the package {name!r} of mlp-nas; rename it, or run Python elsewhere or as python -P"
+            )

@@ -17,6 +17,7 @@ from runners.measuring.proxies import PROXIES
 from runners.registry import RUNNERS
 from runners.remote import ALLOWED, locate
 from search_space.errors import ConfigError, StorageError, allowed, brief
+from search_space.extras import check_installed
 from search_space.paths import output_problem, path_problem, text_problem
 from search_space.plugins import load
 from search_space.space.space import Limits
@@ -124,6 +125,8 @@ class SearchConfig:
             raise ConfigError(
                 f"the sampler {self.parts.sampler} handles one objective only; allowed with several: {others}"
             )
+        if self.parts.sampler == "cmaes":
+            check_installed("cmaes", "the sampler cmaes")
         for name in ("proxies", "local"):
             if getattr(self, name) and self.parts.ranker != "model":
                 raise ConfigError(f"{flag(name)} is for the ranker 'model'; the ranker is {self.parts.ranker!r}")

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
-from optuna.storages._rdb import models
 from sqlalchemy.exc import DatabaseError
 
 from results.database.cells import as_stored, cell_problems, lost_references, some
@@ -15,6 +14,7 @@ from results.database.names import training_key
 from results.database.optuna_tables import MIRRORED
 from results.database.schema import ArchitectureRow, Base, EpochRow, EvaluationRow, FinalistRow, Role, StudyRow
 from results.database.tables import OPTUNA_STUDIES, present
+from results.optuna_private import models
 from search_space.architecture import Architecture
 from search_space.errors import NasError
 

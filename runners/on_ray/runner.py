@@ -37,11 +37,12 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from runners.on_ray.address import CLIENT, check_address, cluster_address
-from runners.on_ray.connection import connection, first_words, quiet, tune_on_a_client
+from runners.on_ray.connection import connection, first_words, quiet
 from runners.on_ray.folders import check_ray_folders, check_temporary
 from runners.on_ray.images import WithImages, send
 from runners.on_ray.losses import loss, waiting
 from runners.on_ray.pulse import Pulse, RayGone
+from runners.on_ray.ray_private import tune_on_a_client
 from runners.on_ray.worker import EvaluationTrainable, Packed
 from runners.protocol import (
     Cause,
