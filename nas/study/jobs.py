@@ -75,7 +75,7 @@ def job_of(
         training: What wrote the weights that are to be tested.
     """
     config = spec.config
-    job = Job(trial.key, trial.architecture, spec.data, spec.recipe, trial.seed, device=config.device)
+    job = Job(trial.key, trial.architecture, spec.data, spec.recipe, trial.seed, device=config.training_device)
     if trial.role == Role.PROXIES:
         return replace(job, task="score", batch=scoring.batches[trial.key], proxies=scoring.proxies)
     if training is not None:
