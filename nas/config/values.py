@@ -94,7 +94,11 @@ def count(least: int, most: int) -> Kind:
 
 def choice(names: Collection[str]) -> Kind:
     """One of these names; one that is registered later is allowed, too."""
-    return Kind("name", lambda value: None if value in names else allowed(value, names), choices=names)
+
+    def problem(value: Any) -> str | None:
+        return None if isinstance(value, str) and value in names else allowed(value, names)
+
+    return Kind("name", problem, choices=names)
 
 
 def name_list(
