@@ -65,7 +65,7 @@ def command(config: Path | None, as_json: bool, **flags: Any) -> int:
 
 
 def run(config: SearchConfig, as_json: bool) -> int:
-    """Run a search, and its control if there is to be one, with progress on stderr and the report on stdout.
+    """Run a search, and its control if one is asked for, with progress on stderr and the report on stdout.
 
     Returns:
         The exit code: 0, or `NO_WINNER`.
@@ -98,7 +98,7 @@ def _show(config: SearchConfig, report: Report, control: Report | None, was_spen
 
 
 def _search(config: SearchConfig) -> tuple[Report, bool]:
-    """Search with progress on stderr; returns the report, and whether there was nothing left to do."""
+    """Search with progress on stderr; returns the report, and whether nothing was left to do."""
     from nas.api import search
     from nas.commands.progress import Progress
 
@@ -123,7 +123,7 @@ def command_line(config: SearchConfig) -> str:
 
 
 def next_steps(config: SearchConfig, report: Report, was_spent: bool) -> str:
-    """What a person may want to type next."""
+    """What to type next."""
     from results.database.connection import shown
 
     study = config.study_name
@@ -133,8 +133,8 @@ def next_steps(config: SearchConfig, report: Report, was_spent: bool) -> str:
     if report.winner is not None:
         lines.insert(2, f"  nas export {study}{where} --best -o exported/")
     if was_spent and config.max_fte is not None and report.evaluated < report.budget:
-        lines.insert(0, f"Nothing more can be done within --max-fte {config.max_fte:g}; raise it to go on\n")
+        lines.insert(0, f"Nothing more can be done within --max-fte {config.max_fte:g}; raise it to continue\n")
     elif was_spent:
-        more = f"The budget of {report.budget} was spent already; raise it to go on: --budget {2 * report.budget}\n"
+        more = f"The budget of {report.budget} was spent already; raise it to continue: --budget {2 * report.budget}\n"
         lines.insert(0, more)
     return "\n".join(lines)

@@ -23,7 +23,7 @@ from nas.bench.picture import check, draw
 from nas.bench.pool import NEIGHBOURS, Pool
 from nas.bench.simulation import NOTHING, Arm, Records, Simulator
 from nas.bench.tabular import Entry, Replay, Table, Training
-from nas.bench.text import render
+from nas.commands.bench_text import render
 from runners.protocol import DataSpec, Evaluation, Job, Score
 from search_space.errors import ConfigError, DataError, SpaceError
 from search_space.space.space import SearchSpace
