@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from reference import commands, settings  # noqa: F401 (blocks of reference.md)
+
 from search_space import Architecture, Attention, Dense, Gating, Permute, RepMLP, zoo
 from search_space.diagram import diagram
 from search_space.ops import Op, TokenShape
@@ -24,7 +26,7 @@ from search_space.units import format_count
 ROOT = Path(__file__).parents[1]
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / "docs" / name for name in ("architectures.md", "search.md", "bench.md", "cluster.md")),
+    *(ROOT / "docs" / name for name in ("architectures.md", "search.md", "bench.md", "cluster.md", "reference.md")),
 )
 RESULTS = ROOT / "benchmarks" / "results"
 BLOCK = re.compile(r"<!-- (?P<call>[a-z_]+(?: [\w ()]+)?) -->\n(?P<body>.*?)<!-- end -->", re.DOTALL)

@@ -36,7 +36,13 @@ def _image_options(function: Command) -> Command:
     return click.option("--data", metavar="NAME", help="For the images of this data set.")(function)
 
 
-@click.group("spaces", cls=_Spaces, invoke_without_command=True, short_help="List, show and check search spaces.")
+@click.group(
+    "spaces",
+    cls=_Spaces,
+    invoke_without_command=True,
+    subcommand_metavar="[NAME|FILE | COMMAND ...]",
+    short_help="List, show and check search spaces.",
+)
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """List the search spaces; show the axes, size and cost range of one; or check a file of your own.
