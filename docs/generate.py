@@ -17,6 +17,7 @@ from pathlib import Path
 
 import measured  # beside this file
 from measured import table
+from reference import commands, settings  # noqa: F401 (blocks of reference.md)
 
 from search_space import Architecture, Attention, Dense, Gating, Permute, RepMLP, zoo
 from search_space.diagram import diagram
@@ -26,7 +27,7 @@ from search_space.units import format_count
 ROOT = Path(__file__).parents[1]
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / "docs" / name for name in ("architectures.md", "search.md", "bench.md", "cluster.md")),
+    *(ROOT / "docs" / name for name in ("architectures.md", "search.md", "bench.md", "cluster.md", "reference.md")),
 )
 BLOCK = re.compile(r"<!-- (?P<call>[a-z_]+(?: [\w ()]+)?) -->\n(?P<body>.*?)<!-- end -->", re.DOTALL)
 

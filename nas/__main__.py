@@ -55,7 +55,7 @@ def _run() -> int:
     import click
 
     from nas.commands import cli
-    from nas.commands.output import escape_warnings, say
+    from nas.commands.output import escape_warnings, say, say_usage
     from search_space.errors import NasError, OutputError
 
     escape_warnings()
@@ -72,7 +72,7 @@ def _run() -> int:
         say(f"nas: {error}", err=True)
         return 2
     except click.ClickException as error:
-        say(f"nas: {error.format_message()}", err=True)
+        say_usage(error)
         return error.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt):
         return 130

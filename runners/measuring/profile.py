@@ -46,7 +46,7 @@ def make_images(model: VisionModel, batch: int) -> Tensor:
 
 
 @contextmanager
-def failing_clearly(what: str, device: torch.device) -> Iterator[None]:
+def clear_device_errors(what: str, device: torch.device) -> Iterator[None]:
     """Turn running out of memory, and what a device cannot compute, into a sentence.
 
     Raises:
