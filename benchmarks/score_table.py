@@ -5,7 +5,6 @@ python -m benchmarks.score_table [digits | fashion_mnist] [--workers 2]
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import os
 import sys
@@ -14,12 +13,12 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache
 from pathlib import Path
 
+from benchmarks.common import TABLES, table_parser
 from nas.bench.table import Table
 from runners.data import prepare
 from runners.measuring.proxies import PROXIES, score
 from runners.protocol import DataSpec, Score
 
-TABLES = Path(__file__).parent / "tables"
 BATCH = 8
 """Architectures a worker takes at a time; what is under way when the program ends is lost."""
 
@@ -65,8 +64,7 @@ def _score(folder: Path, names: Sequence[str], proxies: Sequence[str]) -> list[t
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("table", nargs="?", default="digits", choices=sorted(one.name for one in TABLES.iterdir()))
+    parser = table_parser(__doc__)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes with one thread each")
     given = parser.parse_args()
     score_table(TABLES / given.table, given.workers)
