@@ -1,4 +1,4 @@
-"""Score every architecture of a tabular benchmark by every proxy. It goes on where it was stopped.
+"""Score every architecture of a tabular benchmark by every proxy. A stopped run is continued.
 
 python -m benchmarks.score_table [digits | fashion_mnist] [--workers 2]
 """
@@ -20,7 +20,7 @@ from runners.measuring.proxies import PROXIES, score
 from runners.protocol import DataSpec, Score
 
 BATCH = 8
-"""Architectures a worker takes at a time; what is under way when the program ends is lost."""
+"""Architectures that a worker takes at a time; unfinished batches are lost when the program ends."""
 
 
 def score_table(folder: Path, workers: int) -> None:
@@ -43,7 +43,7 @@ def score_table(folder: Path, workers: int) -> None:
 
 
 def _start(folder: Path) -> None:
-    """Begin a worker: what a process does only once is not charged to its first architecture."""
+    """Warm up a worker: what a process does only once does not count for its first architecture."""
     import torch
 
     torch.set_num_threads(1)

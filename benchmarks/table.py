@@ -1,4 +1,4 @@
-"""Build a tabular benchmark: train every architecture of its bands with every seed. It goes on where it was stopped.
+"""Build a tabular benchmark: train every architecture of its bands with every seed. A stopped build is continued.
 
 python -m benchmarks.table [digits | fashion_mnist] [--seeds 0,1] [--gpus-per-trial 0.1]
 """
@@ -64,7 +64,7 @@ def _draw_one(space: SearchSpace, rng: random.Random, bands: Sequence[Band]) -> 
 
 
 def train_on_cpu_time(job: Job) -> Generator[EpochResult, None, Measured]:
-    """Train, with epochs timed by the CPU time of this process where there is no GPU: neighbours do not count."""
+    """Train; without a GPU, epochs are timed by the CPU time of this process, so other processes do not count."""
     import torch
 
     training = train(job)
@@ -84,12 +84,12 @@ class Trainings:
     """A source of trainings: each is trained, then its weights are tested.
 
     Args:
-        name: What they are for, shown with the progress.
+        name: Their purpose, shown with the progress.
         todo: Architectures and seeds.
         data: The images.
         recipe: How to train.
         folder: For weights, until they are tested.
-        add: Takes what a training came to. Those that were lost with their process are left out, to be done again.
+        add: Takes a finished training. One that was lost with its process is left out, to be repeated later.
     """
 
     def __init__(

@@ -106,7 +106,7 @@ def times_in_turn(
 
 
 def rounds(least: int, most: int, seconds: float) -> Iterator[int]:
-    """1, 2, ... until the time is over: at least and at most so many."""
+    """Count 1, 2, ... until the time is over: to `least` in any case, and not beyond `most`."""
     until = time.perf_counter() + seconds
     for number in range(1, most + 1):
         yield number
