@@ -44,7 +44,7 @@ def _at_least(least: int) -> Rule:
 
 
 def _seconds(value: float) -> str | None:
-    return None if math.isfinite(value) and value >= 0 else f"{value} is no duration"
+    return None if math.isfinite(value) and value >= 0 else f"{value} is not a duration"
 
 
 def _digits(count: int) -> Rule:

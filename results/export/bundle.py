@@ -70,7 +70,7 @@ class Exported:
     """What was exported.
 
     Attributes:
-        folder: Where it lies.
+        folder: Where it is.
         contender: The architecture and its figures.
         difference: Largest difference between outputs of the bundle and of the model it was made from.
     """
@@ -85,8 +85,8 @@ def export(study: StudyStore, weights_folder: Path, output: Path, *, trial: int 
 
     Args:
         study: The study.
-        weights_folder: Where its weights lie.
-        output: The folder to make; it must not exist yet, or be empty.
+        weights_folder: Where its weights are.
+        output: The folder to create; it must not exist yet, or be empty.
         trial: Number of the trial to export; None for the winner.
 
     Raises:
@@ -112,7 +112,7 @@ def export(study: StudyStore, weights_folder: Path, output: Path, *, trial: int 
         with draft(output, "export", FILES) as folder:
             _write(folder, architecture, contender, provenance, weights)
             difference = _verify(folder, architecture, weights)
-            if output.exists():  # it keeps the permissions that it has
+            if output.exists():  # it keeps its permissions
                 folder.chmod(stat.S_IMODE(output.stat().st_mode))
             put(folder, output)
     except OSError as error:
@@ -168,7 +168,7 @@ def _verify(folder: Path, architecture: Architecture, weights: Path) -> float:
         difference, largest = compare_outputs(
             architecture, weights, lambda: runpy.run_path(str(folder / "load.py"))["load"](folder)
         )
-    except Exception as error:  # whatever is wrong with the bundle, it is not to be delivered
+    except Exception as error:  # whatever is wrong with the bundle, it must not be delivered
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ExportError(f"the export could not be loaded back, so it was not written: {reason}") from error
     tolerance = SAME if architecture.deployed is architecture else MERGED * max(1.0, largest)

@@ -1,4 +1,4 @@
-"""How much of what could be traded off a set of points dominates, up to a reference point that no result moves."""
+"""The share of the space of trade-offs that a Pareto front dominates, up to a reference point fixed beforehand."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from results.store.store import Store, StudyStore
 
 @dataclass(frozen=True)
 class Best:
-    """The best architecture so far: the winning finalist, before there is one the best trial.
+    """The best architecture so far; see `results.report.winner`.
 
     Attributes:
         trial: Number of its trial.
@@ -29,7 +29,7 @@ class Best:
         hash: Of the architecture.
         objective: The first objective of the study, "nll" (in nats) or "accuracy" (0 to 1).
         value: Its validation value, the mean over `seeds`.
-        seeds: How many fresh seeds; 0 for that of the search.
+        seeds: How many fresh seeds; 0 for the seed of the search.
     """
 
     trial: int
@@ -45,13 +45,13 @@ class Overview:
     """A study at a glance.
 
     Attributes:
-        state: "running" while a process searches it; else "finished" if nothing waits, and the winner was tested or the
-            budget is spent; else "stopped".
+        state: "running" while a process searches it; "finished" if nothing is pending, and the winner was tested or the
+            budget is spent; otherwise "stopped".
         space: Name of the search space; data that of the data set. None if the study does not say.
-        evaluated: Architectures that have been evaluated, of the `budget`.
+        evaluated: Architectures that were evaluated, of the `budget`.
         counts: Trials by state.
         fte: Compute in full-training equivalents; see `results.report.compute`.
-        last_activity: When an evaluation was last begun or ended.
+        last_activity: When an evaluation last started or ended.
     """
 
     name: str
@@ -104,7 +104,7 @@ def _overview(store: Store, study: StudyStore) -> Overview:
 
 
 def _evaluations(study: StudyStore) -> list[EvaluationRow]:
-    """All evaluations, without what is large."""
+    """All evaluations, without their large columns."""
     few = load_only(
         EvaluationRow.key,
         EvaluationRow.role,

@@ -30,7 +30,7 @@ class Contender:
 
     Attributes:
         trial: Number of its trial.
-        name: Name of a hand-designed family, or who proposed it.
+        name: Name of a hand-designed family, or of the sampler that proposed it.
         mixers: The token mixers of its stages.
         hash: Of the architecture.
         params: Trainable parameters.
@@ -85,25 +85,25 @@ class Contender:
 
 @dataclass(frozen=True)
 class Report:
-    """What a study came to.
+    """What a study has found.
 
     Attributes:
         study: Its name.
         data: Name of the data set.
         space: Name of the search space.
-        budget: Architectures that were to be evaluated; `evaluated` how many have been.
+        budget: How many architectures the study may evaluate; `evaluated` how many it has.
         counts: Trials by state.
         causes: Failed trials by cause.
-        winner: The best finalist; without finalists the best trial.
+        winner: See `results.report.winner`.
         finalists: All ranked finalists.
         families: The hand-designed families under the same limit.
         pareto: The architectures that no other dominates, with what their quality rests on; [] with one objective.
-        hypervolume: Of the front; None with one objective, where a latency has no limit to refer to, where latencies
-            were measured on several devices, and for a study begun by a version that kept no reference point.
+        hypervolume: Of the front; None with one objective, without a reference point (as for a latency without a
+            limit), and where an objective was measured on several devices.
         latency_measured_on: The devices of all latencies; figures of different ones must not be compared.
         test_evaluations: How many architectures have met the test split; 1 unless the budget was raised later.
         failures: Every failed evaluation with its cause and message.
-        compute: What the study spent; see `results.report.ledger`.
+        compute: What the study has spent.
     """
 
     study: str
@@ -129,7 +129,7 @@ class Report:
 
     @property
     def lack(self) -> str | None:
-        """Why there is no winner, and what may help, as a clause; None if there is one."""
+        """Why there is no winner, and what may help, as a clause; None if there is a winner."""
         if self.winner is not None:
             return None
         begun, failed = sum(self.counts.values()), self.counts["failed"]
@@ -137,8 +137,8 @@ class Report:
             return "no trial has been trained in full yet"
         causes = ", ".join(f"{count} {cause}" for cause, count in self.causes.items())
         help_with = "; ".join(_REMEDIES[cause] for cause in self.causes if cause in _REMEDIES)
-        who = "the only trial" if failed == 1 else f"all {failed} trials"
-        return f"nothing could be trained, as {who} failed ({causes}){help_with and '; try '}{help_with}"
+        these = "the only trial" if failed == 1 else f"all {failed} trials"
+        return f"nothing could be trained, as {these} failed ({causes}){help_with and '; try '}{help_with}"
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data."""

@@ -46,7 +46,7 @@ def attrs_at_end(
 
 @dataclass(frozen=True)
 class NewEvaluation:
-    """What is known of an evaluation before it runs; see `results.database.schema.EvaluationRow`.
+    """An evaluation before it runs; see `results.database.schema.EvaluationRow`.
 
     Attributes:
         attrs: User attributes for Optuna's tables, where the role is "trial".
@@ -77,7 +77,7 @@ class EpochRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What was found out besides the epochs; see `results.database.schema.EvaluationRow`. What is empty leaves it."""
+    """Measurements besides the epochs; see `results.database.schema.EvaluationRow`. Empty values change nothing."""
 
     latency_ms: float | None = None
     latency: Mapping[str, Any] | None = None
@@ -106,8 +106,8 @@ class Ending(Facts):
     """How an evaluation ended; see `results.database.schema.EvaluationRow`.
 
     Attributes:
-        values: The objective values that Optuna's tables get; None for none.
-        attrs: More user attributes for Optuna's tables.
+        values: Of the objectives, for Optuna's tables; None for none.
+        attrs: Further user attributes for Optuna's tables.
     """
 
     state: State

@@ -394,8 +394,8 @@ def test_a_port_that_is_taken(nas, searched):
         taken.listen()
         port = taken.getsockname()[1]
         ran = nas("dashboard", "--out", searched[0] / "nas-runs", "--port", port)
-    reason = "it is taken; choose another --port, such as 0, a free one"
-    assert (ran.code, ran.err) == (2, f"nas: port {port} of 127.0.0.1 cannot be had: {reason}\n")
+    reason = "it is taken; choose another --port; 0 picks a free one"
+    assert (ran.code, ran.err) == (2, f"nas: port {port} of 127.0.0.1 is not available: {reason}\n")
 
 
 def test_a_host_that_is_not_there(nas, searched):

@@ -62,7 +62,7 @@ def test_the_report_shows_the_ledger(study, add):
         "  complete         2     2.00        30",
         "  pruned           1     0.50         5",
         "  total            4     2.75        35",
-        "  Trials by who proposed them, with FTE: families 1 for 1.00, model 2 for 1.50",
+        "  Trials by phase, with FTE: families 1 for 1.00, model 2 for 1.50",
     ]
 
 
