@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from results import drafts
 from results.database.copying import copy_database
 from results.drafts import draft, put
-from results import drafts
 from results.export.bundle import FILES, export
 from results.store.store import Store
 from search_space.errors import ExportError, StorageError
