@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nas.strategy.presets import STRATEGIES, Strategy, ranker_names
-from nas.strategy.pruners import PRUNERS
+from nas.strategy.presets import STRATEGIES, SURROGATE, Strategy, ranker_problem
+from nas.strategy.pruners import pruner_problem
 from nas.strategy.samplers.registry import SAMPLERS, sampler_problem
 from results.report.objectives import Objective, parse_objectives
 from runners.measuring.proxies import PROXIES
@@ -45,11 +45,11 @@ class SearchConfig:
         strategy: Which parts of a search work together; see `nas.strategy.presets`. The next six are its parts, None
             for what the strategy says.
         sampler: Which sampler proposes.
-        ranker: Who chooses among proposals: "none", "model", or a proxy by its name.
-        proxies: Proxies that the model sees beside the architecture; needs the ranker "model".
+        ranker: What chooses among the proposals: "none", or a proxy by its name.
+        proxies: Proxies that the surrogate sees beside the architecture; needs the sampler "surrogate".
         pruner: Which pruner stops trials early.
         families: Whether the hand-designed families are tried first.
-        local: Whether the neighbours of the best are candidates too; needs the ranker "model".
+        local: Whether the neighbours of the best are candidates too; needs the sampler "surrogate".
         control: Strategy that searches afterwards with equal compute, for comparison; None for none.
         max_params: Limit on parameters; None for the space's own limit for this size of images, 0 for none.
         max_macs: Limit on MACs for one image.
@@ -122,8 +122,10 @@ class SearchConfig:
                 f"the sampler {self.parts.sampler} handles one objective only; allowed with several: {others}"
             )
         for name in ("proxies", "local"):
-            if getattr(self, name) and self.parts.ranker != "model":
-                raise ConfigError(f"{flag(name)} is for the ranker 'model'; the ranker is {self.parts.ranker!r}")
+            if getattr(self, name) and not self.parts.has_surrogate:
+                raise ConfigError(
+                    f"{flag(name)} is for the sampler {SURROGATE!r}; the sampler is {self.parts.sampler!r}"
+                )
 
     @classmethod
     def make(cls, **settings: Any) -> SearchConfig:
@@ -149,13 +151,11 @@ class SearchConfig:
 
     @property
     def parts(self) -> Strategy:
-        """The strategy's parts, with those put in that are set on their own."""
+        """The strategy, with the parts replaced that are set on their own."""
         strategy = STRATEGIES[self.strategy]
         own = {field.name: getattr(self, field.name) for field in fields(strategy) if field.name != "summary"}
         given = {name: value for name, value in own.items() if value is not None}
-        if given.get("ranker", strategy.ranker) != "model":  # what serves the model goes with it
-            given = {"local": False, "proxies": (), **given}
-        return replace(strategy, **given)
+        return strategy.with_parts(given)
 
     @property
     def study_name(self) -> str:
@@ -295,10 +295,6 @@ def _names_of_proxies(value: Any) -> str | None:
     return allowed(unknown[0], PROXIES) if unknown else None
 
 
-def _ranker(value: Any) -> str | None:
-    return _one_of(ranker_names())(value)
-
-
 def _switch(value: Any) -> str | None:
     return None if isinstance(value, bool) else "allowed: true, false"
 
@@ -331,9 +327,9 @@ _CHECKS: Mapping[str, Callable[[Any], str | None]] = {
     "max_fte": _number(0, 1e9),
     "strategy": _one_of(STRATEGIES),
     "sampler": sampler_problem,
-    "ranker": _ranker,
+    "ranker": ranker_problem,
     "proxies": _names_of_proxies,
-    "pruner": _one_of(PRUNERS),
+    "pruner": pruner_problem,
     "control": _one_of(("random",)),
     "families": _switch,
     "local": _switch,

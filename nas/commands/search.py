@@ -63,15 +63,15 @@ def _names(choices: Any) -> str:
 @click.option(
     "--sampler",
     metavar="NAME|MODULE:CLASS",
-    help=f"Which sampler proposes: {_names(SAMPLERS)}, or MODULE:CLASS [by strategy].",
+    help=f"Sampler that proposes: {_names(SAMPLERS)}, or MODULE:CLASS [by strategy].",
 )
-@click.option("--ranker", metavar="NAME", help=f"Who chooses among proposals: {_names(ranker_names())} [by strategy].")
+@click.option("--ranker", metavar="NAME", help=f"What chooses among proposals: {_names(ranker_names())} [by strategy].")
 @click.option(
     "--proxies",
     metavar="NAMES",
-    help="What the ranker 'model' sees beside architectures, such as zico,entropy; or none.",
+    help="What the surrogate sees beside architectures, such as zico,entropy; or none.",
 )
-@click.option("--pruner", metavar="NAME", help=f"Who stops trials early: {_names(PRUNERS)} [by strategy].")
+@click.option("--pruner", metavar="NAME", help=f"Pruner that stops trials early: {_names(PRUNERS)} [by strategy].")
 @click.option("--families/--no-families", default=None, help="Whether hand-designed families are tried first.")
 @click.option("--local/--no-local", default=None, help="Whether neighbours of the best ones are candidates.")
 @click.option(

@@ -26,7 +26,7 @@ def new_trial(spec: StudySpec, start: Start, number: int) -> NewEvaluation:
         number=number,
         architecture=architecture,
         origin=start.origin,
-        stage=start.stage,
+        stage=start.phase,
         choices=choices,
         seed=spec.config.seed,
         epochs_planned=spec.recipe.epochs,
@@ -36,7 +36,7 @@ def new_trial(spec: StudySpec, start: Start, number: int) -> NewEvaluation:
             "params": architecture.deployed.params,
             "macs": architecture.deployed.macs,
             "origin": start.origin,
-            "stage": start.stage,
+            "stage": start.phase,
         },
     )
 

@@ -26,8 +26,8 @@ GOOD = {
     "objective": ["accuracy", "params"],
     "max_fte": 12.5,
     "strategy": "random+halving",
-    "sampler": "evolution",
-    "ranker": "model",
+    "sampler": "surrogate",
+    "ranker": "none",
     "proxies": ["zico", "entropy"],
     "pruner": "median",
     "families": True,
@@ -284,12 +284,11 @@ def test_a_strategy_alone_has_its_own_parts(name):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"sampler": "tpe"},
         {"pruner": "none"},
         {"families": False},
         {"local": False},
         {"proxies": "zico, entropy"},
-        {"sampler": "evolution", "pruner": "median"},
+        {"families": True, "pruner": "median"},
     ],
     ids=str,
 )
@@ -298,9 +297,9 @@ def test_a_flag_replaces_one_part_and_leaves_the_others(changes):
     assert SearchConfig.make(**changes).parts == replace(STRATEGIES["auto"], **expected)
 
 
-def test_what_serves_the_model_goes_with_it():
-    parts = SearchConfig.make(ranker="none").parts
-    assert parts == replace(STRATEGIES["auto"], ranker="none", local=False, proxies=())
+def test_what_serves_the_surrogate_leaves_with_it():
+    parts = SearchConfig.make(sampler="tpe").parts
+    assert parts == replace(STRATEGIES["auto"], sampler="tpe", local=False, proxies=())
 
 
 def test_no_proxies_can_be_asked_for():
@@ -310,9 +309,12 @@ def test_no_proxies_can_be_asked_for():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"strategy": "random", "local": True}, "--local is for the ranker 'model'; the ranker is 'none'"),
-        ({"strategy": "entropy", "proxies": "zico"}, "--proxies is for the ranker 'model'; the ranker is 'entropy'"),
-        ({"ranker": "params", "local": True}, "--local is for the ranker 'model'; the ranker is 'params'"),
+        ({"strategy": "random", "local": True}, "--local is for the sampler 'surrogate'; the sampler is 'random'"),
+        (
+            {"strategy": "entropy", "proxies": "zico"},
+            "--proxies is for the sampler 'surrogate'; the sampler is 'random'",
+        ),
+        ({"ranker": "params", "local": True}, "--local is for the sampler 'surrogate'; the sampler is 'random'"),
         ({"sampler": "cmaes", "objective": "nll,params"}, "cmaes handles one objective only"),
     ],
 )

@@ -214,6 +214,13 @@ def _evolution(settings: SamplerSettings) -> BaseSampler:
     return RegularizedEvolutionSampler(settings.space, settings.distributions, settings.limits, seed=settings.seed)
 
 
+@register_sampler("surrogate")
+def _surrogate(settings: SamplerSettings) -> BaseSampler:
+    from nas.strategy.samplers.surrogate import SurrogateSampler  # imports Optuna
+
+    return SurrogateSampler(settings.space, settings.limits, seed=settings.seed)
+
+
 @register_sampler("local")
 def _local(settings: SamplerSettings) -> BaseSampler:
     from nas.strategy.samplers.local_search import LocalSearchSampler  # imports Optuna
