@@ -17,8 +17,9 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from nas.strategy.samplers.axes import distributions_of
 from nas.strategy.samplers.registry import make_sampler
-from results.database.optuna_tables import Direction, distribution
+from results.database.optuna_tables import Direction
 from search_space.architecture import Architecture
 from search_space.space.space import Limits, SearchSpace
 
@@ -71,7 +72,7 @@ class CandidateGenerator:
     ) -> None:
         self._space, self._limits, self._seed = space, limits, seed
         self._turn, self._rng = -1, random.Random(seed)
-        self._distributions = {axis.name: distribution(axis) for axis in space.axes}
+        self._distributions = distributions_of(space)
         self._storage = optuna.storages.InMemoryStorage()
         self._study: optuna.Study | None = None
         if sampler != "random":

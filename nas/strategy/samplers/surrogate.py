@@ -50,7 +50,8 @@ class SurrogateSampler(SpaceSampler):
 
     Example:
         >>> space = load_space("mlp_family", image_size=32)
-        >>> study = optuna.create_study(sampler=SurrogateSampler(space, Limits(max_params=500_000), ideal=0.0, seed=0))
+        >>> limits = Limits(max_params=500_000)
+        >>> study = optuna.create_study(sampler=SurrogateSampler(space, limits, ideal=0.0, seed=0))
         >>> study.optimize(lambda trial: train(suggest(trial, space, limits)), n_trials=100)
 
     Args:

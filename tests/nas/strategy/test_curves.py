@@ -149,8 +149,8 @@ def test_fewer_than_a_handful_are_left_as_they_are(scattered):
     assert LearningCurves.of(NLL, few, 1, 13).losses(few, 1) == pytest.approx(LOSSES[: MIN_TRIALS - 1])
 
 
-def test_those_count_that_have_come_as_far(trained, scattered):
-    """A ninth that came further changes nothing at the second epoch, where it is alone."""
+def test_trials_count_that_have_reached_the_epoch(trained, scattered):
+    """A ninth that went further changes nothing at the second epoch, where it is alone."""
     further = trained([math.exp(9.0), math.exp(4.0)], [1.0, 1.0])
     curves = LearningCurves.of(NLL, [*scattered, further], 2, 13)
     assert curves.losses([further], 2) == [pytest.approx(4.0)]
@@ -168,7 +168,7 @@ def test_it_takes_in_trials_that_come_later(scattered):
 # Mixers.
 
 
-def test_gains_are_shrunk_towards_those_of_all():
+def test_changes_are_shrunk_towards_those_of_all():
     """Two linear ones gain 1.0 and one MLP 0.4: all of them 0.8 on average."""
     gains = RemainingChange(["linear", "linear", "mlp"], [-1.0, -1.0, -0.4])
     assert gains("linear") == pytest.approx(-0.8 - 0.2 * 2 / (2 + MIXER_PRIOR))
@@ -176,7 +176,7 @@ def test_gains_are_shrunk_towards_those_of_all():
     assert gains("gating") == pytest.approx(-0.8)  # nothing is known of it
 
 
-def test_without_a_complete_trial_nothing_is_gained():
+def test_without_a_complete_trial_no_change_is_expected():
     assert RemainingChange([], [])("linear") == 0.0
 
 
@@ -198,7 +198,7 @@ def study(trained) -> list[Trial]:
     ]
 
 
-def test_what_waits_is_expected_to_gain_what_its_mixer_did(study):
+def test_a_waiting_trial_is_expected_to_change_as_its_mixer_did(study):
     curves, unit = LearningCurves.of(NLL, study, 4, None), math.log(2.0)
     overall = -unit * 5 / 3
     linear, mlp = overall - unit / 3 * 2 / (2 + MIXER_PRIOR), overall + unit * 2 / 3 * 1 / (1 + MIXER_PRIOR)
@@ -215,7 +215,7 @@ def test_what_is_complete_ends_where_it_ended(study):
     assert curves.extrapolated(study[:1], 1)[0] != pytest.approx(math.log(2.0))  # at a rung all are read alike
 
 
-def test_gains_follow_what_is_completed_later(trained, study):
+def test_changes_follow_what_is_completed_later(trained, study):
     curves, newcomer = LearningCurves.of(NLL, study, 4, None), study[4]
     before = curves.final_losses([newcomer])[0]
     study.append(trained([8.0, 8.0, 8.0, 8.0], mixer="attention", state=State.COMPLETE))
@@ -225,7 +225,7 @@ def test_gains_follow_what_is_completed_later(trained, study):
     assert expected > before
 
 
-def test_gains_are_of_losses_that_were_drawn_to_the_line(scattered, trained):
+def test_changes_are_of_shrunk_losses(scattered, trained):
     """With eight complete trials at both epochs chance takes its share of the gains as well."""
     trials = [
         trained([math.exp(loss + 1.0), math.exp(loss)], [math.exp(x), math.exp(x)], state=State.COMPLETE)
@@ -238,7 +238,7 @@ def test_gains_are_of_losses_that_were_drawn_to_the_line(scattered, trained):
     assert curves.final_losses([waiting]) == [pytest.approx(expected)]
 
 
-def test_whoever_reads_the_same_trials_reads_the_same(trained):
+def test_equal_trials_are_read_alike_whatever_was_asked_before(trained):
     """A study that is opened again says what it said before, though it was asked when it knew less."""
     trials = [
         trained([math.exp(loss + 1.0), math.exp(loss)], [math.exp(x), math.exp(x)], state=State.COMPLETE)
