@@ -170,10 +170,10 @@ def test_it_takes_in_trials_that_come_later(scattered):
 
 def test_changes_are_shrunk_towards_those_of_all():
     """Two linear ones gain 1.0 and one MLP 0.4: all of them 0.8 on average."""
-    gains = RemainingChange(["linear", "linear", "mlp"], [-1.0, -1.0, -0.4])
-    assert gains("linear") == pytest.approx(-0.8 - 0.2 * 2 / (2 + MIXER_PRIOR))
-    assert gains("mlp") == pytest.approx(-0.8 + 0.4 * 1 / (1 + MIXER_PRIOR))
-    assert gains("gating") == pytest.approx(-0.8)  # nothing is known of it
+    change = RemainingChange(["linear", "linear", "mlp"], [-1.0, -1.0, -0.4])
+    assert change("linear") == pytest.approx(-0.8 - 0.2 * 2 / (2 + MIXER_PRIOR))
+    assert change("mlp") == pytest.approx(-0.8 + 0.4 * 1 / (1 + MIXER_PRIOR))
+    assert change("gating") == pytest.approx(-0.8)  # nothing is known of it
 
 
 def test_without_a_complete_trial_no_change_is_expected():
