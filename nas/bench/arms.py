@@ -36,8 +36,8 @@ def _arm(name: str) -> Arm:
     settings = {"strategy": strategy, **_parts(flags)}
     parts = SearchConfig.make(**settings).parts
     # A table has two search seeds: one for the trials, so one is left for finalists.
-    settings |= {"seeds": 1} if parts.ranker == "model" else {"finalists": 0}
-    return Arm(name, settings, plans=parts.ranker != "none" or parts.families)
+    settings |= {"seeds": 1} if parts.has_surrogate else {"finalists": 0}
+    return Arm(name, settings, plans=parts.has_surrogate or parts.ranker != "none" or parts.families)
 
 
 def _parts(flags: Sequence[str]) -> dict[str, Any]:

@@ -193,12 +193,12 @@ def _phase(search: Search) -> str:
         return f"finalists {len(ended)}/{_finalists_planned(search)}"
     if any(trial.role == Role.PROXIES for trial in search.book.pending):
         return "scoring by proxies"
-    stage = search.book.searched[-1].stage if search.book.searched else "families"
+    phase = search.book.searched[-1].phase if search.book.searched else "families"
     decided, parts = _decided(search), search.config.parts
-    if stage == "families" and search.planner.families:
-        return f"families {sum(trial.stage == 'families' for trial in decided)}/{search.planner.families}"
-    source = parts.sampler if parts.ranker == "none" else "start-up" if stage == "startup" else parts.ranker
-    return f"{source} {len(decided)}/{search.config.budget}"
+    if phase == "families" and search.planner.families:
+        return f"families {sum(trial.phase == 'families' for trial in decided)}/{search.planner.families}"
+    chosen_by = "start-up" if phase == "startup" else parts.sampler if parts.ranker == "none" else parts.ranker
+    return f"{chosen_by} {len(decided)}/{search.config.budget}"
 
 
 def _states(search: Search) -> str:

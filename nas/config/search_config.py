@@ -29,8 +29,8 @@ from nas.config.values import (
     text,
     whole,
 )
-from nas.strategy.presets import STRATEGIES, Strategy, ranker_names
-from nas.strategy.pruners import PRUNERS
+from nas.strategy.presets import STRATEGIES, SURROGATE, Strategy, ranker_names, ranker_problem
+from nas.strategy.pruners import PRUNERS, pruner_problem
 from nas.strategy.samplers.registry import SAMPLERS, sampler_problem
 from results.report.objectives import OBJECTIVES, Objective, parse_objectives
 from runners.measuring.proxies import PROXIES
@@ -108,17 +108,25 @@ class SearchConfig:
         otherwise="by strategy",
     )
     ranker: str | None = setting(
-        None, choice(NamesNow(ranker_names)), "NAME", "What chooses among the proposals", otherwise="by strategy"
+        None,
+        Kind("name", ranker_problem, choices=NamesNow(ranker_names)),
+        "NAME",
+        "What chooses among the proposals",
+        otherwise="by strategy",
     )
     proxies: tuple[str, ...] | None = setting(
         None,
         name_list("proxies", PROXIES, _unknown_proxy, or_none=True),
         "NAMES",
-        "Proxies that the ranker 'model' sees beside the architecture, with commas; or none",
+        "Proxies that the surrogate sees beside the architecture, with commas; or none",
         otherwise="by strategy",
     )
     pruner: str | None = setting(
-        None, choice(PRUNERS), "NAME", "Pruner that stops trials early", otherwise="by strategy"
+        None,
+        Kind("name", pruner_problem, choices=PRUNERS),
+        "NAME",
+        "Pruner that stops trials early",
+        otherwise="by strategy",
     )
     families: bool | None = setting(
         None, switch(), "", "Whether the hand-designed families are tried first", otherwise="by strategy"
@@ -127,7 +135,7 @@ class SearchConfig:
         None,
         switch(),
         "",
-        "Whether the neighbours of the best architectures are candidates, too, for the ranker 'model'",
+        "Whether the neighbours of the best architectures are candidates too; needs the surrogate",
         otherwise="by strategy",
     )
     control: str | None = setting(
@@ -235,8 +243,9 @@ class SearchConfig:
             ConfigError: If there is one.
         """
         for name in ("proxies", "local"):
-            if getattr(self, name) and self.parts.ranker != "model":
-                raise ConfigError(f"{flag(name)} is for the ranker 'model'; the ranker is {self.parts.ranker!r}")
+            if getattr(self, name) and not self.parts.has_surrogate:
+                sampler = self.parts.sampler
+                raise ConfigError(f"{flag(name)} is for the sampler {SURROGATE!r}; the sampler is {sampler!r}")
         if self.finalists == 0 and self.seeds != SearchConfig.seeds:
             raise ConfigError(f"--seeds is {self.seeds}, but --finalists is 0, and only finalists have several seeds")
         if self.address is not None and self.runner != "ray":
@@ -282,9 +291,7 @@ class SearchConfig:
         strategy = STRATEGIES[self.strategy]
         own = {field.name: getattr(self, field.name) for field in fields(strategy) if field.name != "summary"}
         given = {name: value for name, value in own.items() if value is not None}
-        if given.get("ranker", strategy.ranker) != "model":  # what serves the model goes with it
-            given = {"local": False, "proxies": (), **given}
-        return replace(strategy, **given)
+        return strategy.with_parts(given)
 
     @property
     def study_name(self) -> str:

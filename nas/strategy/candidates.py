@@ -1,8 +1,8 @@
-"""Where architectures come from: a sampler with a memory, whose proposals are made feasible and new.
+"""The candidate generator: a sampler whose proposals are made feasible and new.
 
-Optuna's samplers work on a study in memory, not on the one in the database. There they see everything at no cost:
-finished trials, running ones, answers to duplicates, and architectures that turned out infeasible. The database gets
-one row for each architecture that is really evaluated, with its active parameters only. Random search needs no memory.
+Optuna's samplers work on a study in memory, not on the one in the database. There they see finished trials, running
+ones, answers to duplicates and infeasible architectures at no cost. The database gets one row for each architecture
+that is really evaluated, with its active parameters only. Random search needs no study.
 """
 
 from __future__ import annotations
@@ -17,28 +17,30 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from nas.strategy.samplers.axes import distributions_of
 from nas.strategy.samplers.registry import make_sampler
-from results.database.optuna_tables import Direction, distribution
+from results.database.optuna_tables import Direction
 from search_space.architecture import Architecture
 from search_space.space.space import Limits, SearchSpace
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 SAMPLER_TRIES = 20
-"""Proposals in a row that may be duplicates before one is drawn at random instead."""
+"""Proposals in a row that may be duplicates before one is drawn at random instead. Arbitrary: TPE proposes 8 to 55 %
+duplicates on conditional discrete spaces."""
 RANDOM_TRIES = 200
-"""Random draws in a row that may be duplicates before the space counts as exhausted."""
+"""Random draws in a row that may be duplicates before the space counts as exhausted. Arbitrary."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """What the sampler is told of an architecture that has been evaluated, or is being.
+    """What a sampler is told of an architecture that has been, or is being, evaluated.
 
     Attributes:
         values: Objective values, if it was trained in full.
         curve: Value of the first objective by epoch.
         infeasible: Whether training it again would fail again.
-        running: Whether it is not finished yet.
+        running: Whether it is still running.
     """
 
     values: Sequence[float] | None = None
@@ -54,9 +56,9 @@ class CandidateGenerator:
         space: The space.
         limits: Limits on cost that every proposal keeps.
         sampler: Name of a sampler.
-        directions: Direction of every objective.
-        seed: Of all random choices.
-        begun: How many trials there are already: a sampler must not repeat its draws.
+        directions: The direction of every objective.
+        seed: Seed of all random choices.
+        begun: The number of trials that there are already: a resumed sampler must not repeat its draws.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class CandidateGenerator:
     ) -> None:
         self._space, self._limits, self._seed = space, limits, seed
         self._turn, self._rng = -1, random.Random(seed)
-        self._distributions = {axis.name: distribution(axis) for axis in space.axes}
+        self._distributions = distributions_of(space)
         self._storage = optuna.storages.InMemoryStorage()
         self._study: optuna.Study | None = None
         if sampler != "random":
@@ -85,8 +87,8 @@ class CandidateGenerator:
     def turn(self, number: int) -> None:
         """Say which trial the next proposals are for.
 
-        What is drawn at random depends on the seed and on this number alone: so random search tries the same
-        architectures however often it was stopped and continued.
+        Random draws depend on the seed and on this number alone, so random search tries the same architectures however
+        often it is stopped and resumed.
         """
         if number != self._turn:
             self._turn, self._rng = number, random.Random(f"{self._seed}/{number}")
@@ -110,7 +112,7 @@ class CandidateGenerator:
         """An architecture that may or may not be evaluated; None if the space holds no other within the limits.
 
         Args:
-            besides: Hashes of architectures that are not wanted, as they were drawn before.
+            besides: Hashes of architectures that are not wanted, because they were drawn before.
         """
         if self._study is not None:
             for _ in range(SAMPLER_TRIES):
@@ -131,7 +133,7 @@ class CandidateGenerator:
             self._numbers[architecture.hash] = self._add(self._study, architecture)
 
     def learn(self, architecture: Architecture, known: Known) -> None:
-        """Take in what became of an architecture that was proposed or entered; a later word replaces an earlier one."""
+        """Take note of the latest result of an architecture that was proposed or entered."""
         self._known[architecture.hash] = known
         if self._study is not None:
             number = self._numbers.pop(architecture.hash, None)
@@ -152,19 +154,19 @@ class CandidateGenerator:
         return None
 
     def _ask(self, study: optuna.Study) -> tuple[int, Architecture]:
-        """What the sampler wishes for, made feasible."""
+        """The sampler's proposal, made feasible."""
         with _quiet():
             trial = study.ask(self._distributions)
         wished = trial.params
         architecture = self._space.complete(wished, self._rng, self._limits)
         for name, value in self._space.encode(architecture).items():
-            if wished[name] != value:  # the sampler shall learn what was evaluated, not what it wished for
+            if wished[name] != value:  # the sampler learns what is evaluated, not what it proposed
                 kind = self._distributions[name]
                 self._storage.set_trial_param(trial._trial_id, name, kind.to_internal_repr(value), kind)
         return trial.number, architecture
 
     def _add(self, study: optuna.Study, architecture: Architecture) -> int:
-        """A running trial in memory for an architecture; inactive axes get random values, as a sampler's would."""
+        """A running trial in memory for an architecture; inactive axes get random values, as from a sampler."""
         params: dict[str, Any] = {axis.name: self._rng.choice(axis.values) for axis in self._space.axes}
         params |= self._space.encode(architecture)
         study.enqueue_trial(params)
@@ -180,7 +182,7 @@ class CandidateGenerator:
             study.tell(number, state=TrialState.FAIL)
             return
         trial_id = self._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
-        # Failed trials are invisible to samplers; an infeasible one is told through a constraint instead.
+        # Failed trials are invisible to samplers; an infeasible one is told by a constraint instead.
         self._storage.set_trial_system_attr(trial_id, "constraints:feasible", 1.0 if known.infeasible else -1.0)
         if known.values is not None:
             study.tell(number, list(known.values))
@@ -193,7 +195,7 @@ class CandidateGenerator:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep back what a sampler says at every single step, such as that CMA-ES has no use for constraints."""
+    """Silence what a sampler warns of at every step, such as that CMA-ES ignores constraints."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,15 +1,15 @@
-"""What learning curves say about architectures, beyond the last number on them.
+"""Learning-curve extrapolation: which loss a trial is expected to end with, by its curve and those of other trials.
 
-Three things blur the validation loss of one training, and each is corrected by what the study itself has seen:
+A single validation loss is noisy in three ways. Each is corrected by what the study itself has seen:
 
-    epochs      the loss jumps from epoch to epoch: the mean over the last few is taken
-    images      a small validation split favours some architectures by chance, with every seed the same ones; the
-                training loss is not blurred by that, so it says what to expect, and the validation loss is drawn
-                towards it by as much as chance alone would explain (empirical Bayes)
-    mixers      token mixers learn at different speeds, so that comparing them half-way favours the fast ones: what
-                trials of a mixer have still gained from there is added, shrunk while there are few
+    epochs      the loss jumps from epoch to epoch, so the last few are averaged
+    images      a small validation split favours some architectures by chance, with every seed the same ones. The
+                training loss is free of that, so it predicts the validation loss, and the validation loss is shrunk
+                towards the prediction by as much as chance alone would explain (empirical Bayes)
+    mixers      token mixers learn at different speeds, so fast starters that plateau would be favoured half-way. The
+                mean change until the end of complete trials with the same mixer is added, shrunk while they are few
 
-All losses are logarithms: differences of good models count as much as those of bad ones.
+Losses are logarithms: differences between good models count as much as differences between bad ones.
 """
 
 from __future__ import annotations
@@ -23,168 +23,196 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.strategy.trial import Trial
-from results.database.schema import State
-from results.report.objectives import Objective
+from nas.strategy.observed import Observed
+from nas.strategy.problem import Goal
 
 Array = NDArray[np.float64]
 
 WINDOW = 0.15
-"""Share of the epochs over which a loss is averaged, one epoch at least."""
-SPREAD = 1.1
-"""Standard deviation, over images, of a model's loss beyond what it shares with another model's, over its mean.
+"""Share of the epochs over which a loss is averaged, one epoch at least. Arbitrary."""
+IMAGE_STD = 1.1
+"""Standard deviation, over images, of the part of a model's loss that another model does not share, over its mean.
 
-Measured on the 360 validation images of digits as that of the difference of two models' losses, each over its mean,
-over the root of 2: mean 1.1 of the ten pairs of five trained models, 0.8 to 1.4.
+Measured on the 360 validation images of digits, as the standard deviation of the difference between two models' losses
+(each over its mean) divided by the square root of 2: 1.1 on average over the ten pairs of five trained models, 0.8 to
+1.4.
 """
-FEWEST = 8
-"""Trials that have come as far, before validation losses are compared with training losses."""
-TRUST = 16.0
-"""So many trials of a mixer have to have been completed before half of their own gain counts, not everybody's."""
+MIN_TRIALS = 8
+"""Trials that must have reached an epoch before validation losses are compared with training losses. Arbitrary."""
+MIXER_PRIOR = 16.0
+"""Weight of the mean over all mixers, as a pseudo-count of complete trials of one mixer. Arbitrary."""
 REFIT = 0.1
-"""Losses are compared anew once so many more trials have come as far, as a share."""
+"""Losses are compared again once this many more trials have reached an epoch, as a share. Arbitrary: it saves time."""
 NEWEST = 512
-"""So many trials are compared at most, the newest: comparing losses takes the square of their number, and everything is
-compared again and again while the study grows."""
+"""At most this many trials are compared, the newest. Arbitrary: comparing takes the square of their number."""
 FLOOR = 1e-3
-"""Least loss that is told from a smaller one."""
+"""The smallest loss that is told from a smaller one. Arbitrary: it keeps logarithms finite."""
 
 
 class LearningCurves:
-    """Reads the curves of a study's trials.
+    """Extrapolates the learning curves of a study's trials.
 
     Args:
-        trials: All of them; grows while the search goes on.
-        objective: The quality.
+        trials: All trials; grows while the search goes on.
         epochs: Epochs of a full training.
-        validation_images: Size of the validation split; None if it is not known, then it is taken to be large.
+        ideal: The loss that cannot be beaten: logarithms are of the distance from it. None compares losses as they are.
+        window: Share of the epochs over which a loss is averaged, one epoch at least.
+        chance: Variance of a log validation loss due to the choice of validation images; 0 if it does not matter.
     """
 
     def __init__(
-        self, trials: Sequence[Trial], objective: Objective, epochs: int, validation_images: int | None
+        self,
+        trials: Sequence[Observed],
+        epochs: int,
+        ideal: float | None = 0.0,
+        *,
+        window: float = 0.0,
+        chance: float = 0.0,
     ) -> None:
         self._trials, self._epochs = trials, epochs
-        self._least = 0.0 if objective.direction == "minimize" else -1.0  # of a loss: NLL, or minus the accuracy
-        self._is_nll = objective.name == "nll"
-        self._window = max(1, round(WINDOW * epochs)) if self._is_nll else 1
-        self._chance = SPREAD**2 / validation_images if validation_images and self._is_nll else 0.0
-        self._known: dict[tuple[str, int], tuple[float, float]] = {}
-        self._lines: dict[int, tuple[int, Line]] = {}
-        self._gains: dict[int, tuple[tuple[int, Line, Line], Gains]] = {}
-        self._come = Counter[int]()  # trials by their last epoch
-        self._complete: list[Trial] = []
+        self._ideal, self._chance = ideal, chance
+        self._window = max(1, round(window * epochs))
+        self._means: dict[tuple[str, int], tuple[float, float]] = {}
+        self._shrinkages: dict[int, tuple[int, Shrinkage]] = {}
+        self._changes: dict[int, tuple[tuple[int, Shrinkage, Shrinkage], RemainingChange]] = {}
+        self._last_epochs = Counter[int]()
+        self._complete: list[Observed] = []
 
-    def at(self, trials: Sequence[Trial], epoch: int) -> list[float]:
-        """The log losses of trials after an epoch that they have reached, as far as the curves tell."""
-        self._count()
-        return self._at(trials, epoch)
+    @classmethod
+    def of(
+        cls, quality: Goal, trials: Sequence[Observed], epochs: int, validation_images: int | None
+    ) -> LearningCurves:
+        """The curves of a quality that a search knows; only an NLL is smoothed and shrunk.
 
-    def _at(self, trials: Sequence[Trial], epoch: int) -> list[float]:
-        line = self._line(epoch)
-        return [line.draw(*self._means(trial, epoch)) for trial in trials]
+        Args:
+            quality: The first objective.
+            trials: All trials; grows while the search goes on.
+            epochs: Epochs of a full training.
+            validation_images: Size of the validation split; None, if it is not known, stands for a large one.
+        """
+        ideal = 0.0 if quality.direction == "minimize" else -1.0  # as a loss: the NLL, or minus the accuracy
+        if quality.name != "nll":
+            return cls(trials, epochs, ideal)
+        chance = IMAGE_STD**2 / validation_images if validation_images else 0.0
+        return cls(trials, epochs, ideal, window=WINDOW, chance=chance)
 
-    def expected_ends(self, trials: Sequence[Trial], epoch: int) -> list[float]:
+    def losses(self, trials: Sequence[Observed], epoch: int) -> list[float]:
+        """The smoothed and shrunk log losses of trials after an epoch that they have reached."""
+        self._see()
+        return self._losses(trials, epoch)
+
+    def extrapolated(self, trials: Sequence[Observed], epoch: int) -> list[float]:
         """The log losses that trials are expected to end with, by their curves up to an epoch."""
-        self._count()
-        return self._expected_ends(trials, epoch)
+        self._see()
+        return self._extrapolated(trials, epoch)
 
-    def _expected_ends(self, trials: Sequence[Trial], epoch: int) -> list[float]:
-        gain = self._gain(epoch) if epoch < self._epochs else Gains.NONE
-        losses = self._at(trials, epoch)
-        return [loss + gain(trial.family) for loss, trial in zip(losses, trials, strict=True)]
-
-    def ends(self, trials: Sequence[Trial]) -> list[float]:
-        """The log losses that trials end with, or are expected to end with by all that is known of them."""
-        self._count()
-        ends: dict[str, float] = {}
+    def final_losses(self, trials: Sequence[Observed]) -> list[float]:
+        """The log losses that trials end with, or are expected to end with by their whole curves."""
+        self._see()
+        found: dict[str, float] = {}
         for epoch in sorted({trial.epoch for trial in trials}):
-            as_far = [trial for trial in trials if trial.epoch == epoch]
-            ends |= zip((trial.key for trial in as_far), self._expected_ends(as_far, epoch), strict=True)
-        return [ends[trial.key] for trial in trials]
+            there = [trial for trial in trials if trial.epoch == epoch]
+            found |= zip((trial.key for trial in there), self._extrapolated(there, epoch), strict=True)
+        return [found[trial.key] for trial in trials]
 
-    def _count(self) -> None:
-        """See how far the trials have come: once for every question, as nothing changes while it is answered."""
-        self._come = Counter(trial.epoch for trial in self._trials)
-        self._complete = [
-            trial for trial in self._trials if trial.state == State.COMPLETE and trial.epoch >= self._epochs
-        ]
+    def _see(self) -> None:
+        """Count which epochs the trials have reached: once per question, as nothing changes while it is answered."""
+        self._last_epochs = Counter(trial.epoch for trial in self._trials)
+        self._complete = [trial for trial in self._trials if trial.is_complete and trial.epoch >= self._epochs]
 
-    def _means(self, trial: Trial, epoch: int) -> tuple[float, float]:
+    def _losses(self, trials: Sequence[Observed], epoch: int) -> list[float]:
+        shrinkage = self._shrinkage(epoch)
+        return [shrinkage.apply(*self._mean_losses(trial, epoch)) for trial in trials]
+
+    def _extrapolated(self, trials: Sequence[Observed], epoch: int) -> list[float]:
+        change = self._remaining_change(epoch) if epoch < self._epochs else RemainingChange.NONE
+        losses = self._losses(trials, epoch)
+        return [loss + change(trial.family) for loss, trial in zip(losses, trials, strict=True)]
+
+    def _mean_losses(self, trial: Observed, epoch: int) -> tuple[float, float]:
         """Mean log loss over the window, and the log training loss at its end."""
-        found = self._known.get((trial.key, epoch))
+        found = self._means.get((trial.key, epoch))
         if found is None:
             first = max(1, epoch - self._window + 1)
-            losses = [trial.losses[number] for number in range(first, epoch + 1)]
-            loss = fmean(math.log(max(value - self._least, FLOOR)) for value in losses)
-            found = self._known[trial.key, epoch] = loss, math.log(max(trial.epochs[epoch - 1].train_loss, FLOOR))
+            loss = fmean(self._log(trial.losses[number]) for number in range(first, epoch + 1))
+            train_loss = math.log(max(trial.train_loss(epoch), FLOOR)) if self._chance else 0.0
+            found = self._means[trial.key, epoch] = loss, train_loss
         return found
 
-    def _line(self, epoch: int) -> Line:
+    def _log(self, loss: float) -> float:
+        return loss if self._ideal is None else math.log(max(loss - self._ideal, FLOOR))
+
+    def _shrinkage(self, epoch: int) -> Shrinkage:
         if not self._chance:
-            return Line.NONE
-        count = sum(trials for come, trials in self._come.items() if come >= epoch)
-        known = self._lines.get(epoch)
+            return Shrinkage.NONE
+        count = sum(trials for last, trials in self._last_epochs.items() if last >= epoch)
+        known = self._shrinkages.get(epoch)
         if known is None or count > (1 + REFIT) * known[0]:
             reached = [trial for trial in self._trials if trial.epoch >= epoch]
-            points = np.array([self._means(trial, epoch) for trial in reached[-NEWEST:]]).reshape(-1, 2)
-            known = self._lines[epoch] = count, Line(points[:, 0], points[:, 1], self._chance)
+            points = np.array([self._mean_losses(trial, epoch) for trial in reached[-NEWEST:]]).reshape(-1, 2)
+            known = self._shrinkages[epoch] = count, Shrinkage(points[:, 0], points[:, 1], self._chance)
         return known[1]
 
-    def _gain(self, epoch: int) -> Gains:
-        told_by = len(self._complete), self._line(epoch), self._line(self._epochs)
-        known = self._gains.get(epoch)
-        if known is None or known[0] != told_by:
-            complete = self._complete[-NEWEST:]
-            before, after = self._at(complete, epoch), self._at(complete, self._epochs)
+    def _remaining_change(self, epoch: int) -> RemainingChange:
+        basis = len(self._complete), self._shrinkage(epoch), self._shrinkage(self._epochs)
+        known = self._changes.get(epoch)
+        if known is None or known[0] != basis:
+            complete = [trial for trial in self._complete[-NEWEST:] if epoch in trial.losses]
+            before, after = self._losses(complete, epoch), self._losses(complete, self._epochs)
             changes = [end - loss for loss, end in zip(before, after, strict=True)]
-            known = self._gains[epoch] = told_by, Gains([trial.family for trial in complete], changes)
+            known = self._changes[epoch] = basis, RemainingChange([trial.family for trial in complete], changes)
         return known[1]
 
 
-class Line:
-    """The validation losses to be expected by the training losses, and how far to trust a deviation from that.
+class Shrinkage:
+    """Shrinks log validation losses towards the values predicted from the training losses.
 
-    A deviation is partly real and partly the chance of which images are in the validation split. Its real share is
-    estimated as what is left of the variance of all deviations after that of chance (James and Stein's shrinkage).
-    Slope and spread are medians (Theil and Sen), as some architectures hardly train.
+    The deviation from the prediction is partly real and partly chance, depending on which images are in the validation
+    split. The real share is the share of the deviations' variance that chance does not explain (James and Stein, 1961,
+    https://projecteuclid.org/euclid.bsmsp/1200512173). Slope and spread are medians (Theil and Sen,
+    https://doi.org/10.1080/01621459.1968.10480934; the median absolute deviation), as some architectures hardly train.
 
     Args:
         losses: Log validation losses, of shape [n].
         training: Log training losses, of shape [n].
-        chance: Variance of a log validation loss by the chance of its images.
+        chance: Variance of a log validation loss due to the choice of images.
+
+    Attributes:
+        real: The real share of a deviation, from 0 to 1.
     """
 
-    NONE: ClassVar[Line]
+    NONE: ClassVar[Shrinkage]
 
     def __init__(self, losses: Array, training: Array, chance: float) -> None:
         self.real = 1.0
         self._slope = self._level = 0.0
-        if len(losses) < FEWEST or not np.ptp(training):
+        if len(losses) < MIN_TRIALS or not np.ptp(training):
             return
         from scipy.stats import theilslopes
 
         self._slope, self._level, _, _ = theilslopes(losses, training)
         deviations = losses - (self._level + self._slope * training)
+        # 1.4826 turns the median absolute deviation into the standard deviation of a normal distribution.
         variance = (1.4826 * float(np.median(np.abs(deviations - np.median(deviations))))) ** 2
         self.real = max(0.0, 1.0 - chance / variance) if variance else 0.0
 
-    def draw(self, loss: float, training: float) -> float:
-        """A log validation loss, drawn towards what the training loss lets expect."""
-        expected = self._level + self._slope * training
-        return float(expected + self.real * (loss - expected))
+    def apply(self, loss: float, training: float) -> float:
+        """A log validation loss, shrunk towards the value predicted from the training loss."""
+        predicted = self._level + self._slope * training
+        return float(predicted + self.real * (loss - predicted))
 
 
-class Gains:
-    """By how much log losses still fall from an epoch to the end of the training, by mixer.
+class RemainingChange:
+    """The mean change of log losses from an epoch to the end of the training, by mixer.
 
-    The mean of a mixer is shrunk towards that of all trials.
+    The mean of a mixer is shrunk towards the mean over all trials.
 
     Args:
         mixers: Mixers of complete trials.
-        changes: Their changes.
+        changes: Changes of their log losses.
     """
 
-    NONE: ClassVar[Gains]
+    NONE: ClassVar[RemainingChange]
 
     def __init__(self, mixers: Sequence[str], changes: Sequence[float]) -> None:
         by_mixer: dict[str, list[float]] = {}
@@ -192,14 +220,14 @@ class Gains:
             by_mixer.setdefault(mixer, []).append(change)
         self._overall = fmean(changes) if changes else 0.0
         self._by_mixer = {
-            mixer: self._overall + (fmean(own) - self._overall) * len(own) / (len(own) + TRUST)
+            mixer: self._overall + (fmean(own) - self._overall) * len(own) / (len(own) + MIXER_PRIOR)
             for mixer, own in by_mixer.items()
         }
 
     def __call__(self, mixer: str) -> float:
-        """The expected change of the log loss of a mixer."""
+        """The expected change of the log loss with a mixer."""
         return self._by_mixer.get(mixer, self._overall)
 
 
-Line.NONE = Line(np.empty(0), np.empty(0), 0.0)
-Gains.NONE = Gains([], [])
+Shrinkage.NONE = Shrinkage(np.empty(0), np.empty(0), 0.0)
+RemainingChange.NONE = RemainingChange([], [])

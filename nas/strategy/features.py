@@ -1,7 +1,7 @@
-"""Architectures as vectors of numbers, for models that predict how well they will do.
+"""Features: architectures as vectors of numbers, for the surrogate.
 
-The description follows the axes of the space, whatever they are, so a new mixer or axis needs no change here. Stages
-are summed up by their share of the depth: what matters is how much of the network mixes tokens in which way.
+The features follow the axes of the space, so a new mixer or axis needs no change here. Stages are summed, weighted by
+their share of the depth: what matters is how much of the network mixes tokens in which way.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Vector = NDArray[np.float64]
 NO_MIXER = "none"
 """The family of networks that mix no tokens."""
 REMEMBERED = 8192
-"""Vectors that are kept, the newest: a long search sees far more candidates than it trains."""
+"""Vectors that are kept, the newest: a long search sees far more candidates than it trains. Arbitrary."""
 
 
 def family_of(architecture: Architecture) -> str:
@@ -65,8 +65,8 @@ class Features:
         """The vector of an architecture, of shape [len(names)].
 
         Args:
-            architecture: It.
-            choices: Its parameters in the space, if they are known already.
+            architecture: The architecture.
+            choices: The values of its axes in the space, if they are known already.
         """
         found = self._known.get(architecture.hash)
         if found is None:
@@ -93,13 +93,13 @@ class Features:
 
 
 def _is_number(values: tuple[Value, ...]) -> bool:
-    """Whether an axis is a scale of numbers, of which a share would say little."""
+    """Whether an axis is a scale of numbers; shares of the depth describe the others."""
     return len(values) > 2 and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
 
 
 def _numbers(value: Value | None, values: tuple[Value, ...], weight: float) -> list[float]:
     if _is_number(values):
-        # An axis that is inactive, such as the heads of a mixer without attention, is in the middle: it tells nothing.
+        # An inactive axis, such as the heads of a mixer without attention, stands in the middle: it says nothing.
         place = (len(values) - 1) / 2 if value is None else values.index(value)
         return [weight * (place / (len(values) - 1) - 0.5)]
     return [weight * (choice == value) for choice in values]

@@ -1,4 +1,4 @@
-"""Candidates in numbers, of which only the most promising ones are trained."""
+"""The candidate pool: architectures in numbers, of which only the most promising ones are trained."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from search_space.architecture import Architecture
 
 SIZE = 256
-"""Candidates at once."""
+"""Candidates at once. Arbitrary: ranking them takes milliseconds."""
 FRESH = 16
-"""New ones for every one that is taken, so that the list follows what the search learns."""
+"""New draws for every candidate that is taken, so that the pool follows the search. Arbitrary."""
 
 
 @dataclass(frozen=True)
@@ -18,19 +18,19 @@ class Candidate:
     """An architecture that may be trained.
 
     Attributes:
-        architecture: It.
-        stage: Where it comes from: "sampler" or "local".
+        architecture: The architecture.
+        phase: The phase of the search that it belongs to if it is trained; see `nas.strategy.policy`.
     """
 
     architecture: Architecture
-    stage: str
+    phase: str
 
 
 class CandidatePool:
-    """A pool of candidates that is filled from a sampler.
+    """A pool of candidates that is filled by draws.
 
     Args:
-        draw: Gives an architecture that is none of those with these hashes; None if there is none.
+        draw: Draws an architecture whose hash is none of those given; None if there is none left.
     """
 
     def __init__(self, draw: Callable[[Container[str]], Architecture | None]) -> None:
@@ -46,11 +46,11 @@ class CandidatePool:
         return list(self._held.values())
 
     def fill(self) -> None:
-        """Draw until the list is full."""
+        """Draw until the pool is full."""
         self._draw_up_to(SIZE)
 
     def refresh(self, nearby: Iterable[Architecture], rank: Callable[[list[Candidate]], list[Candidate]]) -> None:
-        """Take in neighbours of good architectures and new draws, and let the least promising go.
+        """Add neighbours of good architectures and new draws, and drop the worst where the pool has become too large.
 
         Args:
             nearby: Architectures that have not been trained.
@@ -63,7 +63,7 @@ class CandidatePool:
             self._held = {item.architecture.hash: item for item in rank(self.candidates())[:SIZE]}
 
     def drop(self, architecture: Architecture) -> None:
-        """Let an architecture go that is trained now, if it is a candidate."""
+        """Remove an architecture that is being trained, if it is a candidate."""
         self._held.pop(architecture.hash, None)
 
     def _draw_up_to(self, size: int) -> None:

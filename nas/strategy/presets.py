@@ -1,20 +1,34 @@
 """Search strategies: which parts work together.
 
-A strategy is a sampler, which proposes; a ranker, which chooses among proposals; a pruner, which stops trainings
-early; and two switches. Every part can be set by a flag of its own, so an ablation is a flag, and every strategy that
-`nas bench` compares can be used in a real search under the same name.
+A strategy is a sampler, which proposes architectures; a ranker, which may choose among its proposals; a pruner, which
+stops trainings early; and two switches. Every part can be replaced by a flag of its own, so an ablation is a flag, and
+every strategy that `nas bench` compares can be used in a real search under the same name.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from runners.measuring.proxies import PROXIES
+from search_space.errors import allowed
+
+SURROGATE = "surrogate"
+"""The sampler that chooses by a surrogate, which may see proxies and the neighbours of the best architectures."""
 
 
 def ranker_names() -> tuple[str, ...]:
-    """What may choose among proposals: nothing, the model, or any proxy."""
-    return ("none", "model", *PROXIES)
+    """What may choose among the proposals of a sampler: nothing, or any proxy."""
+    return ("none", *PROXIES)
+
+
+def ranker_problem(name: object) -> str | None:
+    """What is wrong with the name of a ranker; None if nothing is."""
+    if name == "model":
+        return f"it is the sampler {SURROGATE!r} now: --sampler {SURROGATE}"
+    names = ranker_names()
+    return None if name in names else allowed(name, names)
 
 
 @dataclass(frozen=True)
@@ -23,13 +37,14 @@ class Strategy:
 
     Attributes:
         summary: What it is, in a line.
-        sampler: Who proposes architectures; see `nas.strategy.samplers.registry`.
-        ranker: Who chooses among them: "none" takes them as they come, "model" by a model fitted in the study
-            (`nas.strategy.surrogate`), "params" or another proxy by its value.
-        proxies: What the model sees beside the architecture, for as much as the study's own results support it.
-        pruner: Who stops trainings early; see `nas.strategy.pruners`.
+        sampler: What proposes architectures; see `nas.strategy.samplers.registry`.
+        ranker: What chooses among the proposals: "none" takes them as they come, "params" or another proxy takes the
+            one with the highest value.
+        proxies: Proxies that the surrogate sees beside the architecture. They count for as much as the study's own
+            results support.
+        pruner: What stops trainings early; see `nas.strategy.pruners`.
         families: Whether the hand-designed families are tried first.
-        local: Whether the neighbours of the best ones are candidates too; needs the ranker "model".
+        local: Whether neighbours of the best architectures are candidates of the surrogate.
     """
 
     summary: str
@@ -41,6 +56,34 @@ class Strategy:
     local: bool = False
 
     @property
+    def has_surrogate(self) -> bool:
+        """Whether a surrogate chooses what is tried."""
+        return self.sampler == SURROGATE
+
+    @property
+    def drawn_by(self) -> str:
+        """The sampler that draws candidates."""
+        return "random" if self.has_surrogate else self.sampler
+
+    def with_parts(self, given: Mapping[str, Any]) -> Strategy:
+        """This strategy with some parts replaced.
+
+        Proxies and neighbours serve the surrogate and leave with it. A ranker chooses among what another sampler
+        proposes, so it puts a random sampler in the place of the surrogate.
+
+        Args:
+            given: The new parts by the names of their fields.
+        """
+        parts = dict(given)
+        if parts.get("ranker", "none") != "none" and self.has_surrogate:
+            parts.setdefault("sampler", "random")
+        if parts.get("sampler", self.sampler) != SURROGATE:
+            parts = {"local": False, "proxies": (), **parts}
+        else:
+            parts.setdefault("ranker", "none")
+        return replace(self, **parts)
+
+    @property
     def scored_by(self) -> tuple[str, ...]:
         """The proxies that architectures are scored by."""
         return (self.ranker,) if self.ranker in PROXIES else self.proxies
@@ -48,10 +91,10 @@ class Strategy:
 
 STRATEGIES: dict[str, Strategy] = {
     "auto": Strategy(
-        "families first, then what a model fitted in the study ranks highest; local search; the worst stopped early",
-        ranker="model",
+        "families first, then what a surrogate fitted in the study ranks highest; the worst stopped early",
+        sampler=SURROGATE,
         proxies=("zico",),
-        pruner="gentle",
+        pruner="two_rate",
         families=True,
         local=True,
     ),

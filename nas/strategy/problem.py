@@ -4,11 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 from nas.strategy.presets import Strategy
-from results.report.objectives import Objective
+from results.report.objectives import Figures
 from search_space.architecture import Architecture
 from search_space.space.space import Limits, SearchSpace
+
+
+class Goal(Protocol):
+    """What a strategy asks an objective; `results.report.objectives.Objective` is one."""
+
+    @property
+    def name(self) -> str:
+        """As in ``--objective``."""
+
+    @property
+    def direction(self) -> Literal["minimize", "maximize"]:
+        """Which way is better."""
+
+    @property
+    def is_quality(self) -> bool:
+        """Whether it comes from training, so that it is not known before."""
+
+    def estimate(self, architecture: Architecture) -> float:
+        """Its value for an untrained architecture; where it has to be measured, a stand-in in the same order."""
+
+    def loss(self, figures: Figures) -> float:
+        """Its value for an evaluated architecture, turned so that less is better."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +53,7 @@ class Problem:
 
     space: SearchSpace
     limits: Limits
-    objectives: tuple[Objective, ...]
+    objectives: tuple[Goal, ...]
     epochs: int
     strategy: Strategy
     budget: int

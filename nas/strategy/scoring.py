@@ -1,4 +1,4 @@
-"""Scores of architectures by training-free proxies: asked for in batches, once for all studies on the same images."""
+"""Scores of architectures by training-free proxies: computed in batches, once for all studies on the same images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ScoreStore(Protocol):
 
 
 class Scoring:
-    """What is known of scores, and what is on its way.
+    """The scores that are known, and the batches that are being scored.
 
     Args:
         proxies: What architectures are scored by.
@@ -30,8 +30,8 @@ class Scoring:
 
     Attributes:
         proxies: What architectures are scored by.
-        values: By architecture hash and proxy; None where a proxy says nothing.
-        batches: What is being scored, by the key of the evaluation.
+        values: By architecture hash and proxy; None where a proxy has no value.
+        batches: The architectures that are being scored, by the key of the evaluation.
     """
 
     def __init__(self, proxies: Sequence[str], context: str, store: ScoreStore) -> None:
@@ -42,20 +42,20 @@ class Scoring:
         self._under_way: set[str] = set()
 
     def is_open(self, architecture: Architecture) -> bool:
-        """Whether an architecture has no scores, and none on their way."""
+        """Whether an architecture has no scores and is not being scored."""
         return architecture.hash not in self.values and architecture.hash not in self._under_way
 
     def begin(self, key: str, batch: tuple[Architecture, ...]) -> None:
-        """Take note of a batch that is going to be scored."""
+        """Take note of a batch that is about to be scored."""
         self.batches[key] = batch
         self._under_way |= {architecture.hash for architecture in batch}
 
     def forget(self, key: str) -> None:
-        """Take note that a batch is not scored any more, whether it was or not."""
+        """Take note that a batch is no longer being scored, whether it has scores or not."""
         self._under_way -= {architecture.hash for architecture in self.batches.pop(key, ())}
 
     def look_up(self, architectures: Sequence[Architecture]) -> bool:
-        """Take scores from the database, where an earlier run or another study left them; whether there were any."""
+        """Read scores that an earlier run or another study has stored; returns whether there were any."""
         hashes = [architecture.hash for architecture in architectures]
         found = {
             name: {proxy: value for proxy, (value, _) in scores.items()}
@@ -66,7 +66,7 @@ class Scoring:
         return bool(found)
 
     def learn(self, key: str, outcome: Outcome) -> None:
-        """Keep the scores of a batch; if it failed, its architectures have none, as it would fail again."""
+        """Store the scores of a batch; if it failed, its architectures have none, as it would fail again."""
         batch = self.batches.pop(key)
         self._under_way -= {architecture.hash for architecture in batch}
         if outcome.status != "complete":

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
+from statistics import median
 
 from nas.strategy.features import family_of
+from nas.strategy.problem import Goal
 from results.database.schema import EpochRow, EvaluationRow
 from results.report.objectives import Figures, Objective
 from results.store.store import EpochRecord, NewEvaluation, Role, State
-from runners.protocol import Latency, Measured
+from runners.protocol import INFEASIBLE_CAUSES, Latency, Measured
 from search_space.architecture import Architecture
 from search_space.space.space import mixers_of
 
@@ -21,17 +23,17 @@ class Trial:
 
     Attributes:
         architecture: What is evaluated.
-        stage: Which part of the strategy proposed it.
+        phase: The phase of the search that started it; see `nas.strategy.planner`.
         losses: The first objective after each epoch, turned so that less is better.
         epochs_run: Epochs computed, those that were lost and computed again included.
-        passed: Rungs from which it was let go on.
+        passed: Rungs that it was promoted from.
         is_orphan: Whether no driver had it when it was last seen in the database.
-        unbilled: Seconds of the epochs of this attempt, for the account in case that it has no proper end.
+        unbilled: Seconds of the epochs of this attempt, to be counted in case it has no proper end.
     """
 
     def __init__(self, row: NewEvaluation | EvaluationRow, architecture: Architecture) -> None:
         self.key, self.role, self.number, self.seed = row.key, Role(row.role), row.number, row.seed
-        self.origin, self.stage, self.choices = row.origin, row.phase, dict(row.choices)
+        self.origin, self.phase, self.choices = row.origin, row.phase, dict(row.choices)
         self.architecture = architecture
         self.state = State.RUNNING
         self.cause: str | None = None
@@ -46,11 +48,11 @@ class Trial:
         self.passed: set[int] = set()
 
     def update(self, row: EvaluationRow, curve: Iterable[EpochRow], quality: Objective) -> None:
-        """Take over what the database has.
+        """Take over what the database holds.
 
         Args:
             row: The evaluation.
-            curve: Its epochs; those that are known already are left as they are.
+            curve: Its epochs; known ones are left as they are.
             quality: The first objective.
         """
         self.state, self.cause, self.attempts = State(row.state), row.cause, row.attempts
@@ -79,26 +81,49 @@ class Trial:
         return twin
 
     def forget(self) -> None:
-        """Forget what it came to: it is trained again, from the start."""
+        """Forget its results: it is trained again, from the start."""
         self.epochs, self.losses = [], {}
         self.measured = replace(self.measured, weights_sha256=None)
 
     @property
     def epoch(self) -> int:
-        """How far it was trained."""
+        """The last epoch; 0 if there is none."""
         return self.epochs[-1].epoch if self.epochs else 0
 
     @property
-    def is_telling(self) -> bool:
-        """Whether its curve tells something of how it will end: it has come to a rung, or to its end.
+    def is_complete(self) -> bool:
+        """Whether it was trained to its end."""
+        return self.state == State.COMPLETE
 
-        The first epochs of a training that runs beside others would mislead; see `nas.strategy.pruners`.
+    @property
+    def is_infeasible(self) -> bool:
+        """Whether it cannot be trained to its end, however often that is tried."""
+        return self.cause in INFEASIBLE_CAUSES
+
+    @property
+    def is_informative(self) -> bool:
+        """Whether its curve is long enough to tell how it will end: it has reached a rung or its end.
+
+        The first epochs of a running training would mislead; see `nas.strategy.pruners`.
         """
         return bool(self.losses) and (self.state not in (State.RUNNING, State.QUEUED) or bool(self.passed))
 
     @property
+    def epoch_seconds(self) -> float:
+        """Median seconds of an epoch; 0 if they are not known."""
+        return median(epoch.seconds for epoch in self.epochs) if self.epochs else 0.0
+
+    def train_loss(self, epoch: int) -> float:
+        """The training loss of an epoch."""
+        return self.epochs[epoch - 1].train_loss
+
+    def costs(self, objectives: Sequence[Goal]) -> list[float]:
+        """Its losses by objectives other than the first."""
+        return [objective.loss(self.figures) for objective in objectives]
+
+    @property
     def figures(self) -> Figures:
-        """What its last epoch came to."""
+        """The results of its last epoch."""
         last = self.epochs[-1]
         cost = self.architecture.deployed.cost
         measured = self.measured

@@ -41,7 +41,7 @@ class Finalists:
     """
 
     def __init__(
-        self, spec: StudySpec, study: Study, driver: Driver, book: Evaluations, budget: Budget, ranking: Ranking
+        self, spec: StudySpec, study: Study, driver: Driver, book: Evaluations, budget: Budget, ranking: Ranking[Trial]
     ) -> None:
         self._config, self._epochs = spec.config, spec.recipe.epochs
         self._study, self._driver, self._book, self._budget, self._ranking = study, driver, book, budget, ranking

@@ -26,11 +26,11 @@ def new_trial(spec: StudySpec, start: Start, number: int) -> NewEvaluation:
         number=number,
         architecture=architecture,
         origin=start.origin,
-        phase=start.stage,
+        phase=start.phase,
         choices=choices,
         seed=spec.config.seed,
         epochs_planned=spec.recipe.epochs,
-        attrs=attrs_at_start(architecture, choices, start.origin, start.stage),
+        attrs=attrs_at_start(architecture, choices, start.origin, start.phase),
     )
 
 

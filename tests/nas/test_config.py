@@ -27,8 +27,8 @@ GOOD = {
     "objective": ["accuracy", "params"],
     "max_fte": 12.5,
     "strategy": "random+halving",
-    "sampler": "evolution",
-    "ranker": "model",
+    "sampler": "surrogate",
+    "ranker": "none",
     "proxies": ["zico", "entropy"],
     "pruner": "median",
     "families": True,
@@ -285,12 +285,11 @@ def test_a_strategy_alone_has_its_own_parts(name):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"sampler": "tpe"},
         {"pruner": "none"},
         {"families": False},
         {"local": False},
         {"proxies": "zico, entropy"},
-        {"sampler": "evolution", "pruner": "median"},
+        {"families": True, "pruner": "median"},
     ],
     ids=str,
 )
@@ -299,9 +298,9 @@ def test_a_flag_replaces_one_part_and_leaves_the_others(changes):
     assert SearchConfig.make(**changes).parts == replace(STRATEGIES["auto"], **expected)
 
 
-def test_what_serves_the_model_goes_with_it():
-    parts = SearchConfig.make(ranker="none").parts
-    assert parts == replace(STRATEGIES["auto"], ranker="none", local=False, proxies=())
+def test_what_serves_the_surrogate_leaves_with_it():
+    parts = SearchConfig.make(sampler="tpe").parts
+    assert parts == replace(STRATEGIES["auto"], sampler="tpe", local=False, proxies=())
 
 
 def test_no_proxies_can_be_asked_for():
@@ -311,9 +310,12 @@ def test_no_proxies_can_be_asked_for():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"strategy": "random", "local": True}, "--local is for the ranker 'model'; the ranker is 'none'"),
-        ({"strategy": "entropy", "proxies": "zico"}, "--proxies is for the ranker 'model'; the ranker is 'entropy'"),
-        ({"ranker": "params", "local": True}, "--local is for the ranker 'model'; the ranker is 'params'"),
+        ({"strategy": "random", "local": True}, "--local is for the sampler 'surrogate'; the sampler is 'random'"),
+        (
+            {"strategy": "entropy", "proxies": "zico"},
+            "--proxies is for the sampler 'surrogate'; the sampler is 'random'",
+        ),
+        ({"ranker": "params", "local": True}, "--local is for the sampler 'surrogate'; the sampler is 'random'"),
         ({"sampler": "cmaes", "objective": "nll,params"}, "cmaes handles one objective only"),
         ({"finalists": 0, "seeds": 3}, "--seeds is 3, but --finalists is 0"),
         ({"runner": "inline", "address": "auto"}, "--address is 'auto', but the runner is 'inline'; allowed: ray"),

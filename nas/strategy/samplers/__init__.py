@@ -1,1 +1,3 @@
-"""Optuna samplers."""
+"""Optuna samplers over the axes of a search space."""
+
+from nas.strategy.samplers import builtin as builtin  # so that its samplers are registered

@@ -1,4 +1,4 @@
-"""What samplers of ours have in common: they walk over the space, and tell Optuna a value on every axis."""
+"""The base class of samplers that walk over the space and give Optuna a value on every axis."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SpaceSampler(BaseSampler):
         space: Where architectures come from.
         distributions: How Optuna sees the axes of the space; a trial has a value for each of them.
         limits: Limits that architectures keep.
-        seed: Of all random choices.
+        seed: Seed of all random choices.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class SpaceSampler(BaseSampler):
 
     @staticmethod
     def finished(study: Study) -> list[FrozenTrial]:
-        """The trials that something is known of, oldest first."""
+        """The complete and pruned trials, oldest first."""
         return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
 
     @staticmethod

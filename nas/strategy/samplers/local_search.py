@@ -26,7 +26,7 @@ class LocalSearchSampler(SpaceSampler):
         space: Where neighbours come from.
         distributions: How Optuna sees the axes of the space; a trial has a value for each of them.
         limits: Limits that neighbours keep.
-        seed: Of all random choices.
+        seed: Seed of all random choices.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class LocalSearchSampler(SpaceSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """A neighbour's value on every axis; nothing where a start begins, so that it is random."""
+        """A neighbour's value on every axis; none at the beginning of a start, which is random."""
         finished = self.finished(study)
         ours = [other for other in finished if other.number >= self._began]
         if not ours:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from search_space.space.space import Limits, SearchSpace
 
-STARTUP_TRIALS = 20
-"""Random trials before a model is trusted."""
 _CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -152,70 +150,3 @@ def _class_maker(name: str) -> MakeSampler:
         return made
 
     return make
-
-
-@register_sampler("tpe")
-def _tpe(settings: SamplerSettings) -> BaseSampler:
-    from optuna.samplers import TPESampler
-
-    # Multivariate has to be explicit: with several objectives Optuna 5 would fall back to independent TPE.
-    return TPESampler(
-        n_startup_trials=STARTUP_TRIALS, n_ei_candidates=24, multivariate=True, constant_liar=True, seed=settings.seed
-    )
-
-
-@register_sampler("random")
-def _random(settings: SamplerSettings) -> BaseSampler:
-    from optuna.samplers import RandomSampler
-
-    return RandomSampler(seed=settings.seed)
-
-
-@register_sampler("nsgaii")
-def _nsgaii(settings: SamplerSettings) -> BaseSampler:
-    from optuna.samplers import NSGAIISampler
-
-    return NSGAIISampler(population_size=24, seed=settings.seed)
-
-
-@register_sampler("cmaes", several_objectives=False)
-def _cmaes(settings: SamplerSettings) -> BaseSampler:
-    from optuna.exceptions import ExperimentalWarning
-    from optuna.samplers import CmaEsSampler
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        # It models the ordered axes (width, depths) and leaves the others random; pruned trials count by the value
-        # they were stopped at, else it would learn from the few complete ones alone.
-        return CmaEsSampler(
-            n_startup_trials=STARTUP_TRIALS,
-            consider_pruned_trials=True,
-            warn_independent_sampling=False,
-            seed=settings.seed,
-        )
-
-
-@register_sampler("gp")
-def _gp(settings: SamplerSettings) -> BaseSampler:
-    from optuna.samplers import GPSampler
-
-    return GPSampler(
-        n_startup_trials=STARTUP_TRIALS,
-        deterministic_objective=False,
-        warn_independent_sampling=False,
-        seed=settings.seed,
-    )
-
-
-@register_sampler("evolution")
-def _evolution(settings: SamplerSettings) -> BaseSampler:
-    from nas.strategy.samplers.evolution import RegularizedEvolutionSampler  # imports Optuna
-
-    return RegularizedEvolutionSampler(settings.space, settings.distributions, settings.limits, seed=settings.seed)
-
-
-@register_sampler("local")
-def _local(settings: SamplerSettings) -> BaseSampler:
-    from nas.strategy.samplers.local_search import LocalSearchSampler  # imports Optuna
-
-    return LocalSearchSampler(settings.space, settings.distributions, settings.limits, seed=settings.seed)

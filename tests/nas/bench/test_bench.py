@@ -462,12 +462,12 @@ def test_all_strategies_take_part_after_random_search() -> None:
 
 
 def test_an_ablation_takes_part_under_its_flags() -> None:
-    _, auto, without, simple = arms(["auto", "auto --no-families --pruner none", "auto --ranker none --no-families"])
+    _, auto, without, simple = arms(["auto", "auto --no-families --pruner none", "auto --sampler random --no-families"])
     assert auto.settings == {"strategy": "auto", "seeds": 1}
     assert without.settings == {"strategy": "auto", "families": False, "pruner": "none", "seeds": 1}
     assert without.name == "auto --no-families --pruner none"
     assert without.plans
-    assert simple.settings == {"strategy": "auto", "ranker": "none", "families": False, "finalists": 0}
+    assert simple.settings == {"strategy": "auto", "sampler": "random", "families": False, "finalists": 0}
     assert not simple.plans
     for flags, message in (("--no-pruner", "'--no-pruner'"), ("--pruner", "without a value"), ("--pruner x", "'x'")):
         with pytest.raises(ConfigError, match=message):

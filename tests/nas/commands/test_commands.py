@@ -107,7 +107,10 @@ def test_nothing_heavy_is_loaded_for_a_quick_answer(arguments, tmp_path):
         ),
         (["search", "--strategy", "atuo"], "--strategy is 'atuo'; .*did you mean 'auto'"),
         (["search", "--proxies", "zicco"], "--proxies is .*did you mean 'zico'"),
-        (["search", "--strategy", "random", "--local"], "--local is for the ranker 'model'; the ranker is 'none'"),
+        (
+            ["search", "--strategy", "random", "--local"],
+            "--local is for the sampler 'surrogate'; the sampler is 'random'",
+        ),
         (["search", "--control", "tpe"], "--control is 'tpe'; allowed: random"),
         (["search", "--max-fte", "0"], "--max-fte is 0.0; allowed: numbers above 0"),
         (["search", "--objective", "params"], "the first --objective is params"),
@@ -279,7 +282,8 @@ def test_a_search_prints_its_report_on_stdout_and_progress_on_stderr(searched):
     assert "New study mine: small on digits, 12.0k parameters" in ran.stderr
     assert "budget 3, 1 epochs, inline runner" in ran.stderr
     assert (
-        "strategy auto: sampler random, ranker model, pruner gentle, proxies zico, families, local search" in ran.stderr
+        "strategy auto: sampler surrogate, ranker none, pruner two_rate, proxies zico, families, local search"
+        in ran.stderr
     )
     assert "\r" not in ran.stderr
 

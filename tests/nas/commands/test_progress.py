@@ -7,7 +7,7 @@ import io
 import pytest
 
 from nas.commands.progress import Progress, remaining_seconds
-from nas.strategy import planner
+from nas.strategy import policy
 from runners.protocol import Cause, EpochResult, Measured, Outcome
 
 
@@ -94,13 +94,13 @@ def test_a_limit_on_compute_is_shown_and_ends_the_time_left(begin, clock):
 
 
 def test_the_phases(begin, clock, monkeypatch):
-    monkeypatch.setattr(planner, "STARTUP", 8)
+    monkeypatch.setattr(policy, "STARTUP", 8)
     search = begin(strategy="auto", proxies=(), pruner="none", budget=14, finalists=1, seeds=2)
     progress, shown = Progress(io.StringIO(), clock), []
     while not search.done:
         shown.append(progress.line(search).partition(" | ")[0])
         finish(search)
-    trials = [f"start-up {number}/14" for number in range(3, 9)] + [f"model {number}/14" for number in range(9, 14)]
+    trials = [f"start-up {number}/14" for number in range(3, 9)] + [f"surrogate {number}/14" for number in range(9, 14)]
     assert shown[:14] == ["families 0/2", "families 1/2", "families 2/2", *trials]
     assert shown[14:] == ["finalists 0/2", "finalists 1/2", "testing the winner", "testing the winner"]
 
@@ -188,11 +188,11 @@ def test_in_a_log_file_a_line_is_printed_now_and_then(begin, clock):
 
 def test_the_strategy_is_said_with_all_its_parts(begin, clock):
     stream = io.StringIO()
-    settings = {"strategy": "auto", "families": None, "max_fte": 64, "proxies": "zico,entropy"}
+    settings = {"strategy": "auto", "families": None, "max_fte": 64, "proxies": "zico,l2"}
     Progress(stream, clock).begin(begin(**settings), True)
     assert [line.strip() for line in stream.getvalue().splitlines()[1:3]] == [
         "budget 6, at most 64 FTE, 8 epochs, inline runner",
-        "strategy auto: sampler random, ranker model, pruner gentle, proxies zico + entropy, families, local search",
+        "strategy auto: sampler surrogate, ranker none, pruner two_rate, proxies zico + l2, families, local search",
     ]
 
 

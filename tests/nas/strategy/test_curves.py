@@ -1,4 +1,4 @@
-"""What curves say, against sums by hand: windows, lines by Theil and Sen, shares by James and Stein, gains by mixer."""
+"""Learning-curve extrapolation against sums by hand: windows, Theil-Sen lines, James-Stein shares, changes by mixer."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from nas.strategy.curves import FEWEST, FLOOR, SPREAD, TRUST, Gains, LearningCurves, Line
+from nas.strategy.curves import FLOOR, IMAGE_STD, MIN_TRIALS, MIXER_PRIOR, LearningCurves, RemainingChange, Shrinkage
 from nas.strategy.trial import Trial
 from results.report.objectives import OBJECTIVES
 from results.store.store import EpochRecord, NewEvaluation, Role, State
 
 NLL, ACCURACY = OBJECTIVES["nll"], OBJECTIVES["accuracy"]
 
-SPREAD_BY_HAND = (1.4826 * 0.2) ** 2
+VARIANCE_BY_HAND = (1.4826 * 0.2) ** 2
 """Squared, the usual estimate of a standard deviation from the median of 0.1, 0.1, 0.1, 0.1, 0.3, 0.3, 0.3 and 0.3."""
 TRAINING = [0.0] * 4 + [1.0] * 4
 LOSSES = [2.0 * place + 1.0 + off for place in (0, 1) for off in (-0.3, -0.1, 0.1, 0.3)]
@@ -74,29 +74,29 @@ def scattered(trained) -> list[Trial]:
 def test_the_last_epochs_are_averaged(trained):
     """0.15 of 20 epochs are three; of 2, 1 and 1/2 the mean logarithm is zero."""
     trial = trained([4.0, 2.0, 1.0, 0.5])
-    curves = LearningCurves([trial], NLL, 20, None)
-    assert curves.at([trial], 4) == [pytest.approx(0.0, abs=1e-12)]
-    assert curves.at([trial], 3) == [pytest.approx(math.log(2.0))]
-    assert curves.at([trial], 2) == [pytest.approx(1.5 * math.log(2.0))]  # there are no more than two
-    assert curves.at([trial], 1) == [pytest.approx(math.log(4.0))]
+    curves = LearningCurves.of(NLL, [trial], 20, None)
+    assert curves.losses([trial], 4) == [pytest.approx(0.0, abs=1e-12)]
+    assert curves.losses([trial], 3) == [pytest.approx(math.log(2.0))]
+    assert curves.losses([trial], 2) == [pytest.approx(1.5 * math.log(2.0))]  # there are no more than two
+    assert curves.losses([trial], 1) == [pytest.approx(math.log(4.0))]
 
 
 def test_of_short_trainings_one_epoch_counts(trained):
     trial = trained([4.0, 0.5])
-    assert LearningCurves([trial], NLL, 2, None).at([trial], 2) == [pytest.approx(math.log(0.5))]
+    assert LearningCurves.of(NLL, [trial], 2, None).losses([trial], 2) == [pytest.approx(math.log(0.5))]
 
 
 def test_accuracy_is_read_as_the_logarithm_of_the_error(trained):
     """Of its last epoch alone, and whatever the number of images: chance was measured for the NLL."""
-    trials = [trained([9.0] * 3, accuracies=[0.5, 0.75, last]) for last in [0.875, 1.0] * FEWEST]
-    curves = LearningCurves(trials, ACCURACY, 20, 10)
-    assert curves.at(trials[:2], 2) == [pytest.approx(math.log(0.25))] * 2
-    assert curves.at(trials[:2], 3) == pytest.approx([math.log(0.125), math.log(FLOOR)])
+    trials = [trained([9.0] * 3, accuracies=[0.5, 0.75, last]) for last in [0.875, 1.0] * MIN_TRIALS]
+    curves = LearningCurves.of(ACCURACY, trials, 20, 10)
+    assert curves.losses(trials[:2], 2) == [pytest.approx(math.log(0.25))] * 2
+    assert curves.losses(trials[:2], 3) == pytest.approx([math.log(0.125), math.log(FLOOR)])
 
 
 def test_a_loss_of_zero_has_a_logarithm(trained):
     trial = trained([0.0], [0.0])
-    assert LearningCurves([trial], NLL, 1, None).at([trial], 1) == [pytest.approx(math.log(FLOOR))]
+    assert LearningCurves.of(NLL, [trial], 1, None).losses([trial], 1) == [pytest.approx(math.log(FLOOR))]
 
 
 # Images.
@@ -104,80 +104,80 @@ def test_a_loss_of_zero_has_a_logarithm(trained):
 
 @pytest.mark.parametrize(
     ("chance", "share"),
-    [(0.0, 1.0), (SPREAD_BY_HAND / 4, 0.75), (SPREAD_BY_HAND / 2, 0.5), (SPREAD_BY_HAND, 0.0), (1.0, 0.0)],
+    [(0.0, 1.0), (VARIANCE_BY_HAND / 4, 0.75), (VARIANCE_BY_HAND / 2, 0.5), (VARIANCE_BY_HAND, 0.0), (1.0, 0.0)],
 )
 @pytest.mark.parametrize("last", [LOSSES[-1], 30.0])  # one that hardly trains changes neither slope nor spread
 def test_a_deviation_counts_for_its_real_share(chance, share, last):
-    line = Line(np.array([*LOSSES[:-1], last]), np.array(TRAINING), chance)
+    line = Shrinkage(np.array([*LOSSES[:-1], last]), np.array(TRAINING), chance)
     assert line.real == pytest.approx(share)
-    assert line.draw(1.3, 0.0) == pytest.approx(1.0 + 0.3 * share)
-    assert line.draw(1.0, 0.5) == pytest.approx(2.0 - 1.0 * share)  # between those that it was fitted to
-    assert line.draw(6.0, 3.0) == pytest.approx(7.0 - 1.0 * share)  # and beyond
+    assert line.apply(1.3, 0.0) == pytest.approx(1.0 + 0.3 * share)
+    assert line.apply(1.0, 0.5) == pytest.approx(2.0 - 1.0 * share)  # between those that it was fitted to
+    assert line.apply(6.0, 3.0) == pytest.approx(7.0 - 1.0 * share)  # and beyond
 
 
 def test_losses_on_a_line_are_left_there():
     training = np.arange(8.0)
-    line = Line(3.0 - training / 2, training, 0.01)
-    assert line.draw(3.0 - 1.25, 2.5) == pytest.approx(1.75)
+    line = Shrinkage(3.0 - training / 2, training, 0.01)
+    assert line.apply(3.0 - 1.25, 2.5) == pytest.approx(1.75)
 
 
 def test_equal_training_losses_say_nothing():
-    line = Line(np.array(LOSSES), np.full(8, 5.0), SPREAD_BY_HAND)
-    assert line.draw(1.0, 5.0) == 1.0
+    line = Shrinkage(np.array(LOSSES), np.full(8, 5.0), VARIANCE_BY_HAND)
+    assert line.apply(1.0, 5.0) == 1.0
 
 
 @pytest.mark.parametrize("images", [20, 100])
 def test_a_small_validation_split_draws_losses_towards_the_line(scattered, images):
-    share = 1 - SPREAD**2 / images / SPREAD_BY_HAND
+    share = 1 - IMAGE_STD**2 / images / VARIANCE_BY_HAND
     assert 0 < share < 1
     expected = [1.0 + 2.0 * x + share * (loss - 1.0 - 2.0 * x) for loss, x in zip(LOSSES, TRAINING, strict=True)]
-    assert LearningCurves(scattered, NLL, 1, images).at(scattered, 1) == pytest.approx(expected)
+    assert LearningCurves.of(NLL, scattered, 1, images).losses(scattered, 1) == pytest.approx(expected)
 
 
 def test_one_that_is_large_or_unknown_leaves_them_as_they_are(scattered):
-    assert LearningCurves(scattered, NLL, 1, 10**9).at(scattered, 1) == pytest.approx(LOSSES, abs=1e-6)
-    assert LearningCurves(scattered, NLL, 1, None).at(scattered, 1) == pytest.approx(LOSSES, abs=1e-12)
+    assert LearningCurves.of(NLL, scattered, 1, 10**9).losses(scattered, 1) == pytest.approx(LOSSES, abs=1e-6)
+    assert LearningCurves.of(NLL, scattered, 1, None).losses(scattered, 1) == pytest.approx(LOSSES, abs=1e-12)
 
 
 def test_one_that_is_tiny_leaves_the_line_alone(scattered):
     """Of 13 images chance explains 0.093, more than the variance there is."""
-    assert LearningCurves(scattered, NLL, 1, 13).at(scattered, 1) == pytest.approx([1.0] * 4 + [3.0] * 4)
+    assert LearningCurves.of(NLL, scattered, 1, 13).losses(scattered, 1) == pytest.approx([1.0] * 4 + [3.0] * 4)
 
 
 def test_fewer_than_a_handful_are_left_as_they_are(scattered):
-    few = scattered[: FEWEST - 1]
-    assert LearningCurves(few, NLL, 1, 13).at(few, 1) == pytest.approx(LOSSES[: FEWEST - 1])
+    few = scattered[: MIN_TRIALS - 1]
+    assert LearningCurves.of(NLL, few, 1, 13).losses(few, 1) == pytest.approx(LOSSES[: MIN_TRIALS - 1])
 
 
-def test_those_count_that_have_come_as_far(trained, scattered):
-    """A ninth that came further changes nothing at the second epoch, where it is alone."""
+def test_trials_count_that_have_reached_the_epoch(trained, scattered):
+    """A ninth that went further changes nothing at the second epoch, where it is alone."""
     further = trained([math.exp(9.0), math.exp(4.0)], [1.0, 1.0])
-    curves = LearningCurves([*scattered, further], NLL, 2, 13)
-    assert curves.at([further], 2) == [pytest.approx(4.0)]
-    assert curves.at([further], 1)[0] < 8.0
+    curves = LearningCurves.of(NLL, [*scattered, further], 2, 13)
+    assert curves.losses([further], 2) == [pytest.approx(4.0)]
+    assert curves.losses([further], 1)[0] < 8.0
 
 
 def test_it_takes_in_trials_that_come_later(scattered):
-    trials = scattered[: FEWEST - 1]
-    curves = LearningCurves(trials, NLL, 1, 13)
-    assert curves.at(trials, 1) == pytest.approx(LOSSES[: FEWEST - 1])
+    trials = scattered[: MIN_TRIALS - 1]
+    curves = LearningCurves.of(NLL, trials, 1, 13)
+    assert curves.losses(trials, 1) == pytest.approx(LOSSES[: MIN_TRIALS - 1])
     trials.append(scattered[-1])
-    assert curves.at(trials, 1) == pytest.approx([1.0] * 4 + [3.0] * 4)
+    assert curves.losses(trials, 1) == pytest.approx([1.0] * 4 + [3.0] * 4)
 
 
 # Mixers.
 
 
-def test_gains_are_shrunk_towards_those_of_all():
+def test_changes_are_shrunk_towards_those_of_all():
     """Two linear ones gain 1.0 and one MLP 0.4: all of them 0.8 on average."""
-    gains = Gains(["linear", "linear", "mlp"], [-1.0, -1.0, -0.4])
-    assert gains("linear") == pytest.approx(-0.8 - 0.2 * 2 / (2 + TRUST))
-    assert gains("mlp") == pytest.approx(-0.8 + 0.4 * 1 / (1 + TRUST))
-    assert gains("gating") == pytest.approx(-0.8)  # nothing is known of it
+    change = RemainingChange(["linear", "linear", "mlp"], [-1.0, -1.0, -0.4])
+    assert change("linear") == pytest.approx(-0.8 - 0.2 * 2 / (2 + MIXER_PRIOR))
+    assert change("mlp") == pytest.approx(-0.8 + 0.4 * 1 / (1 + MIXER_PRIOR))
+    assert change("gating") == pytest.approx(-0.8)  # nothing is known of it
 
 
-def test_without_a_complete_trial_nothing_is_gained():
-    assert Gains([], [])("linear") == 0.0
+def test_without_a_complete_trial_no_change_is_expected():
+    assert RemainingChange([], [])("linear") == 0.0
 
 
 @pytest.fixture
@@ -198,56 +198,56 @@ def study(trained) -> list[Trial]:
     ]
 
 
-def test_what_waits_is_expected_to_gain_what_its_mixer_did(study):
-    curves, unit = LearningCurves(study, NLL, 4, None), math.log(2.0)
+def test_a_waiting_trial_is_expected_to_change_as_its_mixer_did(study):
+    curves, unit = LearningCurves.of(NLL, study, 4, None), math.log(2.0)
     overall = -unit * 5 / 3
-    linear, mlp = overall - unit / 3 * 2 / (2 + TRUST), overall + unit * 2 / 3 * 1 / (1 + TRUST)
+    linear, mlp = overall - unit / 3 * 2 / (2 + MIXER_PRIOR), overall + unit * 2 / 3 * 1 / (1 + MIXER_PRIOR)
     waiting = study[3:6]
     expected = [math.log(6.0) + linear, math.log(5.0) + overall, math.log(3.0) + mlp]
-    assert curves.expected_ends(waiting, 1) == pytest.approx(expected)
-    later = -unit * 2 / 3 + unit * 2 / 3 * 1 / (1 + TRUST)
-    assert curves.ends(waiting) == pytest.approx([*expected[:2], math.log(3.0) + later])
+    assert curves.extrapolated(waiting, 1) == pytest.approx(expected)
+    later = -unit * 2 / 3 + unit * 2 / 3 * 1 / (1 + MIXER_PRIOR)
+    assert curves.final_losses(waiting) == pytest.approx([*expected[:2], math.log(3.0) + later])
 
 
 def test_what_is_complete_ends_where_it_ended(study):
-    curves = LearningCurves(study, NLL, 4, None)
-    assert curves.ends(study[:3]) == pytest.approx([math.log(2.0), 0.0, 0.0])
-    assert curves.expected_ends(study[:1], 1)[0] != pytest.approx(math.log(2.0))  # at a rung all are read alike
+    curves = LearningCurves.of(NLL, study, 4, None)
+    assert curves.final_losses(study[:3]) == pytest.approx([math.log(2.0), 0.0, 0.0])
+    assert curves.extrapolated(study[:1], 1)[0] != pytest.approx(math.log(2.0))  # at a rung all are read alike
 
 
-def test_gains_follow_what_is_completed_later(trained, study):
-    curves, newcomer = LearningCurves(study, NLL, 4, None), study[4]
-    before = curves.ends([newcomer])[0]
+def test_changes_follow_what_is_completed_later(trained, study):
+    curves, newcomer = LearningCurves.of(NLL, study, 4, None), study[4]
+    before = curves.final_losses([newcomer])[0]
     study.append(trained([8.0, 8.0, 8.0, 8.0], mixer="attention", state=State.COMPLETE))
     own, overall = 0.0, -math.log(2.0) * 5 / 4
-    expected = math.log(5.0) + overall + (own - overall) / (1 + TRUST)
-    assert curves.ends([newcomer]) == [pytest.approx(expected)]
+    expected = math.log(5.0) + overall + (own - overall) / (1 + MIXER_PRIOR)
+    assert curves.final_losses([newcomer]) == [pytest.approx(expected)]
     assert expected > before
 
 
-def test_gains_are_of_losses_that_were_drawn_to_the_line(scattered, trained):
+def test_changes_are_of_shrunk_losses(scattered, trained):
     """With eight complete trials at both epochs chance takes its share of the gains as well."""
     trials = [
         trained([math.exp(loss + 1.0), math.exp(loss)], [math.exp(x), math.exp(x)], state=State.COMPLETE)
         for loss, x in zip(LOSSES, TRAINING, strict=True)
     ]
     waiting = trained([math.exp(5.0)], [math.exp(1.0)])
-    curves = LearningCurves([*trials, waiting], NLL, 2, 13)
-    start = curves.at(trials, 1)
-    expected = curves.at([waiting], 1)[0] + fmean([1.0] * 4 + [3.0] * 4) - fmean(start)
-    assert curves.ends([waiting]) == [pytest.approx(expected)]
+    curves = LearningCurves.of(NLL, [*trials, waiting], 2, 13)
+    start = curves.losses(trials, 1)
+    expected = curves.losses([waiting], 1)[0] + fmean([1.0] * 4 + [3.0] * 4) - fmean(start)
+    assert curves.final_losses([waiting]) == [pytest.approx(expected)]
 
 
-def test_whoever_reads_the_same_trials_reads_the_same(trained):
+def test_equal_trials_are_read_alike_whatever_was_asked_before(trained):
     """A study that is opened again says what it said before, though it was asked when it knew less."""
     trials = [
         trained([math.exp(loss + 1.0), math.exp(loss)], [math.exp(x), math.exp(x)], state=State.COMPLETE)
         for loss, x in zip(LOSSES, TRAINING, strict=True)
     ]
-    curves = LearningCurves(trials, NLL, 2, 20)
-    asked = [curves.ends(trials)]
+    curves = LearningCurves.of(NLL, trials, 2, 20)
+    asked = [curves.final_losses(trials)]
     for nll in (1.0, 40.0):
         trials.append(trained([nll], [math.exp(2.0)]))
-        asked.append(curves.ends(trials))
-    assert asked[-1] == LearningCurves(trials, NLL, 2, 20).ends(trials)
+        asked.append(curves.final_losses(trials))
+    assert asked[-1] == LearningCurves.of(NLL, trials, 2, 20).final_losses(trials)
     assert asked[-1][8] != asked[-2][8]

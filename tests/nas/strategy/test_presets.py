@@ -1,13 +1,17 @@
-"""Every strategy searches to its end, with every kind of question that it can be asked."""
+"""Every strategy searches to its end, on every kind of problem."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from nas.strategy import planner
+from nas.config import SearchConfig
+from nas.strategy import policy
 from nas.strategy import pool as pool
 from nas.strategy.presets import STRATEGIES
 from results.store.store import Role, State
+from search_space.errors import ConfigError
 
 PROBLEMS = {
     "plain": {},
@@ -19,9 +23,9 @@ PROBLEMS = {
 
 @pytest.fixture(autouse=True)
 def _short_lists(monkeypatch):
-    """Fewer candidates, and a model after eight trials, so that a search of a few trials goes through all stages."""
+    """Fewer candidates, and a surrogate after eight trials, so that a short search goes through all phases."""
     monkeypatch.setattr(pool, "SIZE", 40)
-    monkeypatch.setattr(planner, "STARTUP", 8)
+    monkeypatch.setattr(policy, "STARTUP", 8)
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
@@ -39,7 +43,7 @@ def test_a_strategy_searches_to_its_end(run, stored, strategy, problem):
     assert [row.phase for row in rows[:2]] == ["families"] * 2 or not STRATEGIES[strategy].families
 
 
-def test_the_stages_of_auto_in_order(run, stored):
+def test_the_phases_of_auto_in_order(run, stored):
     run(strategy="auto", budget=40, finalists=0)
     stages = [row.phase for row in stored().evaluations(Role.TRIAL)]
     assert stages[:8] == ["families"] * 2 + ["startup"] * 6
@@ -48,7 +52,7 @@ def test_the_stages_of_auto_in_order(run, stored):
 
 @pytest.mark.parametrize(
     ("changes", "missing"),
-    [({"families": False}, "families"), ({"local": False}, "local"), ({"ranker": "none"}, "explore")],
+    [({"families": False}, "families"), ({"local": False}, "local"), ({"sampler": "random"}, "explore")],
     ids=str,
 )
 def test_an_ablation_leaves_one_part_out(run, stored, changes, missing):
@@ -63,3 +67,26 @@ def test_the_largest_come_in_order_of_size(run, stored, space):
     found = [row.architecture.params for row in stored().evaluations(Role.TRIAL)]
     assert found == sorted(found, reverse=True)
     assert found[0] > 19_000
+
+
+def test_what_serves_the_surrogate_leaves_with_it():
+    auto = STRATEGIES["auto"]
+    assert auto.with_parts({}) == auto
+    assert auto.with_parts({"sampler": "tpe"}) == replace(auto, sampler="tpe", proxies=(), local=False)
+
+
+def test_a_ranker_takes_the_place_of_the_surrogate():
+    auto = STRATEGIES["auto"]
+    assert auto.with_parts({"ranker": "zico"}) == replace(
+        auto, sampler="random", ranker="zico", proxies=(), local=False
+    )
+    assert STRATEGIES["largest"].with_parts({"sampler": "surrogate"}) == replace(
+        STRATEGIES["largest"], sampler="surrogate", ranker="none"
+    )
+
+
+def test_the_ranker_of_earlier_versions_is_a_sampler_now():
+    with pytest.raises(
+        ConfigError, match="--ranker is 'model'; it is the sampler 'surrogate' now: --sampler surrogate"
+    ):
+        SearchConfig.make(ranker="model")

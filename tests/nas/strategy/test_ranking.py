@@ -1,4 +1,4 @@
-"""Who is better: by a model once there are labels, by dominance with several objectives, by random trade-offs."""
+"""Which trial or candidate is better: by a surrogate once there are labels, by dominance, by random trade-offs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def train(search, nll: float, accuracy: float = 0.5, *, to: int = 2, seconds: fl
 
 @pytest.fixture
 def opened(open_search):
-    """A search with a model, of random trials at first; nobody goes on before there are a thousand."""
+    """A search with a surrogate and no pruner unless named, of random trials at first."""
 
     def make(**changes):
         return open_search(
@@ -45,13 +45,13 @@ def opened(open_search):
     return make
 
 
-def test_without_enough_labels_there_is_no_model(opened):
+def test_without_enough_labels_there_is_no_surrogate(opened):
     search = opened()
     for _ in range(MIN_LABELS - 1):
         train(search, 1.0, to=8)
-    assert not search.planner.ranking.knows
+    assert not search.planner.ranking.can_rank
     train(search, 1.0, to=8)
-    assert search.planner.ranking.knows
+    assert search.planner.ranking.can_rank
 
 
 def test_what_cannot_be_trained_is_a_label_too_and_other_failures_are_not(opened):
@@ -62,38 +62,38 @@ def test_what_cannot_be_trained_is_a_label_too_and_other_failures_are_not(opened
         search.tell(search.ask().key, Outcome("failed", 1.0, cause, "it broke"))
         while search.book.pending:  # a worker that was lost is replaced twice
             search.tell(search.ask().key, Outcome("failed", 1.0, cause, "it broke"))
-        assert not search.planner.ranking.knows
+        assert not search.planner.ranking.can_rank
     search.tell(search.ask().key, Outcome("failed", 1.0, Cause.OUT_OF_MEMORY, "too large"))
-    assert search.planner.ranking.knows
+    assert search.planner.ranking.can_rank
 
 
-def test_who_has_only_just_begun_is_no_label(opened):
+def test_a_trial_that_has_only_just_begun_is_no_label(opened):
     """Twice as many run beside each other as it takes: a first epoch tells nothing, the rung does."""
     search = opened(pruner="halving")
     jobs = [search.ask() for _ in range(2 * MIN_LABELS)]
     for job in jobs:
         search.report(job.key, [EpochResult(1, 1.0, 1.0, 0.5, 0.0)])
-    assert not search.planner.ranking.knows
+    assert not search.planner.ranking.can_rank
     for job in jobs[:MIN_LABELS]:
         search.report(job.key, [EpochResult(2, 1.0, 1.0, 0.5, 0.0)])
         search.tell(job.key, Outcome("stopped", 1.0))
-    assert search.planner.ranking.knows
+    assert search.planner.ranking.can_rank
 
 
-def test_the_model_is_told_how_large_the_validation_split_is(opened):
+def test_a_search_knows_how_large_the_validation_split_is(opened):
     assert opened().spec.validation_images == 360  # of digits
 
 
-def test_without_a_model_the_loss_at_the_same_epoch_counts(opened):
-    search = opened(ranker="none")
+def test_without_a_surrogate_the_loss_at_the_same_epoch_counts(opened):
+    search = opened(sampler="random")
     for nll in (3.0, 1.0, 2.0):
         train(search, nll, to=8)
     assert search.planner.ranking.at_rung(search.book.searched, 2) == [3.0, 1.0, 2.0]
     assert search.planner.ranking.best(search.book.searched, 2) == [search.book.searched[1], search.book.searched[2]]
 
 
-def test_with_a_model_it_is_the_loss_expected_at_the_end(opened):
-    """All gain log 4 from the rung to the end, so that who waits at 3 is expected to end at 3/4."""
+def test_with_a_surrogate_it_is_the_loss_expected_at_the_end(opened):
+    """All gain log 4 from the rung to the end, so that the one that waits at 3 is expected to end at 3/4."""
     search = opened(pruner="halving")
     for nll in (4.0, 5.0, 3.0, 6.0):
         train(search, nll)
@@ -109,9 +109,9 @@ def test_with_a_model_it_is_the_loss_expected_at_the_end(opened):
     assert trials[4].state == State.PAUSED
 
 
-@pytest.mark.parametrize("ranker", ["model", "none"])
-def test_what_cannot_be_trained_is_not_among_the_best(opened, ranker):
-    search = opened(ranker=ranker)
+@pytest.mark.parametrize("sampler", ["surrogate", "random"])
+def test_what_cannot_be_trained_is_not_among_the_best(opened, sampler):
+    search = opened(sampler=sampler)
     job = search.ask()
     search.report(job.key, [EpochResult(1, 0.1, 0.1, 0.5, 0.0)])
     search.tell(job.key, Outcome("failed", 1.0, Cause.DIVERGED, "nan"))
@@ -123,7 +123,7 @@ def test_what_cannot_be_trained_is_not_among_the_best(opened, ranker):
 
 def test_with_several_objectives_dominance_counts_first(opened):
     """NLL and accuracy: 0 and 1 are dominated by none, 3 by trial 0 alone, 2 by all others; then the NLL counts."""
-    search = opened(ranker="none", objective="nll,accuracy")
+    search = opened(sampler="random", objective="nll,accuracy")
     for nll, accuracy in [(2.0, 0.95), (1.0, 0.9), (3.0, 0.8), (2.5, 0.92)]:
         train(search, nll, accuracy, to=8)
     assert search.planner.ranking.at_rung(search.book.searched, 2) == [1.0, 0.0, 3.0, 2.0]
@@ -134,7 +134,7 @@ def candidates(search, count: int) -> list[Candidate]:
     return [Candidate(spec.space.sample(rng, spec.limits), "sampler") for _ in range(count)]
 
 
-def test_candidates_are_ranked_by_what_the_model_promises(opened):
+def test_candidates_are_ranked_by_what_the_surrogate_predicts(opened):
     search = opened()
     for _ in range(2 * MIN_LABELS):
         job = search.ask()
@@ -142,14 +142,14 @@ def test_candidates_are_ranked_by_what_the_model_promises(opened):
         search.report(job.key, [EpochResult(epoch, nll, nll, 0.5, 0.0) for epoch in range(1, 9)])
         search.tell(job.key, Outcome("complete", 1.0))
     ranking = search.planner.ranking
-    assert ranking.knows
+    assert ranking.can_rank
     sizes = [candidate.architecture.params for candidate in ranking.rank(candidates(search, 60))]
     assert np.corrcoef(range(60), sizes)[0, 1] > 0.5
 
 
 def test_candidates_are_ranked_by_proxies_as_far_as_labels_support_them(opened):
     """A proxy that was lowest where losses were highest puts a high one first; without values it says nothing."""
-    search, rng = opened(ranker="model", proxies="zico", budget=1000), random.Random(0)
+    search, rng = opened(sampler="surrogate", proxies="zico", budget=1000), random.Random(0)
     trials, scores, offered = [], {}, candidates(search, 40)
     for item in candidates(search, 80)[40:]:
         start = Start(item.architecture, "sampler", "random")
@@ -163,8 +163,8 @@ def test_candidates_are_ranked_by_proxies_as_far_as_labels_support_them(opened):
         scores.setdefault(item.architecture.hash, {"zico": 1.0 if place == 7 else None if place == 8 else 0.0})
     told = Ranking(search.spec.problem, trials, scores)
     untold = Ranking(search.spec.problem, trials, {})
-    assert told.knows
-    assert untold.knows
+    assert told.can_rank
+    assert untold.can_rank
     places = [ranking.rank(offered).index(offered[7]) for ranking in (told, untold)]
     assert places[0] == 0
     assert places[1] > 3
@@ -179,10 +179,10 @@ def test_with_several_objectives_the_first_is_never_dominated(opened):
         search.report(job.key, [EpochResult(epoch, nll, nll, 0.5, 0.0) for epoch in range(1, 9)])
         search.tell(job.key, Outcome("complete", 1.0))
     ranking = search.planner.ranking
-    assert ranking.knows
+    assert ranking.can_rank
     offered = candidates(search, 80)
     vectors = np.array([ranking._features(item.architecture) for item in offered])
-    means, stds = ranking._model.predict(vectors, np.empty((80, 0)))
+    means, stds = ranking._surrogate.predict(vectors, np.empty((80, 0)))
     points = list(zip(means - OPTIMISM * stds, [item.architecture.params for item in offered], strict=True))
     front = {offered[index].architecture for index in pareto_front(points)}
     firsts = {ranking.rank(offered)[0].architecture for _ in range(40)}
@@ -192,12 +192,12 @@ def test_with_several_objectives_the_first_is_never_dominated(opened):
 
 def test_with_several_objectives_neighbours_of_the_whole_front_are_candidates(opened):
     """NLL and accuracy: 0 and 1 are dominated by none, 2 and 3 by 0."""
-    search = opened(ranker="none", objective="nll,accuracy")
+    search = opened(sampler="random", objective="nll,accuracy")
     for nll, accuracy in [(2.0, 0.95), (1.0, 0.9), (3.0, 0.8), (2.5, 0.92)]:
         train(search, nll, accuracy, to=8)
     front, ranking = search.book.searched[:2], search.planner.ranking
-    assert sorted(ranking.centres(search.book.searched, 3), key=search.book.searched.index) == front
-    one_at_a_time = [ranking.centres(search.book.searched, 1) for _ in range(50)]
+    assert sorted(ranking.centres(3), key=search.book.searched.index) == front
+    one_at_a_time = [ranking.centres(1) for _ in range(50)]
     assert [front[0]] in one_at_a_time
     assert [front[1]] in one_at_a_time
 
@@ -208,7 +208,7 @@ def test_of_two_that_promise_as_much_the_quicker_comes_first(opened, slow):
     for number in range(MIN_LABELS + 2):
         train(search, 1.0, to=8, seconds=4.0 if number % 2 == slow else 0.5)
     ranking = search.planner.ranking
-    assert ranking.knows
+    assert ranking.can_rank
     pair = [Candidate(trial.architecture, "sampler") for trial in search.book.searched[:2]]
     assert ranking.rank(pair)[-1] == pair[slow]
 
@@ -220,7 +220,7 @@ def test_with_several_objectives_seconds_do_not_count(opened):
         for number in range(MIN_LABELS + 2):
             train(search, 1.0 + 0.01 * number, to=8, seconds=4.0 if number % 2 == slow else 0.5)
         ranking = search.planner.ranking
-        assert ranking.knows
+        assert ranking.can_rank
         trials = [Candidate(trial.architecture, "sampler") for trial in search.book.searched]
         rankings.append([item.architecture for item in ranking.rank(trials)])
     assert rankings[0] == rankings[1]

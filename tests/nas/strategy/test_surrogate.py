@@ -10,12 +10,12 @@ import pytest
 
 from nas.strategy.surrogate import (
     CAP,
-    CLOCK_NOISE,
-    LENGTH,
+    LENGTH_SCALE,
     MIN_LABELS,
     NOISE,
     PARTIAL_NOISE,
-    SUPPORT,
+    RIDGE,
+    SECONDS_NOISE,
     Label,
     Surrogate,
 )
@@ -42,7 +42,7 @@ def labels() -> list[Label]:
 
 def posterior(vectors, ends, noise, at):
     """Means and standard deviations at points, by the textbook's formulas (Rasmussen and Williams, 2.23 and 2.24)."""
-    length = LENGTH * np.sqrt(2.0)  # two numbers vary
+    length = LENGTH_SCALE * np.sqrt(2.0)  # two numbers vary
     mean, deviation = ends.mean(), ends.std()
 
     def kernel(left, right):
@@ -56,8 +56,8 @@ def posterior(vectors, ends, noise, at):
 
 
 def test_the_posterior_is_that_of_the_textbook(labels):
-    vectors = np.array([known.vector for known in labels])
-    ends = [known.end for known in labels[:7]]
+    vectors = np.array([known.features for known in labels])
+    ends = [known.loss for known in labels[:7]]
     ends = np.array([*ends, max(ends)])  # what cannot be trained counts as the worst, and that is certain
     noise = np.array([NOISE] * 5 + [PARTIAL_NOISE] * 2 + [NOISE])
     found = Surrogate(labels, REFERENCE).predict(REFERENCE[:10], NOTHING[:10])
@@ -67,12 +67,12 @@ def test_the_posterior_is_that_of_the_textbook(labels):
 
 
 def test_where_nothing_can_be_trained_nothing_is_told_apart(labels):
-    model = Surrogate([replace(known, end=None) for known in labels], REFERENCE)
+    model = Surrogate([replace(known, loss=None) for known in labels], REFERENCE)
     np.testing.assert_allclose(model.predict(REFERENCE, NOTHING)[0], 0.0)
 
 
 def test_equal_losses_are_expected_everywhere(labels):
-    model = Surrogate([replace(known, end=1.25) for known in labels], REFERENCE)
+    model = Surrogate([replace(known, loss=1.25) for known in labels], REFERENCE)
     np.testing.assert_allclose(model.predict(REFERENCE, NOTHING)[0], 1.25)
 
 
@@ -117,7 +117,7 @@ def effect(ends: Sequence[float | None], proxies, at) -> np.ndarray:
 def test_the_effect_of_a_proxy_is_a_ridge_regression():
     """Proxies of mean 3 and deviation 2; by least squares 0.5 a deviation, of which 8 / (8 + 20) are supported."""
     proxies, ends = [1.0, 5.0] * 4, [0.5, 1.5] * 4
-    assert SUPPORT == 20
+    assert RIDGE == 20
     found = effect(ends, proxies, [3.0, 5.0, 1.0, 4.0])
     slope = 0.5 * 8 / 28
     np.testing.assert_allclose(found, [1.0, 1.0 + slope, 1.0 - slope, 1.0 + slope / 2])
@@ -170,10 +170,10 @@ def test_the_process_explains_what_proxies_leave(labels):
     alone = Surrogate(known, REFERENCE).predict(REFERENCE, NOTHING)
     without = Surrogate([replace(one, proxies=np.array([np.nan])) for one in known], REFERENCE)
     np.testing.assert_allclose(without.predict(REFERENCE, np.full((64, 1), np.nan)), alone)
-    told = Surrogate([replace(one, proxies=np.array([one.end])) for one in known], REFERENCE)
-    average = np.full((64, 1), np.mean([one.end for one in known]))
-    share = 1 - 7 / (7 + SUPPORT)  # of every label, which is what the residuals are
-    mean = np.mean([one.end for one in known])
+    told = Surrogate([replace(one, proxies=np.array([one.loss])) for one in known], REFERENCE)
+    average = np.full((64, 1), np.mean([one.loss for one in known]))
+    share = 1 - 7 / (7 + RIDGE)  # of every label, which is what the residuals are
+    mean = np.mean([one.loss for one in known])
     expected = mean + share * (alone[0] - mean), share * alone[1]
     np.testing.assert_allclose(told.predict(REFERENCE, average), expected, rtol=1e-6)
 
@@ -185,11 +185,11 @@ def test_how_long_an_epoch_takes_is_a_process_over_those_that_were_timed(labels)
     seconds = np.array([0.1, 0.2, 0.4, 0.8, 0.1, 0.3, 0.0, 0.5])  # one was not timed
     timed = [replace(one, seconds=float(taken)) for one, taken in zip(labels, seconds, strict=True)]
     known = seconds > 0
-    vectors = np.array([one.vector for one in labels])[known]
-    expected, _ = posterior(vectors, np.log(seconds[known]), np.full(7, CLOCK_NOISE), REFERENCE)
-    assert Surrogate(timed, REFERENCE).slowness(REFERENCE) == pytest.approx(expected)
+    vectors = np.array([one.features for one in labels])[known]
+    expected, _ = posterior(vectors, np.log(seconds[known]), np.full(7, SECONDS_NOISE), REFERENCE)
+    assert Surrogate(timed, REFERENCE).log_seconds(REFERENCE) == pytest.approx(expected)
 
 
 def test_without_enough_timings_all_are_as_quick(labels):
     timed = [replace(one, seconds=float(n < MIN_LABELS - 1)) for n, one in enumerate(labels)]
-    assert Surrogate(timed, REFERENCE).slowness(REFERENCE).tolist() == [0.0] * 64
+    assert Surrogate(timed, REFERENCE).log_seconds(REFERENCE).tolist() == [0.0] * 64

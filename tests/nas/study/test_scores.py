@@ -8,9 +8,7 @@ from statistics import fmean
 import pytest
 
 from nas.config import SearchConfig
-from nas.strategy import planner
-from nas.strategy import pool as pool
-from nas.strategy import ranking as ranking
+from nas.strategy import planner, policy, pool, ranking
 from nas.study.spec import make_spec
 from results.store.store import Role, State
 from runners.protocol import Cause, EpochResult, Measured, Outcome, Score
@@ -64,7 +62,7 @@ def test_scoring_counts_as_compute(open_search, entropy):
     assert search.budget.fte == pytest.approx((6 + 8) / 8)
 
 
-def test_while_a_batch_is_scored_nobody_asks_for_it_again(open_search, entropy):
+def test_while_a_batch_is_scored_it_is_not_asked_for_again(open_search, entropy):
     search = open_search(**entropy)
     jobs = []
     while (job := search.ask()) is not None:
@@ -129,8 +127,8 @@ def test_another_seed_is_scored_anew(run, stored, entropy):
     assert stored("second").evaluations(Role.PROXIES) != []
 
 
-def test_the_model_may_see_proxies(run, stored, monkeypatch):
-    monkeypatch.setattr(planner, "STARTUP", 8)
+def test_the_surrogate_may_see_proxies(run, stored, monkeypatch):
+    monkeypatch.setattr(policy, "STARTUP", 8)
     run(strategy="auto", proxies="params,depth", families=False, budget=16, finalists=0)
     rows = stored().evaluations(Role.PROXIES)
     assert rows
@@ -138,14 +136,14 @@ def test_the_model_may_see_proxies(run, stored, monkeypatch):
     assert len(stored().evaluations(Role.TRIAL)) == 16
 
 
-def test_the_command_scores_for_the_model_once(nas, stored, settings, monkeypatch):
+def test_the_command_scores_for_the_surrogate_once(nas, stored, settings, monkeypatch):
     """Real trainings of digits; the second study trains the same architectures and finds all scores in the database."""
-    monkeypatch.setattr(planner, "STARTUP", 6)
+    monkeypatch.setattr(policy, "STARTUP", 6)
     monkeypatch.setattr(planner, "SCORED_AT_ONCE", 16)
     monkeypatch.setattr(pool, "FRESH", 2)
-    monkeypatch.setattr(ranking, "THRIFT", 0.0)  # what is tried next shall not depend on the clock
+    monkeypatch.setattr(ranking, "TIME_WEIGHT", 0.0)  # what is tried next shall not depend on the clock
     command = ["search", "--space", settings["space"], "--runner", "inline", "--epochs", 2, "--max-params", "8k"]
-    command += ["--ranker", "model", "--proxies", "zico,l2", "--no-families", "--no-local", "--pruner", "none"]
+    command += ["--sampler", "surrogate", "--proxies", "zico,l2", "--no-families", "--no-local", "--pruner", "none"]
     command += ["--budget", 8, "--finalists", 0, "--out", settings["out"], "--json"]
     reports = []
     for name in ("study", "second"):

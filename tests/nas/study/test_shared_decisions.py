@@ -55,7 +55,7 @@ def side_by_side(*drivers: Search) -> None:
 
 
 @pytest.mark.parametrize("drivers", [1, 2, 4])
-@pytest.mark.parametrize("pruner", ["median", "gentle"])
+@pytest.mark.parametrize("pruner", ["median", "two_rate"])
 def test_a_limit_on_compute_holds_for_all_drivers_together(driver, drivers: int, pruner: str):
     """Those that come to a rung at the same time may not all go on with the same compute."""
     settings = {"budget": 40, "max_fte": 2.0, "finalists": 0, "strategy": "random", "pruner": pruner}

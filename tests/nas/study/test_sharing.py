@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from nas.api import search
 from nas.config import SearchConfig
-from nas.strategy import planner
+from nas.strategy import policy
 from nas.strategy.planner import Start
 from nas.study.opening import open_folder, open_store, open_with_files
 from nas.study.records import new_trial
@@ -85,7 +85,7 @@ def turn_by_turn(*searches: Search) -> Counter[int]:
 
 def test_two_drivers_that_choose_among_candidates_train_nothing_twice(driver, monkeypatch):
     """Both hold candidates, of the same 768 architectures: what one of them starts, the other has to let go."""
-    monkeypatch.setattr(planner, "STARTUP", 4)
+    monkeypatch.setattr(policy, "STARTUP", 4)
     first, second = (driver(strategy="auto", proxies=(), budget=24, finalists=0) for _ in range(2))
     started = set[str]()
 

@@ -1,4 +1,4 @@
-"""Regularised evolution: who lives, who becomes the parent, and that children are neighbours."""
+"""Regularised evolution: what is alive, what becomes the parent, and that children are neighbours."""
 
 from __future__ import annotations
 
