@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from reference import commands, settings  # noqa: F401 (blocks of reference.md)
+from wrap import PAGES, wrap
 
 from search_space import Architecture, Attention, Dense, Gating, Permute, RepMLP, zoo
 from search_space.diagram import diagram
@@ -24,10 +25,6 @@ from search_space.ops import Op, TokenShape
 from search_space.units import format_count
 
 ROOT = Path(__file__).parents[1]
-PAGES = (
-    ROOT / "README.md",
-    *(ROOT / "docs" / name for name in ("architectures.md", "search.md", "bench.md", "cluster.md", "reference.md")),
-)
 RESULTS = ROOT / "benchmarks" / "results"
 BLOCK = re.compile(r"<!-- (?P<call>[a-z_]+(?: [\w ()]+)?) -->\n(?P<body>.*?)<!-- end -->", re.DOTALL)
 
@@ -332,7 +329,7 @@ def render(text: str) -> str:
     def block(match: re.Match[str]) -> str:
         name, _, argument = match["call"].partition(" ")
         body = globals()[name](argument) if argument else globals()[name]()
-        return f"<!-- {match['call']} -->\n{body}\n<!-- end -->"
+        return f"<!-- {match['call']} -->\n{wrap(body)}\n<!-- end -->"
 
     return BLOCK.sub(block, text)
 
