@@ -18,6 +18,7 @@ from pathlib import Path
 import measured  # beside this file
 from measured import table
 from reference import commands, settings  # noqa: F401 (blocks of reference.md)
+from wrap import PAGES, wrap
 
 from search_space import Architecture, Attention, Dense, Gating, Permute, RepMLP, zoo
 from search_space.diagram import diagram
@@ -25,10 +26,6 @@ from search_space.ops import Op, TokenShape
 from search_space.units import format_count
 
 ROOT = Path(__file__).parents[1]
-PAGES = (
-    ROOT / "README.md",
-    *(ROOT / "docs" / name for name in ("architectures.md", "search.md", "bench.md", "cluster.md", "reference.md")),
-)
 BLOCK = re.compile(r"<!-- (?P<call>[a-z_]+(?: [\w ()]+)?) -->\n(?P<body>.*?)<!-- end -->", re.DOTALL)
 
 WIDTH, GRIDS = 384, (16, 32)
@@ -167,7 +164,7 @@ def render(text: str) -> str:
         name, _, argument = match["call"].partition(" ")
         function = globals().get(name) or getattr(measured, name)
         body = function(argument) if argument else function()
-        return f"<!-- {match['call']} -->\n{body}\n<!-- end -->"
+        return f"<!-- {match['call']} -->\n{wrap(body)}\n<!-- end -->"
 
     return BLOCK.sub(block, text)
 

@@ -1,4 +1,4 @@
-"""The generated parts of the documentation are what the code says today."""
+"""The generated parts of the documentation are what the code says today, and its paragraphs are wrapped."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
-def test_tables_and_drawings_are_current() -> None:
-    program = ROOT / "docs" / "generate.py"
-    ran = subprocess.run([sys.executable, program, "--check"], capture_output=True, text=True, cwd=ROOT)
+@pytest.mark.parametrize("program", ["generate.py", "wrap.py"])
+def test_the_documentation_is_current(program: str) -> None:
+    command = [sys.executable, ROOT / "docs" / program, "--check"]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert (ran.returncode, ran.stderr) == (0, "")

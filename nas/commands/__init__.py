@@ -42,10 +42,15 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mlp-nas", prog_name="nas")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Search for vision architectures in one exact space of ViT, MLP-Mixer, ResMLP, gMLP and their kin.
 
     Start with: nas search --space mlp_family --budget 200
     """
+    if ctx.invoked_subcommand is None:
+        from nas.commands.output import say_text
+
+        say_text(ctx.get_help())

@@ -56,9 +56,12 @@ class Progress:
     ) -> None:
         if self._search is not None and not self.was_spent:
             self._show(self._search)
-        if self._live:
-            self._stream.write("\n" if self._drawn else "")
-            self._stream.flush()
+        if self._live and self._search is None:
+            self._write_in_place("")
+            self._stream.write("\r")  # what went wrong is said in its place
+        elif self._live and self._drawn:
+            self._stream.write("\n")
+        self._stream.flush()
 
     def begin(self, search: Search, new: bool) -> None:
         """Say what starts, and with which strategy."""

@@ -49,9 +49,9 @@ def command(ctx: click.Context) -> None:
 
     \b
     nas spaces                            the spaces that ship
-    nas spaces mlp_family                 one of them, for digits; the same as nas spaces show mlp_family
+    nas spaces mlp_family                 one of them, for digits, as by nas spaces show
     nas spaces mlp_family --image-size 224
-    nas spaces check my_space.yaml        validate a file
+    nas spaces check my_space.yaml        validate a file of your own
     """  # noqa: D301 (click reads the backspace)
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_spaces)

@@ -27,6 +27,7 @@ from runners.data.imagefolder import ImageFolder
 from runners.data.torchvision_sets import TorchvisionDataset
 from runners.protocol import DataSpec
 from runners.recipe import Recipe
+from search_space.errors import DataError, brief
 
 __all__ = [
     "DATASETS",
@@ -91,6 +92,8 @@ def prepare(spec: DataSpec, tell: Callable[[str], None] = lambda _: None) -> Non
     dataset = find_dataset(spec)
     if not dataset.embedded:
         dataset.prepare(spec, tell)
+    elif spec.directory is not None:
+        raise DataError(f"--data-dir is {brief(spec.directory)}, but {spec.name} is not kept in files; leave it out")
 
 
 def fingerprint(spec: DataSpec, recorded: str = "") -> str:

@@ -38,6 +38,10 @@ def test_the_help_lists_every_command(nas):
         assert summary in " ".join(ran.out.split())
 
 
+def test_without_a_command_the_help_is_shown(nas):
+    assert nas() == nas("--help")
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(nas, name):
     command = cli.get_command(click.Context(cli), name)
@@ -139,6 +143,7 @@ def test_nothing_heavy_is_loaded_for_a_quick_answer(arguments, tmp_path):
         (["spaces", "check", "mlp_family", "--data", "digits", "--image-size", "5"], "digits has its own image size"),
         (["spaces", "list", "mlp_family"], "unexpected extra argument"),
         (["search", "--runner", "inline", "--address", "auto"], "--address is 'auto', but the runner is 'inline'"),
+        (["search", "--runner", "inline", "--data-dir", "x"], "--data-dir is .*, but digits is not kept in files"),
         (["search", "--seeds", "3", "--finalists", "0"], "--seeds is 3, but --finalists is 0"),
         (["results", "--json", "--top", "5"], "--top has no effect with --json: all trials are written"),
         (["results", "--csv", "--top", "5"], "--top has no effect with --csv"),

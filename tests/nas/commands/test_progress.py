@@ -234,7 +234,7 @@ def test_farewell_counts_what_is_finished(begin, clock):
     finish(search)
     search.ask()
     assert progress.farewell("nas search --seed 1") == (
-        "Stopped after 1 of 8 trials. Nothing is lost; to go on: nas search --seed 1"
+        "Stopped after 1 of 8 trials. Nothing is lost; to continue: nas search --seed 1"
     )
 
 
