@@ -21,7 +21,7 @@ from runners.protocol import INFEASIBLE_CAUSES, DataSpec, Decision, EpochResult,
 from runners.recipe import Recipe
 from runners.training.train import train
 from search_space.architecture import Architecture
-from search_space.space.space import Limits, SearchSpace
+from search_space.space import Limits, SearchSpace
 from search_space.zoo.scaled import family_points
 
 TABLES = Path(__file__).parent / "tables"

@@ -16,7 +16,7 @@ from results.report.objectives import Objective, parse_objectives
 from runners.remote import ALLOWED, locate
 from search_space.errors import ConfigError, StorageError, allowed, brief
 from search_space.paths import output_problem, path_problem, text_problem
-from search_space.space.space import Limits
+from search_space.space import Limits
 from search_space.units import parse_count
 from search_space.yaml_source import Source, read_yaml_file
 

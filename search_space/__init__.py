@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from search_space.models.model import VisionModel, build
     from search_space.models.published import load_published
     from search_space.ops import Attention, Cost, Dense, Gating, Permute, RepMLP
-    from search_space.space.space import Limits, SearchSpace, list_spaces, load_space
+    from search_space.space import Limits, SearchSpace, list_spaces, load_space
 
 _HOMES = {
     "Architecture": "search_space.architecture",
@@ -24,16 +24,16 @@ _HOMES = {
     "Cost": "search_space.ops",
     "Dense": "search_space.ops",
     "Gating": "search_space.ops",
-    "Limits": "search_space.space.space",
+    "Limits": "search_space.space",
     "Permute": "search_space.ops",
     "RepMLP": "search_space.ops",
-    "SearchSpace": "search_space.space.space",
+    "SearchSpace": "search_space.space",
     "Stage": "search_space.architecture",
     "VisionModel": "search_space.models.model",
     "build": "search_space.models.model",
-    "list_spaces": "search_space.space.space",
+    "list_spaces": "search_space.space",
     "load_published": "search_space.models.published",
-    "load_space": "search_space.space.space",
+    "load_space": "search_space.space",
     "reparameterize": "search_space.models.deployment",
 }
 __all__ = [

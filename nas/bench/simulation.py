@@ -28,7 +28,7 @@ from results.database.schema import Role, State
 from runners.data import validation_images
 from runners.protocol import DataSpec, Decision, Evaluation, Job, Outcome
 from search_space.architecture import Architecture
-from search_space.space.space import Limits
+from search_space.space import Limits
 
 NOTHING = -1
 """What was delivered before anything could be."""

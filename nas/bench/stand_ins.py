@@ -16,7 +16,7 @@ from results.store.records import Ending, EpochRecord, Facts, NewEvaluation
 from results.store.scores import Scores
 from results.store.store import Store, StudyStore
 from search_space.architecture import Architecture
-from search_space.space.space import Axis
+from search_space.space import Axis
 
 
 class SimulatedQuestion(StudySpec):

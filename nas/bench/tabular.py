@@ -27,7 +27,7 @@ from runners.protocol import Cause, DataSpec, EpochResult, EvaluationError, Job,
 from runners.recipe import Recipe, recipe_for
 from search_space.architecture import Architecture
 from search_space.errors import DataError
-from search_space.space.space import SearchSpace, load_space
+from search_space.space import SearchSpace, load_space
 from search_space.units import parse_count
 from search_space.yaml_source import Source, read_yaml_file
 

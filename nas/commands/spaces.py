@@ -88,7 +88,7 @@ def _values(axis: Any) -> str:
 
 
 def _bind(definition: Any, size: int, channels: int = 3, classes: int = 1000) -> Any:
-    from search_space.space.space import SearchSpace
+    from search_space.space import SearchSpace
 
     return SearchSpace(definition, image_size=size, in_channels=channels, classes=classes)
 

@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from nas.strategy.samplers.registry import make_sampler
 from results.database.optuna_tables import Direction, distribution
 from search_space.architecture import Architecture
-from search_space.space.space import Limits, SearchSpace
+from search_space.space import Limits, SearchSpace
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

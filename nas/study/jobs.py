@@ -13,7 +13,7 @@ from results.database.names import evaluation_key
 from results.database.schema import Role
 from results.store.records import NewEvaluation
 from runners.protocol import Job
-from search_space.space.space import mixers_of
+from search_space.space import mixers_of
 
 
 def new_trial(spec: StudySpec, start: Start, number: int) -> NewEvaluation:

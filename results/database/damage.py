@@ -36,7 +36,7 @@ from results.database.schema import (
 from results.report.hypervolume import IDEAL
 from search_space.architecture import Architecture
 from search_space.errors import NasError, allowed, brief
-from search_space.space.space import mixers_of
+from search_space.space import mixers_of
 
 Rule = Callable[[Any], str | None]
 """What is wrong with a value of the right type; None if nothing is."""

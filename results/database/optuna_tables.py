@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 
 from results.database.schema import StudyRow
 from search_space.errors import StorageError
-from search_space.space.space import Axis
+from search_space.space import Axis
 
 Direction = Literal["minimize", "maximize"]
 

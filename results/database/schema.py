@@ -22,7 +22,7 @@ from sqlalchemy import JSON, BigInteger, DateTime, Double, ForeignKey, Index, St
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from search_space.errors import StorageError
-from search_space.space.space import mixers_of
+from search_space.space import mixers_of
 
 
 class State(enum.StrEnum):

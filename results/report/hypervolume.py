@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from search_space.space.space import Limits, SearchSpace
+from search_space.space import Limits, SearchSpace
 
 IDEAL = {"nll": 0.0, "accuracy": 1.0, "params": 0.0, "macs": 0.0, "latency": 0.0}
 """What no architecture is better than."""

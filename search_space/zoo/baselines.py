@@ -7,7 +7,7 @@ from typing import Literal
 
 from search_space.architecture import Architecture
 from search_space.errors import ConfigError, SpaceError, allowed
-from search_space.space.space import Limits, load_space
+from search_space.space import Limits, load_space
 from search_space.units import parse_count
 from search_space.zoo.scaled import family_points
 

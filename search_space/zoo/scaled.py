@@ -14,9 +14,9 @@ from typing import Any
 from search_space.architecture import Architecture
 from search_space.errors import SpaceError
 from search_space.ops import TokenShape
-from search_space.space.definition import OPTIONAL, Value
+from search_space.space import Limits, SearchSpace, Value
+from search_space.space.definition import OPTIONAL
 from search_space.space.options import can_downsample, downsampled
-from search_space.space.space import Limits, SearchSpace
 
 PUBLISHED_HEADS = 3
 FILL = 0.75

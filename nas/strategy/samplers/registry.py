@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
 
-    from search_space.space.space import Limits, SearchSpace
+    from search_space.space import Limits, SearchSpace
 
 SAMPLERS = ("tpe", "random", "nsgaii", "cmaes", "gp", "evolution", "local")
 STARTUP_TRIALS = 20

@@ -12,7 +12,7 @@ import pytest
 from nas.bench.tabular import Entry, Replay, Table, Training, read_definition
 from runners.protocol import Cause, DataSpec, Evaluation, Job, Outcome, Score
 from search_space.errors import DataError
-from search_space.space.space import SearchSpace
+from search_space.space import SearchSpace
 
 DEFINITION = """\
 space: {space}

@@ -8,8 +8,8 @@ import pytest
 
 from search_space.errors import SpaceError
 from search_space.ops import MIXERS
+from search_space.space import list_spaces
 from search_space.space.definition import Scale, list_definitions, load_definition, parse_definition
-from search_space.space.space import list_spaces
 
 TEXT = """\
 name: tiny

@@ -7,7 +7,7 @@ import pytest
 from search_space import zoo
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.ops import Attention, Dense, Gating, Permute, RepMLP, TokenShape
-from search_space.space.space import Limits, SearchSpace, mixers_of, parse_space
+from search_space.space import Limits, SearchSpace, mixers_of, parse_space
 from search_space.zoo.scaled import FAMILIES, FILL, LEAST_DEPTH, family_points, scaled
 
 SIZES = [8, 28, 32, 224]
