@@ -269,8 +269,8 @@ def _merge(architecture: Architecture, weights: Path, output: Path) -> None:
     from safetensors import safe_open
     from safetensors.torch import load_file, save_file
 
+    from search_space.models.building import build
     from search_space.models.deployment import reparameterize
-    from search_space.models.model import build
 
     model = build(architecture)
     try:
@@ -287,7 +287,7 @@ def _verify(folder: Path, architecture: Architecture, weights: Path) -> float:
     import torch
     from safetensors.torch import load_file
 
-    from search_space.models.model import build
+    from search_space.models.building import build
 
     original = build(architecture).eval()
     shape = (4, architecture.in_channels, architecture.image_size, architecture.image_size)
