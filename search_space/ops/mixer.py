@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from search_space.errors import NasError, SpaceError
 from search_space.ops.base import Op, TokenShape
@@ -89,8 +89,12 @@ class Mixer:
 
 
 MIXERS: Registry[type[Mixer]] = Registry("token mixer", SpaceError)
-register_mixer = MIXERS.register
-"""Class decorator that makes a mixer known by its name in search spaces; a name that is taken is refused."""
+_MixerClass = TypeVar("_MixerClass", bound=type[Mixer])
+
+
+def register_mixer(name: str) -> Callable[[_MixerClass], _MixerClass]:
+    """Class decorator that makes a mixer known by its name in search spaces; a name that is taken is refused."""
+    return MIXERS.register(name)
 
 
 def setting(
