@@ -26,7 +26,7 @@ from optuna.trial import TrialState
 from benchmarks.common import summary, write
 from results.database.optuna_tables import add_intermediate_values, insert_trial, set_state
 from results.store.store import Store
-from search_space.space.space import load_space
+from search_space.space import load_space
 
 EPOCHS, ARCHITECTURES = 30, 500
 NAME = "large"

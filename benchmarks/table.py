@@ -22,7 +22,7 @@ from runners.protocol import INFEASIBLE_CAUSES, DataSpec, Decision, EpochResult,
 from runners.recipe import Recipe
 from runners.training.train import train
 from search_space.architecture import Architecture
-from search_space.space.space import Limits, SearchSpace
+from search_space.space import Limits, SearchSpace
 from search_space.zoo.scaled import family_points
 
 HARDLY_ANY_LEFT = 1_000_000

@@ -17,7 +17,7 @@ import math
 import random
 
 from results.report.objectives import OBJECTIVES, Figures, Objective
-from search_space.space.space import SearchSpace
+from search_space.space import SearchSpace
 
 FIGURES = Figures(0.5, 0.75, 100, 1000, 1.5, 2.5, "a device", "another device")
 """Of an architecture of which everything is known."""

@@ -3,115 +3,33 @@
 A block is an ordered list of residual branches, x <- x + DropPath(gamma * op(norm(x))), not a pair of a token mixer
 and a channel mixer: gMLP has one branch, FF-only puts the channel branch first.
 
-An Architecture is canonical from the moment it exists: settings that change nothing (an epsilon where there is no norm)
-are reset, and neighbouring stages that are one stage in fact are merged. So two descriptions of the same network are
-equal, and have the same `hash`. One that cannot exist raises ArchitectureError instead of existing.
+An Architecture is canonical as soon as it exists: settings without effect (an epsilon where there is no norm) are
+reset, and neighbouring stages with the same block are merged. So two descriptions of the same network are equal and
+have the same `hash`. A description that breaks a rule raises ArchitectureError.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields, replace
-from functools import cache, cached_property
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal
 
 import yaml
 
-from search_space.errors import ArchitectureError, allowed, brief
-from search_space.ops import OPS, Cost, Op, TokenShape
-from search_space.ops.base import require
-from search_space.yaml_source import KeyPath, Source, read_yaml, read_yaml_file
+from search_space.block import DEFAULT_EPS, NORMS_WITH_EPS, Branch, Downsample, Norm, Part, Stage, read_stage
+from search_space.errors import ArchitectureError
+from search_space.ops import Cost, TokenShape
+from search_space.ops.base import convolution, linear, require
+from search_space.yaml_fields import LARGEST, read_fields
+from search_space.yaml_source import Source, read_yaml, read_yaml_file
 
-Norm = Literal["layernorm", "affine", "batchnorm", "none"]
-Downsample = Literal["none", "conv1", "conv2", "conv2_bn_relu"]
-DEFAULT_EPS = 1e-6
-LARGEST, DEEPEST = 10**7, 10**3
-"""The largest whole number that a file may have, and the most blocks of an architecture."""
+DEEPEST = 10**3
+"""The most blocks of an architecture (arbitrary)."""
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-_NORMS_WITH_EPS = ("layernorm", "batchnorm")
-
-
-@dataclass(frozen=True)
-class Branch:
-    """x + DropPath(layer_scale * op(norm(x))).
-
-    Attributes:
-        op: What the branch computes.
-        norm: Normalisation in front of it; "affine" is a learned scale and shift (ResMLP).
-        norm_axis: What a layernorm or affine runs over: the C channels of a token, or the N tokens of a channel.
-        eps: Epsilon of a layernorm or batchnorm.
-        layer_scale: Initial value of a learned factor per channel, or None for no such factor.
-    """
-
-    op: Op
-    norm: Norm = "layernorm"
-    norm_axis: Literal["channel", "token"] = "channel"
-    eps: float = DEFAULT_EPS
-    layer_scale: float | None = None
-
-    def __post_init__(self) -> None:
-        require(
-            self.norm != "batchnorm" or self.norm_axis == "channel",
-            "batchnorm runs over channels; norm_axis: token goes with layernorm or affine",
-        )
-        require(
-            self.layer_scale is None or 0 < self.layer_scale <= 1,
-            f"layer_scale has to lie in (0, 1]; it is {self.layer_scale}",
-        )
-        require(0 < self.eps <= 0.1, f"eps has to lie in (0, 0.1]; it is {self.eps}")
-        object.__setattr__(self, "eps", float(self.eps) if self.norm in _NORMS_WITH_EPS else DEFAULT_EPS)
-        if self.layer_scale is not None:
-            object.__setattr__(self, "layer_scale", float(self.layer_scale))
-        if self.norm == "none":
-            object.__setattr__(self, "norm_axis", "channel")
-
-    @property
-    def deployed(self) -> Branch:
-        """The branch that computes the same function at inference."""
-        return self if self.op.deployed is self.op else replace(self, op=self.op.deployed)
-
-    def at(self, shape: TokenShape, other: TokenShape) -> Branch:
-        """The same branch, as it was meant at `shape`, on another grid."""
-        return replace(self, op=self.op.at(shape, other, over_tokens=self.norm_axis == "token"))
-
-    def cost(self, shape: TokenShape) -> Cost:
-        """Exact cost of norm, op and layer scale at `shape`."""
-        params, macs = self.op.cost(shape)
-        if self.norm != "none":
-            params += 2 * (shape.dim if self.norm_axis == "channel" else shape.tokens)
-        if self.layer_scale is not None:
-            params += shape.dim
-        return Cost(params, macs)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """`depth` equal blocks on one grid.
-
-    Attributes:
-        depth: Number of blocks.
-        dim: C, the number of channels.
-        block: The residual branches of a block, in order.
-        downsample: How the stage is entered: "none"; "conv1", a 1 x 1 convolution to the new width; "conv2", a
-            2 x 2 convolution of stride 2; or "conv2_bn_relu", the same without bias, with BatchNorm and ReLU.
-    """
-
-    depth: int
-    dim: int
-    block: tuple[Branch, ...]
-    downsample: Downsample = "none"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "block", tuple(self.block))
-
-    @property
-    def stride(self) -> int:
-        """The factor by which the stage shrinks the side of the grid."""
-        return 1 if self.downsample in ("none", "conv1") else 2
 
 
 @dataclass(frozen=True)
@@ -128,12 +46,12 @@ class Architecture:
             without bias, with BatchNorm and ReLU.
         class_token: Whether a learned token is put in front of the patch tokens.
         position: "learned" adds a learned embedding to every token.
-        position_grid: Side of the grid of learned embeddings where it is not the grid of tokens: they are resized
-            bilinearly in every forward pass.
+        position_grid: Side of the grid of learned embeddings if it differs from the grid of tokens. They are then
+            resized bilinearly in every forward pass.
         pooling: What the head sees: the mean of all tokens ("gap") or the class token.
         final_norm: Normalisation between the body and the head.
         final_eps: Its epsilon.
-        norm_after_pooling: Whether it comes after the pooling rather than before.
+        norm_after_pooling: Whether that norm follows the pooling instead of preceding it.
         drop_path: Rate of stochastic depth (https://arxiv.org/abs/1603.09382).
         drop_path_schedule: "linear" grows from 0 to `drop_path` over the blocks; "constant" does not.
 
@@ -163,7 +81,7 @@ class Architecture:
         for name, value in self._canonical():
             object.__setattr__(self, name, value)
 
-    # What it is made of.
+    # Structure.
 
     @property
     def grid(self) -> int:
@@ -184,9 +102,9 @@ class Architecture:
 
     @property
     def fixed_input_size(self) -> bool:
-        """Whether weights that mix tokens have the number of tokens baked in: all mixers but attention.
+        """Whether weights that mix tokens suit one number of tokens only, as those of all mixers but attention do.
 
-        Learned positions have it too, but they can be interpolated.
+        Learned positions suit one number of tokens as well, but they can be interpolated.
         """
         return any(
             branch.op.fixed_input_size or (branch.norm != "none" and branch.norm_axis == "token")
@@ -196,43 +114,54 @@ class Architecture:
 
     @property
     def any_image_size(self) -> bool:
-        """Whether a model takes images of other sizes as it is."""
+        """Whether a model takes images of other sizes without a change."""
         return not self.fixed_input_size and self.position == "none"
 
     @property
     def image_sizes(self) -> str:
-        """Which image sizes its weights are good for, in words."""
+        """Which image sizes its weights suit, in words."""
         if self.fixed_input_size:
             return "this one only: the weights that mix tokens fit this grid"
         return (
             "any that the patch divides" if self.any_image_size else "others too, once the positions are interpolated"
         )
 
-    # What it costs.
+    # Cost.
+
+    def parts(self) -> tuple[Part, ...]:
+        """Its pieces in the order in which an image meets them; norms and activations count no MACs."""
+        return tuple(map(Part._make, self._parts()))
 
     @cached_property
     def cost(self) -> Cost:
-        """Trainable parameters and MACs for one image, in closed form; norms and activations count no MACs."""
+        """Trainable parameters and MACs for one image, in closed form: the sum over `parts`."""
+        params = macs = 0
+        for _, more_params, more_macs, _, _ in self._parts():
+            params += more_params
+            macs += more_macs
+        return Cost(params, macs)
+
+    def _parts(self) -> Iterator[tuple[str, int, int, int, int]]:
+        """The fields of `parts`, as plain tuples for speed."""
         first, last = self.stages[0].dim, self.stages[-1].dim
-        pixels = self.patch * self.patch * self.in_channels
-        params = pixels * first + (first if self.stem == "conv" else 2 * first) + (first if self.class_token else 0)
-        macs = self.grid * self.grid * pixels * first
+        shape = TokenShape(self.grid, first, self.class_token)
+        yield "stem", *convolution(self.patch, self.in_channels, shape, self.stem == "conv_bn_relu"), -1, -1
+        if self.class_token:
+            yield "class_token", first, 0, -1, -1
         if self.position == "learned":
-            params += ((self.position_grid or self.grid) ** 2 + self.class_token) * first
+            yield "position", ((self.position_grid or self.grid) ** 2 + self.class_token) * first, 0, -1, -1
         dim = first
-        for stage, shape in self.shapes():
+        for index, (stage, shape) in enumerate(self.shapes()):
             if stage.downsample != "none":
-                taps = stage.stride**2
-                params += taps * dim * stage.dim + (2 if stage.downsample == "conv2_bn_relu" else 1) * stage.dim
-                macs += taps * dim * stage.dim * shape.grid * shape.grid
-            for branch in stage.block:
-                cost = branch.cost(shape)
-                params += stage.depth * cost.params
-                macs += stage.depth * cost.macs
+                bn_relu = stage.downsample == "conv2_bn_relu"
+                yield "downsample", *convolution(stage.stride, dim, shape, bn_relu), index, -1
+            for number, branch in enumerate(stage.block):
+                params, macs = branch.cost(shape)
+                yield "branch", stage.depth * params, stage.depth * macs, index, number
             dim = stage.dim
         if self.final_norm != "none":
-            params += 2 * last
-        return Cost(params + last * self.classes + self.classes, macs + last * self.classes)
+            yield "norm", 2 * last, 0, -1, -1
+        yield "head", *linear(last, self.classes, 1), -1, -1
 
     @property
     def params(self) -> int:
@@ -244,20 +173,20 @@ class Architecture:
         """Multiply-accumulates of one forward pass for one image."""
         return self.cost.macs
 
-    # What it becomes.
+    # Other forms.
 
     @cached_property
     def deployed(self) -> Architecture:
-        """The architecture that is shipped: the same function with the training branches of RepMLP merged."""
+        """The architecture that is deployed: the same function, with the training branches of RepMLP merged."""
         if all(branch.op.deployed is branch.op for stage in self.stages for branch in stage.block):
             return self
         return self._with_branches(lambda branch, shape: branch.deployed)
 
     def at(self, image_size: int) -> Architecture:
-        """The same design for images of another size, with what depends on the number of tokens following it.
+        """The same design for images of another size; what depends on the number of tokens is adapted.
 
         Raises:
-            ArchitectureError: If there is none, such as when the patch does not divide the image.
+            ArchitectureError: If the design does not exist there, for example if the patch does not divide the image.
         """
         side = image_size // self.patch
 
@@ -267,14 +196,14 @@ class Architecture:
         return self._with_branches(moved, image_size=image_size)
 
     def _with_branches(self, change: Callable[[Branch, TokenShape], Branch], **changes: Any) -> Architecture:
-        """A copy with every branch replaced by `change(branch, shape)`, and some fields changed."""
+        """A copy with every branch replaced by `change(branch, shape)` and some fields changed."""
         stages = tuple(
             replace(stage, block=tuple(change(branch, shape) for branch in stage.block))
             for stage, shape in self.shapes()
         )
         return replace(self, stages=stages, **changes)
 
-    # How it is written down.
+    # As data.
 
     @cached_property
     def hash(self) -> str:
@@ -283,18 +212,10 @@ class Architecture:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything that is active, as plain data."""
+        """All active settings, as plain data."""
         data = {field.name: getattr(self, field.name) for field in fields(self)}
-        data["stages"] = [
-            {
-                "depth": stage.depth,
-                "dim": stage.dim,
-                "downsample": stage.downsample,
-                "block": [_branch_to_dict(branch) for branch in stage.block],
-            }
-            for stage in self.stages
-        ]
-        if self.final_norm not in _NORMS_WITH_EPS:
+        data["stages"] = [stage.to_dict() for stage in self.stages]
+        if self.final_norm not in NORMS_WITH_EPS:
             del data["final_eps"]
         if self.drop_path == 0:
             del data["drop_path_schedule"]
@@ -305,7 +226,7 @@ class Architecture:
         return data
 
     def to_yaml(self) -> str:
-        """The architecture as YAML; `from_yaml` gives an equal one back."""
+        """The architecture as YAML; `from_yaml` reads it back."""
         return yaml.dump(self.to_dict(), Dumper=_DUMPER, sort_keys=False, default_flow_style=None, width=110)
 
     @classmethod
@@ -326,7 +247,7 @@ class Architecture:
         """Read an architecture from YAML text.
 
         Raises:
-            ArchitectureError: If it is not one, with line and key.
+            ArchitectureError: If the text does not describe one, with line and key.
         """
         return _read_architecture(read_yaml(text, name, ArchitectureError))
 
@@ -335,7 +256,7 @@ class Architecture:
         """Read an architecture from a YAML file.
 
         Raises:
-            ArchitectureError: If it cannot be read or is not one, with line and key.
+            ArchitectureError: If the file cannot be read or does not describe one, with line and key.
         """
         return _read_architecture(read_yaml_file(Path(path), ArchitectureError))
 
@@ -386,10 +307,10 @@ class Architecture:
                     raise ArchitectureError(f"{at}branch {number + 1}: {error}") from None
 
     def _canonical(self) -> Iterator[tuple[str, Any]]:
-        """Canonical values of the fields that may not have been given so."""
+        """Canonical values for the fields that may differ from them."""
         useless = self.drop_path_schedule == "linear" and self.depth == 1  # the first block is never dropped
         yield "drop_path", 0.0 if useless else float(self.drop_path) + 0.0  # -0.0 is 0.0
-        yield "final_eps", float(self.final_eps) if self.final_norm in _NORMS_WITH_EPS else DEFAULT_EPS
+        yield "final_eps", float(self.final_eps) if self.final_norm in NORMS_WITH_EPS else DEFAULT_EPS
         one_token = self.pooling == "class_token" and self.final_norm == "layernorm"
         commutes = one_token or self.final_norm in ("affine", "none")
         if self.norm_after_pooling and commutes:
@@ -408,94 +329,15 @@ class Architecture:
             yield "stages", tuple(merged)
 
 
-def _branch_to_dict(branch: Branch) -> dict[str, Any]:
-    data: dict[str, Any] = {"op": branch.op.kind, **branch.op.settings(), "norm": branch.norm}
-    if branch.norm != "none":
-        data["norm_axis"] = branch.norm_axis
-    if branch.norm in _NORMS_WITH_EPS:
-        data["eps"] = branch.eps
-    data["layer_scale"] = branch.layer_scale
-    return data
-
-
-# Reading: every value is checked against the type of its dataclass field, so a new field or op needs nothing here.
-
-
 def _read_architecture(source: Source) -> Architecture:
     source.keys((), [field.name for field in fields(Architecture)])
-    values = _read_fields(source, (), Architecture, skip=("stages",))
+    values = read_fields(source, (), Architecture, skip=("stages",))
     source.typed(("stages",), list, "a list of stages")
-    stages = tuple(_read_stage(source, ("stages", index)) for index in range(len(source.at(("stages",)))))
+    stages = tuple(read_stage(source, ("stages", index)) for index in range(len(source.at(("stages",)))))
     try:
         return Architecture(stages=stages, **values)
     except ArchitectureError as error:
         raise ArchitectureError(f"{source.name}: {error}") from None
 
 
-def _read_stage(source: Source, path: KeyPath) -> Stage:
-    source.keys(path, [field.name for field in fields(Stage)])
-    values = _read_fields(source, path, Stage, skip=("block",))
-    source.typed((*path, "block"), list, "a list of branches")
-    count = len(source.at((*path, "block")))
-    return Stage(block=tuple(_read_branch(source, (*path, "block", index)) for index in range(count)), **values)
-
-
-def _read_branch(source: Source, path: KeyPath) -> Branch:
-    mapping = source.typed(path, dict, "a mapping with an op")
-    kind = mapping.get("op")
-    if not isinstance(kind, str) or kind not in OPS:
-        raise source.fail((*path, "op") if "op" in mapping else path, f"is {brief(kind)}, no op; {allowed(kind, OPS)}")
-    op, own = OPS[kind], [field.name for field in fields(Branch)]
-    source.keys(path, [*own, *(field.name for field in fields(op))])
-    values, settings = _read_fields(source, path, Branch, skip=("op",)), _read_fields(source, path, op)
-    try:
-        return Branch(op=op(**settings), **values)
-    except ArchitectureError as error:
-        raise source.fail(path, str(error)) from None
-
-
-def _read_fields(source: Source, path: KeyPath, cls: type, skip: tuple[str, ...] = ()) -> dict[str, Any]:
-    mapping, hints = source.at(path), _hints(cls)
-    values: dict[str, Any] = {}
-    for field in fields(cls):
-        if field.name in mapping and field.name not in skip:
-            values[field.name] = _read_value(source, (*path, field.name), hints[field.name])
-        elif field.default is MISSING and field.name not in mapping:
-            raise source.fail(path, f"lacks the key {field.name!r}")
-    return values
-
-
-_hints = cache(get_type_hints)
-
-
-def _read_value(source: Source, path: KeyPath, hint: Any) -> Any:
-    options = get_args(hint)
-    if options and all(isinstance(option, str) for option in options):  # Literal
-        value = source.at(path)
-        if value not in options:
-            raise source.fail(path, f"is {brief(value)}; {allowed(value, options)}")
-        return value
-    if type(None) in options:
-        if source.at(path) is None:
-            return None
-        (hint,) = (option for option in options if option is not type(None))
-    if hint == tuple[int, ...]:
-        count = len(source.typed(path, list, "a list of whole numbers"))
-        return tuple(_read_whole(source, (*path, index)) for index in range(count))
-    if hint is bool:
-        return source.typed(path, bool, "true or false")
-    if hint is int:
-        return _read_whole(source, path)
-    value = source.typed(path, (int, float), "a number")
-    if isinstance(value, int):
-        return float(_read_whole(source, path))
-    if not math.isfinite(value):
-        raise source.fail(path, f"is {value}; allowed: a finite number")
-    return value
-
-
-def _read_whole(source: Source, path: KeyPath) -> int:
-    value: int = source.typed(path, int, "a whole number")
-    if abs(value) > LARGEST:
-        raise source.fail(path, f"is {brief(value)}; allowed: whole numbers up to {LARGEST:,}")
-    return value
+__all__ = ["DEEPEST", "LARGEST", "Architecture", "Branch", "Downsample", "Norm", "Part", "Stage"]

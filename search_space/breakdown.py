@@ -1,4 +1,4 @@
-"""Where the cost of an architecture lies, and how it grows with the number of tokens; in closed form, without torch."""
+"""What each piece of an architecture costs, and how the cost grows with the tokens; closed forms, without torch."""
 
 from __future__ import annotations
 
@@ -7,29 +7,28 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from search_space.architecture import Architecture, Branch, Stage
+from search_space.architecture import Architecture, Branch
 from search_space.ops import Cost, Dense, Op, TokenShape
-from search_space.ops.base import linear
 
 NORMS = {"layernorm": "LayerNorm", "affine": "Affine", "batchnorm": "BatchNorm"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A piece of an architecture; the costs of all rows add up to the architecture's.
+    """A piece of an architecture; the costs of all rows add up to that of the architecture.
 
     Attributes:
         key: Its name in the model: "stem", "class_token", "position", "stages.0.downsample", "stages.0.branches.1",
             "norm", "head".
         label: What it is, in a word or two.
         words: What it does, step by step.
-        tokens: N, the tokens it works on (class token included).
-        dim: C, the width of these.
+        tokens: N, the number of tokens that it works on (class token included).
+        dim: C, the number of their channels.
         cost: Its cost in all `depth` blocks.
-        stage: Number of its stage from 1; None for what belongs to no stage.
-        branch: Number of the branch in its block from 1; None for what is no branch.
-        kind: Name of the branch's op in YAML; None for what is no branch.
-        depth: In how many equal blocks it stands.
+        stage: Number of its stage, from 1; None if it belongs to no stage.
+        branch: Number of the branch in its block, from 1; None if it is no branch.
+        kind: Name of the op in YAML; None if it is no branch.
+        depth: Number of equal blocks that it is in.
     """
 
     key: str
@@ -45,7 +44,7 @@ class Row:
 
 
 def breakdown(architecture: Architecture) -> tuple[Row, ...]:
-    """The pieces of an architecture in the order in which an image meets them; equal blocks are one."""
+    """The pieces of an architecture in the order in which an image meets them; equal blocks share a row."""
     return tuple(_rows(architecture))
 
 
@@ -67,7 +66,7 @@ def label(op: Op) -> str:
 
 
 def token_mixers(architecture: Architecture) -> str:
-    """What mixes its tokens, stage by stage: ``attention``, ``permute / attention``; ``none`` if nothing does."""
+    """The ops that mix tokens, stage by stage: ``attention``, ``permute / attention``; ``none`` if nothing does."""
     stages = [
         ", ".join(dict.fromkeys(label(branch.op) for branch in stage.block if branch.op.mixes_tokens)) or "none"
         for stage in architecture.stages
@@ -76,7 +75,7 @@ def token_mixers(architecture: Architecture) -> str:
 
 
 def exponent(points: Sequence[tuple[int, int]]) -> float | None:
-    """The p of least squares of log y = p log x + q over points (x, y), or None without two different x.
+    """The least-squares slope p of log y = p log x + q over points (x, y); None without two different x.
 
     Raises:
         ValueError: If a number is not positive.
@@ -101,9 +100,9 @@ def macs_exponents(architectures: Sequence[Architecture]) -> dict[str, float]:
     points: dict[str, list[tuple[int, int]]] = {}
     for architecture in architectures:
         macs = Counter(total=architecture.macs)
-        for stage, shape in architecture.shapes():
-            for branch in stage.block:
-                macs[label(branch.op)] += stage.depth * branch.cost(shape).macs
+        for part in architecture.parts():
+            if part.kind == "branch":
+                macs[label(architecture.stages[part.stage].block[part.branch].op)] += part.macs
         tokens = next(shape for _, shape in architecture.shapes()).tokens
         for name, count in macs.items():
             points.setdefault(name, []).append((tokens, count))
@@ -122,60 +121,63 @@ def steps(branch: Branch, shape: TokenShape) -> Iterator[str]:
 
 def _rows(architecture: Architecture) -> Iterator[Row]:
     shapes = list(architecture.shapes())
-    (first, shape), last = shapes[0], shapes[-1]
-    yield _stem(architecture, shape)
-    if architecture.class_token:
-        yield Row("class_token", "class token", ("put in front",), 1, first.dim, Cost(first.dim, 0))
-    if architecture.position == "learned":
-        side = architecture.position_grid or architecture.grid
-        words = (f"resized from {side} x {side}",) if side != architecture.grid else ("learned",)
-        cost = Cost((side * side + architecture.class_token) * first.dim, 0)
-        yield Row("position", "positions", words, shape.tokens, first.dim, cost)
-    dim = first.dim
-    for number, (stage, shape) in enumerate(shapes):
-        if stage.downsample != "none":
-            yield _downsampling(stage, shape, dim, number)
-        for index, branch in enumerate(stage.block):
+    for part in architecture.parts():
+        cost = Cost(part.params, part.macs)
+        if part.kind == "branch":
+            stage, shape = shapes[part.stage]
+            branch = stage.block[part.branch]
             yield Row(
-                branch_key(number, index),
+                branch_key(part.stage, part.branch),
                 label(branch.op),
                 tuple(steps(branch, shape)),
                 shape.tokens,
-                stage.dim,
-                branch.cost(shape).times(stage.depth),
-                number + 1,
-                index + 1,
+                shape.dim,
+                cost,
+                part.stage + 1,
+                part.branch + 1,
                 branch.op.kind,
                 stage.depth,
             )
-        dim = stage.dim
-    if architecture.final_norm != "none":
-        tokens = 1 if architecture.norm_after_pooling else last[1].tokens
-        yield Row("norm", "final norm", (NORMS[architecture.final_norm],), tokens, dim, Cost(2 * dim, 0))
+        elif part.kind == "downsample":
+            stage, shape = shapes[part.stage]
+            words = _convolution(stage.stride, stage.downsample == "conv2_bn_relu")
+            yield Row(downsample_key(part.stage), "downsampling", words, shape.tokens, shape.dim, cost, part.stage + 1)
+        elif part.kind in _BEFORE:
+            yield _BEFORE[part.kind](architecture, shapes[0][1], cost)
+        else:
+            yield _AFTER[part.kind](architecture, shapes[-1][1], cost)
+
+
+def _stem(architecture: Architecture, shape: TokenShape, cost: Cost) -> Row:
+    words = _convolution(architecture.patch, architecture.stem == "conv_bn_relu")
+    return Row("stem", "stem", words, shape.grid * shape.grid, shape.dim, cost)
+
+
+def _class_token(architecture: Architecture, shape: TokenShape, cost: Cost) -> Row:
+    return Row("class_token", "class token", ("put in front",), 1, shape.dim, cost)
+
+
+def _position(architecture: Architecture, shape: TokenShape, cost: Cost) -> Row:
+    side = architecture.position_grid
+    words = "learned" if side is None else f"resized from {side} x {side}"
+    return Row("position", "positions", (words,), shape.tokens, shape.dim, cost)
+
+
+def _norm(architecture: Architecture, shape: TokenShape, cost: Cost) -> Row:
+    tokens = 1 if architecture.norm_after_pooling else shape.tokens
+    return Row("norm", "final norm", (NORMS[architecture.final_norm],), tokens, shape.dim, cost)
+
+
+def _head(architecture: Architecture, shape: TokenShape, cost: Cost) -> Row:
     pooling = "class token" if architecture.pooling == "class_token" else "mean over tokens"
-    words = (f"{pooling}, fc {dim} -> {architecture.classes}",)
-    yield Row("head", "head", words, 1, dim, linear(dim, architecture.classes, 1))
+    words = (f"{pooling}, fc {shape.dim} -> {architecture.classes}",)
+    return Row("head", "head", words, 1, shape.dim, cost)
 
 
-def _stem(architecture: Architecture, shape: TokenShape) -> Row:
-    patch, places = architecture.patch, shape.grid * shape.grid
-    bn_relu = architecture.stem == "conv_bn_relu"
-    cost = _convolution(patch, architecture.in_channels, shape, bn_relu)
-    return Row("stem", "stem", _convolution_words(patch, bn_relu), places, shape.dim, cost)
+_BEFORE = {"stem": _stem, "class_token": _class_token, "position": _position}
+_AFTER = {"norm": _norm, "head": _head}
+"""Rows of what precedes and follows the stages, on the tokens of the first and the last stage."""
 
 
-def _downsampling(stage: Stage, shape: TokenShape, dim: int, number: int) -> Row:
-    bn_relu = stage.downsample == "conv2_bn_relu"
-    cost, words = _convolution(stage.stride, dim, shape, bn_relu), _convolution_words(stage.stride, bn_relu)
-    return Row(downsample_key(number), "downsampling", words, shape.tokens, stage.dim, cost, number + 1)
-
-
-def _convolution(side: int, in_dim: int, shape: TokenShape, bn_relu: bool) -> Cost:
-    """A convolution of size = stride = `side` with a bias, or without one and with a BatchNorm."""
-    inputs = side * side * in_dim
-    norm = Cost(2 * shape.dim if bn_relu else 0, 0)
-    return linear(inputs, shape.dim, shape.grid * shape.grid, bias=not bn_relu).plus(norm)
-
-
-def _convolution_words(side: int, bn_relu: bool) -> tuple[str, ...]:
+def _convolution(side: int, bn_relu: bool) -> tuple[str, ...]:
     return (f"conv {side} x {side}", *(("BatchNorm", "ReLU") if bn_relu else ()))

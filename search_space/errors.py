@@ -1,16 +1,18 @@
-"""The one exception tree of the project: whatever a user can cause ends in one of these.
+"""The exception tree of the project: whatever a user can cause ends in one of these.
 
-NasError                 anything below; the command line prints it as one sentence and exits with 2
+NasError                 base of all; the command line prints its text as one sentence and exits with 2
   ArchitectureError      an architecture that cannot exist
-  SpaceError             a search space that is malformed, or that no architecture of it can satisfy
+  SpaceError             a search space that is malformed or empty, or limits that none of its architectures meets
   ConfigError            a flag, a configuration key or a value that is not allowed
   WeightsError           weights that are missing, damaged or of another architecture
+    MismatchError        published weights that do not fit, with the names of all tensors concerned
   DataError              a data set that is missing, unreadable or unusable
   StorageError           a database that cannot be reached, opened or trusted
-  StudyError             a study that does not exist, or that disagrees with what is asked of it
-  RunnerError            an executor (Ray, a device) that cannot be had
+  StudyError             a study that does not exist, or that disagrees with the request
+  LeaseLost              a study that another process has taken over from this one
+  RunnerError            an executor (Ray, a device) that is not available
   ExportError            an export that could not be written or verified
-  OutputError            standard output or error that takes nothing more
+  OutputError            standard output or error that accepts nothing more
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ class ArchitectureError(NasError):
 
 
 class SpaceError(NasError):
-    """A search space that is malformed or empty."""
+    """A search space that is malformed or empty, or limits that none of its architectures meets."""
 
 
 class ConfigError(NasError):
@@ -47,15 +49,15 @@ class StorageError(NasError):
 
 
 class StudyError(NasError):
-    """A study that does not exist or disagrees with what is asked of it."""
+    """A study that does not exist, or that disagrees with the request."""
 
 
 class LeaseLost(NasError):
-    """This process may not change a study any more: others have taken over what it ran."""
+    """This process may no longer change a study: another one has taken over its evaluations."""
 
 
 class RunnerError(NasError):
-    """An executor that cannot be had or used."""
+    """An executor that is not available."""
 
 
 class ExportError(NasError):
@@ -63,10 +65,10 @@ class ExportError(NasError):
 
 
 class OutputError(NasError):
-    """Standard output or error that takes nothing more.
+    """Standard output or error that accepts nothing more.
 
     Attributes:
-        reader_gone: Whether whoever read it (head, less) has ended, as it may.
+        reader_gone: Whether the reader of a pipe (head, less) has ended, which is no failure.
     """
 
     def __init__(self, message: str, *, reader_gone: bool) -> None:
@@ -75,14 +77,15 @@ class OutputError(NasError):
 
 
 MOST_NAMED, SOME = 32, 5
+"""Choices that a message lists in full, and how many it gives as examples if there are more."""
 MOST_SHOWN = 60
 """Characters of a foreign value in a message."""
 
 
 def brief(value: object, most: int = MOST_SHOWN) -> str:
-    """A foreign value as a message may show it: as Python writes it, on one line, harmless to a terminal, not long."""
+    """A foreign value for a message: as Python writes it, on one line, harmless to a terminal, shortened."""
     if isinstance(value, str):
-        text = repr(value[: 2 * most])  # which may hold all of a file
+        text = repr(value[: 2 * most])  # it may hold a whole file
     elif isinstance(value, int) and value.bit_length() > 4 * most:  # Python refuses to write very long ones
         return f"a whole number of {value.bit_length()} bits"
     else:
@@ -91,15 +94,15 @@ def brief(value: object, most: int = MOST_SHOWN) -> str:
 
 
 def printable(text: str, most: int) -> str:
-    """Foreign text inside a message: as it is if it can be, else as `brief` shows it."""
+    """Foreign text for a message: unchanged if it is printable and short, else as `brief` shows it."""
     return text if text.isprintable() and len(text) <= most else brief(text, most)
 
 
 def escaped(text: str) -> str:
-    """Foreign text as one line that a terminal shows and does not obey: what cannot be printed is written as an escape.
+    """Foreign text as one line that a terminal shows and does not obey: unprintable characters become escapes.
 
-    That takes in line breaks, ESC, what changes the direction of text, what has no width, and the bytes of a file name
-    that is not UTF-8.
+    These include line breaks, ESC, marks that change the direction of text, characters without width, and the bytes of
+    file names that are not UTF-8.
     """
     if text.isprintable():
         return text
@@ -107,13 +110,13 @@ def escaped(text: str) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """Foreign text in a column of so many characters."""
+    """Foreign text, escaped, for a column of `most` characters."""
     text = escaped(text)
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def allowed(value: object, choices: Iterable[object]) -> str:
-    """Say what is allowed (of very many choices the nearest), and which allowed choice `value` is nearest to.
+    """Say what is allowed (if there are many choices, the nearest few), and which choice is nearest to `value`.
 
     Returns:
         A clause such as ``allowed: gap, class_token; did you mean 'gap'?``.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from search_space.space.space import SearchSpace, load_space
+from search_space.space import SearchSpace, load_space
 
 SMALL = """\
 name: small

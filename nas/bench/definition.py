@@ -16,7 +16,7 @@ from runners.data import describe_dataset, recipe_for
 from runners.protocol import DataSpec
 from runners.recipe import Recipe
 from search_space.errors import DataError
-from search_space.space.space import SearchSpace, load_space
+from search_space.space import SearchSpace, load_space
 from search_space.units import parse_count
 from search_space.yaml_source import Source, read_yaml_file
 

@@ -17,7 +17,7 @@ from results.store.driver import Changes
 from results.store.records import Ending, EpochRecord, Facts, NewEvaluation
 from results.store.scores import Scores
 from search_space.architecture import Architecture
-from search_space.space.space import Axis
+from search_space.space import Axis
 
 
 class SimulatedSpec(StudySpec):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from nas.bench.table import Entry
 from search_space.architecture import Architecture
 from search_space.errors import SpaceError
-from search_space.space.space import Axis, Limits, Params, SearchSpace
+from search_space.space import Axis, Limits, Params, SearchSpace
 from search_space.zoo.scaled import family_points
 
 NEIGHBOURS = 10

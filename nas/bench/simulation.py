@@ -28,7 +28,7 @@ from results.report.compute import FullTraining
 from runners.data import validation_images
 from runners.execution import execute
 from runners.protocol import DataSpec, Decision, EpochResult, Job
-from search_space.space.space import Limits
+from search_space.space import Limits
 
 NOTHING = -1
 """Stands for the architecture delivered before anything could be."""

@@ -23,7 +23,7 @@ from nas.bench.definition import read_definition
 from runners.protocol import Score
 from search_space.architecture import Architecture
 from search_space.errors import DataError
-from search_space.space.space import SearchSpace
+from search_space.space import SearchSpace
 
 Made = TypeVar("Made")
 

@@ -12,8 +12,8 @@ from nas.commands.output import say, say_text
 from search_space.paths import user_path
 
 if TYPE_CHECKING:
+    from search_space.space import SearchSpace
     from search_space.space.definition import SpaceDefinition
-    from search_space.space.space import SearchSpace
 
 
 class _Spaces(Subcommands):
@@ -156,7 +156,7 @@ def _values(axis: Any) -> str:
 
 
 def _bound(definition: SpaceDefinition, image_size: int, channels: int, classes: int) -> SearchSpace:
-    from search_space.space.space import SearchSpace
+    from search_space.space import SearchSpace
 
     return SearchSpace(definition, image_size=image_size, in_channels=channels, classes=classes)
 

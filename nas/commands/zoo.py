@@ -44,7 +44,7 @@ def command(name: str | None, family: str | None, as_json: bool, as_yaml: bool) 
         return
     if as_yaml:
         raise click.UsageError("--yaml needs the NAME of a model")
-    families = [known.name for known in zoo.FAMILIES]
+    families = list(zoo.FAMILIES)
     if family is not None and family not in families:
         raise ConfigError(f"--family is {family!r}; {allowed(family, families)}")
     entries = [entry for entry in zoo.entries() if family in (None, entry.family.name)]

@@ -37,7 +37,7 @@ from runners.measuring.proxies import PROXIES
 from runners.registry import RUNNERS
 from search_space.errors import ConfigError, allowed, brief
 from search_space.extras import check_installed
-from search_space.space.space import Limits
+from search_space.space import Limits
 from search_space.yaml_source import Source, read_yaml_file
 
 

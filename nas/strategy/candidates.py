@@ -21,7 +21,7 @@ from nas.strategy.samplers.axes import distributions_of
 from nas.strategy.samplers.registry import make_sampler
 from results.database.optuna_tables import Direction
 from search_space.architecture import Architecture
-from search_space.space.space import Limits, SearchSpace
+from search_space.space import Limits, SearchSpace
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

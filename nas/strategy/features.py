@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from search_space.architecture import Architecture
 from search_space.breakdown import label
-from search_space.space.definition import Value
-from search_space.space.space import SearchSpace
+from search_space.space import SearchSpace, Value
 
 Vector = NDArray[np.float64]
 

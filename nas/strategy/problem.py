@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from nas.strategy.presets import Strategy
 from results.report.objectives import Figures
 from search_space.architecture import Architecture
-from search_space.space.space import Limits, SearchSpace
+from search_space.space import Limits, SearchSpace
 
 
 class Goal(Protocol):

@@ -15,7 +15,7 @@ from results.report.objectives import Figures, Objective
 from results.store.store import EpochRecord, NewEvaluation, Role, State
 from runners.protocol import INFEASIBLE_CAUSES, Latency, Measured
 from search_space.architecture import Architecture
-from search_space.space.space import mixers_of
+from search_space.space import mixers_of
 
 
 class Trial:

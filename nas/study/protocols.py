@@ -15,7 +15,7 @@ from results.store.driver import Changes
 from results.store.records import Ending, EpochRecord, Facts, NewEvaluation
 from runners.remote import Location
 from search_space.architecture import Architecture
-from search_space.space.space import Axis
+from search_space.space import Axis
 
 
 class Driver(Protocol):

@@ -20,7 +20,7 @@ from runners.recipe import Recipe
 from search_space.architecture import Architecture
 from search_space.paths import user_path
 from search_space.plugins import Plugin
-from search_space.space.space import Limits, SearchSpace, load_space
+from search_space.space import Limits, SearchSpace, load_space
 from search_space.zoo.scaled import family_points
 
 

@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 from results.database.schema import State, StudyRow
 from results.optuna_private import METRIC_NAMES, models
 from search_space.errors import StorageError
-from search_space.space.space import Axis
+from search_space.space import Axis
 
 Direction = Literal["minimize", "maximize"]
 

@@ -23,7 +23,7 @@ from results.database.schema import (
 )
 from results.report.objectives import OBJECTIVES, qualities
 from search_space.errors import NasError, allowed, brief
-from search_space.space.space import mixers_of
+from search_space.space import mixers_of
 
 Rule = Callable[[Any], str | None]
 """What is wrong with a value of the right type; None if nothing is."""

@@ -23,7 +23,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from search_space.causes import counts_towards_budget
 from search_space.errors import StorageError
-from search_space.space.space import mixers_of
+from search_space.space import mixers_of
 
 
 class State(enum.StrEnum):

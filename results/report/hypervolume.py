@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from results.report.objectives import OBJECTIVES
-from search_space.space.space import Limits, SearchSpace
+from search_space.space import Limits, SearchSpace
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 from search_space.architecture import Architecture
 from search_space.errors import MOST_SHOWN, ConfigError, allowed, brief, printable
 from search_space.registry import Registry
-from search_space.space.space import SearchSpace
+from search_space.space import SearchSpace
 from search_space.units import format_count
 
 if TYPE_CHECKING:  # the tables load SQLAlchemy, which flags do not need

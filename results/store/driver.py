@@ -22,7 +22,7 @@ from results.store.lease import Lease, Outdated, changed
 from results.store.records import Ending, EpochRecord, Facts, NewEvaluation
 from results.store.sessions import Sessions
 from search_space.architecture import Architecture
-from search_space.space.space import Axis
+from search_space.space import Axis
 
 Answer = TypeVar("Answer")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from results.database.schema import Role, State
 from search_space.architecture import Architecture
-from search_space.space.space import mixers_of
+from search_space.space import mixers_of
 
 
 def attrs_at_start(architecture: Architecture, choices: Mapping[str, Any], origin: str, phase: str) -> dict[str, Any]:

@@ -24,8 +24,9 @@ from runners.protocol import Cause
 from search_space.architecture import Architecture
 from search_space.breakdown import branch_key, downsample_key
 from search_space.errors import RunnerError
+from search_space.models.building import build
 from search_space.models.layers.common import ResidualBranch
-from search_space.models.model import Downsample, VisionModel, build, set_generator
+from search_space.models.model import Downsample, VisionModel, set_generator
 
 BATCHES = (2, 3)
 """Batches whose difference is one image; batch norm refuses a single image where there is a single token."""

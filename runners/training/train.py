@@ -37,7 +37,8 @@ from runners.training.replicas import Replicas
 from runners.training.weights import load_weights, save_weights
 from search_space.architecture import Architecture
 from search_space.errors import DataError
-from search_space.models.model import VisionModel, build
+from search_space.models.building import build
+from search_space.models.model import VisionModel
 
 log = logging.getLogger(__name__)
 

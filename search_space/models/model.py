@@ -1,4 +1,4 @@
-"""`build`: from an Architecture to an `nn.Module` that classifies images.
+"""`VisionModel`: the network that an Architecture describes, with weights that are not initialised yet.
 
 B batch, N tokens (class token included), C channels.
 """
@@ -15,8 +15,7 @@ from torch.nn import functional
 
 from search_space.architecture import Architecture, Stage
 from search_space.errors import ArchitectureError
-from search_space.models.initialisation import Scheme, initialise
-from search_space.models.layers import LAYERS
+from search_space.models.layers import make_layer
 from search_space.models.layers.common import DropPath, ResidualBranch, make_norm
 from search_space.ops import TokenShape
 
@@ -43,11 +42,11 @@ class Downsample(nn.Module):
 
 
 class VisionModel(nn.Module):
-    """The network an Architecture describes: images (B, in_channels, H, W) -> class scores (B, classes).
+    """The network that an Architecture describes: images (B, in_channels, H, W) -> class scores (B, classes).
 
     Attributes:
         architecture: What it was built from.
-        stages: One `nn.Sequential` a stage: its downsampling if any, then its blocks.
+        stages: One `nn.Sequential` per stage: its downsampling, if any, then its blocks.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -73,7 +72,7 @@ class VisionModel(nn.Module):
         """Tokens after the last block, before the final norm: (B, N, C).
 
         Raises:
-            ArchitectureError: If the images are not of a size that the model takes.
+            ArchitectureError: If the model does not take images of this size.
         """
         if not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]  # there, sizes are traced values
             self._check(images)
@@ -110,30 +109,6 @@ class VisionModel(nn.Module):
         return cast(Tensor, self.head(x))
 
 
-def build(
-    architecture: Architecture,
-    *,
-    generator: torch.Generator | None = None,
-    device: str | torch.device = "cpu",
-    scheme: Scheme = "adaptive",
-) -> VisionModel:
-    """Build and initialise the model of an architecture. Memory for the weights is taken once.
-
-    Args:
-        architecture: What to build.
-        generator: Source of all randomness, on the CPU; the same seed gives the same weights on every device.
-            A fresh one with seed 0 by default. The global generator is never used.
-        device: Where the model shall live.
-        scheme: How its weights start: see `search_space.models.initialisation`.
-            ``zoo.entry(name).family.initialisation`` is what the authors of a family used.
-    """
-    with torch.device("meta"):
-        model = VisionModel(architecture)
-    model.to_empty(device="cpu")
-    initialise(model, generator or torch.Generator().manual_seed(0), scheme)
-    return model.to(device)
-
-
 def set_generator(model: nn.Module, generator: torch.Generator | None) -> None:
     """Let stochastic depth draw from `generator` (on the model's device) instead of the global one."""
     for module in model.modules():
@@ -146,7 +121,7 @@ def resize_positions(
 ) -> Tensor:
     """Learned position embeddings on another grid: (1, G^2 + class token, C) -> (1, grid^2 + class token, C).
 
-    The embedding of the class token, which comes first, stays as it is.
+    The embedding of the class token, which comes first, is not changed.
     """
     first, places = position[:, : int(class_token)], position[:, int(class_token) :]
     side = math.isqrt(int(places.shape[1]))
@@ -162,9 +137,7 @@ def _make_stage(stage: Stage, shape: TokenShape, in_dim: int, rates: list[float]
     if stage.downsample != "none":
         layers.append(Downsample(stage, in_dim))
     for rate in rates:
-        branches = [
-            ResidualBranch(branch, shape, LAYERS[type(branch.op)](branch.op, shape), rate) for branch in stage.block
-        ]
+        branches = [ResidualBranch(branch, shape, make_layer(branch.op, shape), rate) for branch in stage.block]
         layers.append(nn.Sequential(*branches))
     return nn.Sequential(*layers)
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from search_space.architecture import Architecture
 from search_space.models import deployment
-from search_space.models.model import build
+from search_space.models.building import build
 
 IMAGES = 4
 """Random images that two models are compared on."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from search_space.ops.base import Cost, Mix, Op, TokenShape, linear, register_mixer, register_op, require
+from search_space.ops.base import Cost, Op, TokenShape, linear, register_op, require
+from search_space.ops.mixer import Mix, Mixer, register_mixer, whole
 
 
 @register_op("attention")
@@ -18,6 +19,7 @@ class Attention(Op):
         qkv_bias: Whether the q, k, v projection has a bias.
     """
 
+    examples = ({"heads": 1}, {"heads": 4}, {"heads": 2, "qkv_bias": False})
     heads: int
     qkv_bias: bool = True
     fixed_input_size: ClassVar[bool] = False
@@ -32,14 +34,20 @@ class Attention(Op):
     def cost(self, shape: TokenShape) -> Cost:
         n, c = shape.tokens, shape.dim
         scores_and_values = Cost(0, 2 * n * n * c)
-        return linear(c, 3 * c, n, self.qkv_bias).plus(scores_and_values).plus(linear(c, c, n))
+        return linear(c, 3 * c, n, self.qkv_bias).plus(scores_and_values, linear(c, c, n))
 
     def steps(self, shape: TokenShape) -> tuple[str, ...]:
         c = shape.dim
         return (f"fc {c} -> {3 * c}", f"softmax(q k^T / sqrt(d)) v, {self.heads} x {c // self.heads}", f"fc {c} -> {c}")
 
 
-@register_mixer("attention", "heads")
-def attention(shape: TokenShape, heads: int) -> Mix:
+@register_mixer("attention")
+@dataclass(frozen=True)
+class AttentionMixer(Mixer):
     """ViT's token mixer."""
-    return Mix(Attention(heads))
+
+    examples = ({"heads": 2}, {"heads": 8})
+    heads: int = whole(1)
+
+    def mix(self, shape: TokenShape) -> Mix:
+        return Mix(Attention(self.heads))

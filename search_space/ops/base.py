@@ -1,6 +1,6 @@
-"""What a branch's operation has to say of itself: its rules and its exact cost.
+"""What the operation of a branch says about itself: its rules and its exact cost.
 
-An op is a frozen description. How it is computed stands in `search_space/models/layers/`, in the file of the same
+An op is a frozen description. The layer that computes it is in `search_space/models/layers/`, in the file of the same
 name, so that nothing here needs torch.
 
 B batch, N tokens (class token included), C channels.
@@ -8,12 +8,12 @@ B batch, N tokens (class token included), C channels.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from search_space.errors import ArchitectureError
+from search_space.registry import Registry
 
 
 class Cost(NamedTuple):
@@ -22,9 +22,13 @@ class Cost(NamedTuple):
     params: int
     macs: int
 
-    def plus(self, other: Cost) -> Cost:
-        """The sum of both."""
-        return Cost(self.params + other.params, self.macs + other.macs)
+    def plus(self, *others: Cost) -> Cost:
+        """The sum of all."""
+        params, macs = self
+        for other in others:
+            params += other[0]
+            macs += other[1]
+        return Cost(params, macs)
 
     def times(self, count: int) -> Cost:
         """The cost of `count` of them."""
@@ -44,47 +48,59 @@ class TokenShape(NamedTuple):
         return self.grid * self.grid + self.class_token
 
 
+EXAMPLE_SHAPE = TokenShape(4, 8)
+"""The tokens on which the examples of every op and mixer work: a grid of 4 x 4, with 8 channels."""
+
+
 @dataclass(frozen=True)
 class Op:
     """Base of all operations.
 
     Class attributes:
         kind: Its name in YAML.
+        examples: Settings of a few members, which the contract tests run; they have to work on EXAMPLE_SHAPE.
+        layer: The module that registers the layer, imported when a model is built. Empty for the ops of this package,
+            and where the module that registers the op registers its layer as well.
         mixes_tokens: Whether information moves between tokens.
-        fixed_input_size: Whether its weights have the number of tokens baked in.
+        fixed_input_size: Whether its weights or settings suit one number of tokens only.
     """
 
     kind: ClassVar[str]
+    examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
+    layer: ClassVar[str] = ""
     mixes_tokens: ClassVar[bool] = True
     fixed_input_size: ClassVar[bool] = True
 
     def check(self, shape: TokenShape) -> None:
-        """Raise ArchitectureError with the rule that this op breaks at `shape`, if it breaks one."""
+        """Raise ArchitectureError if this op breaks a rule at `shape`, with the rule."""
 
     def cost(self, shape: TokenShape) -> Cost:
         """Exact cost at `shape`, without the norm in front."""
         raise NotImplementedError
 
     def steps(self, shape: TokenShape) -> tuple[str, ...]:
-        """What it does at `shape`, step by step, in a few words each: for diagrams."""
+        """What it does at `shape`, step by step, in a few words each, for diagrams."""
         raise NotImplementedError
 
     def at(self, shape: TokenShape, other: TokenShape, over_tokens: bool = False) -> Op:
-        """The same op, as it was meant at `shape`, on another grid (`other` has the same channels).
+        """The same design on another grid.
 
-        `over_tokens` says whether the norm in front of it runs over the tokens, as FF-only's.
+        Args:
+            shape: The tokens that this op was made for.
+            other: The tokens of the result; the channels are the same.
+            over_tokens: Whether the norm in front of it runs over the tokens, as FF-only's does.
         """
         return self
 
     @property
     def deployed(self) -> Op:
-        """The op that computes the same function at inference; another one only where training has more branches."""
+        """The op that computes the same function at inference: itself, unless training has more branches."""
         return self
 
     def settings(self) -> dict[str, Any]:
-        """Its settings by name, as they stand in YAML.
+        """Its settings by name, as in YAML.
 
-        Those at their default are left out, so that an op that gains a setting leaves the hashes as they are.
+        Settings at their default are left out, so that an op can gain a setting without changing existing hashes.
         """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
@@ -94,65 +110,17 @@ class Op:
         }
 
 
-OPS: dict[str, type[Op]] = {}
+OPS: Registry[type[Op]] = Registry("op", ArchitectureError)
 _OpClass = TypeVar("_OpClass", bound=type[Op])
 
 
 def register_op(kind: str) -> Callable[[_OpClass], _OpClass]:
-    """Class decorator that makes an op known by its name in YAML; refuses duplicates."""
+    """Class decorator that makes an op known by its name in YAML; a name that is taken is refused."""
 
     def register(op: _OpClass) -> _OpClass:
-        if kind in OPS:
-            raise ValueError(f"an op named {kind!r} is registered already")
+        OPS.add(kind, op)
         op.kind = kind
-        OPS[kind] = op
         return op
-
-    return register
-
-
-class Mix(NamedTuple):
-    """How a token mixer's choice becomes a residual branch.
-
-    Attributes:
-        op: The operation.
-        norm_axis: What the norm in front of it runs over.
-        eps: Epsilon of that norm (and of the other norms of the block) in the published code.
-    """
-
-    op: Op
-    norm_axis: Literal["channel", "token"] = "channel"
-    eps: float = 1e-6
-
-
-class Mixer(NamedTuple):
-    """A token mixer as search spaces name it: the settings of its own, and what they make of a shape.
-
-    A space may leave out a setting for which `make` has a default.
-    """
-
-    settings: tuple[str, ...]
-    make: Callable[..., Mix]
-
-    @property
-    def required(self) -> tuple[str, ...]:
-        """The settings that a space has to give choices for."""
-        parameters = inspect.signature(self.make).parameters
-        return tuple(name for name in self.settings if parameters[name].default is inspect.Parameter.empty)
-
-
-MIXERS: dict[str, Mixer] = {}
-_Make = TypeVar("_Make", bound=Callable[..., Mix])
-
-
-def register_mixer(name: str, *settings: str) -> Callable[[_Make], _Make]:
-    """Decorator: `make(shape, **settings)` is the token mixer `name` of search spaces; refuses duplicates."""
-
-    def register(make: _Make) -> _Make:
-        if name in MIXERS:
-            raise ValueError(f"a token mixer named {name!r} is registered already")
-        MIXERS[name] = Mixer(settings, make)
-        return make
 
     return register
 
@@ -166,3 +134,10 @@ def require(holds: bool, rule: str) -> None:
 def linear(inputs: int, outputs: int, positions: int, bias: bool = True) -> Cost:
     """Cost of a linear layer applied at `positions` places."""
     return Cost(inputs * outputs + (outputs if bias else 0), inputs * outputs * positions)
+
+
+def convolution(side: int, in_dim: int, shape: TokenShape, bn_relu: bool) -> Cost:
+    """Cost of a convolution of size = stride = `side` that makes `shape`, with a bias or with a BatchNorm instead."""
+    inputs = side * side * in_dim
+    params = inputs * shape.dim + (2 * shape.dim if bn_relu else shape.dim)
+    return Cost(params, inputs * shape.dim * shape.grid * shape.grid)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from search_space.errors import brief
-from search_space.ops.base import Cost, Mix, Op, TokenShape, linear, register_mixer, register_op, require
+from search_space.ops.base import Cost, Op, TokenShape, linear, register_op, require
+from search_space.ops.mixer import Mix, Mixer, one_of, register_mixer, width_of
 
 
 @register_op("dense")
@@ -30,6 +31,18 @@ class Dense(Op):
         batchnorm: Whether a BatchNorm follows each linear layer, in place of its bias (RepMLPNet).
     """
 
+    examples = (
+        {"axis": "token"},
+        {"axis": "channel"},
+        {"axis": "token", "hidden": 5},
+        {"axis": "channel", "hidden": 7, "bias": False},
+        {"axis": "channel", "hidden": 6, "activation": "silu"},
+        {"axis": "token", "hidden": 10, "glu": True},
+        {"axis": "channel", "hidden": 6, "glu": True, "activation": "silu", "bias": False},
+        {"axis": "channel", "hidden": 7, "batchnorm": True},
+        {"axis": "channel", "hidden": 6, "glu": True, "batchnorm": True},
+        {"axis": "channel", "batchnorm": True},
+    )
     axis: Literal["token", "channel"]
     hidden: int | None = None
     bias: bool = True
@@ -97,22 +110,8 @@ class Dense(Op):
         return (n, c) if self.axis == "token" else (c, n)
 
     def _layer(self, inputs: int, outputs: int, positions: int) -> Cost:
-        return linear(inputs, outputs, positions, self.bias).plus(Cost(2 * outputs if self.batchnorm else 0, 0))
-
-
-@register_mixer("mlp", "token_hidden", "token_norm")
-def mlp(shape: TokenShape, token_hidden: str, token_norm: Literal["channel", "token"]) -> Mix:
-    """MLP-Mixer's token MLP (hidden width C/2) and FF-only's (4N, normalised over the tokens).
-
-    `token_hidden` is a multiple of the channels or the tokens: ``C/2``, ``C``, ``2N``, ``N/2``, ...
-    """
-    return Mix(Dense("token", parse_width(token_hidden, shape)), norm_axis=token_norm)
-
-
-@register_mixer("linear")
-def token_linear(shape: TokenShape) -> Mix:
-    """ResMLP's token mixer: one linear layer across the tokens."""
-    return Mix(Dense("token"))
+        cost = linear(inputs, outputs, positions, self.bias)
+        return cost.plus(Cost(2 * outputs, 0)) if self.batchnorm else cost
 
 
 def parse_width(text: str, shape: TokenShape) -> int:
@@ -123,3 +122,28 @@ def parse_width(text: str, shape: TokenShape) -> int:
     factor, unit, divisor = int(match[1] or 1), shape.dim if match[2] == "C" else shape.tokens, int(match[3] or 1)
     require(factor > 0 and divisor > 0, f"a hidden width has to be positive; it is {brief(text)}")
     return max(1, factor * unit // divisor)
+
+
+@register_mixer("mlp")
+@dataclass(frozen=True)
+class TokenMLPMixer(Mixer):
+    """MLP-Mixer's token MLP (hidden width C/2) and FF-only's (4N, normalised over the tokens).
+
+    `token_hidden` is a multiple of the channels or the tokens: ``C/2``, ``C``, ``2N``, ``N/2``, ...
+    """
+
+    examples = ({"token_hidden": "C/2", "token_norm": "channel"}, {"token_hidden": "4N", "token_norm": "token"})
+    token_hidden: str = width_of(parse_width, "multiples of C or N such as C/2, 4N")
+    token_norm: Literal["channel", "token"] = one_of("channel", "token")
+
+    def mix(self, shape: TokenShape) -> Mix:
+        return Mix(Dense("token", parse_width(self.token_hidden, shape)), norm_axis=self.token_norm)
+
+
+@register_mixer("linear")
+@dataclass(frozen=True)
+class TokenLinearMixer(Mixer):
+    """ResMLP's token mixer: one linear layer across the tokens."""
+
+    def mix(self, shape: TokenShape) -> Mix:
+        return Mix(Dense("token"))

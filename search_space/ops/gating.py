@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from search_space.ops.base import Cost, Mix, Op, TokenShape, linear, register_mixer, register_op, require
+from search_space.ops.base import Cost, Op, TokenShape, linear, register_op, require
+from search_space.ops.mixer import Mix, Mixer, register_mixer, whole
 
 
 @register_op("gating")
@@ -21,6 +22,7 @@ class Gating(Op):
         attention_dim: Width of the tiny attention; 0 for none.
     """
 
+    examples = ({"hidden": 24}, {"hidden": 6, "gate_eps": 1e-3}, {"hidden": 12, "attention_dim": 3})
     hidden: int
     gate_eps: float = 1e-5
     attention_dim: int = 0
@@ -36,9 +38,9 @@ class Gating(Op):
     def cost(self, shape: TokenShape) -> Cost:
         n, c, half = shape.tokens, shape.dim, self.hidden // 2
         norm = Cost(2 * half, 0)
-        cost = linear(c, self.hidden, n).plus(norm).plus(linear(n, n, half)).plus(linear(half, c, n))
+        cost = linear(c, self.hidden, n).plus(norm, linear(n, n, half), linear(half, c, n))
         if d := self.attention_dim:
-            cost = cost.plus(linear(c, 3 * d, n, bias=False)).plus(Cost(0, 2 * n * n * d)).plus(linear(d, half, n))
+            cost = cost.plus(linear(c, 3 * d, n, bias=False), Cost(0, 2 * n * n * d), linear(d, half, n))
         return cost
 
     def steps(self, shape: TokenShape) -> tuple[str, ...]:
@@ -48,7 +50,14 @@ class Gating(Op):
         return (f"fc {c} -> {self.hidden}", "GELU", *gate, f"fc {half} -> {c}")
 
 
-@register_mixer("gating", "expansion", "attention_dim")
-def gating(shape: TokenShape, expansion: int, attention_dim: int = 0) -> Mix:
-    """GMLP's block, with aMLP's attention if its width is not 0; 6 in the papers, usually without a channel MLP."""
-    return Mix(Gating(expansion * shape.dim, attention_dim=attention_dim))
+@register_mixer("gating")
+@dataclass(frozen=True)
+class GatingMixer(Mixer):
+    """GMLP's block (an expansion of 6 in the paper, usually without a channel MLP), or aMLP's if it has attention."""
+
+    examples = ({"expansion": 6}, {"expansion": 2, "attention_dim": 3})
+    expansion: int = whole(1, width=lambda value, shape: value * shape.dim)
+    attention_dim: int = whole(0, default=0)
+
+    def mix(self, shape: TokenShape) -> Mix:
+        return Mix(Gating(self.expansion * shape.dim, attention_dim=self.attention_dim))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from search_space.ops.base import Cost, Mix, Op, TokenShape, linear, register_mixer, register_op, require
+from search_space.ops.base import Cost, Op, TokenShape, linear, register_op, require
+from search_space.ops.mixer import Mix, Mixer, register_mixer, switch
 
 
 @register_op("permute")
@@ -18,6 +19,7 @@ class Permute(Op):
         bias: Whether the three branch layers have biases.
     """
 
+    examples = ({"segments": 4}, {"segments": 4, "weighted": False}, {"segments": 4, "bias": True})
     segments: int
     weighted: bool = True
     bias: bool = False
@@ -37,7 +39,7 @@ class Permute(Op):
         n, c = shape.tokens, shape.dim
         cost = linear(c, c, n, self.bias).times(3).plus(linear(c, c, n))
         if self.weighted:
-            cost = cost.plus(linear(c, c // 4, 1)).plus(linear(c // 4, 3 * c, 1))
+            cost = cost.plus(linear(c, c // 4, 1), linear(c // 4, 3 * c, 1))
         return cost
 
     def steps(self, shape: TokenShape) -> tuple[str, ...]:
@@ -50,7 +52,13 @@ class Permute(Op):
         return replace(self, segments=other.grid)
 
 
-@register_mixer("permute", "weighted")
-def permute(shape: TokenShape, weighted: bool) -> Mix:
+@register_mixer("permute")
+@dataclass(frozen=True)
+class PermuteMixer(Mixer):
     """Vision Permutator's token mixer; its norms have an epsilon of 1e-5."""
-    return Mix(Permute(segments=shape.grid, weighted=weighted), eps=1e-5)
+
+    examples = ({"weighted": True}, {"weighted": False})
+    weighted: bool = switch()
+
+    def mix(self, shape: TokenShape) -> Mix:
+        return Mix(Permute(segments=shape.grid, weighted=self.weighted), eps=1e-5)

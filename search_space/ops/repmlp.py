@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from search_space.ops.base import Cost, Mix, Op, TokenShape, linear, register_mixer, register_op, require
+from search_space.ops.base import Cost, Op, TokenShape, linear, register_op, require
+from search_space.ops.mixer import Mix, Mixer, register_mixer, whole
 
 
 @register_op("repmlp")
@@ -23,6 +24,13 @@ class RepMLP(Op):
         deploy: Whether this is the deployed form; its kernels are ().
     """
 
+    examples = (
+        {"sharesets": 1},
+        {"sharesets": 2, "kernels": ()},
+        {"sharesets": 4, "kernels": (3, 5)},
+        {"sharesets": 8, "reduction": 2},
+        {"sharesets": 2, "deploy": True},
+    )
     sharesets: int
     kernels: tuple[int, ...] = (1, 3)
     reduction: int = 4
@@ -53,10 +61,8 @@ class RepMLP(Op):
         gate = linear(c, c // self.reduction, 1).plus(linear(c // self.reduction, c, 1))
         if self.deploy:
             return gate.plus(Cost(s * (n * n + n), c * n * n))
-        cost = gate.plus(Cost(s * n * n + 2 * s, c * n * n))
-        for kernel in self.kernels:
-            cost = cost.plus(Cost(s * kernel**2 + 2 * s, n * c * kernel**2))
-        return cost
+        matrix = Cost(s * n * n + 2 * s, c * n * n)
+        return gate.plus(matrix, *(Cost(s * kernel**2 + 2 * s, n * c * kernel**2) for kernel in self.kernels))
 
     def steps(self, shape: TokenShape) -> tuple[str, ...]:
         n, c, inner = shape.tokens, shape.dim, shape.dim // self.reduction
@@ -76,7 +82,13 @@ class RepMLP(Op):
         return self if self.deploy else replace(self, deploy=True)
 
 
-@register_mixer("repmlp", "sharesets")
-def repmlp(shape: TokenShape, sharesets: int) -> Mix:
+@register_mixer("repmlp")
+@dataclass(frozen=True)
+class RepMLPMixer(Mixer):
     """RepMLPNet's token mixer; its norms have an epsilon of 1e-5."""
-    return Mix(RepMLP(sharesets), eps=1e-5)
+
+    examples = ({"sharesets": 1}, {"sharesets": 8})
+    sharesets: int = whole(1)
+
+    def mix(self, shape: TokenShape) -> Mix:
+        return Mix(RepMLP(self.sharesets), eps=1e-5)

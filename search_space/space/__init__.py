@@ -1,1 +1,21 @@
-"""What can be built: a search space, its axes and limits, and exact counts over it."""
+"""Search spaces: which architectures are possible, how many there are, and how to draw and change them.
+
+Start with `load_space`. A `SearchSpace` is put together from parts that can be read alone: the file (`definition`), the
+blocks that a stage may have (`options`), parameters and architectures (`codec`), exact counts and uniform draws
+(`counting`), the range of cost (`extremes`), and steps from one architecture to another (`moves`).
+"""
+
+from search_space.space.axes import Axis, Limits, Params, Value
+from search_space.space.space import SearchSpace, list_spaces, load_space, mixers_of, parse_space
+
+__all__ = [
+    "Axis",
+    "Limits",
+    "Params",
+    "SearchSpace",
+    "Value",
+    "list_spaces",
+    "load_space",
+    "mixers_of",
+    "parse_space",
+]

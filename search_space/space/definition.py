@@ -1,4 +1,4 @@
-"""A search space as its YAML file says it, before it is bound to an image size."""
+"""The YAML file of a search space, read and checked, before it is bound to an image size."""
 
 from __future__ import annotations
 
@@ -9,30 +9,20 @@ from pathlib import Path
 from typing import get_args
 
 from search_space.architecture import Norm
-from search_space.errors import NasError, SpaceError, allowed, brief
-from search_space.ops import MIXERS, TokenShape
-from search_space.ops.dense import parse_width
+from search_space.errors import SpaceError, allowed, brief
+from search_space.ops import MIXERS
+from search_space.ops.mixer import Value, is_whole
 from search_space.paths import user_path
 from search_space.units import parse_count
 from search_space.yaml_source import KeyPath, Source, read_yaml, read_yaml_file
 
-Value = int | float | str | bool | None
-"""A choice on an axis; None stands for ``none`` on the layer_scale axis."""
-
 MOST_CHOICES = 1000
-"""Choices on an axis."""
+"""Choices on an axis (arbitrary)."""
 MOST_SCALES = 100
+"""Scales of a space (arbitrary)."""
+MOST_STAGES = 8
+"""Stages of a network (arbitrary; no published model of the family has more than 4)."""
 SPACES = Path(__file__).parents[1] / "spaces"
-MIXER_SETTINGS: dict[str, tuple[Callable[[Value], bool], str]] = {
-    "heads": (lambda value: _whole(value, 1), "whole numbers from 1"),
-    "token_hidden": (lambda value: _width(value), "multiples of C or N such as C/2, 4N"),
-    "token_norm": (lambda value: value in ("channel", "token"), "channel, token"),
-    "expansion": (lambda value: _whole(value, 1), "whole numbers from 1"),
-    "attention_dim": (lambda value: _whole(value, 0), "whole numbers from 0 (none)"),
-    "weighted": (lambda value: isinstance(value, bool), "true, false"),
-    "sharesets": (lambda value: _whole(value, 1), "whole numbers from 1"),
-}
-"""The settings that token mixers have of their own, and which values are allowed, in code and in words."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +30,10 @@ class Scale:
     """What a space allows for images up to a size.
 
     Attributes:
-        image_size: The largest image side this holds for.
+        image_size: The largest image side that it applies to.
         tokens: Fewest and most patch tokens.
         dim: Widths of the first stage.
-        depth: Blocks a stage.
+        depth: Blocks of a stage.
         max_params: The default limit on parameters.
     """
 
@@ -59,11 +49,11 @@ class SpaceDefinition:
     """A checked search-space file.
 
     Attributes:
-        name: What it is called.
-        summary: One sentence for people.
-        net: Choices of the whole network by axis.
-        stage: Choices of every stage by axis, mixers apart.
-        mixers: Token mixers, each with the choices of its own settings.
+        name: Its name.
+        summary: One sentence that describes it.
+        net: Choices for the whole network by axis.
+        stage: Choices for every stage by axis, without the mixers.
+        mixers: Token mixers, each with the choices for its own settings.
         scales: What depends on the size of the images, by growing size.
     """
 
@@ -75,10 +65,10 @@ class SpaceDefinition:
     scales: tuple[Scale, ...]
 
     def scale(self, image_size: int) -> Scale:
-        """What holds for images of this side.
+        """What applies to images of this side.
 
         Raises:
-            SpaceError: If the space has nothing for images as large.
+            SpaceError: If the images are larger than the space allows.
         """
         for scale in self.scales:
             if image_size <= scale.image_size:
@@ -120,39 +110,31 @@ def parse_definition(text: str, name: str = "<text>") -> SpaceDefinition:
     return _read(read_yaml(text, name, SpaceError))
 
 
-def _whole(value: Value, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= 10**6
-
-
-def _width(value: Value) -> bool:
-    try:
-        return isinstance(value, str) and parse_width(value, TokenShape(1, 1)) > 0
-    except NasError:
-        return False
-
-
 def _fraction(value: Value) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1  # not for nan either
 
 
 _NET: dict[str, tuple[Callable[[Value], bool], str]] = {
-    "patch": (lambda value: _whole(value, 1), "sides of a patch in pixels"),
+    "patch": (lambda value: is_whole(value, 1), "sides of a patch in pixels"),
     "pooling": (lambda value: value in ("gap", "class_token"), "gap, class_token"),
     "position": (lambda value: value in ("none", "learned"), "none, learned"),
     "norm": (lambda value: value in get_args(Norm), ", ".join(get_args(Norm))),
     "layer_scale": (lambda value: value == "none" or (_fraction(value) and value != 0), "none, numbers in (0, 1)"),
     "drop_path": (_fraction, "rates in [0, 1)"),
     "conv_bn": (lambda value: isinstance(value, bool), "true, false"),
-    "stages": (lambda value: _whole(value, 1) and isinstance(value, int) and value <= 8, "whole numbers from 1 to 8"),
+    "stages": (
+        lambda value: is_whole(value, 1) and isinstance(value, int) and value <= MOST_STAGES,
+        f"whole numbers from 1 to {MOST_STAGES}",
+    ),
 }
 _STAGE: dict[str, tuple[Callable[[Value], bool], str]] = {
     "downsample": (lambda value: value in ("none", "conv2"), "none, conv2"),
-    "channel_ratio": (lambda value: _whole(value, 0), "whole numbers from 0"),
+    "channel_ratio": (lambda value: is_whole(value, 0), "whole numbers from 0"),
     "order": (lambda value: value in ("token_first", "channel_first"), "token_first, channel_first"),
 }
 
 OPTIONAL = {"conv_bn": False}
-"""Axes of the network that a space may leave out, and what holds there."""
+"""Axes of the network that a space may leave out, and the value that applies then."""
 
 
 def _read(source: Source) -> SpaceDefinition:
@@ -182,12 +164,12 @@ def _read_mixers(source: Source) -> dict[str, dict[str, tuple[Value, ...]]]:
     names = [*MIXERS, "none"]
     mixers: dict[str, dict[str, tuple[Value, ...]]] = {}
     for name in source.keys(path, names):
-        settings, required = (MIXERS[name].settings, MIXERS[name].required) if name != "none" else ((), ())
-        own = source.keys((*path, name), settings, required)
+        settings = MIXERS[name].settings() if name != "none" else {}
+        own = source.keys((*path, name), settings, [key for key, setting in settings.items() if setting.required])
         mixers[name] = {
-            setting: _choices(source, (*path, name, setting), *MIXER_SETTINGS[setting])
-            for setting in settings
-            if setting in own
+            key: _choices(source, (*path, name, key), setting.valid, setting.describe)
+            for key, setting in settings.items()
+            if key in own
         }
     if not mixers:
         raise source.fail(path, f"has to name at least one token mixer; {allowed('', names)}")
@@ -199,14 +181,14 @@ def _read_scale(source: Source, path: KeyPath) -> Scale:
     source.keys(path, keys, keys)
     whole = "whole numbers from 1"
     tokens = source.at((*path, "tokens"))
-    pair = isinstance(tokens, list) and len(tokens) == 2 and all(_whole(value, 1) for value in tokens)
+    pair = isinstance(tokens, list) and len(tokens) == 2 and all(is_whole(value, 1) for value in tokens)
     if not pair or tokens[0] > tokens[1]:
         raise source.fail((*path, "tokens"), f"is {brief(tokens)}; allowed: the fewest and the most, such as [16, 256]")
     size = source.at((*path, "image_size"))
-    if not _whole(size, 1):
+    if not is_whole(size, 1):
         raise source.fail((*path, "image_size"), f"is {brief(size)}; allowed: a whole number of pixels from 1")
-    dim = _choices(source, (*path, "dim"), lambda value: _whole(value, 1), whole)
-    depth = _choices(source, (*path, "depth"), lambda value: _whole(value, 1), whole)
+    dim = _choices(source, (*path, "dim"), lambda value: is_whole(value, 1), whole)
+    depth = _choices(source, (*path, "depth"), lambda value: is_whole(value, 1), whole)
     limit = source.convert((*path, "max_params"), lambda value: parse_count(value, "the limit"))
     return Scale(size, (tokens[0], tokens[1]), _ints(dim), _ints(depth), limit)
 

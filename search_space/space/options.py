@@ -1,8 +1,8 @@
-"""The blocks a stage may consist of, in a given context.
+"""The blocks that a stage may consist of in a given context.
 
-All rules of the space meet here: for one context (the tokens, the width, the norm, the layer scale) every combination
-of stage settings is tried, those that cannot exist are dropped, and of several that describe the same block one is
-kept. What is left can be counted, drawn from uniformly and looked up in both directions.
+All rules of the space meet here. For one context (the tokens, the width, the norm, the layer scale) every combination
+of stage settings is tried; those that cannot exist are dropped, and of several that describe the same block the first
+is kept. The rest is counted, drawn from uniformly and looked up in both directions.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from search_space.architecture import DEFAULT_EPS, Branch, Norm
+from search_space.block import DEFAULT_EPS, Branch, Norm
 from search_space.errors import ArchitectureError
 from search_space.ops import MIXERS, Cost, Dense, TokenShape
-from search_space.space.definition import SpaceDefinition, Value
+from search_space.ops.mixer import Value
+from search_space.space.definition import SpaceDefinition
 
 Settings = Mapping[str, Value]
 BATCHNORM_EPS = 1e-5
+"""PyTorch's default, which RepMLPNet uses."""
 
 
 class Context(NamedTuple):
-    """What the blocks of a stage depend on besides the stage's own settings."""
+    """What the blocks of a stage depend on besides the settings of the stage."""
 
     shape: TokenShape
     norm: Norm
@@ -33,14 +35,14 @@ class Context(NamedTuple):
 
 @dataclass(frozen=True)
 class Option:
-    """One block of a context: its settings (mixer, the mixer's own, channel_ratio, order) and its branches."""
+    """One block of a context: its settings (mixer, settings of the mixer, channel_ratio, order) and its branches."""
 
     settings: Settings
     block: tuple[Branch, ...]
 
     @functools.cached_property
     def items(self) -> frozenset[tuple[str, Value]]:
-        """The settings as a set, which is quickly compared with another."""
+        """The settings as a set, for quick comparisons."""
         return frozenset(self.settings.items())
 
 
@@ -73,10 +75,10 @@ class Options:
         return costs
 
     def nearest(self, wanted: Settings, besides: tuple[Branch, ...] | None = None) -> list[Option]:
-        """The options most like the settings `wanted`, leaving out the block `besides`; [] if there is no other."""
+        """The options most like the settings `wanted`, without the block `besides`; [] if there is no other."""
         left_out = None if besides is None else self.by_block.get(besides)
         others = [option for option in self._by_mixer.get(wanted.get("mixer"), ()) if option is not left_out]
-        if not others:  # the mixer counts more than all else, so it is given up only where it cannot be had
+        if not others:  # the mixer counts more than everything else: it is given up last
             others = [option for option in self.all if option is not left_out]
         wishes = set(wanted.items())
         unlike = [len(option.items - wishes) for option in others]
@@ -102,7 +104,7 @@ def downsampled(shape: TokenShape) -> TokenShape:
 
 
 def _blocks(definition: SpaceDefinition, context: Context) -> Iterator[tuple[Settings, tuple[Branch, ...]]]:
-    """Every block that can exist, with its settings; none of them is without effect."""
+    """Every block that can exist, with those of its settings that have an effect."""
 
     @functools.cache
     def channel_mlp(ratio: int, eps: float) -> tuple[Branch, ...]:
@@ -116,7 +118,7 @@ def _blocks(definition: SpaceDefinition, context: Context) -> Iterator[tuple[Set
             token: tuple[Branch, ...] = ()
             if mixer != "none":
                 try:
-                    mix = MIXERS[mixer].make(context.shape, **settings)
+                    mix = MIXERS[mixer](**settings).mix(context.shape)
                     mix.op.check(context.shape)
                     eps = max(eps, mix.eps)
                     token = (Branch(mix.op, context.norm, mix.norm_axis, eps, context.layer_scale),)

@@ -1,32 +1,28 @@
-"""The published systems, each an exact point of the block space: parameters and MACs equal theirs as integers.
+"""The published systems, each an exact point of the block space with the parameters and MACs of its reference code.
 
     zoo.names()                               every model
     zoo.get("mixer_b16")                      its Architecture
     zoo.get("vit_s16", image_size=384)        the same design for other images
     zoo.entry("mixer_b16").published.top1     what was published about it
 
-A model of the zoo has no stochastic depth: its rate belongs to a recipe, and ``dataclasses.replace`` sets `drop_path`.
+Models of the zoo have no stochastic depth: its rate belongs to a recipe; ``dataclasses.replace`` sets `drop_path`.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 
 from search_space.architecture import Architecture
 from search_space.errors import ArchitectureError, allowed
+from search_space.registry import Registry
 from search_space.zoo import ff_only, gmlp, mixer, repmlpnet, resmlp, vip, vit
-from search_space.zoo.entry import Entry, Family, Published, Variant
+from search_space.zoo.entry import Entry, Family, Published, Scaled, Variant
 
-FAMILIES: tuple[Family, ...] = (
-    vit.FAMILY,
-    mixer.FAMILY,
-    ff_only.FAMILY,
-    resmlp.FAMILY,
-    gmlp.FAMILY,
-    vip.FAMILY,
-    repmlpnet.FAMILY,
-)
+FAMILIES: Registry[Family] = Registry("family", ArchitectureError)
+"""The published families by name, in the order of their papers; a search starts with them in this order."""
+for _module in (vit, mixer, ff_only, resmlp, gmlp, vip, repmlpnet):
+    FAMILIES.add(_module.FAMILY.name, _module.FAMILY, origin=_module.__name__)
 
 
 def names() -> list[str]:
@@ -35,15 +31,15 @@ def names() -> list[str]:
 
 
 def entries() -> list[Entry]:
-    """Everything known of all models."""
+    """All models with everything that is known about them."""
     return list(_entries().values())
 
 
 def entry(name: str) -> Entry:
-    """Everything known of a model.
+    """A model with everything that is known about it.
 
     Raises:
-        ArchitectureError: If there is none of that name.
+        ArchitectureError: If there is no model of this name.
     """
     if name not in _entries():
         raise ArchitectureError(f"there is no model {name!r} in the zoo; {allowed(name, names())}")
@@ -53,11 +49,11 @@ def entry(name: str) -> Entry:
 def get(
     name: str, *, image_size: int | None = None, in_channels: int | None = None, classes: int | None = None
 ) -> Architecture:
-    """The architecture of a published model: for ImageNet-1k at its published image size, unless said otherwise.
+    """The architecture of a published model, by default for ImageNet-1k at its published image size.
 
     Args:
         name: One of `names()`.
-        image_size: Side of the images in pixels; what depends on the number of tokens follows.
+        image_size: Side of the images in pixels; what depends on the number of tokens is adapted.
         in_channels: Channels of the images.
         classes: Number of classes.
 
@@ -73,13 +69,17 @@ def get(
     )
 
 
-@cache
 def _entries() -> dict[str, Entry]:
+    return _entries_of(tuple(FAMILIES))
+
+
+@lru_cache(maxsize=1)
+def _entries_of(families: tuple[str, ...]) -> dict[str, Entry]:
     return {
         name: Entry(name, family, variant.published, variant.note, variant.make)
-        for family in FAMILIES
+        for family in map(FAMILIES.find, families)
         for name, variant in family.variants.items()
     }
 
 
-__all__ = ["FAMILIES", "Entry", "Family", "Published", "Variant", "entries", "entry", "get", "names"]
+__all__ = ["FAMILIES", "Entry", "Family", "Published", "Scaled", "Variant", "entries", "entry", "get", "names"]

@@ -1,4 +1,4 @@
-"""The published families at any size: what a search has to beat, and what a table compares with."""
+"""`baselines`: the published families at any size, to compare with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 from search_space.architecture import Architecture
 from search_space.errors import ConfigError, SpaceError, allowed
-from search_space.space.space import Limits, load_space
+from search_space.space import Limits, load_space
 from search_space.units import parse_count
 from search_space.zoo.scaled import family_points
 
@@ -21,10 +21,10 @@ def baselines(
     classes: int | None = None,
     space: str | Path = "mlp_family",
 ) -> dict[str, Architecture]:
-    """Each of the published families, scaled up or down to a limit for images of a size.
+    """Each of the published families, scaled up or down to a limit for images of one size.
 
-    They are points of the search space, chosen as `search_space.zoo.scaled.scaled` says. A family that has no model
-    within the limit is left out.
+    They are points of the search space, chosen as described in `search_space.zoo.scaled.scaled`. A family without a
+    model within the limit is left out.
 
     Example:
         >>> list(baselines("500k", image_size=28, in_channels=1))
@@ -33,7 +33,7 @@ def baselines(
     Args:
         limit: The most parameters (or MACs) of the deployed model, such as ``50_000`` or ``"5M"``; or several limits.
         image_size: Side of the images in pixels.
-        measure: What a single limit is on.
+        measure: What a single limit applies to.
         in_channels: Channels of the images.
         classes: Number of classes; by default 1000 for images of more than 64 pixels, else 10.
         space: The search space by name or path.
@@ -42,7 +42,7 @@ def baselines(
         The architectures by the name of their family.
 
     Raises:
-        ConfigError: If the limit or measure cannot be used.
+        ConfigError: If the limit or measure is not allowed.
         SpaceError: If the space has nothing for such images, or no family has a model within the limit.
     """
     if measure not in ("params", "macs"):

@@ -1,4 +1,4 @@
-"""What the zoo says of a published model."""
+"""What the zoo says about a published family and its models."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from search_space.architecture import Architecture
+from search_space.space import Value
 
 if TYPE_CHECKING:
-    from search_space.models.initialisation import Scheme
+    from search_space.models.initialisation import Scheme  # loads torch
 
 
 @dataclass(frozen=True)
 class Published:
-    """What its authors, or others, say of a model trained on ImageNet-1k; None for what was not found.
+    """Published figures of a model trained on ImageNet-1k; None for figures that were not found.
 
     Attributes:
         params_m: Parameters in millions.
         gflops: "FLOPs" in billions, in the unit of the paper: see `Family.flops_per_mac`.
         top1: Top-1 accuracy on ImageNet-1k in percent.
-        source: Where these figures stand.
+        source: Where these figures are published.
     """
 
     params_m: float | None = None
@@ -35,8 +36,8 @@ class Variant:
     """A model of a family.
 
     Attributes:
-        make: Makes its architecture; takes another `image_size` than the published one.
-        published: Figures from elsewhere.
+        make: Makes its architecture, for its published image size or for another `image_size`.
+        published: Published figures.
         note: Where ours differ from them and why, or what is uncertain about them.
     """
 
@@ -45,17 +46,39 @@ class Variant:
     note: str = ""
 
 
+PLAIN: Mapping[str, Value] = {"norm": "layernorm", "layer_scale": None, "drop_path": 0.0, "conv_bn": False}
+"""Choices for the whole network that most families share."""
+WITH_CLASS_TOKEN: Mapping[str, Value] = {**PLAIN, "pooling": "class_token", "position": "learned"}
+WITH_GAP: Mapping[str, Value] = {**PLAIN, "pooling": "gap", "position": "none"}
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """How a family is scaled into search spaces: fixed choices on axes, and the proportions of a published model.
+
+    Attributes:
+        model: The variant with these proportions: grid, width, depths (and sets of RepMLP). The smallest one.
+        net: Choices for the whole network.
+        stage: Choices for every stage.
+    """
+
+    model: str
+    net: Mapping[str, Value]
+    stage: Mapping[str, Value]
+
+
 @dataclass(frozen=True)
 class Family:
     """A published system.
 
     Attributes:
-        name: Short name, as in `search_space.zoo.scaled`.
-        title: What its authors call it.
+        name: Short name.
+        title: Its name in the paper.
         paper: Address of the paper.
         change: What it changes with respect to ViT, in a sentence.
         variants: Its models by name.
-        initialisation: How its authors started the weights, as `search_space.build` takes it.
+        initialisation: How its authors initialise the weights, a scheme of `search_space.build`.
+        scaled: How it is scaled into search spaces; None if it is not.
         flops_per_mac: How many of the paper's FLOPs are one multiply-accumulate.
         params_with_head: Whether its published parameters include the classifier.
     """
@@ -66,20 +89,21 @@ class Family:
     change: str
     variants: Mapping[str, Variant]
     initialisation: Scheme
+    scaled: Scaled | None = None
     flops_per_mac: int = 1
     params_with_head: bool = True
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A model of the zoo with everything known of it.
+    """A model of the zoo with everything that is known about it.
 
     Attributes:
         name: Its name.
-        family: The system it belongs to.
-        published: Figures from elsewhere.
+        family: The system that it belongs to.
+        published: Published figures.
         note: Where ours differ from them and why.
-        make: Makes its architecture; takes another `image_size` than the published one.
+        make: Makes its architecture, for its published image size or for another `image_size`.
     """
 
     name: str
@@ -95,18 +119,18 @@ class Entry:
 
     @property
     def params_as_published(self) -> int:
-        """Our parameters, counted as the paper counts them."""
+        """The exact number of parameters, counted the way of the paper."""
         architecture = self.architecture
         head = (architecture.stages[-1].dim + 1) * architecture.classes
         return architecture.params - (0 if self.family.params_with_head else head)
 
     @property
     def flops_as_published(self) -> int:
-        """Our MACs in the unit of the paper."""
+        """The exact MACs in the unit of the paper."""
         return self.family.flops_per_mac * self.architecture.macs
 
     def differences(self) -> list[str]:
-        """What of ours is not what was published, to a unit of its last digit; `note` says why."""
+        """Which exact counts differ from the published figures by a unit of their last digit; `note` says why."""
         found = []
         for what, ours, theirs in (
             ("M parameters", self.params_as_published / 1e6, self.published.params_m),
@@ -120,5 +144,5 @@ class Entry:
 
     @property
     def macs_per_param(self) -> float:
-        """How often a parameter is used for one image."""
+        """How often a parameter is used for one image, on average."""
         return self.architecture.macs / self.architecture.params

@@ -4,7 +4,7 @@ from functools import partial
 
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.ops import Dense
-from search_space.zoo.entry import Family, Published, Variant
+from search_space.zoo.entry import WITH_CLASS_TOKEN, Family, Published, Scaled, Variant
 
 
 def ff_only(patch: int, dim: int, depth: int, image_size: int = 224) -> Architecture:
@@ -32,6 +32,11 @@ FAMILY = Family(
     paper="https://arxiv.org/abs/2105.02723",
     change="ViT with a second MLP, over the transposed tokens, in place of attention, and the channel MLP first.",
     initialisation="truncated_normal",
+    scaled=Scaled(
+        "ff_only_ti16",
+        WITH_CLASS_TOKEN,
+        {"mixer": "mlp", "token_hidden": "4N", "token_norm": "token", "channel_ratio": 4, "order": "channel_first"},
+    ),
     variants={
         "ff_only_ti16": Variant(partial(ff_only, 16, 192, 12), Published(7.7, None, 61.4, _SOURCE)),
         "ff_only_b16": Variant(partial(ff_only, 16, 768, 12), Published(62, None, 74.9, _SOURCE)),

@@ -7,7 +7,7 @@ from functools import partial
 
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.ops import Gating
-from search_space.zoo.entry import Family, Published, Variant
+from search_space.zoo.entry import WITH_GAP, Family, Published, Scaled, Variant
 
 
 def gmlp(dim: int, attention_dim: int = 0, image_size: int = 224) -> Architecture:
@@ -25,6 +25,7 @@ FAMILY = Family(
     change="One branch does both: inside a channel MLP, half the hidden units gate the other half across tokens.",
     flops_per_mac=2,
     initialisation="xavier",
+    scaled=Scaled("gmlp_ti16", WITH_GAP, {"mixer": "gating", "expansion": 6, "attention_dim": 0, "channel_ratio": 0}),
     variants={
         "gmlp_ti16": Variant(partial(gmlp, 128), Published(5.9, None, 72.3, _QUOTED)),
         "gmlp_s16": Variant(partial(gmlp, 256), Published(19.5, None, 79.6, _QUOTED)),

@@ -4,7 +4,7 @@ from functools import partial
 
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.ops import Dense
-from search_space.zoo.entry import Family, Published, Variant
+from search_space.zoo.entry import WITH_GAP, Family, Published, Scaled, Variant
 
 
 def mixer(patch: int, dim: int, depth: int, image_size: int = 224) -> Architecture:
@@ -21,6 +21,11 @@ FAMILY = Family(
     change="An MLP over the tokens, the same for every channel, in place of attention; no class token, no positions.",
     params_with_head=False,
     initialisation="xavier",
+    scaled=Scaled(
+        "mixer_s16",
+        WITH_GAP,
+        {"mixer": "mlp", "token_hidden": "C/2", "token_norm": "channel", "channel_ratio": 4, "order": "token_first"},
+    ),
     variants={
         "mixer_s32": Variant(partial(mixer, 32, 512, 8), Published(19, None, None, _SOURCE)),
         "mixer_s16": Variant(partial(mixer, 16, 512, 8), Published(18, None, None, _SOURCE)),

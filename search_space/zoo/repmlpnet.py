@@ -9,7 +9,7 @@ from functools import partial
 
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.ops import Dense, RepMLP
-from search_space.zoo.entry import Family, Published, Variant
+from search_space.zoo.entry import WITH_GAP, Family, Published, Scaled, Variant
 
 _EPS = 1e-5
 
@@ -61,5 +61,10 @@ FAMILY = Family(
     paper="https://arxiv.org/abs/2112.11081",
     change="One matrix over all places of a map for each set of channels, trained beside convolutions merged into it.",
     initialisation="pytorch",
+    scaled=Scaled(
+        "repmlpnet_t224",
+        {**WITH_GAP, "norm": "batchnorm", "conv_bn": True},
+        {"mixer": "repmlp", "channel_ratio": 4, "order": "token_first"},
+    ),
     variants=_variants(),
 )

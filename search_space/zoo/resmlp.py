@@ -7,7 +7,7 @@ from functools import partial
 
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.ops import Dense
-from search_space.zoo.entry import Family, Published, Variant
+from search_space.zoo.entry import WITH_GAP, Family, Published, Scaled, Variant
 
 
 def resmlp(patch: int, dim: int, depth: int, layer_scale: float, image_size: int = 224) -> Architecture:
@@ -24,6 +24,11 @@ FAMILY = Family(
     paper="https://arxiv.org/abs/2105.03404",
     change="A single linear layer over the tokens, and a learned scale and shift (Affine) in place of LayerNorm.",
     initialisation="truncated_normal",
+    scaled=Scaled(
+        "resmlp_s12",
+        {**WITH_GAP, "norm": "affine", "layer_scale": 0.1},
+        {"mixer": "linear", "channel_ratio": 4, "order": "token_first"},
+    ),
     variants={
         "resmlp_s12": Variant(
             partial(resmlp, 16, 384, 12, 0.1),

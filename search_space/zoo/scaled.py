@@ -1,140 +1,100 @@
-"""The hand-designed families, brought under a limit: the competitors every search has to beat.
+"""The hand-designed families, scaled to a limit: the baselines of every search.
 
-Each family is a fixed choice on the axes of a space. What is left free (patch, width, depth, and heads) is scaled the
-way its authors scaled it: as large as the limit allows, at the proportions of its smallest published model.
+Each family is a fixed choice on the axes of a space (`Family.scaled`). What remains free (patch, width, depth, and
+heads) is scaled the way its authors scaled it: as large as the limit allows, at the proportions of its smallest
+published model.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from search_space.architecture import Architecture
 from search_space.errors import SpaceError
-from search_space.ops import TokenShape
-from search_space.space.definition import OPTIONAL, Value
+from search_space.ops import RepMLP, TokenShape
+from search_space.space import Limits, SearchSpace, Value
+from search_space.space.definition import OPTIONAL
 from search_space.space.options import can_downsample, downsampled
-from search_space.space.space import Limits, SearchSpace
+from search_space.zoo import FAMILIES
+from search_space.zoo.entry import Family, Scaled
 
 PUBLISHED_HEADS = 3
+"""Heads of DeiT-Ti, the smallest published ViT."""
 FILL = 0.75
-"""A family is scaled to at least this share of the largest size that it can have within the limit."""
+"""A family is scaled to at least this share of the largest size that it can have within the limit (arbitrary)."""
 LEAST_DEPTH = 4
-"""No family was meant for fewer blocks; one is scaled below this only where the limit leaves no choice."""
+"""No family was designed for fewer blocks; smaller depths are used only if the limit leaves no choice (arbitrary)."""
 
 
 @dataclass(frozen=True)
 class ScaledFamily:
-    """A published family as it is scaled into spaces: choices on axes, and proportions of its smallest published model.
+    """A family with the proportions of its smallest published model.
 
     Attributes:
-        name: Short name.
-        paper: Where it was published.
-        grid: Side of that model's first grid of tokens.
+        name: Its name.
+        grid: Side of the first grid of tokens of that model.
         dim: C of its first stage.
         depths: Blocks of its stages. Small images have the last of these stages only.
-        net: Choices of the whole network.
-        stage: Choices of every stage.
-        sharesets: RepMLP's number of channel sets in each of its stages.
+        net: Choices for the whole network.
+        stage: Choices for every stage.
+        sharesets: Number of channel sets in each stage, for RepMLP only.
     """
 
     name: str
-    paper: str
     grid: int
     dim: int
     depths: tuple[int, ...]
     net: Mapping[str, Value]
-    stage: Mapping[str, Value] = field(default_factory=dict)
+    stage: Mapping[str, Value]
     sharesets: tuple[int, ...] = ()
 
     def last_stages(self, count: int) -> ScaledFamily:
         """The family as if it began `count` stages before its end."""
         skipped = len(self.depths) - count
-        return ScaledFamily(
-            self.name,
-            self.paper,
-            self.grid >> skipped,
-            self.dim << skipped,
-            self.depths[skipped:],
-            self.net,
-            self.stage,
-            self.sharesets[skipped:],
+        return replace(
+            self,
+            grid=self.grid >> skipped,
+            dim=self.dim << skipped,
+            depths=self.depths[skipped:],
+            sharesets=self.sharesets[skipped:],
         )
 
 
-_WITH_CLASS_TOKEN = {"pooling": "class_token", "position": "learned"}
-_WITH_GAP = {"pooling": "gap", "position": "none"}
-_PLAIN: dict[str, Value] = {"norm": "layernorm", "layer_scale": None, "drop_path": 0.0, "conv_bn": False}
+def scaled_families() -> list[ScaledFamily]:
+    """The families of the zoo that can be scaled, in its order."""
+    return [_proportions(family, family.scaled) for family in FAMILIES.values() if family.scaled is not None]
 
-FAMILIES = (
-    ScaledFamily(
-        "vit",
-        "https://arxiv.org/abs/2010.11929",
-        *(14, 192, (12,)),
-        {**_PLAIN, **_WITH_CLASS_TOKEN},
-        {"mixer": "attention", "channel_ratio": 4, "order": "token_first"},
-    ),
-    ScaledFamily(
-        "mixer",
-        "https://arxiv.org/abs/2105.01601",
-        *(14, 512, (8,)),
-        {**_PLAIN, **_WITH_GAP},
-        {"mixer": "mlp", "token_hidden": "C/2", "token_norm": "channel", "channel_ratio": 4, "order": "token_first"},
-    ),
-    ScaledFamily(
-        "ff_only",
-        "https://arxiv.org/abs/2105.02723",
-        *(14, 192, (12,)),
-        {**_PLAIN, **_WITH_CLASS_TOKEN},
-        {"mixer": "mlp", "token_hidden": "4N", "token_norm": "token", "channel_ratio": 4, "order": "channel_first"},
-    ),
-    ScaledFamily(
-        "resmlp",
-        "https://arxiv.org/abs/2105.03404",
-        *(14, 384, (12,)),
-        {**_PLAIN, **_WITH_GAP, "norm": "affine", "layer_scale": 0.1},
-        {"mixer": "linear", "channel_ratio": 4, "order": "token_first"},
-    ),
-    ScaledFamily(
-        "gmlp",
-        "https://arxiv.org/abs/2105.08050",
-        *(14, 128, (30,)),
-        {**_PLAIN, **_WITH_GAP},
-        {"mixer": "gating", "expansion": 6, "attention_dim": 0, "channel_ratio": 0},
-    ),
-    ScaledFamily(
-        "vip",
-        "https://arxiv.org/abs/2106.12368",
-        *(16, 384, (18,)),
-        {**_PLAIN, **_WITH_GAP},
-        {"mixer": "permute", "weighted": True, "channel_ratio": 3, "order": "token_first"},
-    ),
-    ScaledFamily(
-        "repmlp",
-        "https://arxiv.org/abs/2112.11081",
-        *(56, 64, (2, 2, 6, 2)),
-        {**_PLAIN, **_WITH_GAP, "norm": "batchnorm", "conv_bn": True},
-        {"mixer": "repmlp", "channel_ratio": 4, "order": "token_first"},
-        (1, 4, 16, 128),
-    ),
-)
+
+def _proportions(family: Family, scaled: Scaled) -> ScaledFamily:
+    model = family.variants[scaled.model].make()
+    first = [stage.block[0].op for stage in model.stages]
+    return ScaledFamily(
+        family.name,
+        model.grid,
+        model.stages[0].dim,
+        tuple(stage.depth for stage in model.stages),
+        scaled.net,
+        scaled.stage,
+        tuple(op.sharesets for op in first if isinstance(op, RepMLP)),
+    )
 
 
 def family_points(space: SearchSpace, limits: Limits) -> dict[str, Architecture]:
     """One point of `space` for every family that it contains within `limits`, by name."""
-    points = {family.name: scaled(family, space, limits) for family in FAMILIES}
+    points = {family.name: scaled(family, space, limits) for family in scaled_families()}
     return {name: point for name, point in points.items() if point is not None}
 
 
 def scaled(family: ScaledFamily, space: SearchSpace, limits: Limits) -> Architecture | None:
-    """The point of `space` that stands for a family within `limits`; None if there is none.
+    """The point of `space` that represents a family within `limits`; None if there is none.
 
-    Of the points with at least LEAST_DEPTH blocks, then with the most of the published stages, then with the grid
-    nearest to the published one, then with at least FILL of the largest size left, it is the one whose ratio of width
-    to depth (and, among equals, whose number of heads) is nearest to the published one. Size is counted in what is
-    limited: MACs if only they are.
+    Candidates are the points with at least LEAST_DEPTH blocks, of these the ones with the most of the published stages,
+    of these the ones with the grid nearest to the published one, and of these the ones with at least FILL of the
+    largest size that is left. The result is the one whose ratio of width to depth (and, among equals, whose number of
+    heads) is nearest to the published one. Size means parameters, or MACs if only MACs are limited.
     """
     points = [point for point in _points(family, space) if limits.allow(point.deployed.cost)]
     if not points:
@@ -163,7 +123,7 @@ def _points(family: ScaledFamily, space: SearchSpace) -> Iterator[Architecture]:
     if family.stage["mixer"] not in space.axis("stage1.mixer").values:
         return
     net = dict(family.net)
-    for axis, default in OPTIONAL.items():  # a space without the axis has its default
+    for axis, default in OPTIONAL.items():  # a space without the axis has the default
         if axis not in {known.name for known in space.net_axes} and net.pop(axis) != default:
             return
     heads = space.axis("stage1.heads").values if family.stage["mixer"] == "attention" else (None,)
@@ -192,7 +152,7 @@ def _stages(
         stage: dict[str, Value] = {**family.stage, **own, "depth": unit * model.depths[index] // min(model.depths)}
         if index > 0:
             stage["downsample"] = "conv2"
-        if model.sharesets:  # as many channels to a set as there are in the published model
+        if model.sharesets:  # as many channels per set as in the published model
             wanted = shape.dim * model.sharesets[index] / (model.dim << index)
             sets = [sets for sets in space.axis("stage1.sharesets").values if isinstance(sets, int)]
             fitting = [sets for sets in sets if shape.dim % sets == 0]

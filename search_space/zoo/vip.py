@@ -4,7 +4,7 @@ from functools import partial
 
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.ops import Dense, Permute
-from search_space.zoo.entry import Family, Published, Variant
+from search_space.zoo.entry import WITH_GAP, Family, Published, Scaled, Variant
 
 _EPS = 1e-5
 
@@ -33,6 +33,9 @@ FAMILY = Family(
     paper="https://arxiv.org/abs/2106.12368",
     change="Tokens stay a grid: height, width and channels are mixed apart, each by one C x C layer, then weighed.",
     initialisation="truncated_normal",
+    scaled=Scaled(
+        "vip_s14", WITH_GAP, {"mixer": "permute", "weighted": True, "channel_ratio": 3, "order": "token_first"}
+    ),
     variants={
         "vip_s14": Variant(
             partial(vip, 14, (4, 3, 8, 3), (384,) * 4),

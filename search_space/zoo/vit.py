@@ -7,7 +7,7 @@ from functools import partial
 
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.ops import Attention, Dense
-from search_space.zoo.entry import Family, Published, Variant
+from search_space.zoo.entry import WITH_CLASS_TOKEN, Family, Published, Scaled, Variant
 
 
 def vit(patch: int, dim: int, depth: int, heads: int, image_size: int = 224) -> Architecture:
@@ -31,6 +31,7 @@ FAMILY = Family(
     paper="https://arxiv.org/abs/2010.11929",
     change="The starting point: self-attention mixes the tokens, a class token collects what the head sees.",
     initialisation="truncated_normal",
+    scaled=Scaled("vit_ti16", WITH_CLASS_TOKEN, {"mixer": "attention", "channel_ratio": 4, "order": "token_first"}),
     variants={
         "vit_ti16": Variant(
             partial(vit, 16, 192, 12, 3), Published(5.7, None, 72.2, "README of DeiT; arXiv 2105.02723, table 1")

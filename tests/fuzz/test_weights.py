@@ -22,7 +22,8 @@ from torch import Tensor
 
 from runners.training.weights import load_weights, save_weights
 from search_space.architecture import Architecture, Branch, Stage
-from search_space.models.model import VisionModel, build
+from search_space.models.building import build
+from search_space.models.model import VisionModel
 from search_space.models.published import load_published
 from search_space.ops import Attention, Dense
 

@@ -17,8 +17,8 @@ from nas.config import SearchConfig
 from search_space import zoo
 from search_space.architecture import Architecture
 from search_space.errors import NasError
+from search_space.space import Limits, SearchSpace
 from search_space.space.definition import SPACES, load_definition
-from search_space.space.space import Limits, SearchSpace
 
 CONFIGS = (
     "space: mlp_family\ndata: digits\nbudget: 20\nmax_params: 50k\nobjective: [nll, params]\nseed: 3\n",

@@ -16,7 +16,7 @@ from nas.strategy.pruners import PRUNERS
 from nas.strategy.samplers.registry import SAMPLERS
 from results.report.objectives import OBJECTIVES
 from search_space.errors import ConfigError
-from search_space.space.space import Limits
+from search_space.space import Limits
 
 GOOD = {
     "space": "my_space.yaml",

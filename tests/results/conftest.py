@@ -18,7 +18,7 @@ from alembic.config import Config
 import results
 from results.store.store import Ending, EpochRecord, NewEvaluation, Role, State, Store, StudyStore
 from search_space import Architecture
-from search_space.space.space import SearchSpace
+from search_space.space import SearchSpace
 
 IDENTITY: dict[str, Any] = {
     "space": {"name": "small"},

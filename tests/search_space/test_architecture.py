@@ -19,7 +19,8 @@ import torch
 
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.errors import ArchitectureError
-from search_space.models.model import VisionModel, build
+from search_space.models.building import build
+from search_space.models.model import VisionModel
 from search_space.ops import Attention, Dense, Gating, Op, Permute, RepMLP, TokenShape
 
 Make = Callable[..., Architecture]

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from fractions import Fraction
 from typing import Literal
 
 import pytest
-import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from search_space.errors import ArchitectureError
-from search_space.models.layers import LAYERS
 from search_space.ops import (
     MIXERS,
     OPS,
@@ -21,6 +17,7 @@ from search_space.ops import (
     Cost,
     Dense,
     Gating,
+    Mixer,
     Op,
     Permute,
     RepMLP,
@@ -32,104 +29,27 @@ from search_space.ops.dense import parse_width
 
 SHAPES = [TokenShape(4, 8), TokenShape(7, 28), TokenShape(14, 192, class_token=True)]
 PERMUTABLE = [TokenShape(4, 8), TokenShape(7, 28), TokenShape(14, 196)]
-SETTINGS = {
-    "heads": 2,
-    "token_hidden": "C/2",
-    "token_norm": "channel",
-    "expansion": 6,
-    "attention_dim": 0,
-    "weighted": True,
-    "sharesets": 2,
-}
-
-
-def test_every_op_has_a_layer_and_a_name_of_its_own() -> None:
-    assert set(LAYERS) == set(OPS.values())
-    assert {kind: op.kind for kind, op in OPS.items()} == {kind: kind for kind in OPS}
 
 
 def test_a_name_is_registered_once() -> None:
     with pytest.raises(ValueError, match="attention"):
         register_op("attention")(type("Other", (Op,), {}))
     with pytest.raises(ValueError, match="permute"):
-        register_mixer("permute")(lambda shape: None)
+        register_mixer("permute")(type("Other", (Mixer,), {}))
     assert OPS["attention"] is Attention
-
-
-def test_cost_is_what_the_layer_has_and_does(example_op: Op) -> None:
-    shape = TokenShape(4, 8)
-    with torch.device("meta"):
-        layer = LAYERS[type(example_op)](example_op, shape)
-        x = torch.empty(1, shape.tokens, shape.dim)
-    with FlopCounterMode(display=False) as counter:
-        assert layer(x).shape == x.shape
-    params, macs = example_op.cost(shape)
-    assert params == sum(parameter.numel() for parameter in layer.parameters())
-    assert macs == Fraction(counter.get_total_flops(), 2)
-
-
-def test_cost_with_a_class_token_is_what_the_layer_has_and_does(example_op: Op) -> None:
-    shape = TokenShape(4, 8, class_token=True)
-    try:
-        example_op.check(shape)
-    except ArchitectureError:
-        assert isinstance(example_op, Permute | RepMLP)
-        return
-    with torch.device("meta"):
-        layer = LAYERS[type(example_op)](example_op, shape)
-        x = torch.empty(1, 17, 8)
-    with FlopCounterMode(display=False) as counter:
-        layer(x)
-    params, macs = example_op.cost(shape)
-    assert params == sum(parameter.numel() for parameter in layer.parameters())
-    assert macs == Fraction(counter.get_total_flops(), 2)
-
-
-def test_an_op_is_a_hashable_value_described_by_its_settings(example_op: Op) -> None:
-    again = type(example_op)(**example_op.settings())
-    assert again == example_op
-    assert hash(again) == hash(example_op)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(example_op, dataclasses.fields(example_op)[0].name, 3)
-
-
-def test_fixed_input_size_says_whether_a_weight_depends_on_the_grid(example_op: Op) -> None:
-    """Shapes of weights on two grids differ just if the op says so (permute also takes its settings from the grid)."""
-    other = dataclasses.replace(example_op, segments=2) if isinstance(example_op, Permute) else example_op
-    with torch.device("meta"):
-        here = LAYERS[type(example_op)](example_op, TokenShape(4, 8)).state_dict()
-        there = LAYERS[type(other)](other, TokenShape(2, 8)).state_dict()
-    moved = any(here[name].shape != there[name].shape for name in here)
-    assert example_op.fixed_input_size == (moved or isinstance(example_op, Permute))
-
-
-def test_mixes_tokens_says_whether_a_token_sees_the_others(example_op: Op) -> None:
-    generator = torch.Generator().manual_seed(1)
-    layer = LAYERS[type(example_op)](example_op, TokenShape(4, 8)).double().eval()
-    for parameter in layer.parameters():
-        torch.nn.init.normal_(parameter, generator=generator)
-    x = torch.randn(1, 16, 8, dtype=torch.float64, generator=generator)
-    changed = x.clone()
-    changed[0, 5] += 1
-    others = [token for token in range(16) if token != 5]
-    moved = not torch.equal(layer(x)[0, others], layer(changed)[0, others])
-    assert example_op.mixes_tokens == moved
 
 
 @pytest.mark.parametrize("name", MIXERS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_a_mixer_makes_an_op_that_mixes_tokens(name: str, shape: TokenShape) -> None:
-    mixer = MIXERS[name]
-    assert set(mixer.settings) <= set(SETTINGS), "a new setting needs an example in SETTINGS"
-    mix = mixer.make(shape, **{setting: SETTINGS[setting] for setting in mixer.settings})
-    assert mix.op.mixes_tokens
-    assert type(mix.op) in OPS.values()
-    assert 0 < mix.eps <= 1e-4
+    for example in MIXERS[name].examples:
+        assert MIXERS[name](**example).mix(shape).op.mixes_tokens
 
 
 def test_a_space_gives_what_a_mixer_has_no_default_for() -> None:
-    required = {name: mixer.required for name, mixer in MIXERS.items()}
-    assert required == {
+    family = ("attention", "mlp", "linear", "gating", "permute", "repmlp")
+    settings = {name: MIXERS[name].settings() for name in family}
+    assert {name: tuple(key for key, value in own.items() if value.required) for name, own in settings.items()} == {
         "attention": ("heads",),
         "mlp": ("token_hidden", "token_norm"),
         "linear": (),
@@ -138,9 +58,9 @@ def test_a_space_gives_what_a_mixer_has_no_default_for() -> None:
         "repmlp": ("sharesets",),
     }
     shape = TokenShape(4, 8)
-    assert MIXERS["gating"].make(shape, expansion=2).op == Gating(16)
-    assert MIXERS["gating"].make(shape, expansion=2, attention_dim=3).op == Gating(16, attention_dim=3)
-    assert MIXERS["repmlp"].make(shape, sharesets=4) == (RepMLP(4, (1, 3), 4), "channel", 1e-5)
+    assert MIXERS["gating"](expansion=2).mix(shape).op == Gating(16)
+    assert MIXERS["gating"](expansion=2, attention_dim=3).mix(shape).op == Gating(16, attention_dim=3)
+    assert MIXERS["repmlp"](sharesets=4).mix(shape) == (RepMLP(4, (1, 3), 4), "channel", 1e-5)
 
 
 # What an op says of itself.
@@ -167,13 +87,15 @@ def test_settings_of_no_effect_are_reset() -> None:
     assert RepMLP(2, (3,), deploy=True) == RepMLP(2, (), deploy=True) != RepMLP(2, ())
 
 
-def test_only_repmlp_has_another_form_to_deploy(example_op: Op) -> None:
-    deployed = example_op.deployed
-    assert deployed.deployed is deployed
-    if isinstance(example_op, RepMLP) and not example_op.deploy:
-        assert deployed == RepMLP(example_op.sharesets, (), example_op.reduction, deploy=True)
-    else:
-        assert deployed is example_op
+@pytest.mark.parametrize("kind", ["attention", "dense", "gating", "permute"])
+def test_ops_without_training_branches_are_their_own_deployed_form(kind: str) -> None:
+    for example in OPS[kind].examples:
+        op = OPS[kind](**example)
+        assert op.deployed is op
+
+
+def test_repmlp_has_another_form_to_deploy() -> None:
+    assert RepMLP(2, (3, 5), 2).deployed == RepMLP(2, (), 2, deploy=True)
 
 
 TOKEN = TokenShape(4, 28, class_token=True)
@@ -229,12 +151,6 @@ def test_steps_say_what_happens(op: Op, said: list[str], unsaid: list[str]) -> N
     text = "; ".join(op.steps(TokenShape(4, 8)))
     assert re.search(".*".join(map(re.escape, said)), text), text
     assert not [word for word in unsaid if word in text], text
-
-
-def test_every_op_has_steps(example_op: Op) -> None:
-    steps = example_op.steps(TokenShape(4, 8))
-    assert steps
-    assert all(isinstance(step, str) and step for step in steps)
 
 
 # The closed forms, with r the ratio of a hidden width to C; N tokens, C channels.

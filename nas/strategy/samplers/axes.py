@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution
 
 from results.database.optuna_tables import distribution
 from search_space.architecture import Architecture
-from search_space.space.space import Limits, SearchSpace
+from search_space.space import Limits, SearchSpace
 
 
 def distributions_of(space: SearchSpace) -> dict[str, BaseDistribution]:

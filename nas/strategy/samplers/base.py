@@ -12,7 +12,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from results.report.pareto import dominates
-from search_space.space.space import Limits, SearchSpace
+from search_space.space import Limits, SearchSpace
 
 
 class SpaceSampler(BaseSampler):

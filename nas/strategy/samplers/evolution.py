@@ -17,7 +17,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from nas.strategy.samplers.base import SpaceSampler
-from search_space.space.space import Limits, SearchSpace
+from search_space.space import Limits, SearchSpace
 
 
 class RegularizedEvolutionSampler(SpaceSampler):

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 
 from nas.strategy.samplers.base import SpaceSampler
 from search_space.architecture import Architecture
-from search_space.space.space import Limits, SearchSpace
+from search_space.space import Limits, SearchSpace
 
 
 class LocalSearchSampler(SpaceSampler):

@@ -27,7 +27,7 @@ from nas.strategy.samplers.base import SpaceSampler
 from results.report.objectives import OBJECTIVES, Figures
 from search_space.architecture import Architecture
 from search_space.errors import ConfigError, allowed
-from search_space.space.space import Limits, SearchSpace
+from search_space.space import Limits, SearchSpace
 
 SCORED_AT_ONCE = 32
 """The most promising candidates whose proxies are computed. Arbitrary: the others are not going to be chosen."""

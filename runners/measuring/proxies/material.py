@@ -18,8 +18,9 @@ from runners.measuring.proxies.warm_up import warm_up
 from runners.recipe import Recipe
 from runners.training.optimisation import NO_DECAY
 from search_space.architecture import Architecture
+from search_space.models.building import build
 from search_space.models.layers.common import DropPath
-from search_space.models.model import VisionModel, build
+from search_space.models.model import VisionModel
 
 Tensors = dict[str, Tensor]
 """Tensors by the name of the parameter that they belong to."""

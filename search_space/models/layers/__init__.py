@@ -1,6 +1,11 @@
-"""The layers that compute the ops, one file each, named as in `search_space/ops/`; importing registers them."""
+"""The layers that compute the ops, named as in `search_space/ops/`; importing this package registers all of them."""
 
-from search_space.models.layers import attention, dense, gating, permute, repmlp
-from search_space.models.layers.registry import LAYERS, register_layer
+import importlib
+import pkgutil
 
-__all__ = ["LAYERS", "attention", "dense", "gating", "permute", "register_layer", "repmlp"]
+from search_space.models.layers.registry import LAYERS, make_layer, register_layer
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["LAYERS", "make_layer", "register_layer"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import TypeVar
 
 from torch import nn
 
+from search_space.errors import ArchitectureError
 from search_space.ops import Op, TokenShape
 
 LAYERS: dict[type[Op], Callable[[Op, TokenShape], nn.Module]] = {}
@@ -16,8 +18,11 @@ _LayerClass = TypeVar("_LayerClass", bound=type[nn.Module])
 def register_layer(op: type[Op]) -> Callable[[_LayerClass], _LayerClass]:
     """Class decorator: this layer computes `op`; it is constructed as ``Layer(op, shape)``.
 
-    A layer whose weights do not start like other linear layers has a method ``initialise(generator)``. One whose op
-    has another deployed form has ``deployed_state()``, the state dict of the layer of that form.
+    A layer whose weights do not start like other linear layers has a method ``initialise(generator)``. If the op has
+    another deployed form, the layer has ``deployed_state()``, the state dict of the layer of that form.
+
+    Raises:
+        ValueError: If the op has a layer already.
     """
 
     def register(layer: _LayerClass) -> _LayerClass:
@@ -27,3 +32,20 @@ def register_layer(op: type[Op]) -> Callable[[_LayerClass], _LayerClass]:
         return layer
 
     return register
+
+
+def make_layer(op: Op, shape: TokenShape) -> nn.Module:
+    """The layer that computes `op` on `shape`, (B, N, C) -> (B, N, C).
+
+    Raises:
+        ArchitectureError: If the op has no layer.
+    """
+    kind = type(op)
+    if kind not in LAYERS and kind.layer:
+        importlib.import_module(kind.layer)
+    if kind not in LAYERS:
+        raise ArchitectureError(
+            f"the op {op.kind!r} has no layer; allowed: a class decorated with register_layer({kind.__name__}), "
+            f"in the module of the op or in the one that {kind.__name__}.layer names"
+        )
+    return LAYERS[kind](op, shape)

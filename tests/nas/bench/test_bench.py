@@ -28,7 +28,7 @@ from nas.commands.bench_text import render
 from runners.execution import Execution
 from runners.protocol import DataSpec, Job, Score
 from search_space.errors import ConfigError, DataError, SpaceError
-from search_space.space.space import SearchSpace
+from search_space.space import SearchSpace
 
 VALIDATION = (0.35, 0.40, 0.45, 0.30, 0.50, 0.33, 0.55, 0.60)
 TRUTH = (0.46, 0.47, 0.48, 0.50, 0.52, 0.42, 0.54, 0.56)

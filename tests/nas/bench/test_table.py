@@ -15,7 +15,7 @@ from nas.bench.table import Entry, Table, Training
 from runners.execution import Execution
 from runners.protocol import Cause, DataSpec, Job, Outcome, Score
 from search_space.errors import DataError
-from search_space.space.space import SearchSpace
+from search_space.space import SearchSpace
 
 DEFINITION = """\
 space: {space}

@@ -38,7 +38,7 @@ def test_the_list_as_json(listed) -> None:
 def test_the_list_for_people(nas) -> None:
     ran = nas("zoo")
     assert (ran.code, ran.err) == (0, "")
-    for family in zoo.FAMILIES:
+    for family in zoo.FAMILIES.values():
         assert f"{family.title}  {family.paper}" in ran.out
     for name in zoo.names():
         assert f"\n{name} " in ran.out

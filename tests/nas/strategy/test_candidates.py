@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState
 
 from nas.strategy.candidates import CandidateGenerator, Known
-from search_space.space.space import Limits
+from search_space.space import Limits
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nas.strategy.features import Features
-from search_space.space.space import load_space
+from search_space.space import load_space
 
 SMALL = {
     "patch": 2,

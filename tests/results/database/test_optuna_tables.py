@@ -19,7 +19,7 @@ from results.database.schema import StudyRow
 from results.store.rename_delete import _delete_rows
 from results.store.store import Ending, EpochRecord, Role, State, Store
 from search_space.errors import StorageError, StudyError
-from search_space.space.space import Axis
+from search_space.space import Axis
 
 CURVE = [EpochRecord(1, 2.0, 1.5, 0.25, 0.1), EpochRecord(2, 1.0, 0.75, 0.625, 0.1)]
 EXPECTED = {

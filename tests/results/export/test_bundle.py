@@ -20,7 +20,7 @@ from runners.training.weights import save_weights
 from search_space import Architecture, Attention, Branch, Dense, Stage, build, load_space
 from search_space.errors import ExportError
 from search_space.models import deployment
-from search_space.space.space import SearchSpace
+from search_space.space import SearchSpace
 from search_space.zoo.scaled import family_points
 
 FILES = {"README.md", "architecture.yaml", "load.py", "model.safetensors", "provenance.json"}

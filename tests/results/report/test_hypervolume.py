@@ -8,7 +8,7 @@ import random
 import pytest
 
 from results.report.hypervolume import hypervolume, reference_point
-from search_space.space.space import Limits
+from search_space.space import Limits
 
 REFERENCE = {"nll": 2.0, "params": 100.0}
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from results.store.store import Ending, EpochRecord, Facts, Role, State, Store
 from search_space.errors import StorageError
-from search_space.space.space import Axis
+from search_space.space import Axis
 
 
 @pytest.fixture

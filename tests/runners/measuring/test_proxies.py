@@ -27,7 +27,7 @@ from runners.measuring.proxies.zico import log_inverse_variation
 from runners.protocol import DataSpec, Job
 from search_space import Architecture, Branch, Dense, Stage
 from search_space.errors import ConfigError, DataError
-from search_space.models.model import build
+from search_space.models.building import build
 from search_space.ops import Attention, Gating, Permute, RepMLP
 
 DIGITS, RECIPE, CPU = DataSpec("digits"), recipe_for("digits"), torch.device("cpu")

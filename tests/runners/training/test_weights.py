@@ -14,7 +14,8 @@ from runners.files import FileFailure
 from runners.training.weights import load_weights, save_weights
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.errors import WeightsError
-from search_space.models.model import VisionModel, build
+from search_space.models.building import build
+from search_space.models.model import VisionModel
 from search_space.ops import Dense
 
 ARCHITECTURE = Architecture(8, 4, (Stage(1, 8, (Branch(Dense("channel", 16)),)),), in_channels=1, classes=5)

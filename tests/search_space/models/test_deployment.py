@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.errors import WeightsError
+from search_space.models.building import build
 from search_space.models.deployment import reparameterize
 from search_space.models.layers import LAYERS
-from search_space.models.model import VisionModel, build, set_generator
+from search_space.models.model import VisionModel, set_generator
 from search_space.ops import Attention, Dense, Gating, Op, Permute, RepMLP, TokenShape
 
 Make = Callable[..., Architecture]

@@ -15,10 +15,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.errors import ArchitectureError
+from search_space.models.building import build
 from search_space.models.initialisation import initialise
 from search_space.models.layers import LAYERS
 from search_space.models.layers.common import Affine, DropPath, ResidualBranch, make_norm
-from search_space.models.model import Downsample, VisionModel, build, resize_positions, set_generator
+from search_space.models.model import Downsample, VisionModel, resize_positions, set_generator
 from search_space.ops import Attention, Dense, Gating, Op, Permute, RepMLP, TokenShape
 
 TOKEN = {"class_token": True, "pooling": "class_token", "position": "learned"}

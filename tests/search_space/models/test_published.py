@@ -20,7 +20,8 @@ from torch import Tensor
 
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.errors import WeightsError
-from search_space.models.model import VisionModel, build
+from search_space.models.building import build
+from search_space.models.model import VisionModel
 from search_space.models.published import LoadReport, Mismatch, MismatchError, load_published
 from search_space.ops import Attention, Dense, Gating, Op, Permute, RepMLP
 

@@ -16,7 +16,8 @@ from torch.nn import functional
 from runners.data.torchvision_import import import_torchvision
 from search_space import zoo
 from search_space.architecture import Architecture, Branch, Stage
-from search_space.models.model import VisionModel, build
+from search_space.models.building import build
+from search_space.models.model import VisionModel
 from search_space.models.published import load_published
 from search_space.ops import Attention, Dense
 

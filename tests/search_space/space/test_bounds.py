@@ -9,8 +9,8 @@ import pytest
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.errors import SpaceError
 from search_space.ops import Attention, Dense
+from search_space.space import SearchSpace, parse_space
 from search_space.space.definition import parse_definition
-from search_space.space.space import SearchSpace, parse_space
 
 SPACE = """
 name: made

@@ -12,8 +12,7 @@ import pytest
 from search_space.architecture import Architecture
 from search_space.errors import SpaceError
 from search_space.ops import Cost
-from search_space.space.counting import smallest
-from search_space.space.space import Limits, SearchSpace, list_spaces, parse_space
+from search_space.space import Limits, SearchSpace, list_spaces, parse_space
 
 SPACE = """
 name: made
@@ -275,4 +274,4 @@ def test_two_limits_are_met_where_every_architecture_has_two_stages() -> None:
     rng = random.Random(0)
     for member in {space.sample(rng) for _ in range(40)}:
         limits = Limits(*member.deployed.cost)
-        assert limits.allow(smallest(space, limits).deployed.cost)
+        assert limits.allow(space.smallest(limits).deployed.cost)

@@ -12,7 +12,7 @@ import pytest
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.errors import SpaceError
 from search_space.ops import Attention, Dense
-from search_space.space.space import Limits, SearchSpace, list_spaces, parse_space
+from search_space.space import Limits, SearchSpace, list_spaces, parse_space
 
 SIZES = [8, 28, 32, 224]
 

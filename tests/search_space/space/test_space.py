@@ -13,7 +13,7 @@ import pytest
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.errors import SpaceError
 from search_space.ops import Attention, Cost, Dense, Gating
-from search_space.space.space import Axis, Limits, SearchSpace, list_spaces, mixers_of, parse_space
+from search_space.space import Axis, Limits, SearchSpace, list_spaces, mixers_of, parse_space
 from search_space.zoo.scaled import family_points
 
 SIZES = [8, 28, 32, 224]

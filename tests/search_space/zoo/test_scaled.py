@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from search_space import zoo
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.ops import Attention, Dense, Gating, Permute, RepMLP, TokenShape
-from search_space.space.space import Limits, SearchSpace, mixers_of, parse_space
-from search_space.zoo.scaled import FAMILIES, FILL, LEAST_DEPTH, family_points, scaled
+from search_space.space import Limits, SearchSpace, mixers_of, parse_space
+from search_space.zoo.scaled import FILL, LEAST_DEPTH, family_points, scaled, scaled_families
 
 SIZES = [8, 28, 32, 224]
+FAMILIES = scaled_families()
 
 
 @pytest.fixture(params=SIZES, scope="module")
@@ -170,30 +173,48 @@ scales: [{image_size: 224, tokens: [100, 196], dim: [128, 256], depth: [30], max
     assert mixers_of(space.encode(small)) == "gating"
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-def test_every_family_names_its_paper_once(family) -> None:
-    assert family.paper.startswith("https://arxiv.org/abs/")
-    assert [other.name for other in FAMILIES].count(family.name) == 1
-    assert len(family.sharesets) in (0, len(family.depths))
+def test_every_family_names_its_paper_once() -> None:
+    papers = [family.paper for family in zoo.FAMILIES.values()]
+    assert all(paper.startswith("https://arxiv.org/abs/") for paper in papers)
+    assert len(set(papers)) == len(papers)
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-def test_the_proportions_are_those_of_the_smallest_published_model(family) -> None:
-    name = {
-        "vit": "vit_ti16",
-        "mixer": "mixer_s16",
-        "ff_only": "ff_only_ti16",
-        "resmlp": "resmlp_s12",
-        "gmlp": "gmlp_ti16",
-        "vip": "vip_s14",
-        "repmlp": "repmlpnet_t224",
-    }[family.name]
-    model = zoo.get(name)
-    assert family.paper == zoo.entry(name).family.paper
-    assert (family.grid, family.dim) == (model.grid, model.stages[0].dim)
-    assert family.depths == tuple(stage.depth for stage in model.stages)
-    if family.sharesets:
-        assert family.sharesets == tuple(stage.block[0].op.sharesets for stage in model.stages)
+PROPORTIONS = {
+    "vit": (14, 192, (12,), ()),
+    "mixer": (14, 512, (8,), ()),
+    "ff_only": (14, 192, (12,), ()),
+    "resmlp": (14, 384, (12,), ()),
+    "gmlp": (14, 128, (30,), ()),
+    "vip": (16, 384, (18,), ()),
+    "repmlp": (56, 64, (2, 2, 6, 2), (1, 4, 16, 128)),
+}
+"""Side of the grid, width, depths and sets of the smallest published models, from the papers."""
+
+
+def test_the_proportions_are_those_of_the_smallest_published_model() -> None:
+    found = {family.name: (family.grid, family.dim, family.depths, family.sharesets) for family in FAMILIES}
+    assert found == PROPORTIONS
+
+
+def test_the_last_stages_of_a_family() -> None:
+    """RepMLPNet-T without its first two stages: a quarter of the grid, four times the width."""
+    repmlp = FAMILIES[-1].last_stages(2)
+    assert (repmlp.grid, repmlp.dim, repmlp.depths, repmlp.sharesets) == (14, 256, (6, 2), (16, 128))
+
+
+def test_a_family_from_outside_is_in_the_zoo_and_in_spaces(space_at) -> None:
+    """One registration is enough; here MLP-Mixer under another name."""
+    mixer = zoo.FAMILIES["mixer"]
+    variants = {name.replace("mixer", "other"): variant for name, variant in mixer.variants.items()}
+    other = replace(mixer, name="other", variants=variants, scaled=replace(mixer.scaled, model="other_s16"))
+    zoo.FAMILIES.add("other", other)
+    try:
+        assert zoo.get("other_b16") == zoo.get("mixer_b16")
+        points = family_points(space_at(8), space_at(8).limits)
+        assert points["other"] == points["mixer"]
+    finally:
+        zoo.FAMILIES._entries.pop("other")
+    assert "other_b16" not in zoo.names()
 
 
 def test_depth_comes_before_the_published_grid() -> None:

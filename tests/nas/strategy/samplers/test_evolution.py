@@ -13,7 +13,7 @@ from optuna.trial import TrialState, create_trial
 from nas.strategy.samplers.evolution import RegularizedEvolutionSampler
 from results.database.optuna_tables import distribution
 from search_space import Architecture
-from search_space.space.space import Limits
+from search_space.space import Limits
 
 
 @pytest.fixture

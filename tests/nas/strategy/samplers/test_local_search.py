@@ -11,7 +11,7 @@ from optuna.trial import TrialState, create_trial
 from nas.strategy.candidates import CandidateGenerator, Known
 from nas.strategy.samplers.local_search import LocalSearchSampler
 from results.database.optuna_tables import distribution
-from search_space.space.space import Limits
+from search_space.space import Limits
 
 
 def test_it_walks_to_the_optimum(space):

@@ -9,7 +9,7 @@ from nas.config import MAX_SEED, SearchConfig
 from nas.strategy.candidates import CandidateGenerator, Known
 from nas.strategy.samplers.registry import SAMPLERS, make_sampler
 from search_space.errors import ConfigError
-from search_space.space.space import Limits
+from search_space.space import Limits
 
 LIMITS = Limits(max_params=15_000)  # the space reaches from 2 to 39 thousand
 PROPOSALS = 40

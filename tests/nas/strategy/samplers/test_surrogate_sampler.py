@@ -26,7 +26,7 @@ from results.report.objectives import OBJECTIVES
 from results.store.store import EpochRecord, NewEvaluation, Role, State
 from search_space import Architecture
 from search_space.errors import ConfigError
-from search_space.space.space import Limits, SearchSpace
+from search_space.space import Limits, SearchSpace
 
 LIMITS = Limits(max_params=15_000)  # the space reaches from 2 to 39 thousand
 

@@ -1,0 +1,75 @@
+"""Dataclasses read from YAML: every value is checked against the type of its field, so a new field needs no code."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import MISSING, fields
+from functools import cache
+from typing import Any, get_args, get_type_hints
+
+from search_space.errors import allowed, brief
+from search_space.yaml_source import KeyPath, Source
+
+LARGEST = 10**7
+"""The largest whole number that a field may have (arbitrary; far above every width and every count of classes)."""
+
+
+def read_fields(source: Source, path: KeyPath, cls: type, skip: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The fields of a dataclass that the mapping at `path` gives, by name.
+
+    Allowed types are words (Literal), whole and other numbers, truth values, tuples of whole numbers, and all of these
+    or None.
+
+    Args:
+        source: The file.
+        path: Where the mapping is.
+        cls: The dataclass.
+        skip: Fields that are read elsewhere.
+
+    Raises:
+        NasError: (of the error class of the source) If a value has the wrong type or a required field is missing.
+    """
+    mapping, hints = source.at(path), _hints(cls)
+    values: dict[str, Any] = {}
+    for field in fields(cls):
+        if field.name in mapping and field.name not in skip:
+            values[field.name] = _read_value(source, (*path, field.name), hints[field.name])
+        elif field.default is MISSING and field.name not in mapping:
+            raise source.fail(path, f"lacks the key {field.name!r}")
+    return values
+
+
+_hints = cache(get_type_hints)
+
+
+def _read_value(source: Source, path: KeyPath, hint: Any) -> Any:
+    options = get_args(hint)
+    if options and all(isinstance(option, str) for option in options):  # Literal
+        value = source.at(path)
+        if value not in options:
+            raise source.fail(path, f"is {brief(value)}; {allowed(value, options)}")
+        return value
+    if type(None) in options:
+        if source.at(path) is None:
+            return None
+        (hint,) = (option for option in options if option is not type(None))
+    if hint == tuple[int, ...]:
+        count = len(source.typed(path, list, "a list of whole numbers"))
+        return tuple(_read_whole(source, (*path, index)) for index in range(count))
+    if hint is bool:
+        return source.typed(path, bool, "true or false")
+    if hint is int:
+        return _read_whole(source, path)
+    value = source.typed(path, (int, float), "a number")
+    if isinstance(value, int):
+        return float(_read_whole(source, path))
+    if not math.isfinite(value):
+        raise source.fail(path, f"is {value}; allowed: a finite number")
+    return value
+
+
+def _read_whole(source: Source, path: KeyPath) -> int:
+    value: int = source.typed(path, int, "a whole number")
+    if abs(value) > LARGEST:
+        raise source.fail(path, f"is {brief(value)}; allowed: whole numbers up to {LARGEST:,}")
+    return value
