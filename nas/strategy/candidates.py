@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
+from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
-from nas.strategy.samplers.axes import distributions_of
-from nas.strategy.samplers.registry import make_sampler
+from nas.strategy.axes import distributions_of
 from results.database.optuna_tables import Direction
 from search_space.architecture import Architecture
 from search_space.space import Limits, SearchSpace
@@ -55,32 +55,26 @@ class CandidateGenerator:
     Args:
         space: The space.
         limits: Limits on cost that every proposal keeps.
-        sampler: Name of a sampler.
+        sampler: An Optuna sampler; None for random draws, which need no study.
         directions: The direction of every objective.
-        seed: Seed of all random choices.
-        begun: The number of trials that there are already: a resumed sampler must not repeat its draws.
+        seed: Seed of the random draws.
     """
 
     def __init__(
         self,
         space: SearchSpace,
         limits: Limits,
-        sampler: str,
+        sampler: BaseSampler | None,
         directions: Sequence[Direction],
         seed: int,
-        begun: int = 0,
     ) -> None:
         self._space, self._limits, self._seed = space, limits, seed
         self._turn, self._rng = -1, random.Random(seed)
         self._distributions = distributions_of(space)
         self._storage = optuna.storages.InMemoryStorage()
         self._study: optuna.Study | None = None
-        if sampler != "random":
-            self._study = optuna.create_study(
-                storage=self._storage,
-                directions=list(directions),
-                sampler=make_sampler(sampler, space, self._distributions, limits, seed=seed + 1_000_003 * begun),
-            )
+        if sampler is not None:
+            self._study = optuna.create_study(storage=self._storage, directions=list(directions), sampler=sampler)
         self._numbers: dict[str, int] = {}  # architecture hash -> number of its unfinished trial in memory
         self._known: dict[str, Known] = {}
 

@@ -18,6 +18,7 @@ from nas.strategy.pool import Candidate, CandidatePool
 from nas.strategy.problem import Problem
 from nas.strategy.pruners import make_pruner
 from nas.strategy.ranking import Ranking
+from nas.strategy.samplers.registry import sampler_of
 from nas.strategy.scoring import Scoring
 from nas.strategy.trial import Trial
 from results.database.names import family_origin
@@ -84,17 +85,17 @@ class Planner:
         parts = problem.strategy
         self._problem, self._trials, self._parts, self._scoring = problem, trials, parts, scoring
         self._pruner = make_pruner(parts.pruner, problem.epochs)
+        resumed_seed = problem.seed + 1_000_003 * len(trials)  # a resumed search must not repeat its draws
         self.candidates = CandidateGenerator(
             problem.space,
             problem.limits,
-            parts.drawn_by,
+            sampler_of(parts.drawn_by, problem.space, problem.limits, seed=resumed_seed),
             [objective.direction for objective in problem.objectives],
             seed=problem.seed,
-            begun=len(trials),
         )
         self.ranking = Ranking(problem, trials, scoring.values)
         self._pool = CandidatePool(self.candidates.draw)
-        rng = random.Random(problem.seed + 1_000_003 * len(trials))  # a resumed search must not repeat its draws
+        rng = random.Random(resumed_seed)
         self._policy = SurrogatePolicy(problem, self.candidates, self._pool, self.ranking, rng)
         self._families = deque(problem.families.items())
         self.families = len(self._families)

@@ -125,6 +125,19 @@ def make_sampler(
     return find_sampler(name).make(SamplerSettings(space, distributions, limits, seed % 2**32))
 
 
+def sampler_of(name: str, space: SearchSpace, limits: Limits, *, seed: int) -> BaseSampler | None:
+    """The sampler of this name over all axes of a space; None for "random", whose draws need no study.
+
+    Raises:
+        ConfigError: If there is no such sampler.
+    """
+    if name == "random":
+        return None
+    from nas.strategy.axes import distributions_of  # loads Optuna
+
+    return make_sampler(name, space, distributions_of(space), limits, seed=seed)
+
+
 def _class_maker(name: str) -> MakeSampler:
     """What makes a sampler of the class MODULE:CLASS, with a seed if its constructor takes one."""
     from optuna.exceptions import ExperimentalWarning

@@ -14,6 +14,7 @@ from optuna.distributions import BaseDistribution
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.strategy.axes import architecture_of, distributions_of
 from nas.strategy.candidates import CandidateGenerator
 from nas.strategy.curves import LearningCurves
 from nas.strategy.features import family_of
@@ -22,7 +23,6 @@ from nas.strategy.pool import Candidate, CandidatePool
 from nas.strategy.presets import SURROGATE, Strategy
 from nas.strategy.problem import Goal, Problem
 from nas.strategy.ranking import Ranking
-from nas.strategy.samplers.axes import architecture_of, distributions_of
 from nas.strategy.samplers.base import SpaceSampler
 from results.report.objectives import OBJECTIVES, Figures
 from search_space.architecture import Architecture
@@ -55,7 +55,7 @@ class SurrogateSampler(SpaceSampler):
         >>> study.optimize(lambda trial: train(suggest(trial, space, limits)), n_trials=100)
 
     Args:
-        space: Where architectures come from; trials get its axes as parameters by `nas.strategy.samplers.axes.suggest`.
+        space: Where architectures come from; trials get its axes as parameters by `nas.strategy.axes.suggest`.
         limits: Limits on cost that architectures keep.
         epochs: How many values a full training reports; None for as many as the longest complete trial has reported.
         ideal: A value of the first objective that no trial can beat, such as 0 for a loss: then values are compared by
@@ -183,9 +183,7 @@ class _Run:
         self._known: set[int] = set()  # trials whose architecture has been entered
         self._ended: set[int] = set()  # trials whose results have been read
         self._scores: dict[str, dict[str, float | None]] = {}
-        self._generator = CandidateGenerator(
-            problem.space, problem.limits, "random", ["minimize"], seed=problem.seed, begun=begun
-        )
+        self._generator = CandidateGenerator(problem.space, problem.limits, None, ["minimize"], seed=problem.seed)
         self._pool = CandidatePool(self._generator.draw)
         curves = LearningCurves(self._observed, problem.epochs, ideal)
         self._ranking = Ranking(problem, self._observed, self._scores, curves)

@@ -8,6 +8,7 @@ import pytest
 from optuna.trial import TrialState
 
 from nas.strategy.candidates import CandidateGenerator, Known
+from nas.strategy.samplers.registry import sampler_of
 from search_space.space import Limits
 
 
@@ -16,7 +17,9 @@ def make(tiny_space) -> Callable[..., CandidateGenerator]:
     """A proposer of the eight architectures of the space "tiny"."""
 
     def make(sampler: str = "random", seed: int = 0, **limits: int) -> CandidateGenerator:
-        return CandidateGenerator(tiny_space, Limits(**limits), sampler, ["minimize"], seed)
+        within = Limits(**limits)
+        drawn_by = sampler_of(sampler, tiny_space, within, seed=seed)
+        return CandidateGenerator(tiny_space, within, drawn_by, ["minimize"], seed)
 
     return make
 
@@ -112,7 +115,8 @@ def test_a_duplicate_is_answered_with_what_is_known(make):
 
 
 def test_infeasible_ones_are_told_through_a_constraint(space):
-    candidates = CandidateGenerator(space, Limits(), "tpe", ["minimize"], seed=0)
+    tpe = sampler_of("tpe", space, Limits(), seed=0)
+    candidates = CandidateGenerator(space, Limits(), tpe, ["minimize"], seed=0)
     endings = [Known(infeasible=True), Known(values=[1.0]), Known(curve={1: 2.0})]
     for ending in endings:
         candidates.learn(candidates.propose(), ending)
@@ -127,9 +131,8 @@ def test_infeasible_ones_are_told_through_a_constraint(space):
 
 
 def test_the_sampler_learns_what_was_evaluated_rather_than_what_it_wished_for(space):
-    candidates = CandidateGenerator(
-        space, Limits(max_params=5_000), "tpe", ["minimize"], seed=0
-    )  # most wishes are too large
+    limits = Limits(max_params=5_000)  # most wishes are too large
+    candidates = CandidateGenerator(space, limits, sampler_of("tpe", space, limits, seed=0), ["minimize"], seed=0)
     architectures = [candidates.propose() for _ in range(10)]
     for architecture, trial in zip(architectures, trials(candidates, TrialState.RUNNING), strict=True):
         assert trial.params.items() >= space.encode(architecture).items()

@@ -10,13 +10,14 @@ from optuna.trial import TrialState, create_trial
 
 from nas.strategy.candidates import CandidateGenerator, Known
 from nas.strategy.samplers.local_search import LocalSearchSampler
+from nas.strategy.samplers.registry import sampler_of
 from results.database.optuna_tables import distribution
 from search_space.space import Limits
 
 
 def test_it_walks_to_the_optimum(space):
     """The smallest of 768 architectures: every proposal but the first is a neighbour of the best so far."""
-    candidates = CandidateGenerator(space, Limits(), "local", ["minimize"], seed=0)
+    candidates = CandidateGenerator(space, Limits(), sampler_of("local", space, Limits(), seed=0), ["minimize"], seed=0)
     best, seen = None, 0
     smallest = min(architecture.params for architecture in walked(space))
     while best is None or best.params > smallest:
@@ -41,7 +42,7 @@ def walked(space):
 
 def test_neighbours_keep_the_limits(space):
     limits = Limits(max_params=8_000)
-    candidates = CandidateGenerator(space, limits, "local", ["minimize"], seed=0)
+    candidates = CandidateGenerator(space, limits, sampler_of("local", space, limits, seed=0), ["minimize"], seed=0)
     for _ in range(30):
         proposed = candidates.propose()
         assert proposed.params <= 8_000

@@ -7,7 +7,7 @@ from optuna.samplers import BruteForceSampler, QMCSampler
 
 from nas.config import MAX_SEED, SearchConfig
 from nas.strategy.candidates import CandidateGenerator, Known
-from nas.strategy.samplers.registry import SAMPLERS, make_sampler
+from nas.strategy.samplers.registry import SAMPLERS, make_sampler, sampler_of
 from search_space.errors import ConfigError
 from search_space.space import Limits
 
@@ -19,7 +19,7 @@ SEVERAL = [name for name, entry in SAMPLERS.items() if entry.several_objectives]
 def proposals(space, sampler: str, objectives: int, count: int = PROPOSALS, seed: int = 0):
     """What a search would propose; all endings that a trial can come to take turns."""
     directions = ["minimize", "maximize"][:objectives]
-    candidates = CandidateGenerator(space, LIMITS, sampler, directions, seed)
+    candidates = CandidateGenerator(space, LIMITS, sampler_of(sampler, space, LIMITS, seed=seed), directions, seed)
     for number in range(count):
         architecture = candidates.propose()
         assert architecture is not None
@@ -89,5 +89,6 @@ def test_a_class_that_is_no_sampler(space, name, said):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_seed_that_a_search_allows_is_one_for_a_sampler(space, sampler):
     """NumPy takes 32 bits; a search that is continued after a few thousand trials adds to its seed, too."""
-    candidates = CandidateGenerator(space, LIMITS, sampler, ["minimize"], MAX_SEED, begun=10_000)
+    drawn_by = sampler_of(sampler, space, LIMITS, seed=MAX_SEED + 1_000_003 * 10_000)
+    candidates = CandidateGenerator(space, LIMITS, drawn_by, ["minimize"], MAX_SEED)
     assert candidates.propose() is not None

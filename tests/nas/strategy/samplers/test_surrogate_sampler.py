@@ -13,12 +13,12 @@ import pytest
 from optuna.trial import TrialState
 
 from nas.strategy import policy
+from nas.strategy.axes import distributions_of, suggest
 from nas.strategy.features import family_of
 from nas.strategy.planner import Planner, Start
 from nas.strategy.presets import STRATEGIES
 from nas.strategy.problem import Problem
 from nas.strategy.samplers import surrogate
-from nas.strategy.samplers.axes import distributions_of, suggest
 from nas.strategy.samplers.surrogate import SurrogateSampler
 from nas.strategy.scoring import Scoring
 from nas.strategy.trial import Trial
