@@ -26,8 +26,8 @@ def reparameterize(model: VisionModel) -> VisionModel:
         model: A model in training form; it is not changed.
 
     Returns:
-        A model of `model.architecture.deployed` in eval mode, with the same device and dtype; a copy if the architecture
-        is its own deployed form.
+        A model of `model.architecture.deployed` in eval mode, with the same device and dtype; a copy of `model` if the
+        architecture is its own deployed form.
 
     Raises:
         WeightsError: If the outputs differ, as they do if weights are not finite.

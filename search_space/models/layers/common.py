@@ -10,7 +10,7 @@ from search_space.ops import TokenShape
 
 
 class Affine(nn.Module):
-    """Learned scale and shift per element of the last axis, ResMLP's replacement of a norm (arXiv 2105.03404, eq. 1)."""
+    """Learned scale and shift per element of the last axis; ResMLP has it for a norm (arXiv 2105.03404, eq. 1)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -41,7 +41,7 @@ def read_weights(weights: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any
     ``module.`` (DataParallel) or ``_orig_mod.`` (torch.compile).
 
     Returns:
-        Values by name, of which some may be no tensors; their origin, for messages; and notes on choices that were made.
+        Values by name, some perhaps no tensors; their origin, for messages; and notes on choices that were made.
 
     Raises:
         WeightsError: If the file is missing, damaged, or holds anything but weights.
