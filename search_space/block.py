@@ -118,8 +118,8 @@ class Part(NamedTuple):
         kind: "stem", "class_token", "position", "downsample", "branch", "norm" or "head".
         params: Trainable parameters, those of all equal blocks together.
         macs: MACs for one image, likewise.
-        stage: Index of its stage; -1 for what belongs to no stage.
-        branch: Index of the branch in its block; -1 for what is no branch.
+        stage: Index of its stage; -1 if it belongs to no stage.
+        branch: Index of the branch in its block; -1 if it is no branch.
     """
 
     kind: str
@@ -146,7 +146,9 @@ def _read_branch(source: Source, path: KeyPath) -> Branch:
     mapping = source.typed(path, dict, "a mapping with an op")
     kind = mapping.get("op")
     if not isinstance(kind, str) or kind not in OPS:
-        raise source.fail((*path, "op") if "op" in mapping else path, f"is {brief(kind)}, no op; {allowed(kind, OPS)}")
+        raise source.fail(
+            (*path, "op") if "op" in mapping else path, f"is {brief(kind)}, not an op; {allowed(kind, OPS)}"
+        )
     op, own = OPS[kind], [field.name for field in fields(Branch)]
     source.keys(path, [*own, *(field.name for field in fields(op))])
     values, settings = read_fields(source, path, Branch, skip=("op",)), read_fields(source, path, op)

@@ -1,4 +1,4 @@
-"""A drawing of an architecture in text: the residual stream on the left, what each branch does beside it."""
+"""A drawing of an architecture in text: the residual stream on the left, the steps of each branch beside it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _tokens(shape: TokenShape) -> str:
 
 
 def _boxed(lines: list[str], times: str, tokens: str) -> list[str]:
-    """The lines of a block with a bracket on their right that says how often it is repeated."""
+    """The lines of a block, with a bracket on their right that says how often the block is repeated."""
     width = max(len(line) for line in lines) + 1
     marks = ["╮", *["│"] * (len(lines) - 2), "╯"]
     middle = len(lines) // 2

@@ -1,4 +1,4 @@
-"""Paths as people type them, wherever they do: flags, keys of files, environment variables, arguments in Python."""
+"""Paths that users type: in flags, keys of files, environment variables and arguments in Python."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _MOST_OF_A_PATH = 300
 
 
 def user_path(text: str | os.PathLike[str], source: str = "the path", error: type[NasError] = ConfigError) -> Path:
-    """The path that a user means: ``~`` and ``~NAME`` at its beginning are home folders.
+    """The path that a user means; ``~`` and ``~NAME`` at its beginning are home folders.
 
     Args:
-        text: What was typed; a file of such a name is written ``./~NAME``.
+        text: The text that was typed. A file whose name begins with ``~`` is written ``./~NAME``.
         source: Where it was typed, for the message.
         error: The exception class to raise.
 
     Raises:
-        NasError: (of class `error`) If there is no such home folder, or no file can have so long a name.
+        NasError: (of class `error`) If there is no such home folder, or the name is longer than files may have.
     """
     if problem := _unusable(text):
         raise error(f"{source} is {brief(os.fspath(text), _MOST_OF_A_PATH)}; {problem}")
@@ -30,16 +30,16 @@ def user_path(text: str | os.PathLike[str], source: str = "the path", error: typ
 
 
 def path_problem(text: str) -> str | None:
-    """What is wrong with a path that was typed; None if nothing is."""
+    """What is wrong with a path that was typed; None if it is usable."""
     if text in ("", "-"):
         return "allowed: a path, such as ./- for a file or folder of that name"
     return text_problem(text) or _unusable(text)
 
 
 def output_problem(text: str) -> str | None:
-    """What is wrong with the path of a folder for what this program writes; None if nothing is.
+    """What is wrong with the path of an output folder; None if it is usable.
 
-    Its name is UTF-8, which URLs of databases and files of weights are bound to.
+    Its name has to be UTF-8, as URLs of databases and files of weights need it.
     """
     if problem := path_problem(text):
         return problem
@@ -51,10 +51,10 @@ def output_problem(text: str) -> str | None:
 
 
 def text_problem(text: str) -> str | None:
-    """What is wrong with a text that may become a part of paths and messages; None if nothing is."""
+    """What is wrong with a text that may become part of paths and messages; None if it is usable."""
     try:
         plain = not any(ord(character) < 32 or ord(character) == 127 for character in os.fsdecode(os.fsencode(text)))
-    except UnicodeEncodeError:  # half of a surrogate pair, or a locale without this character
+    except UnicodeEncodeError:  # half of a surrogate pair, or a character that the locale lacks
         plain = False
     return None if plain and len(text) <= 4096 else "allowed: up to 4,096 characters, none of them a control character"
 
@@ -67,7 +67,7 @@ def _expanded(text: str | os.PathLike[str]) -> Path:
 
 
 def _unusable(text: str | os.PathLike[str]) -> str | None:
-    """Why nothing can lie at a path; None if something may."""
+    """Why no file can be at a path; None if there may be one."""
     try:
         _expanded(text).lstat()
     except RuntimeError:
@@ -77,15 +77,15 @@ def _unusable(text: str | os.PathLike[str]) -> str | None:
         return "there is no home folder; set HOME, or name it in full"
     except OSError as error:
         return "its name is longer than files may have" if error.errno == errno.ENAMETOOLONG else None
-    except ValueError:  # what no file can be called; whoever opens it says so
+    except ValueError:  # no file can have this name; opening it gives the message
         return None
     return None
 
 
 def shell_word(text: str) -> str:
-    """A word of a command that is shown to be copied: what a shell makes of it is `text`, whatever is in it.
+    """A word of a command that is shown for copying; a shell reads it as `text`, whatever that contains.
 
-    What a terminal cannot show, or would obey, is written byte by byte in the form ``$'...'`` of bash and zsh.
+    Text that a terminal cannot show, or would obey, is written byte by byte in the form ``$'...'`` of bash and zsh.
     """
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")

@@ -1,4 +1,4 @@
-"""Counts as people write them: ``50k``, ``5M``, ``1.2G``; and sizes of files: ``1.2 MiB``."""
+"""Counts in short form, ``50k``, ``5M`` or ``1.2G``, and sizes of files, ``1.2 MiB``."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def parse_count(text: str | int, what: str = "count") -> int:
     """Read a positive count such as ``50k``, ``5M``, ``1.2G`` or ``48000``.
 
     Args:
-        text: What the user wrote.
+        text: The text that the user wrote.
         what: Where it came from, for the message (a flag, a file and key).
 
     Raises:
-        ConfigError: If it is not a positive count.
+        ConfigError: If the text is not a positive count.
     """
     match = _COUNT.fullmatch(str(text))
     count = round(float(match[1]) * _FACTORS[match[2].lower()]) if match and len(match[1]) < 20 else 0

@@ -1,4 +1,4 @@
-"""YAML read safely, with the line of every key kept, so that an error can point at it."""
+"""YAML read safely, with the line of every key, so that an error can point at it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from search_space.paths import user_path
 _MAX_DEPTH = 40
 _MOST_CHARACTERS = 2**18
 _MOST_VALUES = 10_000
-"""Mappings, lists and scalars: reading takes PyYAML some 50 microseconds for each of them, and 3 for a character."""
+"""Mappings, lists and scalars; PyYAML takes about 50 microseconds for each, and 3 for a character."""
 _MOST_BITS = 1000
-"""Of a whole number: more than any setting needs, and less than where a float or Python's `str` gives up."""
+"""Bits of a whole number: more than any setting needs, less than a float or Python's `str` can hold."""
 _PROBLEM = 200
-"""Characters of the parser's own words in a message."""
+"""Characters of a message of the parser that are shown."""
 _NAME = 300
-"""Characters of a file's name in a message."""
+"""Characters of the name of a file in a message."""
 
 
 class _Unsupported(yaml.YAMLError):
-    """A feature of YAML that plain data has no need of, and its line."""
+    """A feature of YAML that plain data does not need, and its line."""
 
     def __init__(self, problem: str, line: int) -> None:
         super().__init__(problem)
@@ -34,10 +34,10 @@ class _Unsupported(yaml.YAMLError):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader without aliases, tags, deep nesting and countless values.
+    """YAML's safe loader without aliases, tags, deep nesting and very many values.
 
-    They are refused before anything is built from them. As in YAML 1.2 and JSON, 1e-6 is a number, not a text, and
-    1:30:00 is a text, not a number in base 60.
+    They are refused before anything is built from them. As in YAML 1.2 and JSON, 1e-6 is a number, not text, and
+    1:30:00 is text, not a number in base 60.
     """
 
     _depth = 0
@@ -89,12 +89,12 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Source:
-    """Parsed YAML: plain `data`, and where each key of it stands.
+    """Parsed YAML: plain `data`, and the line of each of its keys.
 
     Attributes:
         data: Mappings, lists and scalars as `yaml.safe_load` gives them.
         name: File name (or ``<text>``) for messages.
-        error: The exception class that a fault in this text raises.
+        error: The exception class for faults in this text.
     """
 
     data: Any
@@ -113,7 +113,7 @@ class Source:
         return self.error(f"{self.where(path)} {problem}" if path else f"{self.where(path)}: {problem}")
 
     def keys(self, path: KeyPath, known: Iterable[str], required: Iterable[str] = ()) -> dict[str, Any]:
-        """The mapping at `path`, with no unknown key in it and every required one."""
+        """The mapping at `path`, checked to have no unknown key and every required one."""
         value = self.at(path)
         if value is None and not path:
             raise self.error(f"{self.name} is empty; allowed: a mapping")
@@ -136,10 +136,10 @@ class Source:
         return value
 
     def typed(self, path: KeyPath, kind: type | tuple[type, ...], describe: str) -> Any:
-        """The value at `path` if it is of `kind` (a bool is no int here).
+        """The value at `path`, checked to be of `kind` (a bool does not count as an int).
 
         Raises:
-            NasError: Otherwise, saying that `describe` is allowed.
+            NasError: If it is of another type; the message names `describe` as allowed.
         """
         value = self.at(path)
         kinds = kind if isinstance(kind, tuple) else (kind,)
@@ -148,7 +148,7 @@ class Source:
         return value
 
     def convert(self, path: KeyPath, make: Callable[[Any], Any]) -> Any:
-        """`make(value)`, with any error of ours placed at `path`."""
+        """`make(value)`; a NasError that it raises is placed at `path`."""
         try:
             return make(self.at(path))
         except NasError as error:
@@ -160,11 +160,11 @@ def read_yaml(text: str, name: str, error: type[NasError]) -> Source:
 
     Args:
         text: The document; aliases, tags and duplicate keys are refused.
-        name: What to call it in messages.
+        name: Its name in messages.
         error: The exception class to raise.
 
     Raises:
-        NasError: (of class `error`) If it is not valid YAML.
+        NasError: (of class `error`) If the text is not valid YAML.
     """
     name = printable(name, _NAME)
     if len(text) > _MOST_CHARACTERS:
@@ -192,17 +192,17 @@ def read_yaml_file(path: Path, error: type[NasError]) -> Source:
     """Read and parse a YAML file.
 
     Raises:
-        NasError: (of class `error`) If it cannot be read or is not valid YAML.
+        NasError: (of class `error`) If the file cannot be read or is not valid YAML.
     """
     name = printable(str(path), _NAME)
     try:
         with user_path(path, error=error).open(encoding="utf-8") as file:
-            text = file.read(_MOST_CHARACTERS + 1)  # there are files without an end
+            text = file.read(_MOST_CHARACTERS + 1)  # some files have no end
     except OSError as fault:
         raise error(f"{name} cannot be read: {fault.strerror}") from None
     except UnicodeDecodeError:
         raise error(f"{name} is not a text file in UTF-8") from None
-    except ValueError:  # a NUL byte, which the system calls do not take
+    except ValueError:  # a NUL byte, which system calls refuse
         raise error(f"{name} cannot be read: no file has such a name") from None
     return read_yaml(text, str(path), error)
 
@@ -210,7 +210,7 @@ def read_yaml_file(path: Path, error: type[NasError]) -> Source:
 def _construct(
     node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], name: str, error: type[NasError], loader: _Loader
 ) -> Any:
-    """Plain data from a node, noting the line of every key on the way."""
+    """Plain data from a node; the line of every key is noted in `lines`."""
     lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         mapping: dict[str, Any] = {}
@@ -220,7 +220,7 @@ def _construct(
                 raise error(f"{name}:{line}: a key has to be a plain word")
             key = key_node.value
             if key in mapping:
-                raise error(f"{name}:{line}: the key {brief(key)} stands here twice")
+                raise error(f"{name}:{line}: the key {brief(key)} is given twice")
             lines[(*path, key)] = line
             mapping[key] = _construct(value_node, (*path, key), lines, name, error, loader)
         return mapping
@@ -230,7 +230,7 @@ def _construct(
     try:
         value = loader.construct_object(node)
     except ValueError:
-        raise error(f"{at}: {brief(node.value)} is neither a number nor a date, though it looks like one") from None
+        raise error(f"{at}: {brief(node.value)} looks like a number or a date, but is neither") from None
     if isinstance(value, int) and value.bit_length() > _MOST_BITS:
         raise error(f"{at}: a whole number of {value.bit_length():,} bits is too large; allowed: 300 digits")
     return value

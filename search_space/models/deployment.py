@@ -1,4 +1,4 @@
-"""From the form a model is trained in to the form it is shipped in (RepMLP's locality injection, arXiv 2112.11081)."""
+"""From the training form of a model to its deployed form (RepMLP's locality injection, arXiv 2112.11081)."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from search_space.errors import WeightsError
 from search_space.models.model import VisionModel
 
 TOLERANCE = 1e-10
+"""Relative to the largest value, in float64: far above rounding, far below any error in a merger (arbitrary)."""
 
 
 @torch.no_grad()
 def reparameterize(model: VisionModel) -> VisionModel:
     """The deployed model that computes the same function as `model` does in eval mode.
 
-    It checks itself: both are run on the same images in float64, and their features and outputs agree to 1e-10 of the
-    largest.
+    The result is checked: both models run on the same images in float64, and their features and outputs have to agree
+    to 1e-10 of the largest value.
 
     Args:
-        model: A model in training form; it is left as it is.
+        model: A model in training form; it is not changed.
 
     Returns:
-        A model of `model.architecture.deployed` in eval mode, on the same device and with the same dtype. If the
-        architecture is its own deployed form, a copy.
+        A model of `model.architecture.deployed` in eval mode, with the same device and dtype; a copy of `model` if the
+        architecture is its own deployed form.
 
     Raises:
-        WeightsError: If the proof fails, as it does for weights that are not finite.
+        WeightsError: If the outputs differ, as they do if weights are not finite.
     """
     architecture = model.architecture
     if architecture.deployed == architecture:
@@ -57,7 +58,7 @@ def _deployed_state(model: VisionModel, deployed: VisionModel) -> dict[str, Tens
         if deployed_state is not None:
             merged = {f"{name}.{key}": value for key, value in deployed_state().items()}
             state = {key: value for key, value in state.items() if not key.startswith(f"{name}.")} | merged
-    # Stages that differ in training branches only are one stage when deployed; the order of all blocks is the same.
+    # Stages that differ in training branches only become one stage; the order of all blocks stays the same.
     renamed = dict(zip(_places(model), _places(deployed), strict=True))
 
     def rename(key: str) -> str:

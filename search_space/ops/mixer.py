@@ -72,7 +72,7 @@ class Mixer:
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
 
     def mix(self, shape: TokenShape) -> Mix:
-        """The branch that this mixer stands for on `shape`.
+        """The branch that this mixer makes on `shape`.
 
         Raises:
             ArchitectureError: If there is none.

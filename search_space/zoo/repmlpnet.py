@@ -39,7 +39,7 @@ _MODELS = (
 
 
 def _variants() -> dict[str, Variant]:
-    """Each model in the form it is trained in, then as it is deployed."""
+    """Each model in its training form, then in its deployed form."""
     variants = {}
     for letter, size, dim, depths, sharesets, figures in _MODELS:
         name, make = f"repmlpnet_{letter}{size}", partial(repmlpnet, dim, depths, sharesets, image_size=size)

@@ -205,7 +205,7 @@ def test_a_bad_value_in_a_file_is_answered_with_its_line(name, value, tmp_path):
     [
         ("seed: 1\nbugdet: 10\n", r":2: bugdet is an unknown key; allowed: .*did you mean 'budget'"),
         ("- budget\n", r":1: is \['budget'\]; allowed: a mapping"),
-        ("seed: 1\nseed: 2\n", r":2: the key 'seed' stands here twice"),
+        ("seed: 1\nseed: 2\n", r":2: the key 'seed' is given twice"),
         ("budget: [1\n", r":\d+: not valid YAML"),
     ],
 )

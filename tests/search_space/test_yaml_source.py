@@ -94,9 +94,9 @@ def test_convert_places_errors_at_the_key(source: Source) -> None:
 
 
 FAULTS = {
-    "duplicate key": ("a: 1\nb: 2\na: 3\n", "a.yaml:3: the key 'a' stands here twice"),
-    "duplicate key inside": ("a:\n  b: 1\n  b: 2\n", "a.yaml:3: the key 'b' stands here twice"),
-    "duplicate key in quotes": ("a: 1\n'a': 3\n", "a.yaml:2: the key 'a' stands here twice"),
+    "duplicate key": ("a: 1\nb: 2\na: 3\n", "a.yaml:3: the key 'a' is given twice"),
+    "duplicate key inside": ("a:\n  b: 1\n  b: 2\n", "a.yaml:3: the key 'b' is given twice"),
+    "duplicate key in quotes": ("a: 1\n'a': 3\n", "a.yaml:2: the key 'a' is given twice"),
     "alias": ("a: &x [1]\nb: *x\n", "a.yaml:2: aliases (*x) are not supported"),
     "alias to itself": ("a: &x\n  b: *x\n", "a.yaml:2: aliases (*x) are not supported"),
     "merge": ("a: &x {c: 1}\nb:\n  <<: *x\n", "a.yaml:3: aliases (*x) are not supported"),
@@ -110,10 +110,10 @@ FAULTS = {
     "python call": ("a: 1\nb: !!python/name:os.system\n", "a.yaml:2: tags (!!python/name:os.system) are not"),
     "unknown tag": ("a: 1\nb: !what 3\n", "a.yaml:2: tags (!what) are not supported"),
     "tag that a text does not fit": ("a: 1\nb: !!timestamp never\n", "a.yaml:2: tags (!!timestamp) are not supported"),
-    "no date": ("a: 1\nb: 2020-13-45\n", "a.yaml:2: '2020-13-45' is neither a number nor a date"),
+    "no date": ("a: 1\nb: 2020-13-45\n", "a.yaml:2: '2020-13-45' looks like a number or a date, but is neither"),
     "a number of 10,000 digits": (f"a: {'9' * 10_000}\n", "a.yaml:1: '9999999"),
     "a number of 5,000 hexadecimal digits": (f"a: 0x{'f' * 5000}\n", "a.yaml:1: a whole number of 20,000 bits is too"),
-    "escape sequence in a key": ('"\\e[2J": 1\n"\\e[2J": 2\n', "a.yaml:2: the key '\\x1b[2J' stands here twice"),
+    "escape sequence in a key": ('"\\e[2J": 1\n"\\e[2J": 2\n', "a.yaml:2: the key '\\x1b[2J' is given twice"),
     "long alias": ("a: *" + "x" * 9000, "a.yaml:1: aliases (*'xxxxx"),
     "long tag handle": (f"a: !{'x' * 9000}!y 1\n", 'a.yaml:1: not valid YAML: "found undefined tag handle'),
     "too long": ("# " + "x" * 2**18, "a.yaml is not read: it has more than 262,144 characters"),

@@ -10,7 +10,7 @@ from search_space.ops import TokenShape
 
 
 class Affine(nn.Module):
-    """Learned scale and shift per element of the last axis: ResMLP's stand-in for a norm (arXiv 2105.03404, eq. 1)."""
+    """Learned scale and shift per element of the last axis; ResMLP has it for a norm (arXiv 2105.03404, eq. 1)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -45,8 +45,8 @@ def make_norm(norm: Norm, width: int, eps: float) -> nn.Module:
 class TokenLinear(nn.Linear):
     """A linear layer along the tokens, the same for every channel: (B, N, C) -> (B, M, C).
 
-    One batched product with the tokens where they are makes no transposed copies; the gradient of the weights is then
-    summed from (B, M, N). Where that is larger than the copies would be, it is a layer on the transposed tokens.
+    One batched product needs no transposed copies of the tokens, but sums the gradient of the weights from (B, M, N).
+    If that is larger than the copies would be, the layer runs on the transposed tokens instead.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class DropPath(nn.Module):
     """Stochastic depth (https://arxiv.org/abs/1603.09382): drops the branch for a share `rate` of the images.
 
     Attributes:
-        generator: Where its randomness comes from; set by `search_space.models.model.set_generator`.
+        generator: Source of its randomness; set by `search_space.models.model.set_generator`.
     """
 
     def __init__(self, rate: float) -> None:

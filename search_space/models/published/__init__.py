@@ -1,4 +1,4 @@
-"""Weights that were published elsewhere, by timm or by the authors of a family, in models of ours."""
+"""Loading weights that timm or the authors of a family have published."""
 
 from search_space.models.published.loading import load_published
 from search_space.models.published.report import LoadReport, Mismatch, MismatchError

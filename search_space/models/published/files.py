@@ -1,4 +1,4 @@
-"""Reading weights that others have published, without running anything that a file may contain."""
+"""Reading published weights without running code that a file may contain."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from search_space.paths import user_path
 _NESTINGS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
 _DEEPEST = 3
 MOST_OF_A_PATH, _MOST_OF_A_REASON = 300, 200
-"""Characters of a path, and of the words of a library, in a message."""
+"""Characters of a path, and of a message of a library, in a message."""
 _PREFIXES = ("module.", "_orig_mod.")
 _PREFIX = re.compile(r"^(module|_orig_mod)\.")
 _ZIP = b"PK\x03\x04"
@@ -29,7 +29,7 @@ _DAMAGE = (
     *(pickle.UnpicklingError, struct.error, EOFError, OSError, RuntimeError, ValueError, TypeError),
     *(LookupError, AttributeError, ArithmeticError, AssertionError, MemoryError),
 )
-"""What torch.load raises for files that are not its own, depending on the bytes."""
+"""What torch.load raises for damaged or foreign files, depending on their bytes."""
 
 
 def read_weights(weights: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any], str, list[str]]:
@@ -41,7 +41,7 @@ def read_weights(weights: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any
     ``module.`` (DataParallel) or ``_orig_mod.`` (torch.compile).
 
     Returns:
-        Values by name, not all of them tensors perhaps; what to call them in messages; notes on choices made.
+        Values by name, some perhaps no tensors; their origin, for messages; and notes on choices that were made.
 
     Raises:
         WeightsError: If the file is missing, damaged, or holds anything but weights.

@@ -1,8 +1,9 @@
-"""Under which names others publish their weights: one map per family and source, from our names to theirs.
+"""The names under which weights are published: one map per family and source, from the names of this package.
 
-Our names, as the maps write them: ``stem``, ``class_token``, ``position``, ``norm`` and ``head``; in a branch ``norm``,
-``op`` and ``gamma``. A name stands for all that begins with it, the longest one wins, and ``*`` is a number. A Part is
-a tensor that is published in another layout: its view of our tensor is what the published one is copied into.
+Names of this package, as the maps write them: ``stem``, ``class_token``, ``position``, ``norm`` and ``head``; in a
+branch ``norm``, ``op`` and ``gamma``. A name covers all names that begin with it, the longest one wins, and ``*`` is a
+number. A Part is a tensor that is published in another layout: its view of the tensor of the model is the target of the
+copy.
 
 Sources: timm is https://github.com/huggingface/pytorch-image-models (1.0). Official are facebookresearch/deit
 (resmlp_models.py), lukemelas/do-you-even-need-attention, houqb/VisionPermutator and DingXiaoH/RepMLP (repmlpnet.py).
@@ -39,12 +40,12 @@ class KeyMap:
     """The published names of one family.
 
     Attributes:
-        net: Names of what stands outside of blocks.
+        net: Names outside of blocks.
         branches: Names in each branch of a block.
-        block: What stands before them: the block is number `block` of all, and number `index` of those after
+        block: Prefix of these: the block is number `block` of all, and number `index` of those after
             `segment` downsamplings; the file has it as number `place` of its part `part`.
         inside: Names in a downsampling layer.
-        downsample: What stands before them: it is number `joint` of its kind, and the file's part `part`.
+        downsample: Prefix of these: it is number `joint` of its kind, and the file's part `part`.
         norm: What all norms of the family are.
         resizes_position: Whether positions can be carried to another image size.
     """
@@ -245,7 +246,7 @@ def find_key_map(architecture: Architecture, source: PublishedBy, published: Con
 
 
 def translate(names: Names, name: str) -> tuple[Part, ...]:
-    """What is published of our tensor `name`; () if nothing is."""
+    """The published parts of the tensor `name` of a model; () if there are none."""
     for pattern in sorted(names, key=len, reverse=True):
         match = re.fullmatch(re.escape(pattern).replace(r"\*", r"(\d+)") + r"((?:\..+)?)", name)
         if match:

@@ -40,16 +40,16 @@ def load_published(
     image size are interpolated bicubically with antialiasing, as timm does. The notes say so.
 
     Args:
-        model: What to fill; its dtype and device stay.
+        model: The model to fill; its dtype and device do not change.
         weights: A file (``.safetensors``, or what torch.save wrote), or a state dict; see `read_weights`.
-        source: Whose names they have: timm, or the repository of the family's authors.
+        source: The origin of their names: timm, or the repository of the authors of the family.
         strict: Whether anything missing, not needed or of another shape is an error. If not, all that fits is loaded
             and the rest reported.
         generator: Where a fresh head is drawn from, on the CPU; by default one with seed 0.
 
     Raises:
         WeightsError: If the weights cannot be read, there is no key map for the family, or (a MismatchError) they
-            belong to another architecture. The model is then as it was.
+            belong to another architecture. The model is then unchanged.
     """
     find_key_map(model.architecture, source)  # a family that cannot be loaded is refused before a file is read
     state, origin, notes = read_weights(weights)

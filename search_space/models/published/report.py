@@ -1,4 +1,4 @@
-"""What became of published weights: a report if they were loaded, an error with the same lists if they were not."""
+"""The result of loading published weights: a report, or an error with the same lists."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Mismatch(NamedTuple):
 
     Attributes:
         name: Its published name.
-        shape: Its shape; () for what is no tensor.
+        shape: Its shape; () if it is no tensor.
         expected: The shape it would have if it were published for this model.
         reason: What is wrong, as the rest of a sentence that begins with its name.
     """
@@ -74,6 +74,6 @@ class MismatchError(WeightsError):
 
 
 def some(names: Sequence[str]) -> str:
-    """The first few of them, and how many more there are."""
+    """The first few names, and how many more there are."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(printable(name, _LONGEST) for name in names[:_SHOWN]) + more

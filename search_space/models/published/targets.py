@@ -103,7 +103,7 @@ class _Parts:
         return self._joints[number] if number < len(self._joints) else 2 * number + 1
 
     def places(self, segment: int) -> Iterator[tuple[int, int]]:
-        """Part and place of every block behind so many downsamplings, endlessly: the last part is longer than it is."""
+        """Part and place of every block after `segment` downsamplings; the last part never ends."""
         last = 2 * segment
         if segment <= len(self._joints):
             low = self._joints[segment - 1] if segment > 0 else -1

@@ -204,7 +204,7 @@ FAULTS: dict[str, tuple[str, str, str]] = {
         ":18: stage.mixer.linar is an unknown key; allowed: attention",
     ),
     "nearest mixer": ("    linear: {}", "    linar: {}", "did you mean 'linear'?"),
-    "mixer twice": ("    linear: {}", "    none: {}", ":19: the key 'none' stands here twice"),
+    "mixer twice": ("    linear: {}", "    none: {}", ":19: the key 'none' is given twice"),
     "mixer without settings": ("{heads: [1, 4]}", "{}", ":14: stage.mixer.attention lacks the key 'heads'"),
     "mixer of null": ("    linear: {}", "    linear:", ":18: stage.mixer.linear is None; allowed: a mapping"),
     "settings of another": ("linear: {}", "linear: {heads: [1]}", ":18: stage.mixer.linear.heads is an unknown key"),
