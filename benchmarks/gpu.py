@@ -24,7 +24,8 @@ import torch
 from benchmarks.common import seconds, summary, write
 from benchmarks.table import TABLES, build
 from nas import search
-from nas.bench.tabular import Table, read_definition
+from nas.bench.definition import read_definition
+from nas.bench.table import Table
 from runners.measuring.proxies import PROXIES
 from runners.measuring.proxies.scoring import score
 from runners.protocol import DataSpec, Job

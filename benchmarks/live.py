@@ -21,9 +21,10 @@ from typing import Any
 from benchmarks.common import write
 from benchmarks.table import Trainings
 from nas import search
-from nas.bench.tabular import Training
+from nas.bench.table import Training
 from nas.config import SearchConfig
-from nas.study.opening import existing_study, make_spec
+from nas.study.opening import existing_study
+from nas.study.spec import make_spec
 from results.database.damage import architecture_of
 from results.database.schema import Role
 from runners.on_ray.runner import RayTuneRunner
@@ -51,7 +52,7 @@ def winner(seed: int, out: Path) -> tuple[Architecture, dict[str, Any]]:
         "wall_time_s": float(told.read_text(encoding="utf-8")) if told.exists() else None,
         "fte": report.compute.fte,
         "mixers": report.winner.mixers,
-        "proposed_by": chosen.stage,
+        "proposed_by": chosen.phase,
         "params": report.winner.params,
         "macs": report.winner.macs,
         "reported_test_nll": report.winner.test_nll,

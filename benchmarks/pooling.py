@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from benchmarks.common import write
+from runners.data import recipe_for
 from runners.protocol import DataSpec, Job
-from runners.recipe import recipe_for
 from runners.training.train import train
 from search_space import Architecture, Limits, load_space
 from search_space.zoo.scaled import family_points

@@ -25,10 +25,12 @@ import sqlalchemy as sa
 from benchmarks.chaos import Database
 from benchmarks.common import write
 from nas.config import SearchConfig
-from nas.study.opening import make_spec, open_folder, open_store, open_with_files
+from nas.study.opening import open_folder, open_store, open_with_files
 from nas.study.search import Search
+from nas.study.spec import make_spec
 from results.store.store import Store
-from runners.protocol import Decision, EpochResult, Evaluation, Job, Measured, Score
+from runners.execution import Execution
+from runners.protocol import EpochResult, Job, Measured, Score
 from runners.synthetic import synthetic
 
 SLOTS = 64
@@ -77,32 +79,30 @@ def run(trials: int, **settings: Any) -> dict[str, Any]:
         spec = make_spec(config)
         search = Search(spec, open_with_files(store, spec, folder)[0], folder)
         clock, curve = Clock(), list[dict[str, Any]]()
-        under_way = deque[Evaluation]()
+        under_way = deque[Execution]()
         started, since, process = time.perf_counter(), 0, psutil.Process()
         while True:
             while len(under_way) < SLOTS and (job := clock.ask(search)) is not None:
-                under_way.append(Evaluation(job, nothing))
+                under_way.append(Execution(job, nothing))
             if not under_way:
                 break
-            evaluation = under_way.popleft()
-            key = evaluation.job.key
-            epochs, outcome = evaluation.advance()
-            stop = bool(epochs) and clock.timed(key, search.report, epochs) is Decision.STOP
-            if outcome is None and stop:
-                outcome = evaluation.stop()
+            execution = under_way.popleft()
+            outcome = execution.turn(lambda key, epochs: clock.timed(key, search.report, epochs))
             if outcome is None:
-                under_way.append(evaluation)
+                under_way.append(execution)
             else:
-                clock.timed(key, search.tell, outcome)
-            if len(search.searched) >= (len(curve) + 1) * trials // 10:
+                clock.timed(execution.job.key, search.tell, outcome)
+            if len(search.book.searched) >= (len(curve) + 1) * trials // 10:
                 asks, since = clock.asks[since:], len(clock.asks)
                 memory = round(process.memory_info().rss / 2**20)
-                curve.append({"trials": len(search.searched), "ask_ms": _median_and_p99(asks), "driver_mib": memory})
+                curve.append(
+                    {"trials": len(search.book.searched), "ask_ms": _median_and_p99(asks), "driver_mib": memory}
+                )
                 print(f"  {curve[-1]}, {time.perf_counter() - started:.0f} s", flush=True)
         total = time.perf_counter() - started
         search.close()
         facts = {
-            "trials": search.spent,
+            "trials": search.budget.spent,
             "seconds": round(total, 1),
             "overhead_ms_a_trial": _median_and_p99(list(clock.by_trial.values())),
             "ask_ms": _median_and_p99(clock.asks),

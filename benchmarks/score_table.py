@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache
 from pathlib import Path
 
-from nas.bench.tabular import Table
+from nas.bench.table import Table
 from runners.data import prepare
 from runners.measuring.proxies import PROXIES
 from runners.measuring.proxies.scoring import score

@@ -15,7 +15,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from nas.bench.tabular import Band, Definition, Entry, Table, Training
+from nas.bench.definition import Band, Definition
+from nas.bench.table import Entry, Table, Training
 from runners.data import prepare
 from runners.protocol import INFEASIBLE_CAUSES, DataSpec, Decision, EpochResult, Job, Measured, Outcome
 from runners.recipe import Recipe

@@ -1,26 +1,38 @@
-"""Searching from Python: the same as `nas search`, with the same names."""
+"""Searching from Python: the same as `nas search`, with the same names. Start reading here.
+
+A search opens a study, runs it, and makes the report:
+
+    open    `nas.study.spec` resolves the settings; `nas.study.opening` finds or creates the study, or refuses it
+    run     a runner (`runners.inline`, `runners.on_ray`) asks `nas.study.search.Search` for jobs until there are none
+    report  `results.report` reads the database
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 from nas.config import SearchConfig
-from nas.study.opening import StudySpec, make_spec, open_folder, open_store, open_with_files
+from nas.study.opening import open_folder, open_store, open_with_files
 from nas.study.search import Search
+from nas.study.spec import StudySpec, make_spec
 from results.report.render import render
 from results.report.report import Report, make_report
 from runners.data import prepare
-from runners.evaluator import WithProxies
+from runners.data.looking import looking_once
+from runners.evaluator import TaskEvaluator
 from runners.protocol import DataSpec, Evaluator, Runner
+from runners.registry import RUNNERS, RunnerSettings
 from search_space.errors import LeaseLost
+from search_space.plugins import Plugin
 
 log = logging.getLogger(__name__)
 
 PACKAGES = ("search_space", "nas", "runners", "results")
-"""What a worker on another machine has to be able to import."""
+"""Packages that a worker on another machine must be able to import."""
 
 
 def search(
@@ -32,7 +44,7 @@ def search(
     on_notice: Callable[[str], None] = log.warning,
     **settings: Any,
 ) -> Report:
-    """Search for an architecture; continues the study if it exists.
+    """Search for an architecture, or continue the study if it exists.
 
     Example:
         >>> from nas import search
@@ -42,51 +54,66 @@ def search(
     Args:
         config: All settings at once.
         evaluator: What an evaluation does; by default it trains (`runners.training.train.train`).
-        on_change: Called with the search whenever something happened.
-        on_start: Called once, with the search and whether the study is new.
+        on_change: Called with the search after every change.
+        on_start: Called with the search, and whether the study is new, before the first job. Called again if other
+            drivers of a shared study have taken over from this one.
         on_notice: Called with a sentence that the user should see, such as what a cluster lacks.
         **settings: Single settings, named as the flags of `nas search`; see `nas.config.SearchConfig`.
 
     Returns:
-        The end report.
+        The report.
 
     Raises:
         NasError: If a setting cannot be used.
-        KeyboardInterrupt: On Ctrl-C; nothing is lost, and the same call goes on later.
+        KeyboardInterrupt: On Ctrl-C; nothing is lost, and the same call continues the study.
     """
     if config is not None and settings:
         raise TypeError("give search() either a config or single settings, not both")
     config = config or SearchConfig.make(**settings)
-    spec = make_spec(config)
-    runner = make_runner(config, None if evaluator else spec.data, on_notice)
-    # First everything that can go wrong without leaving a trace, then what writes.
-    runner.check()
-    if evaluator is None:
-        _check_this_machine(spec, on_notice)
-    folder = open_folder(config)
-    with closing(open_store(config, folder, on_notice)) as store, store.driving(config.study_name):
-        study, new = open_with_files(store, spec, folder)
-        while True:
-            running = Search(spec, study, folder, on_change, on_notice)
-            on_start(running, new)
-            try:
-                if not running.done:
-                    runner.run(running, WithProxies(evaluator))
-                break
-            except LeaseLost:  # others have taken over what ran here: take part again, if the study is still there
-                new = False
-            finally:
-                running.close()
-        report = make_report(study)
-        folder.write_report(render(report), report.to_dict())
-        store.check()
+    with looking_once():
+        spec = make_spec(config)
+        runner = make_runner(config, None if evaluator else spec.data, spec.plugins, on_notice)
+        # First everything that can fail without leaving a trace, then what writes.
+        runner.check()
+        if evaluator is None:
+            _check_this_machine(spec, on_notice)
+        folder = open_folder(config)
+        with closing(open_store(config, folder, on_notice)) as store, store.driving(config.study_name):
+            study, is_new = open_with_files(store, spec, folder)
+            start = partial(Search, spec, study, folder, on_change, on_notice)
+            _run(start, runner, TaskEvaluator(evaluator), on_start, is_new=is_new)
+            report = make_report(study)
+            folder.write_report(render(report), report.to_dict())
+            store.check()
     return report
 
 
-def _check_this_machine(spec: StudySpec, on_notice: Callable[[str], None]) -> None:
-    """Find out before anything is written that the images or the device cannot be had.
+def _run(
+    start: Callable[[], Search],
+    runner: Runner,
+    evaluator: Evaluator,
+    on_start: Callable[[Search, bool], None],
+    *,
+    is_new: bool,
+) -> None:
+    """Let a runner execute the search until nothing is left to do."""
+    while True:
+        running = start()
+        on_start(running, is_new)
+        try:
+            if not running.done:
+                runner.run(running, evaluator)
+            return
+        except LeaseLost:  # other drivers have taken over what ran here: take part again, if the study still exists
+            is_new = False
+        finally:
+            running.close()
 
-    The nodes of a cluster get the images from here; which devices they have, is their own affair.
+
+def _check_this_machine(spec: StudySpec, on_notice: Callable[[str], None]) -> None:
+    """Raise an error before anything is written if the images or the device are not available.
+
+    The nodes of a cluster get the images from here, but each has its own devices.
     """
     prepare(spec.data, on_notice)
     if _address(spec.config) is None and spec.config.device not in ("auto", "cpu"):
@@ -105,32 +132,29 @@ def _address(config: SearchConfig) -> str | None:
 
 
 def make_runner(
-    config: SearchConfig, images: DataSpec | None = None, on_notice: Callable[[str], None] = log.warning
+    config: SearchConfig,
+    images: DataSpec | None = None,
+    plugins: tuple[Plugin, ...] = (),
+    on_notice: Callable[[str], None] = log.warning,
 ) -> Runner:
     """The runner that a configuration asks for.
 
     Args:
         config: The configuration.
-        images: What workers need to have; None if they need no images.
-        on_notice: Takes what the user should see while it runs.
+        images: The images that workers need; None if they need none.
+        plugins: The plug-ins that workers import.
+        on_notice: Called with a sentence that the user should see while it runs.
 
     Raises:
         RunnerError: If Ray is asked for and there is no home folder.
     """
-    if config.runner == "inline":
-        from runners.inline import InlineRunner
-
-        return InlineRunner(threads=max(1, int(config.cpus_per_trial)), gpus=config.gpus_per_trial or 0.0)
-    from runners.on_ray.folders import check_home
-
-    check_home()  # Ray cannot even be imported without one
-    from runners.on_ray.runner import RayTuneRunner
-
-    return RayTuneRunner(
+    settings = RunnerSettings(
         address=config.address,
         cpus_per_trial=config.cpus_per_trial,
         gpus_per_trial=config.gpus_per_trial,
         packages=PACKAGES,
+        plugins=plugins,
         images=images,
         notice=on_notice,
     )
+    return RUNNERS.find(config.runner)(settings)

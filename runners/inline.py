@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 
-from runners.protocol import Decision, Evaluation, Evaluator, Job, Outcome, TrialSource
+from runners.execution import execute
+from runners.protocol import Evaluator, TrialSource
 from runners.resources import check_this_machine
+from search_space.signals import first_ctrl_c_noted
 
 WAIT_S = 0.2
-"""Pause between two questions for a job while there is none."""
+"""Pause before asking for a job again when there is none. Arbitrary."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +26,10 @@ class InlineRunner:
     gpus: float = 0.0
 
     def check(self) -> None:
-        """See whether this machine has as many cores as there are to be threads, and the GPUs.
+        """Check that this machine has a core for every thread, and the GPUs.
 
         Raises:
-            RunnerError: If not.
+            RunnerError: If it has fewer.
         """
         check_this_machine(self.threads, self.gpus)
 
@@ -43,50 +40,16 @@ class InlineRunner:
             KeyboardInterrupt: On Ctrl-C, after the running job has written a checkpoint at the end of its epoch; on
                 a second Ctrl-C at once.
         """
-        import torch
+        from runners.measuring.device import set_threads  # loads torch
 
-        torch.set_num_threads(self.threads)
-        with _ctrl_c_deferred() as stopped:
+        set_threads(self.threads)
+        with first_ctrl_c_noted() as stopped:
             while not source.done:
                 job = source.ask()
                 if job is not None:
-                    source.tell(job.key, _execute(job, evaluator, source, stopped))
-                else:  # others are at work on the same search
+                    source.tell(job.key, execute(job, evaluator, source.report, stopped.is_set))
+                else:  # other drivers are at work on the same search
                     source.idle()
                     stopped.wait(WAIT_S)
                 if stopped.is_set():
                     raise KeyboardInterrupt
-
-
-def _execute(job: Job, evaluator: Evaluator, source: TrialSource, stopped: threading.Event) -> Outcome:
-    evaluation = Evaluation(job, evaluator)
-    while True:
-        epochs, outcome = evaluation.advance()
-        stop = bool(epochs) and source.report(job.key, epochs) is Decision.STOP
-        if outcome is not None:
-            return outcome
-        if stop:
-            return evaluation.stop()
-        if stopped.is_set():
-            evaluation.interrupt()
-            raise KeyboardInterrupt
-
-
-@contextmanager
-def _ctrl_c_deferred() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second one interrupts as usual."""
-    stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
-        yield stopped
-        return
-    usual = signal.getsignal(signal.SIGINT)
-
-    def note(number: int, frame: FrameType | None) -> None:
-        stopped.set()
-        signal.signal(signal.SIGINT, usual)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield stopped
-    finally:
-        signal.signal(signal.SIGINT, usual)

@@ -1,4 +1,4 @@
-"""What a trial reserves, against what there is."""
+"""Checks that there are the resources that a trial reserves."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from search_space.errors import RunnerError
 
 
 def check_resources(wanted: Mapping[str, float], there: Mapping[str, float]) -> None:
-    """See whether there is as much as one trial reserves, by kind ("CPU", "GPU").
+    """Check that there is as much as one trial reserves, by kind ("CPU", "GPU").
 
     Raises:
-        RunnerError: If not.
+        RunnerError: If there is less.
     """
     for kind, amount in wanted.items():
         if amount > there.get(kind, 0.0):
@@ -22,14 +22,14 @@ def check_resources(wanted: Mapping[str, float], there: Mapping[str, float]) -> 
 
 
 def check_this_machine(cpus: float, gpus: float) -> None:
-    """`check_resources` before anything is started.
+    """Check what one trial reserves against this machine, before anything is started.
 
     Raises:
         RunnerError: If this machine has less.
     """
     there = {"CPU": float(os.cpu_count() or 1)}
     if gpus:
-        import torch  # takes its time to load
+        from runners.measuring.device import gpu_count  # loads torch
 
-        there["GPU"] = float(torch.cuda.device_count())
+        there["GPU"] = float(gpu_count())
     check_resources({"CPU": cpus, "GPU": gpus}, there)

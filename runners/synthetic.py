@@ -1,4 +1,4 @@
-"""An evaluation that computes nothing: for trying out searches, and for measuring what everything around costs.
+"""An evaluator that computes nothing: for trying out searches, and for measuring the cost of everything else.
 
 Its learning curves are a smooth function of the architecture and the seed. They say nothing about real images.
 """
@@ -14,7 +14,7 @@ from runners.protocol import EpochResult, Job, Measured
 
 
 def synthetic(job: Job) -> Generator[EpochResult, None, Measured]:
-    """Yield what is not known yet of an invented learning curve, at once; larger models end a little lower."""
+    """Yield the epochs of an invented learning curve that the search lacks, at once; larger models end a bit lower."""
     architecture = job.architecture
     floor = 0.2 + 0.2 * _share(architecture.hash) - 0.01 * math.log10(architecture.params)
     floor += 0.02 * _share(f"{architecture.hash}/{job.seed}")

@@ -1,7 +1,8 @@
 """What every kind of plug-in has in common: a name, a place it comes from, and one registry of its kind.
 
 Each kind (token mixers, data sets, samplers, ...) has one `Registry`. An entry is registered where it is defined, by a
-decorator; the contract tests of a kind read its registry, so that what is registered is tested.
+decorator; the contract tests of a kind read its registry, so that what is registered is tested. A name that is not
+registered may be that of an installed plug-in (`search_space.plugins`), so these are imported before it is refused.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from search_space.errors import ConfigError, NasError, allowed, brief
+from search_space.plugins import load_installed, loading
 
 T = TypeVar("T")
 Registered = TypeVar("Registered")
@@ -56,7 +58,8 @@ class Registry(Mapping[str, T], Generic[T]):
         Args:
             name: Unique within the kind.
             entry: What to register.
-            origin: The module that it comes from; by default the one that defines it.
+            origin: The module that it comes from, by default the one that defines it; what a plug-in adds comes from
+                the plug-in.
 
         Raises:
             ValueError: If the name is taken.
@@ -66,6 +69,10 @@ class Registry(Mapping[str, T], Generic[T]):
             raise ValueError(f"a {self.kind} named {name!r} is registered already, by {taken}")
         self._entries[name] = entry
         self._origins[name] = origin or _module_of(entry)
+        one = loading()
+        if one is not None:
+            self._origins[name] = one.plugin.name
+            one.note(self.kind, name, lambda: self.discard(name))
 
     def find(self, name: str) -> T:
         """The entry of this name.
@@ -73,15 +80,21 @@ class Registry(Mapping[str, T], Generic[T]):
         Raises:
             NasError: If there is none (of the type that the registry was made with).
         """
-        if name not in self._entries:
+        if name not in self:
             raise self._error(f"there is no {self.kind} named {brief(name)}; {allowed(name, self._entries)}")
         return self._entries[name]
 
     def origin(self, name: str) -> str:
-        """The module that an entry comes from."""
+        """The module or plug-in that an entry comes from."""
         return self._origins[name]
 
+    def discard(self, name: str) -> None:
+        """Forget an entry; the plug-in that it came from is taken back."""
+        del self._entries[name], self._origins[name]
+
     def __getitem__(self, name: str) -> T:
+        if name not in self._entries:
+            load_installed()
         return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:

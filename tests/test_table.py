@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.table import Trainings, _sort, draw, missing, train_on_cpu_time
-from nas.bench.tabular import Band, Definition, Table
+from nas.bench.definition import Band, Definition
+from nas.bench.table import Table
 from runners.inline import InlineRunner
 from runners.protocol import EpochResult, Job, Measured
 from search_space.zoo.scaled import family_points

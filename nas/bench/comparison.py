@@ -11,9 +11,9 @@ import numpy as np
 
 from nas.bench.contest import BUDGETS, RANDOM_BUDGET, Contest, Scale
 from nas.bench.estimates import Estimate, Floats, Reached, area, estimate, reached
-from nas.bench.execution import Progress, execute
+from nas.bench.parallel import Progress, simulate
 from nas.bench.simulation import Arm, Records
-from nas.bench.tabular import Table
+from nas.bench.table import Table
 
 RANDOM = "random"
 """The strategy that all are compared with."""
@@ -170,7 +170,7 @@ def compare(
     plans = [list(contest.simulations(arm, scale, _budgets(arm))) for contest, arm in pairs]
     flat = [simulation for plan in plans for simulation in plan]
     tables: dict[str, Table] = {contest.table.name: contest.table.visible() for contest in contests}
-    records = iter(execute(flat, tables, jobs=jobs, cache_folder=cache_folder, on_progress=on_progress))
+    records = iter(simulate(flat, tables, jobs=jobs, cache_folder=cache_folder, on_progress=on_progress))
     results = {
         (id(contest), arm.name): _score(contest, scale, [next(records) for _ in plan])
         for (contest, arm), plan in zip(pairs, plans, strict=True)

@@ -11,9 +11,10 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.bench.definition import Band
 from nas.bench.estimates import Floats
 from nas.bench.simulation import NOTHING, Arm, Simulation, mean_seconds
-from nas.bench.tabular import Band, Table
+from nas.bench.table import Table
 from search_space.errors import DataError
 
 BUDGETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)

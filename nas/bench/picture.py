@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from nas.bench.comparison import RANDOM, BandResult, Comparison
 from nas.bench.contest import BUDGETS
-from nas.bench.tabular import ANY_SIZE
+from nas.bench.definition import ANY_SIZE
 from search_space.errors import ConfigError, StorageError, allowed
+from search_space.extras import check_installed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,6 +35,7 @@ def check(path: Path) -> None:
         raise ConfigError(f"--out is {str(path)!r}, which ends in {path.suffix!r}; {allowed(path.suffix, FORMATS)}")
     if not path.parent.is_dir():
         raise ConfigError(f"--out is {str(path)!r}; there is no folder {path.parent}")
+    check_installed("matplotlib", "--out")
 
 
 def draw(comparison: Comparison, path: Path) -> None:

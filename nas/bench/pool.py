@@ -1,8 +1,8 @@
 """The architectures of a table's band as a search space, so that a real search can run over them.
 
-A sampler proposes points of the whole space. Over a table only some hundred of them have been trained, so a proposal
-becomes the nearest of those that has not been tried yet. Samplers keep what they know: which regions are good. What
-they lose is precision, and all of them lose it alike.
+A sampler proposes points of the whole space. Only some hundred of them are in a table, so a proposal becomes the
+nearest of those that has not been tried yet. Samplers keep their sense of good regions; they lose precision, all of
+them alike.
 """
 
 from __future__ import annotations
@@ -15,18 +15,70 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.bench.tabular import Entry
+from nas.bench.table import Entry
 from search_space.architecture import Architecture
 from search_space.errors import SpaceError
 from search_space.space.space import Axis, Limits, Params, SearchSpace
 from search_space.zoo.scaled import family_points
 
 NEIGHBOURS = 10
-"""How many of the nearest architectures count as neighbours."""
+"""How many of the nearest architectures count as neighbours. Arbitrary."""
 WEIGHTS = {"mixer": 3.0, "patch": 2.0, "stages": 2.0, "dim": 2.0, "depth": 2.0, "channel_ratio": 2.0, "downsample": 2.0}
-"""What a difference on an axis weighs, beside 1 for all others: these decide most of what an architecture is."""
+"""What a difference on an axis weighs, beside 1 for all others: these axes matter most. Arbitrary."""
 HALF_THERE = 0.5
-"""The distance on an axis that only one of two architectures has; the farthest that two choices can be is 1."""
+"""Distance on an axis that only one of two architectures has; the largest between two choices is 1. Arbitrary."""
+
+
+class Members:
+    """The architectures of a pool and what is known of them; the pools of many runs share it.
+
+    Args:
+        space: The whole space.
+        entries: The architectures.
+
+    Attributes:
+        space: The whole space.
+        architectures: The architectures.
+        choices: Their parameters in the space.
+        index: The place of each of them by hash.
+        by_params: The place of each of them by parameters.
+        metric: How far apart two of them are.
+        codes: Their codes by that metric, of shape [members, axes].
+
+    Raises:
+        SpaceError: If there are none.
+    """
+
+    def __init__(self, space: SearchSpace, entries: Sequence[Entry]) -> None:
+        if not entries:
+            raise SpaceError("a pool needs at least one architecture")
+        self.space = space
+        self.architectures = tuple(entry.architecture for entry in entries)
+        self.choices = tuple(dict(entry.choices) for entry in entries)
+        self.index = {architecture.hash: index for index, architecture in enumerate(self.architectures)}
+        self.by_params = {_key(choices): index for index, choices in enumerate(self.choices)}
+        self.metric = _Metric(space.axes)
+        self.codes = np.array([self.metric.code(choices) for choices in self.choices])
+        self._nearest: dict[int, NDArray[np.intp]] = {}
+        self._within: dict[Limits, NDArray[np.bool_]] = {}
+
+    @cached_property
+    def families(self) -> dict[str, Architecture]:
+        """The hand-designed families among them, by name."""
+        return family_points(Pool(self), Limits())
+
+    def nearest(self, index: int) -> NDArray[np.intp]:
+        """Places of the NEIGHBOURS nearest members, the nearest first."""
+        if index not in self._nearest:
+            order = np.argsort(self.metric.distances(self.codes[index], self.codes), kind="stable")
+            self._nearest[index] = order[order != index][:NEIGHBOURS]
+        return self._nearest[index]
+
+    def within(self, limits: Limits) -> NDArray[np.bool_]:
+        """Which members are within limits, of shape [members]."""
+        if limits not in self._within:
+            self._within[limits] = np.array([limits.allow(member.deployed.cost) for member in self.architectures])
+        return self._within[limits]
 
 
 class Pool(SearchSpace):
@@ -36,52 +88,39 @@ class Pool(SearchSpace):
     are left; from then on, duplicates are, as in every space that is exhausted.
 
     Args:
-        space: The whole space.
-        entries: The architectures.
-
-    Raises:
-        SpaceError: If there are none.
+        known: The architectures.
     """
 
-    def __init__(self, space: SearchSpace, entries: Sequence[Entry]) -> None:
-        if not entries:
-            raise SpaceError("a pool needs at least one architecture")
-        self.__dict__.update(space.__dict__)  # everything that is known of the whole space holds here
-        self.members = tuple(entry.architecture for entry in entries)
-        self._choices = tuple(dict(entry.choices) for entry in entries)
-        self._index = {architecture.hash: index for index, architecture in enumerate(self.members)}
-        self._by_params = {_key(choices): index for index, choices in enumerate(self._choices)}
-        self._metric = _Metric(self.axes)
-        self._codes = np.array([self._metric.code(choices) for choices in self._choices])
-        self._nearest: dict[int, NDArray[np.intp]] = {}
-        self._allowed: dict[Limits, NDArray[np.bool_]] = {}
-        self._free = np.ones(len(self.members), dtype=bool)
+    def __init__(self, known: Members) -> None:
+        space = known.space
+        super().__init__(
+            space.definition, image_size=space.image_size, in_channels=space.in_channels, classes=space.classes
+        )
+        self._known = known
+        self._free = np.ones(len(known.architectures), dtype=bool)
 
-    @cached_property
+    @property
+    def members(self) -> tuple[Architecture, ...]:
+        """The architectures, taken or not."""
+        return self._known.architectures
+
+    @property
     def families(self) -> dict[str, Architecture]:
         """The hand-designed families among the members, by name."""
-        return family_points(self, Limits())
-
-    def fresh(self) -> Pool:
-        """The same pool with nothing taken; what was computed is shared."""
-        _ = self.families
-        copy = object.__new__(Pool)
-        copy.__dict__.update(self.__dict__)
-        copy._free = np.ones(len(self.members), dtype=bool)
-        return copy
+        return self._known.families
 
     def take(self, architecture: Architecture) -> None:
-        """Note that an architecture is being evaluated, so that it is not proposed again."""
+        """Do not propose an architecture again: it is evaluated now."""
         self._free[self.index(architecture)] = False
 
     def index(self, architecture: Architecture) -> int:
         """The place of an architecture among the members.
 
         Raises:
-            SpaceError: If it is not among them.
+            SpaceError: If it is not one of them.
         """
         try:
-            return self._index[architecture.hash]
+            return self._known.index[architecture.hash]
         except KeyError:
             raise SpaceError(f"{architecture.hash} is not in the pool") from None
 
@@ -97,19 +136,19 @@ class Pool(SearchSpace):
         Raises:
             SpaceError: If there is none.
         """
-        index = self._by_params.get(_key({name: params[name] for name in self._active_names(params)}))
+        index = self._known.by_params.get(_key({name: params[name] for name in self._active_names(params)}))
         if index is None:
             raise SpaceError("the pool holds no such architecture")
         return self.members[index]
 
     def encode(self, architecture: Architecture) -> Params:
-        return dict(self._choices[self.index(architecture)])
+        return dict(self._known.choices[self.index(architecture)])
 
     def complete(self, params: Mapping[str, Any], rng: random.Random, limits: Limits | None = None) -> Architecture:
         """The nearest member that is left, a random one of several; `params` has a choice on every axis."""
         candidates = self._candidates(limits)
-        wish = self._metric.code({name: params[name] for name in self._active_names(params)})
-        distances = self._metric.distances(wish, self._codes[candidates])
+        wish = self._known.metric.code({name: params[name] for name in self._active_names(params)})
+        distances = self._known.metric.distances(wish, self._known.codes[candidates])
         nearest = candidates[distances <= distances.min() + 1e-9]
         place: int = rng.choice(nearest.tolist())
         return self.members[place]
@@ -125,16 +164,12 @@ class Pool(SearchSpace):
 
     def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
         """The NEIGHBOURS nearest members, the nearest first, taken or not."""
-        index = self.index(architecture)
-        if index not in self._nearest:
-            order = np.argsort(self._metric.distances(self._codes[index], self._codes), kind="stable")
-            self._nearest[index] = order[order != index][:NEIGHBOURS]
-        return (self.members[other] for other in self._nearest[index])
+        return (self.members[other] for other in self._known.nearest(self.index(architecture)))
 
     def mutate(self, architecture: Architecture, rng: random.Random, limits: Limits | None = None) -> Architecture:
         """A random neighbour within the limits; the architecture itself if it has none."""
-        allowed = self._within(limits or Limits())
-        found = [other for other in self.neighbours(architecture) if allowed[self._index[other.hash]]]
+        allowed = self._known.within(limits or Limits())
+        found = [other for other in self.neighbours(architecture) if allowed[self._known.index[other.hash]]]
         return rng.choice(found) if found else architecture
 
     def check_limits(self, limits: Limits) -> None:
@@ -145,17 +180,12 @@ class Pool(SearchSpace):
 
     def _candidates(self, limits: Limits | None) -> NDArray[np.intp]:
         """Places of the members that can be proposed: those left or, once none are, all."""
-        allowed = self._within(limits or Limits())
+        allowed = self._known.within(limits or Limits())
         left = np.flatnonzero(self._free & allowed)
         found = left if left.size else np.flatnonzero(allowed)
         if not found.size:
             raise SpaceError(f"no architecture of the pool is within {limits}")
         return found
-
-    def _within(self, limits: Limits) -> NDArray[np.bool_]:
-        if limits not in self._allowed:
-            self._allowed[limits] = np.array([limits.allow(member.deployed.cost) for member in self.members])
-        return self._allowed[limits]
 
     def _active_names(self, params: Mapping[str, Any]) -> Iterator[str]:
         for axis in self.net_axes:

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from nas.bench.definition import ANY_SIZE
 from nas.bench.rank_correlation import Tau, Vector, rank_correlation
-from nas.bench.tabular import ANY_SIZE, Table
+from nas.bench.table import Table
 from nas.strategy.features import family_of
 from search_space.errors import ConfigError, DataError
 

@@ -1,16 +1,15 @@
-"""Runs of a strategy over a pool: the real search, with a replayed table in the place of a GPU.
+"""Runs of a strategy over a pool: the real search, with a replayed table in place of a GPU.
 
-A simulation is handed tables without truth (`Table.visible`) and returns which architecture would have been delivered
-at every budget. How good those are is not its business, and it could not find out.
+A simulation is handed tables without truth (`Table.visible`), and returns which architecture would be delivered at
+every budget. How good those are it cannot find out; `nas.bench.contest` knows.
 
-Compute is counted in FTE, full-training equivalents: epochs over the epochs of a full training, plus the seconds of
-training-free proxies over the mean seconds of a full training in the band.
+Compute is counted in FTE, full-training equivalents (`results.report.compute`); the full training that the seconds of
+proxies are compared with is the mean of the band.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from statistics import mean
 from typing import Any
@@ -18,24 +17,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.bench.pool import Pool
-from nas.bench.stand_ins import NoFolder, NoStudy, SimulatedQuestion
-from nas.bench.tabular import Replay, Table
+from nas.bench.memory import MemoryStudy, NoFiles, SimulatedSpec
+from nas.bench.pool import Members, Pool
+from nas.bench.replay import Replay
+from nas.bench.table import Table
 from nas.config import SearchConfig
-from nas.strategy.candidates import Known
 from nas.study.search import Search
-from results.database.schema import Role, State
+from results.database.schema import State
+from results.report.compute import FullTraining
 from runners.data import validation_images
-from runners.protocol import DataSpec, Decision, Evaluation, Job, Outcome
-from search_space.architecture import Architecture
+from runners.execution import execute
+from runners.protocol import DataSpec, Decision, EpochResult, Job
 from search_space.space.space import Limits
 
 NOTHING = -1
-"""What was delivered before anything could be."""
+"""Stands for the architecture delivered before anything could be."""
 ONE_TRAINING = 1.0
-"""FTE of a full training: with so much left, a search starts trials and lets them go on as if it had no limit."""
+"""FTE of a full training: while this much is left, a search starts and resumes trials as if it had no limit."""
 STOPPED_EARLY = frozenset({State.PAUSED, State.PRUNED})
-"""States of trials that stand stopped before their end."""
+"""States of trials that were stopped before their end."""
 _CLOSE = 1e-9
 
 
@@ -46,8 +46,7 @@ class Arm:
     Attributes:
         name: Its name.
         settings: Settings of its searches; see `nas.config.SearchConfig`.
-        plans: Whether its budget decides more than what is done with the last FTE. If not, a run tells of all smaller
-            budgets, too.
+        plans: Whether its budget decides more than the use of the last FTE. If not, one run covers all smaller budgets.
     """
 
     name: str
@@ -83,14 +82,14 @@ class Simulation:
 
 @dataclass(frozen=True)
 class Records:
-    """What runs came to; R runs, B budgets, N architectures of the band.
+    """The results of runs; R runs, B budgets, N architectures of the band.
 
     Attributes:
-        chosen: [R, B] place in the band of what would be delivered; NOTHING for nothing.
+        chosen: [R, B] place in the band of the architecture that would be delivered; NOTHING for none.
         fte: [R, B] FTE spent by then.
         seconds: [R, B] CPU seconds spent by then.
         started: [R, B, N] which architectures had been started.
-        stopped: [R, B, N] which of them stood stopped early.
+        stopped: [R, B, N] which of them were stopped early.
     """
 
     chosen: NDArray[np.int16]
@@ -114,32 +113,30 @@ class Simulator:
 
     def __init__(self, tables: Mapping[str, Table]) -> None:
         self._tables = tables
-        self._pools: dict[tuple[str, str, tuple[int, ...]], Pool] = {}
+        self._members: dict[tuple[str, str, tuple[int, ...]], Members] = {}
 
     def run(self, simulation: Simulation) -> Records:
         """Do all runs of a simulation."""
         table = self._tables[simulation.table]
         band = table.band(simulation.band)
         key = simulation.table, simulation.band, simulation.members
-        if key not in self._pools:
-            self._pools[key] = Pool(table.space, [band[place] for place in simulation.members])
-        pool = self._pools[key]
-        search_seeds = table.definition.search_seeds
-        full_seconds = mean_seconds(table, simulation.band)
-        budgets = simulation.budgets
-        snapshots = []
+        if key not in self._members:
+            self._members[key] = Members(table.space, [band[place] for place in simulation.members])
+        members = self._members[key]
+        unit = FullTraining(table.recipe.epochs, mean_seconds(table, simulation.band))
+        snapshots: list[_Snapshot] = []
         for run in simulation.runs:
-            replay = Replay(table, simulation.seeds(run, search_seeds), first=run)
-            for arm, portion in _portions(simulation.arm, budgets, len(simulation.members)):
-                snapshots += _Run(arm, pool.fresh(), replay, run, portion, full_seconds).snapshots()
-        return _records(snapshots, len(budgets), simulation.members, len(band))
+            replay = Replay(table, simulation.seeds(run, table.definition.search_seeds), first=run)
+            for arm, budgets in _portions(simulation.arm, simulation.budgets, len(simulation.members)):
+                snapshots += _snapshots(_Run(arm, Pool(members), replay, run, budgets[-1], unit), budgets)
+        return _records(snapshots, len(simulation.budgets), simulation.members, len(band))
 
 
 def _portions(arm: Arm, budgets: Sequence[float], members: int) -> list[tuple[Arm, Sequence[float]]]:
-    """The searches that a run of an arm consists of, each with the budgets it tells of."""
+    """The searches that a run of an arm consists of, each with the budgets that it covers."""
     if arm.plans:
         return [(arm, (budget,)) for budget in budgets]
-    # A budget that trains the whole pool comes to the same in whichever order: random search is the quickest to tell.
+    # A budget that trains the whole pool gives the same result in any order: random search is the quickest.
     tight = [budget for budget in budgets if budget < members]
     ample = [budget for budget in budgets if budget >= members]
     return [(one, some) for one, some in ((arm, tight), (_ANY_ORDER, ample)) if some]
@@ -169,105 +166,109 @@ class _Snapshot:
     stopped: tuple[int, ...] = ()
 
 
-class _Run:
-    """One search, and what it comes to at each of its budgets."""
+def _snapshots(run: _Run, budgets: Sequence[float]) -> list[_Snapshot]:
+    """What is delivered with each budget.
 
-    def __init__(
-        self, arm: Arm, pool: Pool, replay: Replay, seed: int, budgets: Sequence[float], full_seconds: float
-    ) -> None:
-        self.pool, self.replay, self.budgets, self.full_seconds = pool, replay, budgets, full_seconds
+    A search is the same for all budgets until one of them has less than a training left; the rest of that one is
+    played by a search of its own.
+    """
+    found = []
+    for budget in budgets[:-1]:
+        while not run.is_over and run.search.budget.fte + ONE_TRAINING <= budget + _CLOSE:
+            run.step()
+        found.append(run.with_limit(budget).finish(budget))
+    return [*found, run.finish(budgets[-1])]
+
+
+class _Run:
+    """One search, and what it has spent.
+
+    Args:
+        arm: The strategy.
+        pool: The space.
+        replay: The evaluator.
+        seed: Seed of the search.
+        max_fte: Its limit on compute.
+        unit: A full training.
+
+    Attributes:
+        search: The search.
+        is_over: Whether it has no more trials and no finalists to train.
+    """
+
+    def __init__(self, arm: Arm, pool: Pool, replay: Replay, seed: int, max_fte: float, unit: FullTraining) -> None:
+        self._arm, self._pool, self._replay, self._seed, self._unit = arm, pool, replay, seed, unit
         config = SearchConfig.make(
-            **arm.settings, seed=seed, budget=len(pool.members) + 1, max_fte=budgets[-1], runner="inline"
+            **arm.settings, seed=seed, budget=len(pool.members) + 1, max_fte=max_fte, runner="inline"
         )
         data, recipe = DataSpec(replay.table.definition.data), replay.table.recipe
-        spec = SimulatedQuestion(pool, Limits(), data, recipe, config, validation_images(data))
-        self.search = Search(spec, NoStudy(pool), NoFolder())
-        self.full_epochs = recipe.epochs
-        self.epochs, self.epoch_seconds, self.proxy_seconds = 0, 0.0, 0.0
-        self.over = False
+        spec = SimulatedSpec(pool, Limits(), data, recipe, config, validation_images(data))
+        self.search = Search(spec, MemoryStudy(pool), NoFiles())
+        self.is_over = False
+        self._epochs, self._training_s, self._scoring_s = 0, 0.0, 0.0
 
     @property
     def fte(self) -> float:
         """FTE spent so far."""
-        return self.epochs / self.full_epochs + self.proxy_seconds / self.full_seconds
+        return self._unit.equivalents(self._epochs, self._scoring_s)
 
-    def snapshots(self) -> list[_Snapshot]:
-        """What is delivered with each budget: the search is the same for all until a budget has less than a training
-        left, and its end is played in a copy.
+    def with_limit(self, max_fte: float) -> _Run:
+        """The same run as it continues with another limit on compute, too small to start another trial.
+
+        This one is left as it is. As nothing is proposed any more, the other one needs no sampler that has learned
+        from the trials.
         """
-        found = []
-        for budget in self.budgets[:-1]:
-            while not self.over and self.search.fte + ONE_TRAINING <= budget + _CLOSE:
-                self._step()
-            found.append(self._with_budget(budget)._end(budget))
-        return [*found, self._end(self.budgets[-1])]
+        arm = replace(self._arm, settings={**self._arm.settings, "sampler": "random"})
+        other = _Run(arm, self._pool, self._replay, self._seed, max_fte, self._unit)
+        other.search.others.take_in(other.search.book.adopt(self.search.book.by_key.values()))
+        other.is_over = self.is_over
+        other._epochs, other._training_s, other._scoring_s = self._epochs, self._training_s, self._scoring_s
+        return other
 
-    def _with_budget(self, budget: float) -> _Run:
-        """A copy of all that changes, with another limit on compute; it cannot start trials any more."""
-        candidates = self.search.planner.candidates
-        shared = (self.pool, *self.pool.members, self.replay, self.search.spec)
-        copy = deepcopy(self, {id(one): one for one in shared} | {id(candidates): _Deaf()})
-        copy.search.config = replace(self.search.config, max_fte=budget)
-        return copy
-
-    def _end(self, budget: float) -> _Snapshot:
-        """Go on until the end: what stood at the last moment when no more than the budget had been spent."""
+    def finish(self, budget: float) -> _Snapshot:
+        """Go on to the end; returns the last moment at which no more than the budget had been spent."""
         last = self._look()
-        while not self.over and self.fte <= budget + _CLOSE:
+        while not self.is_over and self.fte <= budget + _CLOSE:
             if self.fte + ONE_TRAINING + _CLOSE >= budget:
                 last = self._look()
-            self._step()
+            self.step()
         return self._look() if self.fte <= budget + _CLOSE else last
 
-    def _step(self) -> None:
+    def step(self) -> None:
         """Do what the search asks for next."""
         job = self.search.ask()
         if job is None or job.task == "test":
-            self.over = True
+            self.is_over = True
         else:
             self._execute(job)
 
     def _execute(self, job: Job) -> None:
-        evaluation = Evaluation(job, self.replay)
-        outcome: Outcome | None = None
-        while outcome is None:
-            epochs, outcome = evaluation.advance()
-            self.epochs += len(epochs)
-            self.epoch_seconds += sum(epoch.seconds for epoch in epochs)
-            decision = self.search.report(job.key, epochs) if epochs else Decision.CONTINUE
-            if outcome is None and decision is Decision.STOP:
-                outcome = evaluation.stop()
-        if job.task == "score":  # replaying them took no time
-            outcome = replace(
-                outcome, seconds=sum(score.seconds for one in outcome.measured.scores for score in one.values())
-            )
-            self.proxy_seconds += outcome.seconds
+        outcome = execute(job, self._replay, self._report)
+        if job.task == "score":  # the replay took no time, the scores did
+            seconds = sum(score.seconds for scores in outcome.measured.scores for score in scores.values())
+            outcome = replace(outcome, seconds=seconds)
+            self._scoring_s += seconds
         self.search.tell(job.key, outcome)
+
+    def _report(self, key: str, epochs: Sequence[EpochResult]) -> Decision:
+        self._epochs += len(epochs)
+        self._training_s += sum(epoch.seconds for epoch in epochs)
+        return self.search.report(key, epochs)
 
     def _look(self) -> _Snapshot:
         chosen = self.search.choice()
-        trials = self.search.of(Role.TRIAL)
+        trials = self.search.book.searched
         return _Snapshot(
-            NOTHING if chosen is None else self.pool.index(chosen),
+            NOTHING if chosen is None else self._pool.index(chosen),
             self.fte,
-            self.epoch_seconds + self.proxy_seconds,
-            tuple(self.pool.index(trial.architecture) for trial in trials),
-            tuple(self.pool.index(trial.architecture) for trial in trials if trial.state in STOPPED_EARLY),
+            self._training_s + self._scoring_s,
+            tuple(self._pool.index(trial.architecture) for trial in trials),
+            tuple(self._pool.index(trial.architecture) for trial in trials if trial.state in STOPPED_EARLY),
         )
 
 
-class _Deaf:
-    """In the place of a proposer of which no more proposals are wanted."""
-
-    def learn(self, architecture: Architecture, known: Known) -> None:
-        pass
-
-    def draw(self) -> None:
-        pass
-
-
 def _records(snapshots: Sequence[_Snapshot], budgets: int, members: Sequence[int], size: int) -> Records:
-    """Snapshots, budget by budget and run by run, with places in a band of this size."""
+    """Snapshots, run by run and budget by budget, with places in a band of this size."""
     place = [*members, NOTHING]  # so that NOTHING, the last, stays what it is
 
     def where(attribute: str) -> NDArray[np.bool_]:

@@ -27,6 +27,13 @@ class Goal(Protocol):
     def is_quality(self) -> bool:
         """Whether it comes from training, so that it is not known before."""
 
+    @property
+    def ideal(self) -> float:
+        """The value that no architecture is better than."""
+
+    def estimate(self, architecture: Architecture) -> float:
+        """A positive number that orders architectures by this objective before they are evaluated."""
+
     def loss(self, figures: Figures) -> float:
         """Its value for an evaluated architecture, turned so that less is better."""
 

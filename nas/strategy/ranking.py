@@ -207,7 +207,7 @@ class Ranking(Generic[T]):
         for objective in self._costs:
             if objective.is_quality:  # the surrogate predicts one quality, and the others follow it
                 continue
-            cost = [getattr(architecture.deployed.cost, _COST[objective.name]) for architecture in architectures]
+            cost = [objective.estimate(architecture) for architecture in architectures]
             columns.append(np.log(np.array(cost, dtype=float)))
         table = np.stack(columns, axis=1)
         low, high = table.min(axis=0), table.max(axis=0)
@@ -216,9 +216,6 @@ class Ranking(Generic[T]):
         weighted = table * (np.array(draws) / sum(draws))
         scalar: Array = weighted.max(axis=1) + AUGMENTATION * weighted.sum(axis=1)
         return scalar
-
-
-_COST = {"params": "params", "macs": "macs", "latency": "macs"}
 
 
 def _labelled(trials: Sequence[T]) -> list[T]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from statistics import median
@@ -32,7 +33,7 @@ class Trial:
 
     def __init__(self, row: NewEvaluation | EvaluationRow, architecture: Architecture) -> None:
         self.key, self.role, self.number, self.seed = row.key, Role(row.role), row.number, row.seed
-        self.origin, self.phase, self.choices = row.origin, row.stage, dict(row.choices)
+        self.origin, self.phase, self.choices = row.origin, row.phase, dict(row.choices)
         self.architecture = architecture
         self.state = State.RUNNING
         self.cause: str | None = None
@@ -72,6 +73,12 @@ class Trial:
             if epoch.epoch > self.epoch:
                 self.epochs.append(EpochRecord(epoch.epoch, epoch.train_loss, epoch.nll, epoch.accuracy, epoch.seconds))
                 self.losses[epoch.epoch] = quality.loss(self.figures)
+
+    def copy(self) -> Trial:
+        """The same evaluation, to be continued elsewhere."""
+        twin = copy(self)
+        twin.epochs, twin.losses, twin.passed = list(self.epochs), dict(self.losses), set(self.passed)
+        return twin
 
     def forget(self) -> None:
         """Forget its results: it is trained again, from the start."""
@@ -119,7 +126,16 @@ class Trial:
         """The results of its last epoch."""
         last = self.epochs[-1]
         cost = self.architecture.deployed.cost
-        return Figures(last.nll, last.accuracy, cost.params, cost.macs, self.measured.latency_ms)
+        measured = self.measured
+        return Figures(
+            last.nll,
+            last.accuracy,
+            cost.params,
+            cost.macs,
+            measured.latency_ms,
+            measured.peak_memory_mib,
+            measured.device,
+        )
 
     @property
     def mixers(self) -> str:

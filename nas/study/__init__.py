@@ -1,1 +1,1 @@
-"""One study: opening it, searching, and its files."""
+"""One study: what it asks (`spec`), opening it (`opening`), searching (`search`), and its files (`files`)."""

@@ -6,17 +6,22 @@ import math
 from dataclasses import replace
 
 from nas.config import SearchConfig
-from nas.study import finalists
+from nas.study.budget import planned_finalists
 from results.report.report import Contender, Report
 
 
 def control_of(config: SearchConfig, report: Report) -> SearchConfig:
-    """The search that `config` asks for as its control: another study, with as much compute as this one has spent.
+    """The settings of the control of a search: another study, with as much compute as this one has spent.
 
-    Everything but the strategy is equal: limits, recipe, seed of the trainings, number of finalists and of their seeds.
+    All but the strategy is equal: limits, recipe, seed of the trainings, number of finalists and of their seeds.
     """
-    count, suffix = min(finalists.number(config), len(report.finalists)), f"-{config.control}"
-    fte = max(report.compute.fte, 1.0 + count * config.seeds)  # trainings of finalists may have failed
+    count, suffix = (
+        min(planned_finalists(config.finalists, config.max_fte, config.seeds), len(report.finalists)),
+        f"-{config.control}",
+    )
+    fte = max(
+        report.compute.fte, 1.0 + count * config.seeds
+    )  # trainings of finalists may have failed, and cost less then
     return replace(
         config,
         strategy=config.control or config.strategy,
@@ -29,6 +34,7 @@ def control_of(config: SearchConfig, report: Report) -> SearchConfig:
         control=None,
         max_fte=fte,
         finalists=count,
+        seeds=config.seeds if count else SearchConfig.seeds,
         budget=math.ceil(fte),
         study=config.study_name[: 100 - len(suffix)] + suffix,
     )

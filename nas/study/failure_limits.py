@@ -1,4 +1,4 @@
-"""When going on would only spend the budget on failures."""
+"""Failure limits: when to give up, because further trials would only spend the budget on failures."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from runners.protocol import INFEASIBLE_CAUSES, Cause
 from search_space.errors import RunnerError, SpaceError
 
 MAX_TOO_SLOW = 50
-"""Architectures in a row that may exceed the limit on latency before the search gives up."""
+"""Architectures in a row that may exceed the limit on latency before the search gives up; arbitrary."""
 MAX_BROKEN = 5
-"""Evaluations in a row that may fail for reasons outside the architecture before the search gives up."""
+"""Evaluations in a row that may fail for reasons outside the architecture before the search gives up; arbitrary."""
 MAX_BEYOND = 20
-"""Trainings in a row that may need more time or memory than there is before the search gives up."""
+"""Trainings in a row that may run out of time or memory before the search gives up; arbitrary."""
 
 
 class _Fault(Enum):
-    """What is counted. A success takes back the failures of its own role alone: it says nothing of the others."""
+    """What is counted. A success resets the count of its own role only: it says nothing about other roles."""
 
     TOO_SLOW = MAX_TOO_SLOW
     BROKEN = MAX_BROKEN
@@ -28,23 +28,29 @@ class _Fault(Enum):
 
 
 class FailureLimits:
-    """Counts failures in a row. A count begins anew only with an evaluation that shows that it need not fail so."""
+    """Counts failures in a row. A count restarts at zero only after an evaluation that did not fail that way."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[_Fault, Role]] = Counter()
 
     def went_well(self, trial: Trial) -> None:
-        """Take in an evaluation that did what it should: it is complete, or came to a rung."""
+        """Count an evaluation that succeeded: it is complete, or has reached a rung."""
         for fault in _Fault:
             del self._counts[fault, trial.role]
 
     def check(self, ended: Trial, message: str, trials: Iterable[Trial], max_latency_ms: float | None) -> None:
-        """Take in an evaluation that has ended.
+        """Count an evaluation that has ended.
+
+        Args:
+            ended: The evaluation.
+            message: Why it failed.
+            trials: All trials, for the fastest latency among them.
+            max_latency_ms: The limit on latency.
 
         Raises:
-            SpaceError: If nothing is within the limit on latency.
-            RunnerError: If evaluations keep failing for reasons that lie in no architecture, or all need more time or
-                memory than there is.
+            SpaceError: If one architecture after the other exceeds the limit on latency.
+            RunnerError: If one evaluation after the other fails for reasons outside the architecture, or runs out of
+                time or memory.
         """
         if ended.state != State.FAILED:
             self.went_well(ended)
@@ -68,7 +74,7 @@ class FailureLimits:
 
 
 def _fault(cause: str | None) -> _Fault | None:
-    """What a cause is counted as; None for a divergence, with which a search goes on to the end of its budget."""
+    """What a cause is counted as; None for a divergence, which never ends a search."""
     if cause == Cause.TOO_SLOW:
         return _Fault.TOO_SLOW
     if cause in (Cause.TIMEOUT, Cause.OUT_OF_MEMORY):

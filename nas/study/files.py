@@ -1,14 +1,14 @@
-"""The folder of a search: where its files lie.
+"""The folder of a study: where its files are.
 
 nas-runs/
   nas.db                       the database of all studies (unless --storage says otherwise)
   STUDY/
-    .nas-study.json            whose it is; see `nas.study.ownership`
-    report.txt, report.json    the end report
+    .nas-study.json            which study it belongs to; see `nas.study.ownership`
+    report.txt, report.json    the report
     weights/                   trial-0012.safetensors, finalist-0012-seed-1.safetensors, ...
-    checkpoints/               of trainings under way or interrupted
+    checkpoints/               of trainings that are running, paused or interrupted
 
-The last two lie elsewhere, perhaps on remote storage, where --checkpoint-dir says so.
+With --checkpoint-dir the last two are elsewhere, perhaps on remote storage.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ class RunFolder:
     Args:
         out: The output folder.
         study: Name of the study.
-        checkpoint_dir: Where checkpoints and weights lie, in a folder of the study's name; None for the output folder.
+        checkpoint_dir: Where checkpoints and weights are, in a folder with the name of the study; None for the output
+            folder.
 
     Raises:
-        StorageError: If the study, or later an evaluation, has a name that would lead out of the folder.
+        StorageError: If the name of the study, or later the key of an evaluation, would lead out of the folder.
     """
 
     def __init__(self, out: Path, study: str, checkpoint_dir: str | None = None) -> None:
@@ -54,23 +55,23 @@ class RunFolder:
         self.checkpoints, self.weights_folder = files / "checkpoints", files / "weights"
 
     def check(self, owner: Owner | None) -> None:
-        """See whether the files of a study may lie here; nothing is written.
+        """Raise an error if the files of a study may not be put here; nothing is written.
 
         Args:
-            owner: The study; None for one that is yet to be made.
+            owner: The study; None for one that does not exist yet.
 
         Raises:
-            StorageError: If somebody else's files do.
+            StorageError: If something else is here.
         """
         for folder, option in self._folders.items():
             must_be_usable(folder, owner, option)
 
     @contextmanager
     def made(self) -> Iterator[None]:
-        """Make the folders; what was made goes again if the body fails.
+        """Create the folders; those that were created are removed again if the body fails.
 
         Raises:
-            StorageError: If that cannot be done.
+            StorageError: If they cannot be created, or not be written to.
         """
         files = self.weights_folder.parent if isinstance(self.weights_folder, Path) else None
         new: list[Path] = []
@@ -95,7 +96,7 @@ class RunFolder:
         """Mark the folders as those of a study.
 
         Raises:
-            StorageError: If they are somebody else's by now, or cannot be written to.
+            StorageError: If they belong to something else by now, or cannot be written to.
         """
         self.check(owner)
         for folder in self._folders:
@@ -110,7 +111,7 @@ class RunFolder:
         return self.weights_folder / evaluation_file(key, ".safetensors")
 
     def has_weights(self, key: str, sha256: str | None) -> bool:
-        """Whether the weights of an evaluation can be read from here, as they were written if that is known."""
+        """Whether the weights of an evaluation can be read from here, and are those with this SHA-256."""
         try:
             content = self.weights(key).read_bytes()
         except OSError:
@@ -118,19 +119,19 @@ class RunFolder:
         return sha256 is not None and hashlib.sha256(content).hexdigest() == sha256
 
     def discard_checkpoint(self, key: str) -> None:
-        """Delete the checkpoint of an evaluation that will not go on."""
+        """Delete the checkpoint of an evaluation that will not be resumed."""
         _remove(self.checkpoint(key))
 
     def discard(self, key: str) -> None:
-        """Delete the files of an evaluation that nobody will need."""
+        """Delete the checkpoint and the weights of an evaluation."""
         self.discard_checkpoint(key)
         _remove(self.weights(key))
 
     def write_report(self, text: str, data: Mapping[str, Any]) -> None:
-        """Write the end report for people and for programs.
+        """Write the report as text and as JSON.
 
         Raises:
-            StorageError: If the disk does not take it; what was there before is still there.
+            StorageError: If it cannot be written; an earlier report is kept then.
         """
         try:
             write_atomically(self.path / "report.txt", f"{text}\n".encode())
@@ -139,7 +140,7 @@ class RunFolder:
             raise StorageError(f"the report {error}; nas results shows it") from None
 
     def sweep(self, needed: Collection[str]) -> None:
-        """Delete the checkpoints of all evaluations but the ones needed; what is left on remote storage stays."""
+        """Delete the checkpoints of all evaluations but those needed; on remote storage none is deleted."""
         if isinstance(self.checkpoints, Path) and not self.checkpoints.is_symlink():
             for path in self.checkpoints.glob("*.pt"):
                 if is_file_of_evaluation(path) and path.stem not in needed:
@@ -147,7 +148,7 @@ class RunFolder:
 
     @contextmanager
     def weights_here(self, key: str) -> Iterator[Path]:
-        """A folder on this machine with the weights of an evaluation, if there are any; remote ones are fetched."""
+        """A local folder that holds the weights of an evaluation, if there are any; remote ones are fetched."""
         if isinstance(self.weights_folder, Path):
             yield self.weights_folder
             return
@@ -163,23 +164,23 @@ class RunFolder:
 
 
 def local_roots(out: str | Path, checkpoint_dir: str | None = None) -> list[Path]:
-    """The folders of this machine in which a command looks for those of studies: never one that a database names."""
+    """The local folders in which a command looks for those of studies; never one that only a database names."""
     named = [user_path(out, "--out").resolve(), *([] if checkpoint_dir is None else [checkpoint_root(checkpoint_dir)])]
     return [root for root in dict.fromkeys(named) if isinstance(root, Path)]
 
 
 def checkpoint_root(checkpoint_dir: str) -> Location:
-    """The place that ``--checkpoint-dir`` means.
+    """The place that ``--checkpoint-dir`` names.
 
     Raises:
-        StorageError: If it is of a kind that is not supported.
+        StorageError: If this kind of storage is not supported.
     """
     place = locate(checkpoint_dir)
     return place.resolve() if isinstance(place, Path) else place
 
 
 def _try_out(folder: Location) -> list[Path]:
-    """See whether files can be written in a folder; returns what folders had to be made for it."""
+    """Create a folder and check that files can be written to it; returns the folders that were created."""
     new: list[Path] = []
     if isinstance(folder, Path):
         new = [path for path in (folder, *folder.parents) if not path.exists()][::-1]
@@ -194,7 +195,7 @@ def _try_out(folder: Location) -> list[Path]:
 
 
 def _remove(path: Location) -> None:
-    """Delete a file if it can be done: one that stays takes room, but no search ends for it."""
+    """Delete a file if possible: one that is left takes up space, but is no reason to end a search."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:

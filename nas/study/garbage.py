@@ -1,21 +1,19 @@
-"""What the files of a study take, and which of them nobody needs any more.
+"""How much space the files of a study take, and which of them are not needed any more.
 
-Whether a file is needed is what the database says of its evaluation: one that may go on needs everything. Files that
-the database does not know, that are not called as ours are, and links, are left alone.
+The database decides: an evaluation that may be resumed needs all of its files. Files of evaluations that the database
+does not have, files with other names than ours, and links are left alone.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from nas.study.kept_weights import KEPT_WEIGHTS
 from nas.study.ownership import contents, is_file_of_evaluation, is_unfinished
-from results.database.damage import architecture_of
 from results.database.schema import EvaluationRow
-from results.report.objectives import Figures, Objective, parse_objectives
+from results.report.objectives import Figures, parse_objectives
 from results.report.pareto import pareto_front
 from results.store.store import FINAL_STATES, Role, State, StudyStore
 from runners.protocol import Cause
@@ -23,7 +21,7 @@ from search_space.errors import StorageError
 
 KINDS = ("checkpoints", "weights", "temporary")
 ABANDONED_AFTER_S = 24 * 3600.0
-"""Age from which a file that is being written counts as abandoned."""
+"""Age from which an unfinished file counts as abandoned; arbitrary."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Piece:
         path: Where it is.
         kind: One of `KINDS`.
         size: Bytes.
-        needed: Whether somebody needs it, or may.
+        needed: Whether it is needed, or may be.
     """
 
     path: Path
@@ -47,23 +45,23 @@ def survey(study: StudyStore, folders: Iterable[Path], now: float) -> list[Piece
     """The files of a study.
 
     Args:
-        study: As the database has it.
-        folders: Where its files lie; see `nas.study.housekeeping.owned_folders`.
+        study: The study in the database.
+        folders: Where its files are; see `nas.study.housekeeping.owned_folders`.
         now: Seconds since the epoch.
 
     Raises:
         StorageError: If a folder cannot be read.
     """
     rows = {row.key: row for row in study.evaluations()}
-    promoted = {row.key for row in rows.values() if row.state not in FINAL_STATES or row.cause == Cause.DATA}
-    settled = rows.keys() - promoted
+    unfinished = {row.key for row in rows.values() if row.state not in FINAL_STATES or row.cause == Cause.DATA}
+    settled = rows.keys() - unfinished
     unwanted = settled - _worth_keeping(study, rows.values())
     unneeded = {"checkpoints": settled, "weights": unwanted}
     return [piece for folder in folders for piece in _files(folder, unneeded, now)]
 
 
 def delete(pieces: Iterable[Piece]) -> int:
-    """Delete what is not needed; the bytes that this frees.
+    """Delete the files that are not needed; returns the bytes that this frees.
 
     Raises:
         StorageError: If something cannot be deleted.
@@ -86,26 +84,16 @@ def _worth_keeping(study: StudyStore, rows: Iterable[EvaluationRow]) -> set[str]
     finalists = {row.number for row in study.finalists()}
     kept = {row.key for row in complete if row.role == Role.FINALIST or row.number in finalists}
     objectives = parse_objectives(study.row.objectives)
-    losses = {row.key: _losses(row, objectives) for row in complete if row.role == Role.TRIAL}
+    trials = {row.key: Figures.of_row(row) for row in complete if row.role == Role.TRIAL}
+    losses = {key: [objective.loss(figures) for objective in objectives] for key, figures in trials.items()}
     best = sorted(losses, key=lambda key: (losses[key][0], key))[:KEPT_WEIGHTS]
     keys = list(losses)
     front = pareto_front(list(losses.values())) if len(objectives) > 1 else []
     return kept | {*best, *(keys[index] for index in front)}
 
 
-def _losses(row: EvaluationRow, objectives: Sequence[Objective]) -> list[float]:
-    """The objectives of a complete trial, turned so that less is better."""
-    params = macs = 0
-    if any(objective.name in ("params", "macs") for objective in objectives):
-        cost = architecture_of(row.architecture).deployed.cost
-        params, macs = cost.params, cost.macs
-    nll = math.inf if row.nll is None else row.nll
-    figures = Figures(nll, row.accuracy or 0.0, params, macs, row.latency_ms)
-    return [objective.loss(figures) for objective in objectives]
-
-
 def _files(folder: Path, unneeded: Mapping[str, Collection[str]], now: float) -> Iterator[Piece]:
-    """The files of ours in a study's folder; needed are all but abandoned ones and those of `unneeded` evaluations."""
+    """Our files in the folder of a study; needed are all but abandoned ones and those of `unneeded` evaluations."""
     for path, is_ours in contents(folder):
         try:
             status = path.lstat()

@@ -1,13 +1,14 @@
-"""Renaming and deleting a study with its folders: all of it or nothing, also if the process is killed on the way.
+"""Renaming and deleting a study with its folders: all or nothing, even if the process is killed half-way.
 
-The database is the truth, and a folder follows it. Each act begins with a step by which its folder can be told:
+The database is the truth, and folders follow it. Both begin with a step that leaves a trace in the folder:
 
-    rename   MOVING is put into the folder, the folder is moved, the database commits, the report is written under the
-             new name, MOVING goes.
-    delete   The folder is set aside as ``.NAME.deleted-UID``, the database commits, our files go, the marker last.
+    rename   The file MOVING is created in the folder, the folder is moved, the database commits, the report is written
+             with the new name, MOVING is removed.
+    delete   The folder is set aside as ``.NAME.deleted-UID``, the database commits, our files are deleted, the marker
+             last.
 
-So `settle`, with which other commands begin, can tell by the study's uid what was committed: it completes what was, and
-undoes what was not.
+Other commands begin with `settle`. It finds these traces, looks up the uid of the study in the database, and completes
+what was committed or undoes what was not.
 """
 
 from __future__ import annotations
@@ -37,16 +38,16 @@ _ASIDE = re.compile(r"\.(.+)\.deleted-([0-9a-f]{32})")
 
 
 def rename_study(store: Store, old: str, new: str, roots: Sequence[Path]) -> list[Path]:
-    """Give a study another name.
+    """Rename a study and its folders.
 
     Args:
         store: The database.
         old: Its name.
         new: A name that no study has.
-        roots: Where its folders lie.
+        roots: Where its folders are.
 
     Returns:
-        Its folders, by their new names.
+        Its folders with their new names.
 
     Raises:
         StudyError: If there is no such study, the new name is taken, or the study is being searched.
@@ -59,7 +60,7 @@ def rename_study(store: Store, old: str, new: str, roots: Sequence[Path]) -> lis
         for folder in folders:
             to = folder.with_name(new)
             if os.path.lexists(to):
-                raise StorageError(f"the folder {to} is there already; move it away, or choose another name")
+                raise StorageError(f"the folder {to} exists already; move it away, or choose another name")
         for folder in filter(owner.owns, folders):
             owner.mark(folder)
             to = folder.with_name(new)
@@ -77,10 +78,10 @@ def delete_study(store: Store, name: str, roots: Sequence[Path]) -> list[Path]:
     Args:
         store: The database.
         name: Its name.
-        roots: Where its folders lie.
+        roots: Where its folders are.
 
     Returns:
-        Folders that are left, since they hold something that is not ours.
+        Folders that are left because they hold files that are not ours.
 
     Raises:
         StudyError: If there is no such study, or it is being searched.
@@ -101,7 +102,7 @@ def delete_study(store: Store, name: str, roots: Sequence[Path]) -> list[Path]:
             left.append(_end_deletion(folder, name))
         except OSError as error:
             raise StorageError(
-                f"the study {name!r} is deleted, but files of it are left over in {folder}: {error.strerror}; "
+                f"the study {name!r} is deleted, but some of its files are still in {folder}: {error.strerror}; "
                 "the next command on this output folder tries again"
             ) from None
     return [folder for folder in left if folder is not None]
@@ -109,14 +110,14 @@ def delete_study(store: Store, name: str, roots: Sequence[Path]) -> list[Path]:
 
 @dataclass(frozen=True)
 class Belongings:
-    """What a study has.
+    """What belongs to a study.
 
     Attributes:
         trials: How many trials.
         folders: Its folders.
         files: How many files of ours are in them.
         size: Their size in bytes.
-        others: What else is in them, or bears the study's name: it stays.
+        others: Other files in them, and folders with the name of the study that are not its own. They are kept.
     """
 
     trials: int
@@ -127,7 +128,7 @@ class Belongings:
 
 
 def belongings(store: Store, name: str, roots: Sequence[Path]) -> Belongings:
-    """What deleting a study would delete, and what it would leave.
+    """What deleting a study would delete, and what it would keep.
 
     Raises:
         StudyError: If there is no such study.
@@ -145,7 +146,7 @@ def belongings(store: Store, name: str, roots: Sequence[Path]) -> Belongings:
 
 
 def owned_folders(owner: Owner, roots: Sequence[Path]) -> Iterator[Path]:
-    """Those of a study's folders that exist and are its own."""
+    """The folders of a study that exist and belong to it."""
     for root in roots:
         folder = RunFolder(root, owner.name).path
         if owner.owns(folder):
@@ -153,15 +154,15 @@ def owned_folders(owner: Owner, roots: Sequence[Path]) -> Iterator[Path]:
 
 
 def settle(store: Store, roots: Sequence[Path]) -> None:
-    """Complete what renamings and deletions that were killed have begun, or undo it; what cannot be is left as it is.
+    """Complete or undo renames and deletions that were killed half-way; what cannot be settled is left as it is.
 
-    A study of which that cannot be said, as its rows are damaged, is no reason to refuse work on others.
+    A study with damaged rows is no reason to refuse work on other studies.
     """
     for root in roots:
         for folder in _unsettled(root):
             try:
                 _settle(store, folder)
-            except StudyError:  # it is being searched, or another process is about to settle it
+            except StudyError:  # it is being searched, or another process is settling it
                 continue
             except (OSError, StorageError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error
@@ -170,7 +171,7 @@ def settle(store: Store, roots: Sequence[Path]) -> None:
 
 @contextmanager
 def _settled_on_failure(store: Store, roots: Sequence[Path]) -> Iterator[None]:
-    """Whatever fails, also a commit of which nobody knows whether it was made, the folders follow the database."""
+    """Make the folders follow the database after any failure, even one that hides whether a commit was made."""
     try:
         yield
     except BaseException:
@@ -218,26 +219,28 @@ def _begin_move(folder: Path) -> None:
 
 
 def _end_move(store: Store, folder: Path) -> None:
-    """Write the report under the study's name, if there is one, and say that the folder is where it belongs."""
+    """Write the report with the new name of the study, if there is one, and remove the trace of the move."""
     try:
         study = store.study(folder.name)
         if study is not None and (folder / "report.json").is_file():
             report = make_report(study)
             RunFolder(folder.parent, folder.name).write_report(render(report), report.to_dict())
     except StorageError as error:  # damaged rows, a full disk: the study is renamed all the same
-        log.warning("the report in %s has the study's earlier name, until a command can mend it: %s", folder, error)
+        log.warning(
+            "the report in %s still has the former name of the study; a later command updates it: %s", folder, error
+        )
     else:
         (folder / MOVING).unlink(missing_ok=True)
 
 
 def _end_deletion(folder: Path, name: str) -> Path | None:
-    """Delete our files in a folder that was set aside; returns where the rest of it is now, None if there is none."""
+    """Delete our files in a folder that was set aside; returns where its other files are now, None if it has none."""
     remove_own(folder)
     return _give_back(folder, name)
 
 
 def _give_back(folder: Path, name: str) -> Path | None:
-    """Remove a folder without files of ours if it is empty, else bring it back to where its user knows it."""
+    """Remove a folder that was set aside if it is empty, else move it back to where the user expects it."""
     try:
         folder.rmdir()
     except OSError:

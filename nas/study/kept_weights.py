@@ -1,4 +1,4 @@
-"""The best complete trials, whose weights are kept for export; the files of all others go."""
+"""The best complete trials: their weights are kept for export, the files of all others are deleted."""
 
 from __future__ import annotations
 
@@ -6,40 +6,40 @@ from bisect import insort
 from collections.abc import Sequence
 
 from nas.strategy.trial import Trial
-from nas.study.files import RunFolder
+from nas.study.protocols import Files
 from results.database.schema import State
 from results.report.objectives import Objective
 from results.report.pareto import pareto_front
 
 KEPT_WEIGHTS = 10
-"""How many there are; with several objectives, those of the Pareto front besides."""
+"""Trials whose weights are kept, besides those on the Pareto front of several objectives; arbitrary."""
 
 
 class BestTrials:
-    """Keeps the files of the best.
+    """The best trials so far; deletes the files of the others.
 
     Args:
-        objectives: Of the study, the quality first.
-        folder: Where the files lie.
+        objectives: The objectives of the study, the quality first.
+        folder: Where the files are.
     """
 
-    def __init__(self, objectives: Sequence[Objective], folder: RunFolder) -> None:
+    def __init__(self, objectives: Sequence[Objective], folder: Files) -> None:
         self._objectives, self._folder = objectives, folder
         self._kept: list[tuple[float, int, Trial]] = []  # loss and number, by which they are ordered
 
     @property
     def best(self) -> Trial | None:
-        """The one with the best quality; None before the first."""
+        """The trial with the best quality; None if none is complete."""
         return self._kept[0][2] if self._kept else None
 
     def add(self, trial: Trial) -> None:
-        """Take in a trial that has ended: its files stay if it is one of the best."""
+        """Take in a trial that has ended, and delete the files that are not among the best."""
         if trial.state != State.COMPLETE:
             self._folder.discard(trial.key)
             return
         insort(self._kept, (self._objectives[0].loss(trial.figures), trial.number, trial))
         kept = set(range(min(KEPT_WEIGHTS, len(self._kept))))
-        if len(self._objectives) > 1:  # any point of the front may be wanted
+        if len(self._objectives) > 1:  # the user may export any of these
             kept |= set(pareto_front([self._losses(entry[2]) for entry in self._kept]))
         for index, (_, _, beaten) in enumerate(self._kept):
             if index not in kept:

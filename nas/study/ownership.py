@@ -1,10 +1,11 @@
 """Which folders and files belong to a study: folders by the marker in them, files by their names.
 
-A study's name is no claim to a folder of that name, which may be the user's. So a folder is used only if it is new or
-empty, or has the marker with the study's uid; and in it only those files are deleted or replaced that are called as
-this program calls them. Links are never followed.
+A folder with the name of a study may be the user's own. So a folder is used only if it is new or empty, or has a marker
+with the uid of the study; and only files with names that this program gives are deleted or replaced in it. Links are
+never followed.
 
-Earlier versions wrote no marker. Their folder is known by what it holds, and gets one when its study is continued.
+Earlier versions wrote no marker. Their folders are recognised by what they hold, and get a marker when their study is
+continued.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from search_space.errors import StorageError, printable
 
 MARKER = ".nas-study.json"
 MOVING = ".nas-moving"
-"""Lies in a folder while its study is renamed; see `nas.study.housekeeping`."""
+"""Name of a file that is in a folder while its study is being renamed; see `nas.study.housekeeping`."""
 _LONGEST_MARKER = 10_000
 _RAY = re.compile(  # what Ray Tune left in the folders of earlier versions
     r"(experiment_state|basic-variant-state|searcher-state|search_gen_state)-.+\.(json|pkl)|result\.json|progress\.csv"
@@ -41,11 +42,11 @@ _SUFFIXES = {"checkpoints": ".pt", "weights": ".safetensors"}
 
 @dataclass(frozen=True)
 class Marker:
-    """Whose a folder is.
+    """Which study a folder belongs to.
 
     Attributes:
-        uid: Of the study.
-        database: The one that holds it, without its password.
+        uid: The uid of the study.
+        database: The URL of its database, without a password.
     """
 
     uid: str
@@ -58,7 +59,7 @@ class Owner:
 
     Attributes:
         name: Its name.
-        marker: The marker of its folders.
+        marker: The marker in its folders.
     """
 
     name: str
@@ -70,7 +71,7 @@ class Owner:
         return cls(study.name, Marker(study.uid, store.place))
 
     def owns(self, folder: Path) -> bool:
-        """Whether a folder that exists is the study's; a link never is.
+        """Whether an existing folder belongs to the study; a link never does.
 
         Raises:
             StorageError: If it cannot be read.
@@ -83,7 +84,7 @@ class Owner:
         return _is_of_earlier_version(folder) and not self._has_namesake(folder.parent)
 
     def mark(self, folder: Location) -> None:
-        """Put the marker into a folder of the study; one from before its database was moved is brought up to date.
+        """Write the marker into a folder of the study; one from before its database was moved is updated.
 
         Raises:
             StorageError: If it cannot be written.
@@ -95,7 +96,7 @@ class Owner:
                 raise StorageError(f"the marker {error}") from None
 
     def _has_namesake(self, out: Path) -> bool:
-        """Whether the output folder's own database is another one, and has a study of this name."""
+        """Whether the output folder has a database of its own, other than this one, with a study of the same name."""
         own = sqlite_url(os.path.realpath(out / "nas.db"))
         if own == self.marker.database or not (out / "nas.db").is_file():
             return False
@@ -108,15 +109,15 @@ class Owner:
 
 
 def must_be_usable(folder: Location, owner: Owner | None, option: str) -> None:
-    """See whether the files of a study may lie in a folder, without writing anything.
+    """Raise an error if a study may not use a folder; nothing is written.
 
     Args:
-        folder: Which may not exist yet.
-        owner: The study; None for one that is yet to be made.
-        option: The flag that named its parent.
+        folder: The folder, which need not exist.
+        owner: The study; None for one that does not exist yet.
+        option: The flag that named the parent of the folder.
 
     Raises:
-        StorageError: If something lies there that is not the study's, or it cannot be read.
+        StorageError: If it holds something that does not belong to the study, or cannot be read.
     """
     marker = read_marker(folder)
     advice = f"choose another --study or {option}"
@@ -130,13 +131,13 @@ def must_be_usable(folder: Location, owner: Owner | None, option: str) -> None:
     held = sorted(contents(folder), key=lambda found: found[1])  # what is not ours comes first
     if held and (owner is None or not owner.owns(folder.resolve())):
         raise StorageError(
-            f"the folder {folder} is there already and is not that of this study: it holds "
+            f"the folder {folder} exists already and does not belong to this study: it holds "
             f"{printable(str(held[0][0].relative_to(folder)), 100)}; {advice}"
         )
 
 
 def read_marker(folder: Location) -> Marker | None:
-    """The marker of a folder; None if it has none, and an owner that no study is if it cannot be understood.
+    """The marker of a folder; None if it has none, and a marker that matches no study if it is damaged.
 
     Raises:
         StorageError: If it cannot be read.
@@ -156,7 +157,7 @@ def read_marker(folder: Location) -> Marker | None:
 
 
 def contents(folder: Path) -> Iterator[tuple[Path, bool]]:
-    """What lies in a folder of a study, its own subfolders left out, and whether it is called like a file of ours.
+    """All that is in a folder of a study, and whether it has the name of one of our files.
 
     Raises:
         StorageError: If something cannot be read.
@@ -172,7 +173,7 @@ def contents(folder: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def remove_own(folder: Path) -> None:
-    """Delete the files that are called like ours, then the marker, and what folders are empty then.
+    """Delete the files with names of ours, the folders that are empty then, and last the marker.
 
     Raises:
         OSError: If something cannot be deleted.
@@ -188,13 +189,13 @@ def remove_own(folder: Path) -> None:
 
 
 def is_unfinished(name: str) -> bool:
-    """Whether a file is called like one of ours that is being written, or was when a process was killed."""
+    """Whether a file has the name of one of ours that is not completely written."""
     unfinished = _UNFINISHED.fullmatch(name)
     return unfinished is not None and any(_is_name_of_ours(unfinished[1], place) for place in ("", *_SUFFIXES))
 
 
 def is_file_of_evaluation(path: Path) -> bool:
-    """Whether a file in a folder of checkpoints or weights is called like one of ours that is complete."""
+    """Whether a file in a folder of checkpoints or weights has the name of a complete one of ours."""
     return path.suffix == _SUFFIXES.get(path.parent.name) and is_evaluation_key(path.stem)
 
 
@@ -207,7 +208,7 @@ def _within(folder: Path, place: str) -> Iterator[tuple[Path, bool]]:
 
 
 def _is_name_of_ours(name: str, place: str) -> bool:
-    """Whether a file is called as ours are, in a subfolder or in the folder itself ("")."""
+    """Whether a file has a name of ours, in a subfolder or in the folder itself ("")."""
     if place == "ray":
         return _RAY.fullmatch(name) is not None
     if place == "":
@@ -220,14 +221,14 @@ def _is_name_of_ours(name: str, place: str) -> bool:
 
 
 def _is_of_earlier_version(folder: Path) -> bool:
-    """Whether a folder without a marker holds what a study of an earlier version left, or nothing."""
+    """Whether a folder without a marker is empty, or holds files of a study of an earlier version."""
     found = list(contents(folder))
     ours = [path for path, is_ours in found if is_ours]
     return len(ours) == len(found) or any(map(is_file_of_evaluation, ours))
 
 
 def _is(kind: Any, path: Path) -> bool:
-    """Whether a path, links not followed, is of a kind such as `stat.S_ISREG`."""
+    """Whether a path is of a kind such as `stat.S_ISREG`; links are not followed."""
     try:
         return bool(kind(path.lstat().st_mode))
     except FileNotFoundError:  # another process has deleted it

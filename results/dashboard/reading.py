@@ -18,11 +18,11 @@ import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
-from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
 from results.database.connection import failing_clearly, plain_engine, shown, unhidden
 from results.database.tables import OPTUNA
+from results.optuna_private import FrozenStudy
 from results.store.architectures import chunks
 from search_space.errors import StorageError
 

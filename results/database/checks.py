@@ -6,26 +6,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
-from optuna.storages._rdb import models
-from optuna.trial import TrialState
 from sqlalchemy.exc import DatabaseError
 
 from results.database.cells import as_stored, cell_problems, lost_references, some
 from results.database.connection import HEAD, no_searches, shown, snapshot, version
-from results.database.schema import ArchitectureRow, Base, EpochRow, EvaluationRow, FinalistRow, Role, State, StudyRow
+from results.database.names import training_key
+from results.database.optuna_tables import MIRRORED
+from results.database.schema import ArchitectureRow, Base, EpochRow, EvaluationRow, FinalistRow, Role, StudyRow
 from results.database.tables import OPTUNA_STUDIES, present
+from results.optuna_private import models
 from search_space.architecture import Architecture
 from search_space.errors import NasError
-
-MIRRORED: dict[str, TrialState] = {
-    State.QUEUED: TrialState.WAITING,
-    State.RUNNING: TrialState.RUNNING,
-    State.PAUSED: TrialState.WAITING,
-    State.COMPLETE: TrialState.COMPLETE,
-    State.PRUNED: TrialState.PRUNED,
-    State.FAILED: TrialState.FAIL,
-}
-"""The state of a trial in Optuna's tables, by its state in ours."""
 
 
 @dataclass
@@ -185,7 +176,7 @@ def _numbers(connection: sa.Connection) -> Iterator[tuple[str, str]]:
             yield "nas_evaluations", f"the study {name!r} has later trials than {some(lost, 'trial')}, but not these"
         keys = sa.select(EvaluationRow.key).where(EvaluationRow.study_id == study_id).order_by(EvaluationRow.id)
         known = list(connection.scalars(keys))
-        trained = [key.replace("test-", "finalist-", 1) for key in known if str(key).startswith("test-")]
+        trained = [training_key(key) for key in known if str(key).startswith(f"{Role.TEST}-")]
         if lost_runs := sorted(set(trained) - set(known)):
             yield "nas_evaluations", f"the study {name!r} tested what it does not have: {some(lost_runs, 'key')}"
         finalists = sa.select(FinalistRow.number).where(FinalistRow.study_id == study_id).order_by(FinalistRow.id)

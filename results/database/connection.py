@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from results.database.sqlite import BUSY_TIMEOUT_S, SqliteFile
 from search_space.errors import StorageError, escaped
+from search_space.extras import check_installed
 from search_space.paths import user_path
 
 CONNECT_TIMEOUT_S = 10
@@ -226,6 +227,7 @@ def _parse(url: str) -> sa.URL:
         raise StorageError(f"the storage {shown(url)} is not supported; allowed: {_FORMS}{meant}")
     if backend == "sqlite":
         return _parse_file(parsed)
+    check_installed("psycopg", f"the storage {shown(url)}")
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     return parsed

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,9 @@ from results.database.connection import (
     version,
 )
 from results.database.migrations.env_names import VERSION_TABLE
+from results.database.schema import utc
 from results.database.tables import OPTUNA, VERSION_TABLES, present
-from results.export.drafts import draft, put, sweep
+from results.drafts import draft, put, sweep
 from search_space.errors import StorageError
 from search_space.paths import shell_word
 
@@ -226,7 +226,7 @@ def _batches(connection: sa.Connection, table: sa.Table) -> Iterator[Sequence[tu
     query = sa.select(*columns).order_by(*(_in_order(column, connection) for column in table.primary_key.columns))
     with connection.execute(query.execution_options(yield_per=BATCH)) as result:
         for rows in result.partitions():
-            yield [tuple(_utc(v) if z else v for v, z in zip(row, zoned, strict=True)) for row in rows]
+            yield [tuple(utc(v) if z and v else v for v, z in zip(row, zoned, strict=True)) for row in rows]
 
 
 def _in_order(column: sa.Column[Any], connection: sa.Connection) -> sa.ColumnElement[Any]:
@@ -238,13 +238,6 @@ def _in_order(column: sa.Column[Any], connection: sa.Connection) -> sa.ColumnEle
 
 def _stored(column: sa.Column[Any]) -> sa.types.TypeEngine[Any]:
     return _Raw() if isinstance(column.type, (sa.JSON, sa.Enum)) else column.type
-
-
-def _utc(time: datetime | None) -> datetime | None:
-    """SQLite gives times back without their zone, which is UTC; PostgreSQL in the zone of the session."""
-    if time is None:
-        return None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def _fitting(row: tuple[Any, ...], copy: sa.Connection) -> tuple[Any, ...]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+from results.database.schema import Role
 from search_space.errors import StorageError, brief
 
 _SAFE = re.compile(r"[A-Za-z0-9._+-]{1,200}")
+_FAMILY = "family:"
 _KEY = re.compile(r"(?:trial|proxies)-[0-9]{4,}|(?:finalist|test)-[0-9]{4,}-seed-[0-9]+")
 
 
@@ -37,6 +39,26 @@ def is_file_name(name: str) -> bool:
 def evaluation_key(role: str, number: int, seed: int | None = None) -> str:
     """The key of an evaluation, by which its files are known: ``trial-0012``, ``finalist-0012-seed-1``."""
     return f"{role}-{number:04d}" + ("" if seed is None else f"-seed-{seed}")
+
+
+def test_key(training: str) -> str:
+    """The key of the test of the weights that a finalist's training writes."""
+    return training.replace(f"{Role.FINALIST}-", f"{Role.TEST}-", 1)
+
+
+def training_key(test: str) -> str:
+    """The key of the training whose weights a test loads."""
+    return test.replace(f"{Role.TEST}-", f"{Role.FINALIST}-", 1)
+
+
+def family_origin(family: str) -> str:
+    """The origin of a trial that is a hand-designed family."""
+    return f"{_FAMILY}{family}"
+
+
+def family_of(origin: str) -> str | None:
+    """The hand-designed family that a trial is; None if a sampler proposed it."""
+    return origin.removeprefix(_FAMILY) if origin.startswith(_FAMILY) else None
 
 
 def is_evaluation_key(name: str) -> bool:

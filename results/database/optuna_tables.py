@@ -17,19 +17,28 @@ from typing import Any, Literal
 import optuna
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution, distribution_to_json
-from optuna.storages._rdb import models
 from optuna.study import StudyDirection
-from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
 from optuna.trial import TrialState
 from sqlalchemy.orm import Session
 
-from results.database.schema import StudyRow
+from results.database.schema import State, StudyRow
+from results.optuna_private import METRIC_NAMES, models
 from search_space.errors import StorageError
 from search_space.space.space import Axis
 
 Direction = Literal["minimize", "maximize"]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+MIRRORED: dict[str, TrialState] = {
+    State.QUEUED: TrialState.WAITING,
+    State.RUNNING: TrialState.RUNNING,
+    State.PAUSED: TrialState.WAITING,
+    State.COMPLETE: TrialState.COMPLETE,
+    State.PRUNED: TrialState.PRUNED,
+    State.FAILED: TrialState.FAIL,
+}
+"""The state of a trial in Optuna's tables, by its state in ours."""
 
 
 def distribution(axis: Axis) -> BaseDistribution:
@@ -85,7 +94,7 @@ def create_study(session: Session, name: str, directions: Sequence[Direction], m
     study = models.StudyModel(study_name=name, directions=rows)
     session.add(study)
     session.flush()
-    names = {"study_id": study.study_id, "key": _SYSTEM_ATTR_METRIC_NAMES, "value_json": json.dumps(list(metric_names))}
+    names = {"study_id": study.study_id, "key": METRIC_NAMES, "value_json": json.dumps(list(metric_names))}
     session.execute(sa.insert(models.StudySystemAttributeModel), [names])
     return int(study.study_id)
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
 from search_space.errors import StorageError
+from search_space.signals import interruptible
 
 PATIENCE_S = 900.0
 """How long a database may be away before that is an error."""
@@ -49,27 +46,9 @@ def patiently(act: Callable[[], Answer], on_wait: Callable[[str], None]) -> Answ
             if not told and _sqlstate(error.__cause__) not in _UNDONE:
                 on_wait(f"{error}; waiting for it, up to {PATIENCE_S / 60:.0f} minutes")
                 told = True
-        with _interruptible():
+        with interruptible():
             sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE_S)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end a pause at once; whoever runs trials has them wait for the end of an epoch."""
-    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    usual = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
 
 
 def is_away(error: BaseException | None) -> bool:

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import enum
 import secrets
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, DateTime, Double, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from search_space.causes import counts_towards_budget
 from search_space.errors import StorageError
 from search_space.space.space import mixers_of
 
@@ -56,6 +57,11 @@ class Role(enum.StrEnum):
     PROXIES = "proxies"
 
 
+def utc(time: datetime) -> datetime:
+    """A time from the database. SQLite gives it back without its zone, which is UTC; PostgreSQL in the session's."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
 class Base(DeclarativeBase):
     """Base of our tables."""
 
@@ -72,7 +78,8 @@ class StudyRow(Base):
         identity: What must not change when the study is continued (space, data, objectives, limits, recipe, seed).
         config: All settings of the last run.
         reference: Reference point of the hypervolume by objective; null with one objective, or where there is none.
-        revision: Raised by every transaction on the study, which makes them one after the other; see `results.sharing`.
+        revision: Raised by every transaction on the study, which makes them one after the other; see
+            `results.store.lease`.
         decisions: Raised by those that start something, so that two drivers never decide on the same knowledge.
     """
 
@@ -139,7 +146,8 @@ class EvaluationRow(Base):
             ``proxies-0003``.
         number: Number of the trial; finalists and tests carry that of the trial they come from, proxies their own.
         origin: Who proposed it: ``family:vit`` or the name of a sampler.
-        stage: Which part of the strategy proposed it, such as ``startup`` or ``model``; empty if it has no parts.
+        phase: Of the search in which it was proposed, such as ``families``, ``startup`` or ``model``; empty if the
+            strategy has a single one. The column is called ``stage``, as in databases of all versions.
         choices: The architecture's parameters in the space.
         cause: Typed cause of a failure.
         nll: Validation NLL in nats after the last epoch (test NLL where the role is "test").
@@ -178,7 +186,7 @@ class EvaluationRow(Base):
     role: Mapped[str] = mapped_column(String(16))
     number: Mapped[int]
     origin: Mapped[str] = mapped_column(String(64))
-    stage: Mapped[str] = mapped_column(String(32), default="", server_default=text("''"))
+    phase: Mapped[str] = mapped_column("stage", String(32), default="", server_default=text("''"))
     choices: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(16))
     cause: Mapped[str | None] = mapped_column(String(32))
@@ -214,6 +222,11 @@ class EvaluationRow(Base):
             StorageError: If the database has lost it.
         """
         return _found(self, self.key)
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether it is a trial that has ended and counts as one of the budget."""
+        return self.role == Role.TRIAL and self.state in FINAL_STATES and counts_towards_budget(self.cause)
 
     @property
     def quality(self) -> tuple[float, float]:

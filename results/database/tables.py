@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
-from optuna.storages._rdb import models
 
 from results.database.migrations.env_names import VERSION_TABLE
 from results.database.schema import ArchitectureRow, Base, StudyRow
+from results.optuna_private import models
 
 OPTUNA: sa.MetaData = models.BaseModel.metadata
 STUDIES = Base.metadata.tables[StudyRow.__tablename__]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from results.database.schema import EvaluationRow, FinalistRow, State
+from results.report.objectives import Figures, Objective, shown_with
 from results.report.pareto import pareto_front
 
 
@@ -27,6 +28,7 @@ class FrontPoint:
         seeds: How many trainings they are means of.
         fresh: Whether those had other seeds than the search. The search chose by the figures of its own seed, which
             flatters what was chosen.
+        values: The same by objective: those of the study, and what is always shown.
     """
 
     trial: int
@@ -41,21 +43,11 @@ class FrontPoint:
     epochs_planned: int
     seeds: int
     fresh: bool
-
-    def value(self, objective: str) -> float | None:
-        """Its value for an objective; None if it is not known."""
-        values = {
-            "nll": self.nll,
-            "accuracy": self.accuracy,
-            "params": self.params,
-            "macs": self.macs,
-            "latency": self.latency_ms,
-        }
-        return values[objective]
+    values: Mapping[str, float | None]
 
 
 def make_front(
-    trials: Sequence[EvaluationRow], finalists: Sequence[FinalistRow], objectives: Sequence[str]
+    trials: Sequence[EvaluationRow], finalists: Sequence[FinalistRow], objectives: Sequence[Objective]
 ) -> list[FrontPoint]:
     """The front of the trials that were trained in full, best quality first; [] with a single objective.
 
@@ -65,13 +57,22 @@ def make_front(
     if len(objectives) < 2:
         return []
     retrained = {row.number: row for row in finalists if row.mean_nll is not None and row.mean_accuracy is not None}
-    points = [_point(row, retrained.get(row.number)) for row in trials if row.state == State.COMPLETE]
-    known = [(losses, point) for point in points if (losses := _losses(point, objectives)) is not None]
+    known: list[tuple[list[float], FrontPoint]] = []
+    for row in trials:
+        if row.state != State.COMPLETE:
+            continue
+        finalist = retrained.get(row.number)
+        figures = Figures.of_row(row, finalist)
+        if all(objective.read(figures) is not None for objective in objectives):
+            losses = [objective.loss(figures) for objective in objectives]
+            known.append((losses, _point(row, figures, finalist, objectives)))
     front = [known[index] for index in pareto_front([losses for losses, _ in known])]
     return [point for _, point in sorted(front, key=lambda pair: pair[0])]
 
 
-def _point(row: EvaluationRow, finalist: FinalistRow | None) -> FrontPoint:
+def _point(
+    row: EvaluationRow, figures: Figures, finalist: FinalistRow | None, objectives: Sequence[Objective]
+) -> FrontPoint:
     nll, accuracy = row.quality
     if finalist is not None and finalist.mean_nll is not None and finalist.mean_accuracy is not None:
         nll, accuracy = finalist.mean_nll, finalist.mean_accuracy
@@ -88,16 +89,5 @@ def _point(row: EvaluationRow, finalist: FinalistRow | None) -> FrontPoint:
         epochs_planned=row.epochs_planned,
         seeds=1 if finalist is None else finalist.seeds,
         fresh=finalist is not None,
+        values={objective.name: objective.read(figures) for objective in shown_with(objectives)},
     )
-
-
-def _losses(point: FrontPoint, objectives: Sequence[str]) -> list[float] | None:
-    """Its objectives, turned so that less is better."""
-    values = [point.value(name) for name in objectives]
-    if any(value is None for value in values):
-        return None
-    return [
-        -value if name == "accuracy" else value
-        for name, value in zip(objectives, values, strict=True)
-        if value is not None
-    ]

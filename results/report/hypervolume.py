@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from results.report.objectives import OBJECTIVES
 from search_space.space.space import Limits, SearchSpace
-
-IDEAL = {"nll": 0.0, "accuracy": 1.0, "params": 0.0, "macs": 0.0, "latency": 0.0}
-"""What no architecture is better than."""
 
 
 @dataclass(frozen=True)
@@ -32,25 +29,22 @@ def reference_point(
 ) -> dict[str, float] | None:
     """The reference point of a study, known before its first trial.
 
-    Quality is referred to guessing (an NLL of ln(classes), an accuracy of 1/classes), cost to its limit, else to the
-    most that the space has. A latency without a limit has no such reference: any that came from measurements would move
-    with the results and the machine.
+    Every objective says what its coordinate is: quality is referred to guessing, cost to its limit, else to the most
+    that the space has. A latency without a limit has no such reference.
 
     Returns:
-        The reference by objective; None where a latency has none, or with a single objective.
+        The reference by objective; None where one of them has none, or with a single objective.
     """
-    if len(objectives) < 2 or ("latency" in objectives and max_latency_ms is None):
+    if len(objectives) < 2:
         return None
-    known = {
-        "nll": math.log(space.classes),
-        "accuracy": 1 / space.classes,
-        "params": limits.max_params,
-        "macs": limits.max_macs,
-        "latency": max_latency_ms,
-    }
-    if any(known[name] is None for name in objectives):
-        known |= {name: most for name, most in space.cost_range()[1]._asdict().items() if known[name] is None}
-    return {name: float(value) for name in objectives if (value := known[name]) is not None}
+    by_setting = {**limits._asdict(), "max_latency_ms": max_latency_ms}
+    found: dict[str, float] = {}
+    for name in objectives:
+        worst = OBJECTIVES.find(name).reference(space, by_setting)
+        if worst is None:
+            return None
+        found[name] = worst
+    return found
 
 
 def hypervolume(points: Sequence[Mapping[str, float]], reference: Mapping[str, float]) -> Hypervolume:
@@ -59,9 +53,10 @@ def hypervolume(points: Sequence[Mapping[str, float]], reference: Mapping[str, f
     Points that are worse than the reference in some objective add nothing.
     """
     import numpy as np
-    from optuna._hypervolume import compute_hypervolume
 
-    ideal = {name: IDEAL[name] for name in reference}
+    from results.optuna_private import compute_hypervolume  # loads Optuna
+
+    ideal = {name: OBJECTIVES.find(name).ideal for name in reference}
     scaled = [
         [(point[name] - ideal[name]) / (worst - ideal[name]) for name, worst in reference.items()] for point in points
     ]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import lazyload, load_only
 
-from results.database.schema import FINAL_STATES, EvaluationRow, FinalistRow, Role, State
+from results.database.schema import FINAL_STATES, EvaluationRow, FinalistRow, Role, State, utc
 from results.report.ledger import make_ledger
+from results.report.objectives import OBJECTIVES, Figures
+from results.report.winner import find_winner, quality_figures
 from results.store.rename_delete import is_driven
 from results.store.store import Store, StudyStore
 
@@ -47,7 +50,7 @@ class Overview:
         space: Name of the search space; data that of the data set. None if the study does not say.
         evaluated: Architectures that have been evaluated, of the `budget`.
         counts: Trials by state.
-        fte: Compute in full-training equivalents; see `results.report.ledger`.
+        fte: Compute in full-training equivalents; see `results.report.compute`.
         last_activity: When an evaluation was last begun or ended.
     """
 
@@ -77,7 +80,7 @@ def make_overviews(store: Store) -> list[Overview]:
 def _overview(store: Store, study: StudyStore) -> Overview:
     rows, finalists = _evaluations(study), study.finalists()
     trials = [row for row in rows if row.role == Role.TRIAL]
-    evaluated = sum(row.cause != "too_slow" and row.state in FINAL_STATES for row in trials)
+    evaluated = sum(row.is_evaluated for row in trials)
     identity, budget = study.row.identity, study.row.config.get("budget")
     counts = {state.value.lower(): sum(row.state == state for row in trials) for state in State}
     times = [time for row in rows for time in (row.started_at, row.finished_at) if time is not None]
@@ -95,8 +98,8 @@ def _overview(store: Store, study: StudyStore) -> Overview:
         counts={state: count for state, count in counts.items() if count},
         best=_best(study, trials, finalists),
         fte=make_ledger(rows, study.seconds_per_epoch()).fte,
-        created=_utc(study.row.created_at),
-        last_activity=max(map(_utc, times), default=None),
+        created=utc(study.row.created_at),
+        last_activity=max(map(utc, times), default=None),
     )
 
 
@@ -107,7 +110,7 @@ def _evaluations(study: StudyStore) -> list[EvaluationRow]:
         EvaluationRow.role,
         EvaluationRow.number,
         EvaluationRow.state,
-        EvaluationRow.stage,
+        EvaluationRow.phase,
         EvaluationRow.cause,
         EvaluationRow.nll,
         EvaluationRow.accuracy,
@@ -128,27 +131,29 @@ def _evaluations(study: StudyStore) -> list[EvaluationRow]:
 
 
 def _best(study: StudyStore, trials: Sequence[EvaluationRow], finalists: Sequence[FinalistRow]) -> Best | None:
-    objective = study.row.objectives[0]
-    winners = [row for row in finalists if row.rank == 1]
-    complete = [row for row in trials if row.state == State.COMPLETE]
-    found: tuple[int, float | None, int] | None = None
-    if winners:
-        value = winners[0].mean_nll if objective == "nll" else winners[0].mean_accuracy
-        found = winners[0].number, value, winners[0].seeds
-    elif complete:
-        sign, place = (1, 0) if objective == "nll" else (-1, 1)
-        row = min(complete, key=lambda row: sign * row.quality[place])
-        found = row.number, row.quality[place], 0
-    if found is None or found[1] is None:
+    quality = OBJECTIVES.find(study.row.objectives[0])
+    winner = find_winner(trials, finalists, quality)
+    if winner is None:
+        return None
+    number, finalist = winner
+    if finalist is None:
+        (row,) = (row for row in trials if row.number == number)
+        figures = quality_figures(row)
+    else:
+        nll, accuracy = (math.nan if mean is None else mean for mean in (finalist.mean_nll, finalist.mean_accuracy))
+        figures = Figures(nll, accuracy, params=None, macs=None)
+    if math.isnan(quality.value(figures)):  # an earlier version did not keep this mean
         return None
     query = sa.select(EvaluationRow).where(
-        EvaluationRow.study_id == study.row.id, EvaluationRow.role == Role.TRIAL, EvaluationRow.number == found[0]
+        EvaluationRow.study_id == study.row.id, EvaluationRow.role == Role.TRIAL, EvaluationRow.number == number
     )
     with study.store.session() as session:
         trial = session.scalars(query).one()
-    return Best(found[0], trial.mixers, trial.architecture.hash, objective, found[1], found[2])
-
-
-def _utc(time: datetime) -> datetime:
-    """SQLite gives times back without their zone, which is UTC."""
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return Best(
+        number,
+        trial.mixers,
+        trial.architecture.hash,
+        quality.name,
+        quality.value(figures),
+        0 if finalist is None else finalist.seeds,
+    )

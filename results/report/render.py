@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from results.report.front import FrontPoint
-from results.report.ledger import Account, Compute
+from results.report.ledger import Account, Ledger
+from results.report.objectives import OBJECTIVES, Objective, shown_with
 from results.report.report import Contender, Report
 from search_space.errors import escaped, shortened
 from search_space.units import format_count
@@ -58,12 +59,12 @@ def _winner(report: Report, winner: Contender) -> Iterator[str]:
 
 
 def _table(report: Report, winner: Contender) -> Iterator[str]:
-    latency = "latency" in report.objective
+    columns = _columns(report)
     yield ""
-    yield _row("", ["mixers", "params", "MACs", "val NLL", "val acc", *(["ms"] if latency else [])])
-    yield _contender("winner", winner, latency)
+    yield _row("", ["mixers", *(column.heading for column in columns)])
+    yield _contender("winner", winner, columns)
     for family in sorted(report.families, key=lambda family: family.nll or float("inf")):
-        yield _contender(family.name, family, latency)
+        yield _contender(family.name, family, columns)
     yield "  The families are hand-designed, scaled to the same limit. Each row is one training with the"
     yield "  search's seed; the winner was chosen for doing well in it, so trust its mean above."
     yield from _front(report)
@@ -72,20 +73,22 @@ def _table(report: Report, winner: Contender) -> Iterator[str]:
 def _front(report: Report) -> Iterator[str]:
     if not report.pareto:
         return
-    latency = "latency" in report.objective
+    columns = _columns(report)
     yield ""
     yield f"Pareto front of {', '.join(report.objective)}:"
-    yield _row("", ["mixers", "params", "MACs", "val NLL", "val acc", *(["ms"] if latency else []), "epochs", "seeds"])
+    yield _row("", ["mixers", *(column.heading for column in columns), "epochs", "seeds"])
     for point in report.pareto:
         rests_on = [f"{point.epochs}/{point.epochs_planned}", f"{point.seeds} {'fresh' if point.fresh else 'own'}"]
-        yield _contender(f"trial {point.trial}", point, latency, rests_on)
+        yield _contender(f"trial {point.trial}", point, columns, rests_on)
     yield "  Figures are means over fresh seeds where a trial was retrained. Those of the search's own"
     yield "  seed flatter what was chosen by them."
     if report.hypervolume is not None:
         reference = ", ".join(f"{name} {_figure(value)}" for name, value in report.hypervolume.reference.items())
         yield f"  Hypervolume: {report.hypervolume.value:.4f} of what is better than {reference}"
-    elif "latency" in report.objective and report.max_latency_ms is None:
-        yield "  Without --max-latency-ms there is no point that a hypervolume could refer to."
+    elif lacking := [one for one in _objectives(report) if one.kind == "measured" and _limit(report, one) is None]:
+        flags = [f"--{one.limit.replace('_', '-')}" for one in lacking if one.limit is not None]
+        what = f"Without {flags[0]}" if flags else f"For {lacking[0].name}"
+        yield f"  {what} there is no point that a hypervolume could refer to."
 
 
 def _latencies(report: Report) -> Iterator[str]:
@@ -99,7 +102,7 @@ def _latencies(report: Report) -> Iterator[str]:
         yield f"Latencies were measured on {len(devices)} devices, so they cannot be compared: {'; '.join(devices)}."
 
 
-def _compute(compute: Compute) -> Iterator[str]:
+def _compute(compute: Ledger) -> Iterator[str]:
     """The ledger as a table."""
     spent = {stage: account for stage, account in compute.stages.items() if account.count}
     if not spent:
@@ -115,17 +118,25 @@ def _compute(compute: Compute) -> Iterator[str]:
         yield f"  Trials by who proposed them, with FTE: {', '.join(parts)}"
 
 
-def _contender(name: str, contender: Contender | FrontPoint, latency: bool, more: Sequence[str] = ()) -> str:
-    cells = [
-        shortened(contender.mixers, 28),
-        format_count(contender.params),
-        format_count(contender.macs),
-        "-" if contender.nll is None else f"{contender.nll:.4f}",
-        _percent(contender.accuracy),
-    ]
-    if latency:
-        cells.append("-" if contender.latency_ms is None else f"{contender.latency_ms:.3g}")
-    return _row(shortened(name, 40), [*cells, *more])
+def _objectives(report: Report) -> list[Objective]:
+    return [OBJECTIVES.find(name) for name in report.objective]
+
+
+def _columns(report: Report) -> list[Objective]:
+    return shown_with(_objectives(report))
+
+
+def _limit(report: Report, objective: Objective) -> float | None:
+    limits = {"max_params": report.max_params, "max_macs": report.max_macs, "max_latency_ms": report.max_latency_ms}
+    return None if objective.limit is None else limits[objective.limit]
+
+
+def _contender(
+    name: str, contender: Contender | FrontPoint, columns: Sequence[Objective], more: Sequence[str] = ()
+) -> str:
+    values = [(column, contender.values[column.name]) for column in columns]
+    cells = ["-" if value is None else column.format(value) for column, value in values]
+    return _row(shortened(name, 40), [shortened(contender.mixers, 28), *cells, *more])
 
 
 def _row(name: str, cells: list[str]) -> str:

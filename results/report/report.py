@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from results.database.names import family_of
 from results.database.schema import EvaluationRow, FinalistRow, Role, State, damaged
 from results.report.front import FrontPoint, make_front
 from results.report.hypervolume import Hypervolume, hypervolume
-from results.report.ledger import Compute, make_ledger
+from results.report.ledger import Ledger, make_ledger
+from results.report.objectives import OBJECTIVES, Figures, Objective, shown_with
+from results.report.winner import find_winner
 from results.store.store import StudyStore
+from search_space.causes import Cause
 
-_REMEDIES = {
-    "diverged": "a lower --lr",
-    "too_slow": "a higher --max-latency-ms",
-    "out_of_memory": "a smaller --batch-size, --max-params or --max-macs",
-    "timeout": "a longer --trial-timeout or fewer --epochs",
+_REMEDIES: dict[str, str] = {
+    Cause.DIVERGED: "a lower --lr",
+    Cause.TOO_SLOW: "a higher --max-latency-ms",
+    Cause.OUT_OF_MEMORY: "a smaller --batch-size, --max-params or --max-macs",
+    Cause.TIMEOUT: "a longer --trial-timeout or fewer --epochs",
 }
 
 
@@ -37,6 +41,7 @@ class Contender:
         latency_ms: Measured latency of one image, if it was measured.
         seeds: How many seeds those are; 0 if it was not retrained.
         test_nll: Mean test NLL over the same models; test_accuracy likewise. Of the winner alone.
+        values: Figures of the trial by objective: those of the study, and what is always shown.
     """
 
     trial: int
@@ -54,14 +59,16 @@ class Contender:
     mean_accuracy: float | None = None
     test_nll: float | None = None
     test_accuracy: float | None = None
+    values: Mapping[str, float | None] = field(default_factory=dict)
 
     @classmethod
-    def of_trial(cls, row: EvaluationRow) -> Contender:
-        """The architecture of a trial."""
+    def of_trial(cls, row: EvaluationRow, objectives: Sequence[Objective] = ()) -> Contender:
+        """The architecture of a trial in a study with these objectives."""
         complete = row.state == State.COMPLETE
+        figures = Figures.of_row(row)
         return cls(
             trial=row.number,
-            name=row.origin.removeprefix("family:"),
+            name=family_of(row.origin) or row.origin,
             mixers=row.mixers,
             hash=row.architecture.hash,
             params=row.architecture.params,
@@ -69,6 +76,10 @@ class Contender:
             nll=row.nll if complete else None,
             accuracy=row.accuracy if complete else None,
             latency_ms=row.latency_ms,
+            values={
+                objective.name: objective.read(figures) if complete or not objective.is_quality else None
+                for objective in shown_with(objectives)
+            },
         )
 
 
@@ -114,7 +125,7 @@ class Report:
     latency_measured_on: list[str]
     test_evaluations: int
     failures: list[str]
-    compute: Compute
+    compute: Ledger
 
     @property
     def lack(self) -> str | None:
@@ -143,14 +154,16 @@ def make_report(study: StudyStore) -> Report:
     trials = [row for row in rows if row.role == Role.TRIAL]
     by_number = {row.number: row for row in trials}
     retrained = study.finalists()
-    ranked = [row for row in retrained if row.rank is not None]
-    finalists = [_contender(by_number[row.number], row) for row in ranked]
-    complete = [row for row in trials if row.state == State.COMPLETE]
-    best = min(complete, key=lambda row: _quality(row, study.row.objectives[0]), default=None)
+    objectives = [OBJECTIVES.find(name) for name in study.row.objectives]
+    winner = find_winner(trials, retrained, objectives[0])
+
+    def contender(number: int, finalist: FinalistRow | None = None) -> Contender:
+        return _contender(by_number[number], finalist, objectives)
+
     identity, config = study.row.identity, study.row.config
     counts = {state.value.lower(): sum(row.state == state for row in trials) for state in State}
     causes = [row.cause for row in trials if row.cause]
-    front, measured_on = make_front(trials, retrained, study.row.objectives), _measured_on(rows)
+    front = make_front(trials, retrained, objectives)
     return Report(
         study=study.name,
         data=identity["data"]["name"],
@@ -160,15 +173,15 @@ def make_report(study: StudyStore) -> Report:
         max_latency_ms=identity["max_latency_ms"],
         objective=study.row.objectives,
         budget=config["budget"],
-        evaluated=sum(row.cause != "too_slow" and row.state in ("COMPLETE", "PRUNED", "FAILED") for row in trials),
+        evaluated=sum(row.is_evaluated for row in trials),
         counts={state: count for state, count in counts.items() if count or state in ("complete", "pruned", "failed")},
         causes={cause: causes.count(cause) for cause in sorted(set(causes))},
-        winner=finalists[0] if finalists else None if best is None else _contender(best, None),
-        finalists=finalists,
-        families=[_contender(row, None) for row in trials if row.origin.startswith("family:")],
+        winner=None if winner is None else contender(*winner),
+        finalists=[contender(row.number, row) for row in retrained if row.rank is not None],
+        families=[contender(row.number) for row in trials if family_of(row.origin) is not None],
         pareto=front,
-        hypervolume=_hypervolume(study, front, measured_on),
-        latency_measured_on=measured_on,
+        hypervolume=_hypervolume(study.row.reference, front, objectives, rows),
+        latency_measured_on=_devices(OBJECTIVES["latency"], rows),
         test_evaluations=len({row.number for row in rows if row.role == Role.TEST and row.state == State.COMPLETE}),
         failures=[
             f"{row.key} ({row.cause}): {row.message or 'no message'}" for row in rows if row.state == State.FAILED
@@ -177,29 +190,28 @@ def make_report(study: StudyStore) -> Report:
     )
 
 
-def _contender(row: EvaluationRow, finalist: FinalistRow | None) -> Contender:
-    contender = Contender.of_trial(row)
+def _contender(row: EvaluationRow, finalist: FinalistRow | None, objectives: Sequence[Objective]) -> Contender:
+    contender = Contender.of_trial(row, objectives)
     if finalist is None:
         return contender
     figures = ("seeds", "mean_nll", "sd_nll", "mean_accuracy", "test_nll", "test_accuracy")
     return replace(contender, **{name: getattr(finalist, name) for name in figures})
 
 
-def _quality(row: EvaluationRow, objective: str) -> float:
-    """The first objective, turned so that less is better."""
-    nll, accuracy = row.quality
-    return nll if objective == "nll" else -accuracy
-
-
-def _hypervolume(study: StudyStore, front: list[FrontPoint], measured_on: list[str]) -> Hypervolume | None:
-    """The front's hypervolume; None without a reference point, or where latencies cannot be compared."""
-    objectives, reference = study.row.objectives, study.row.reference
-    if reference is None or ("latency" in objectives and len(measured_on) > 1):
+def _hypervolume(
+    reference: Mapping[str, float] | None,
+    front: Sequence[FrontPoint],
+    objectives: Sequence[Objective],
+    rows: Sequence[EvaluationRow],
+) -> Hypervolume | None:
+    """The front's hypervolume; None without a reference point, or where figures of several devices would be mixed."""
+    if reference is None or any(len(_devices(objective, rows)) > 1 for objective in objectives):
         return None
-    points = [{name: value for name in objectives if (value := point.value(name)) is not None} for point in front]
+    points = [{name: value for name in reference if (value := point.values[name]) is not None} for point in front]
     return hypervolume(points, reference)
 
 
-def _measured_on(rows: list[EvaluationRow]) -> list[str]:
-    """The devices on which latencies were measured."""
-    return sorted({row.latency["device"] if row.latency else row.device for row in rows if row.latency_ms is not None})
+def _devices(objective: Objective, rows: Sequence[EvaluationRow]) -> list[str]:
+    """The devices on which an objective was measured that depends on them."""
+    measured = [figures for row in rows if objective.read(figures := Figures.of_row(row)) is not None]
+    return sorted({device for figures in measured if (device := objective.device(figures)) is not None})

@@ -7,25 +7,24 @@ changed (`Driver.changes`), and changes only what is as it has seen it, else it 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from optuna.trial import TrialState
 from sqlalchemy.orm import Session
 
 from results.database import optuna_tables
 from results.database.schema import FINAL_STATES, EpochRow, EvaluationRow, FinalistRow, Role, State, StudyRow, damaged
-from results.store.architectures import architecture_ids, chunks
+from results.store.architectures import architecture_ids
+from results.store.changes import Changes, read_changes
 from results.store.lease import Lease, Outdated, changed
 from results.store.records import Ending, EpochRecord, Facts, NewEvaluation
-from results.store.store import StudyStore
+from results.store.sessions import Sessions
 from search_space.architecture import Architecture
 from search_space.space.space import Axis
 
 Answer = TypeVar("Answer")
-_MIRRORED = {State.RUNNING: TrialState.RUNNING, State.QUEUED: TrialState.WAITING, State.PAUSED: TrialState.WAITING}
 
 
 @dataclass
@@ -37,38 +36,25 @@ class _Row:
     revision: int
 
 
-@dataclass(frozen=True)
-class Changes:
-    """What others have changed.
-
-    Attributes:
-        evaluations: Those that are new or different, in the order of their numbers.
-        curves: All their epochs by key.
-    """
-
-    evaluations: Sequence[EvaluationRow] = ()
-    curves: Mapping[str, Sequence[EpochRow]] = field(default_factory=dict)
-
-
 class Driver:
     """This process as a driver of a study.
 
     Args:
-        study: The study.
+        store: The database.
+        study: The study's row.
 
     Raises:
         StorageError: If Optuna's tables have lost it.
     """
 
-    def __init__(self, study: StudyStore) -> None:
-        self._study, self._store = study, study.store
-        row = study.row
-        if study.read(lambda session: optuna_tables.has_lost(session, row.id)):
-            reason = f"Optuna's tables have no study {row.optuna_study_id} of this name"
-            raise damaged(row.__tablename__, f"id {row.id} ({row.name!r})", "optuna_study_id", reason)
+    def __init__(self, store: Sessions, study: StudyRow) -> None:
+        self._store, self._study = store, study
+        if store.read(lambda session: optuna_tables.has_lost(session, study.id)):
+            reason = f"Optuna's tables have no study {study.optuna_study_id} of this name"
+            raise damaged(study.__tablename__, f"id {study.id} ({study.name!r})", "optuna_study_id", reason)
         self._rows: dict[str, _Row] = {}
         self._seen, self._decisions = -1, -1
-        self._lease = Lease(study.store, study.row.id, study.name, alone=not study.store.is_shared)
+        self._lease = Lease(store, study.id, study.name, alone=not store.is_shared)
 
     def leave(self, tidy_up: Callable[[set[str]], object] = lambda unfinished: None) -> None:
         """Give the lease back.
@@ -77,7 +63,7 @@ class Driver:
             tidy_up: Called with the keys of all evaluations that may go on, while nobody can begin anything.
         """
         unfinished = sa.select(EvaluationRow.key).where(
-            EvaluationRow.study_id == self._study.row.id, EvaluationRow.state.not_in(FINAL_STATES)
+            EvaluationRow.study_id == self._study.id, EvaluationRow.state.not_in(FINAL_STATES)
         )
         self._lease.end(lambda session: tidy_up(set(session.scalars(unfinished))))
 
@@ -91,34 +77,9 @@ class Driver:
 
     def changes(self) -> Changes:
         """What others have changed since the last call; the first time all there is."""
-
-        def read(session: Session) -> tuple[int, int, Changes]:
-            study = StudyRow.id == self._study.row.id
-            revision, decisions = session.execute(sa.select(StudyRow.revision, StudyRow.decisions).where(study)).one()
-            if revision == self._seen:
-                return revision, decisions, Changes()
-            # What others change between these two queries is seen now, and the next time again. Were it left for then,
-            # a trial that `decisions` counts might be missing: its row would have moved on.
-            different = sa.and_(
-                EvaluationRow.study_id == self._study.row.id,
-                EvaluationRow.revision > self._seen,
-                EvaluationRow.driver_id.is_distinct_from(self._lease.id),
-            )
-            rows = session.scalars(sa.select(EvaluationRow).where(different).order_by(EvaluationRow.id)).all()
-            keys, curves = {row.id: row.key for row in rows}, dict[str, list[EpochRow]]()
-            for ids in chunks(list(keys)):
-                epochs = (
-                    sa.select(EpochRow)
-                    .where(EpochRow.evaluation_id.in_(ids))
-                    .order_by(EpochRow.evaluation_id, EpochRow.epoch)
-                )
-                for epoch in session.scalars(epochs):
-                    curves.setdefault(keys[epoch.evaluation_id], []).append(epoch)
-            for row in rows:
-                _check_curve(session, row, curves.get(row.key, ()))
-            return revision, decisions, Changes(rows, curves)
-
-        self._seen, self._decisions, changes = self._study.read(read)
+        self._seen, self._decisions, changes = self._store.read(
+            lambda session: read_changes(session, self._study.id, self._seen, self._lease.id)
+        )
         for row in changes.evaluations:
             self._rows[row.key] = _Row(row.id, row.optuna_trial_id, row.revision)
         return changes
@@ -167,7 +128,7 @@ class Driver:
 
         def act(session: Session, row: _Row) -> None:
             if row.trial_id is not None:
-                optuna_tables.set_state(session, row.trial_id, _MIRRORED[state])
+                optuna_tables.set_state(session, row.trial_id, optuna_tables.MIRRORED[state])
 
         self._change(key, changes, act, decides=state == State.RUNNING)
 
@@ -212,7 +173,7 @@ class Driver:
         def act(session: Session, row: _Row) -> None:
             if row.trial_id is not None:
                 optuna_tables.set_user_attrs(session, row.trial_id, ending.attrs)
-                mirrored = TrialState.FAIL if ending.state == State.FAILED else TrialState[ending.state]
+                mirrored = optuna_tables.MIRRORED[ending.state]
                 optuna_tables.set_state(session, row.trial_id, mirrored, ending.values)
 
         self._change(key, changes, act)
@@ -257,7 +218,7 @@ class Driver:
 
     def put_finalists(self, finalists: Sequence[tuple[int, Architecture, Mapping[str, Any]]]) -> None:
         """Create or update finalists: their numbers, and columns of `results.database.schema.FinalistRow`."""
-        study_id = self._study.row.id
+        study_id = self._study.id
 
         def act(session: Session, revision: int) -> None:
             rows = session.scalars(sa.select(FinalistRow).where(FinalistRow.study_id == study_id))
@@ -310,13 +271,13 @@ class Driver:
         self, session: Session, new: NewEvaluation, axes: Mapping[str, Axis], state: State, revision: int
     ) -> _Row:
         row = EvaluationRow(
-            study_id=self._study.row.id,
+            study_id=self._study.id,
             architecture_id=_architecture_id(session, new.architecture),
             key=new.key,
             role=new.role,
             number=new.number,
             origin=new.origin,
-            stage=new.stage,
+            phase=new.phase,
             choices=dict(new.choices),
             state=state,
             seed=new.seed,
@@ -327,21 +288,11 @@ class Driver:
         )
         if new.role == Role.TRIAL:
             row.optuna_trial_id = optuna_tables.insert_trial(
-                session, self._study.row.optuna_study_id, new.number, new.choices, axes, new.attrs
+                session, self._study.optuna_study_id, new.number, new.choices, axes, new.attrs
             )
         session.add(row)
         session.flush()
         return _Row(row.id, row.optuna_trial_id, revision)
-
-
-def _check_curve(session: Session, row: EvaluationRow, curve: Sequence[EpochRow]) -> None:
-    """Refuse an evaluation that lacks epochs, unless it has changed since it was read."""
-    if row.epochs_trained <= (curve[-1].epoch if curve else 0):
-        return
-    revision = sa.select(EvaluationRow.revision).where(EvaluationRow.id == row.id)
-    if session.scalar(revision) == row.revision:
-        reason = f"nas_epochs has {len(curve)} of its {row.epochs_trained} epochs"
-        raise damaged(row.__tablename__, f"id {row.id} ({row.key})", "epochs_trained", reason)
 
 
 def _architecture_id(session: Session, architecture: Architecture) -> int:

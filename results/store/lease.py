@@ -15,17 +15,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from results.database.schema import DriverRow, DriverState, EvaluationRow, State, StudyRow
 from results.store.process import is_gone, this_process
+from results.store.sessions import Sessions
 from search_space.errors import LeaseLost, StorageError, StudyError
-
-if TYPE_CHECKING:
-    from results.store.store import Store
 
 LEASE_S = 60.0
 """A driver that was not heard of for so long is lost."""
@@ -50,7 +48,7 @@ class Lease:
         StudyError: If the study was renamed or deleted in the moment before.
     """
 
-    def __init__(self, store: Store, study_id: int, name: str, *, alone: bool) -> None:
+    def __init__(self, store: Sessions, study_id: int, name: str, *, alone: bool) -> None:
         self._store, self._study_id, self._name, self._alone = store, study_id, name, alone
         self._operations = 0
         self.id = store.patiently(self._begin)

@@ -8,6 +8,40 @@ from typing import Any
 
 from results.database.schema import Role, State
 from search_space.architecture import Architecture
+from search_space.space.space import mixers_of
+
+
+def attrs_at_start(architecture: Architecture, choices: Mapping[str, Any], origin: str, phase: str) -> dict[str, Any]:
+    """The user attributes of a trial in Optuna's tables that are known before it runs."""
+    return {
+        "architecture": architecture.hash,
+        "mixers": mixers_of(choices),
+        "params": architecture.deployed.params,
+        "macs": architecture.deployed.macs,
+        "origin": origin,
+        "stage": phase,  # the name that trials of all versions have
+    }
+
+
+def attrs_at_end(
+    *,
+    seconds: float,
+    epochs_trained: int | None = None,
+    nll: float | None = None,
+    accuracy: float | None = None,
+    latency_ms: float | None = None,
+    cause: str | None = None,
+) -> dict[str, Any]:
+    """The user attributes of a trial in Optuna's tables that are known when it has ended; None leaves one out."""
+    found = {
+        "seconds": round(seconds, 3),
+        "val_accuracy": accuracy,
+        "val_nll": nll,
+        "epochs_trained": epochs_trained,
+        "cause": cause,
+        "latency_ms": latency_ms,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -27,7 +61,7 @@ class NewEvaluation:
     seed: int
     epochs_planned: int
     attrs: Mapping[str, Any] = field(default_factory=dict)
-    stage: str = ""
+    phase: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,113 +1,34 @@
-"""A database of searches, and what it holds.
+"""The studies of a database, and what one of them holds.
 
-`Store` is a database, `StudyStore` one study in it; whoever wants to change a study drives it (`results.store.driver`).
+`Store` is a database, `StudyStore` one study in it. A process that changes a study drives it (`results.store.driver`).
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from results.database.cells import translated
-from results.database.connection import open_engine, shown, sqlite_file, sqlite_url, wait_for_turn
-from results.database.retry import is_away, patiently
+from results.database import optuna_tables
+from results.database.connection import sqlite_file, wait_for_turn
 from results.database.schema import FINAL_STATES, EpochRow, EvaluationRow, FinalistRow, Role, State, StudyRow, damaged
+from results.store.driver import Driver
 from results.store.lock import driver_lock
 from results.store.records import Ending, EpochRecord, Facts, NewEvaluation
 from results.store.scores import Scores, read_scores, write_scores
+from results.store.sessions import Sessions
 from search_space.architecture import Architecture
-from search_space.errors import StorageError, StudyError
-
-if TYPE_CHECKING:
-    from results.store.driver import Driver
+from search_space.errors import StudyError
 
 Answer = TypeVar("Answer")
 
 
-class Store:
-    """A database of searches.
-
-    Args:
-        url: A SQLite or PostgreSQL URL.
-        create: Whether a missing database may be created.
-
-    Attributes:
-        on_wait: Called with a sentence while the database is away.
-        at_close: Called before the connections are closed.
-
-    Raises:
-        StorageError: If it cannot be used.
-    """
-
-    def __init__(self, url: str, *, create: bool = True) -> None:
-        self.url = url
-        self.engine = open_engine(url, create=create)
-        self.on_wait: Callable[[str], None] = lambda _: None
-        self.at_close: list[Callable[[], None]] = []
-        self._reached_since = time.monotonic()
-        self._given_up = False
-
-    def __str__(self) -> str:
-        return shown(self.url)
-
-    def close(self) -> None:
-        """Close all connections."""
-        for stop in self.at_close:
-            stop()
-        self.engine.dispose()
-
-    def check(self) -> None:
-        """See that the database is still where it was opened.
-
-        Raises:
-            StorageError: If it is a SQLite file that was deleted or replaced.
-        """
-        if not self.is_shared:
-            with self.engine.connect():
-                pass
-
-    def session(self) -> Session:
-        """A session whose database errors are ours."""
-        return _FailingClearly(self.engine, expire_on_commit=False)
-
-    def patiently(self, act: Callable[[], Answer]) -> Answer:
-        """Do something any number of times, until the database is not away; see `results.database.retry`.
-
-        Raises:
-            StorageError: If it fails for another reason, or was away for too long, now or before.
-            KeyboardInterrupt: On Ctrl-C and SIGTERM, while it waits; it does not wait again after that.
-        """
-
-        def note(sentence: str) -> None:
-            self.note_absence()
-            self.on_wait(sentence)
-
-        if self._given_up:
-            return act()
-        try:
-            return patiently(act, note)
-        except KeyboardInterrupt:
-            self._given_up = True
-            raise
-        except StorageError as error:
-            self._given_up = is_away(error.__cause__)
-            raise
-
-    def note_absence(self) -> None:
-        """Take note that the database could not be reached."""
-        self._reached_since = time.monotonic()
-
-    @property
-    def seconds_reached(self) -> float:
-        """For how long it has been reached without a break."""
-        return time.monotonic() - self._reached_since
+class Store(Sessions):
+    """The studies of a database, and the scores of proxies that they share."""
 
     def studies(self) -> list[StudyRow]:
         """All studies, oldest first."""
@@ -121,24 +42,8 @@ class Store:
 
     def study(self, name: str) -> StudyStore | None:
         """The study of this name, or None."""
-
-        def read() -> StudyRow | None:
-            with self.session() as session:
-                return session.scalar(sa.select(StudyRow).where(StudyRow.name == name))
-
-        row = self.patiently(read)
+        row = self.read(lambda session: session.scalar(sa.select(StudyRow).where(StudyRow.name == name)))
         return None if row is None else StudyStore(self, row)
-
-    @property
-    def place(self) -> str:
-        """Its URL without a password, and the same by whatever path a SQLite file is named."""
-        file = sqlite_file(self.url)
-        return shown(self.url) if file is None else sqlite_url(file)
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether several processes may drive one study."""
-        return self.engine.dialect.name == "postgresql"
 
     @contextmanager
     def driving(self, name: str) -> Iterator[None]:
@@ -178,8 +83,6 @@ class Store:
             StudyError: If Optuna's tables have a study of this name that is not ours.
             StorageError: If they are of another version of Optuna, or the database fails.
         """
-        from results.database import optuna_tables
-
         settings = {
             "name": name,
             "created_at": datetime.now(UTC),
@@ -213,12 +116,7 @@ class Store:
             hashes: Of the architectures; those without scores are left out.
         """
         wanted = list(hashes)
-
-        def read() -> dict[str, dict[str, tuple[float | None, float]]]:
-            with self.session() as session:
-                return read_scores(session, context, wanted)
-
-        return self.patiently(read)
+        return self.read(lambda session: read_scores(session, context, wanted))
 
     def put_scores(self, context: str, scores: Mapping[Architecture, Scores]) -> None:
         """Keep scores; those that are known already stay as they are."""
@@ -246,6 +144,11 @@ class StudyStore:
         """Name of the study."""
         return self.row.name
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes may drive it at the same time."""
+        return self.store.is_shared
+
     # Reading.
 
     def evaluations(self, role: Role | None = None) -> list[EvaluationRow]:
@@ -268,11 +171,11 @@ class StudyStore:
         return curves
 
     def seconds_per_epoch(self) -> float:
-        """Mean wall time of the epochs of all trials and finalists; 0 if there are none."""
+        """Mean wall time of the epochs of all trials; 0 if there are none."""
         query = (
             sa.select(sa.func.avg(EpochRow.seconds))
             .join(EvaluationRow, EvaluationRow.id == EpochRow.evaluation_id)
-            .where(EvaluationRow.study_id == self.row.id, EvaluationRow.role.in_((Role.TRIAL, Role.FINALIST)))
+            .where(EvaluationRow.study_id == self.row.id, EvaluationRow.role == Role.TRIAL)
         )
         return float(self.read(lambda session: session.scalar(query)) or 0.0)
 
@@ -302,31 +205,11 @@ class StudyStore:
 
     def drive(self) -> Driver:
         """Take part in the study; on SQLite the lock of `Store.driving` has to be held."""
-        from results.store.driver import Driver
-
-        return Driver(self)
+        return Driver(self.store, self.row)
 
     def read(self, act: Callable[[Session], Answer]) -> Answer:
-        """Read something, once the database can be reached."""
-
-        def read() -> Answer:
-            with self.store.session() as session:
-                return act(session)
-
-        return self.store.patiently(read)
-
-
-class _FailingClearly(Session):
-    """A session whose database errors are ours."""
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        super().__exit__(kind, error, trace)
-        damage = translated(error, self.get_bind().engine)
-        if damage is not None:
-            raise damage from error
-        if isinstance(error, SQLAlchemyError):
-            reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-            raise StorageError(f"the database {shown(str(self.get_bind().engine.url))} failed: {reason}") from error
+        """Read something, as soon as the database can be reached."""
+        return self.store.read(act)
 
 
 __all__ = ["FINAL_STATES", "Ending", "EpochRecord", "Facts", "NewEvaluation", "Role", "State", "Store", "StudyStore"]

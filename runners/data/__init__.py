@@ -1,13 +1,13 @@
 """Data sets: their sizes, and their splits as tensors of bytes.
 
-One file a source. To add one, write a `Dataset` and register it below (or, from a plug-in, call `register_dataset`).
+One file a source. To add one, write a `Dataset`, decorate it with `register_dataset`, and import its file below.
 Describing a data set loads neither torch nor an image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 from runners.data.base import (
     DATASETS,
@@ -26,14 +26,19 @@ from runners.data.idx import IdxDataset
 from runners.data.imagefolder import ImageFolder
 from runners.data.torchvision_sets import TorchvisionDataset
 from runners.protocol import DataSpec
+from runners.recipe import Recipe
 
 __all__ = [
     "DATASETS",
     "Augmentation",
     "Dataset",
     "DatasetInfo",
+    "Digits",
+    "IdxDataset",
+    "ImageFolder",
     "Split",
     "Splits",
+    "TorchvisionDataset",
     "data_directory",
     "describe_dataset",
     "fingerprint",
@@ -41,22 +46,13 @@ __all__ = [
     "load_splits",
     "load_test",
     "prepare",
+    "recipe_for",
     "register_dataset",
     "validation_images",
 ]
 
-_FASHION_DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-_CLOTHES = Augmentation(shift=2, flip=True)
-
-register_dataset("digits", Digits())
-register_dataset("fashion_mnist", IdxDataset("FashionMNIST", _CLOTHES, _FASHION_DEBIAN))
-# A quarter of it, for studies and benchmarks on a few CPU cores.
-register_dataset("fashion_mnist_10k", IdxDataset("FashionMNIST", _CLOTHES, _FASHION_DEBIAN, 10_000, 4_000))
-register_dataset("mnist", IdxDataset("MNIST", Augmentation(shift=2)))
-register_dataset("cifar10", TorchvisionDataset("CIFAR10", 10, 5_000, Augmentation(shift=4, flip=True)))
-register_dataset("cifar100", TorchvisionDataset("CIFAR100", 100, 5_000, Augmentation(shift=4, flip=True)))
-register_dataset("svhn", TorchvisionDataset("SVHN", 10, 7_325, Augmentation(shift=2)))
-register_dataset("imagefolder", ImageFolder())
+_OTHER_EPOCHS = 30
+"""Epochs for a data set that says nothing of its recipe. Arbitrary."""
 
 
 def describe_dataset(spec: DataSpec) -> DatasetInfo:
@@ -68,8 +64,20 @@ def describe_dataset(spec: DataSpec) -> DatasetInfo:
     return find_dataset(spec).describe(spec)
 
 
+def recipe_for(name: str, **overrides: Any) -> Recipe:
+    """How a data set is trained on unless a study says otherwise.
+
+    Args:
+        name: Of the data set; of ``imagefolder:PATH`` the part before the colon counts.
+        overrides: Fields of Recipe that take precedence.
+    """
+    dataset = DATASETS.get(name.partition(":")[0])
+    own = {} if dataset is None else dataset.recipe
+    return Recipe(**{"epochs": _OTHER_EPOCHS, **own, **overrides})
+
+
 def prepare(spec: DataSpec, tell: Callable[[str], None] = lambda _: None) -> None:
-    """Download or decode what is not cached yet, so that a data set that cannot be had is noticed early.
+    """Download or decode what is not cached yet, so that a data set that is missing is noticed early.
 
     The files of the test split are decoded too, but nothing is evaluated on them.
 

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from runners.protocol import DataSpec
 from search_space.errors import DataError, allowed, brief, printable
 from search_space.paths import user_path
+from search_space.registry import Registry
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,11 +100,13 @@ class Dataset(ABC):
         augmentation: What keeps the classes of these images apart and helps.
         takes_path: Whether its name is followed by ``:PATH``.
         embedded: Whether its images come with a Python package that is installed anyway.
+        recipe: How it is trained unless a study says otherwise: fields of `runners.recipe.Recipe`.
     """
 
     augmentation: Augmentation = Augmentation()
     takes_path: ClassVar[bool] = False
     embedded: ClassVar[bool] = False
+    recipe: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def describe(self, spec: DataSpec) -> DatasetInfo:
@@ -124,11 +128,20 @@ class Dataset(ABC):
         """Size of the validation split, without loading an image; None if it is not known beforehand."""
         return None
 
+    def example(self, name: str, folder: Path) -> DataSpec | None:
+        """Images to test the data set by, without a network; None if there are none.
+
+        Args:
+            name: The name that it is registered by.
+            folder: Empty; files may be made in it.
+        """
+        return DataSpec(name) if self.embedded else None
+
     def prepare(self, spec: DataSpec, tell: Callable[[str], None]) -> None:
         """Download or decode what is not cached yet, and tell the user what is worth knowing of the images.
 
         Raises:
-            DataError: If they cannot be had.
+            DataError: If they cannot be read or downloaded.
         """
         self.load_development(spec)
         self.load_test(spec)
@@ -138,7 +151,7 @@ class Dataset(ABC):
         """Training and validation images; does not read a test image.
 
         Raises:
-            DataError: If they cannot be had.
+            DataError: If they cannot be read or downloaded.
         """
 
     @abstractmethod
@@ -146,7 +159,7 @@ class Dataset(ABC):
         """Test images.
 
         Raises:
-            DataError: If they cannot be had.
+            DataError: If they cannot be read or downloaded.
         """
 
 
@@ -158,14 +171,33 @@ def legible(text: str | os.PathLike[str]) -> str:
     return printable(os.fspath(text), _LONGEST_PATH)
 
 
-DATASETS: dict[str, Dataset] = {}
+DATASETS: Registry[Dataset] = Registry("data set", DataError)
+DatasetClass = TypeVar("DatasetClass", bound=type[Dataset])
 
 
-def register_dataset(name: str, dataset: Dataset) -> None:
-    """Make a data set known by `name`; refuses duplicates."""
-    if name in DATASETS:
-        raise ValueError(f"a data set named {name!r} is registered already")
-    DATASETS[name] = dataset
+def register_dataset(name: str, *settings: Any, **named: Any) -> Callable[[DatasetClass], DatasetClass]:
+    """Class decorator: an instance made with these settings is the data set `name`.
+
+    A class may be registered several times, with other settings.
+
+    Example:
+        >>> @register_dataset("checkerboards", squares=4)
+        ... class Checkerboards(Dataset): ...  # doctest: +SKIP
+
+    Args:
+        name: As in ``--data``.
+        settings: Arguments of the class.
+        named: Likewise.
+
+    Raises:
+        ValueError: If the name is taken.
+    """
+
+    def register(cls: DatasetClass) -> DatasetClass:
+        DATASETS.add(name, cls(*settings, **named), origin=cls.__module__)
+        return cls
+
+    return register
 
 
 _SUPPLIED: dict[tuple[str, int, int | None], Dataset] = {}
@@ -186,8 +218,8 @@ def find_dataset(spec: DataSpec) -> Dataset:
     if supplied is not None:
         return supplied
     name, colon, path = spec.name.partition(":")
-    choices = [f"{known}:PATH" if dataset.takes_path else known for known, dataset in DATASETS.items()]
     dataset = DATASETS.get(name)
+    choices = [f"{known}:PATH" if entry.takes_path else known for known, entry in DATASETS.items()]
     if dataset is None or (colon and not dataset.takes_path):
         raise DataError(f"there is no data set named {brief(spec.name)}; {allowed(spec.name, choices)}")
     if dataset.takes_path and not path:
@@ -198,7 +230,7 @@ def find_dataset(spec: DataSpec) -> Dataset:
 
 
 def has_files(spec: DataSpec, fingerprint: str, marks: str = "") -> bool:
-    """Whether this machine has the files with this fingerprint, at the same path; never so for a published set.
+    """Whether this machine has the files with this fingerprint, at the same path; false for a published set.
 
     Args:
         spec: Whose files.

@@ -16,6 +16,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from runners.data.base import legible
+from runners.data.looking import looked
 from search_space.errors import DataError
 from search_space.units import format_bytes
 
@@ -48,6 +49,13 @@ def content_digests(paths: Sequence[str], directory: Path, tell: Callable[[str],
     Raises:
         DataError: If a file cannot be read, naming it.
     """
+    known = looked().digests
+    new = [path for path in paths if path not in known]
+    known.update(zip(new, _digests_of_files(new, directory, tell), strict=True))
+    return [known[path] for path in paths]
+
+
+def _digests_of_files(paths: Sequence[str], directory: Path, tell: Callable[[str], None]) -> list[bytes]:
     began = time.time_ns()
     keys = [os.fsencode(path) for path in paths]
     states = [_state(path) for path in paths]

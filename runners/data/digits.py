@@ -5,7 +5,9 @@ Source: the test part of https://archive.ics.uci.edu/dataset/80 (E. Alpaydin, C.
 
 from __future__ import annotations
 
-from runners.data.base import Augmentation, Dataset, DatasetInfo, Split
+from types import MappingProxyType
+
+from runners.data.base import Augmentation, Dataset, DatasetInfo, Split, register_dataset
 from runners.protocol import DataSpec
 
 IMAGES = 1797
@@ -13,11 +15,14 @@ VALIDATION = TEST = 360
 """20 % each: in 8 x 8 pixels a few images are beyond every model, and fewer of them would make the choice a lottery."""
 
 
+@register_dataset("digits")
 class Digits(Dataset):
     """1,077 training, 360 validation and 360 test images; every split follows `split_seed`."""
 
     embedded = True
     augmentation = Augmentation(shift=0.8, degrees=10, scale=0.1, share=0.5)
+    # Tuned on validation NLL over ViT, Mixer, ResMLP, gMLP and ViP of about 34,000 parameters, two seeds and splits.
+    recipe = MappingProxyType({"epochs": 20, "lr": 8e-3, "weight_decay": 0.2, "warmup": 0.2})
 
     def describe(self, spec: DataSpec) -> DatasetInfo:
         return DatasetInfo(image_size=8, in_channels=1, classes=10)

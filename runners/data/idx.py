@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from runners.data.base import Augmentation, Dataset, DatasetInfo, Split, data_directory, legible
+from runners.data.base import Augmentation, Dataset, DatasetInfo, Split, data_directory, legible, register_dataset
 from runners.protocol import DataSpec
 from search_space.errors import DataError
 
@@ -22,8 +23,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _UNSIGNED_BYTE = 8
+_DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+_CLOTHES = Augmentation(shift=2, flip=True)
 
 
+@register_dataset("mnist", "MNIST", Augmentation(shift=2), recipe={"epochs": 12, "batch_size": 128})
+# A quarter of it, for studies and benchmarks on a few CPU cores.
+@register_dataset("fashion_mnist_10k", "FashionMNIST", _CLOTHES, _DEBIAN, 10_000, 4_000, {"epochs": 16})
+@register_dataset("fashion_mnist", "FashionMNIST", _CLOTHES, _DEBIAN, recipe={"epochs": 16, "batch_size": 128})
 @dataclass(frozen=True)
 class IdxDataset(Dataset):
     """60,000 training images, from which validation is carved, and 10,000 test images.
@@ -34,6 +41,7 @@ class IdxDataset(Dataset):
         debian: Folder into which a Debian package puts the files, if there is one.
         train: Training images kept; with `validation` at most 60,000.
         validation: Validation images.
+        recipe: As in `Dataset`; the registered ones are customary values, not tuned.
     """
 
     torchvision_class: str
@@ -41,6 +49,7 @@ class IdxDataset(Dataset):
     debian: Path | None = None
     train: int = 50_000
     validation: int = 10_000
+    recipe: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def describe(self, spec: DataSpec) -> DatasetInfo:
         return DatasetInfo(image_size=28, in_channels=1, classes=10)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from runners.data.base import legible
+from runners.data.looking import looked
 from search_space.errors import DataError
 
 _LITTER = frozenset(
@@ -155,10 +156,11 @@ _trees: dict[str, Tree] = {}
 
 def read_tree(root: str) -> Tree:
     """The tree at a root: the one that was read before if it is as it was then."""
-    tree = _trees.get(root)
-    if tree is None or not tree.is_current():
+    tree, seen = _trees.get(root), looked().trees
+    if tree is None or (root not in seen and not tree.is_current()):
         _trees.clear()  # one data set at a time; a large one has a million names
         tree = _trees[root] = Tree(root)
+    seen.add(root)
     return tree
 
 

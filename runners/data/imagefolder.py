@@ -11,8 +11,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import count
+from types import MappingProxyType
 
-from runners.data.base import Augmentation, Dataset, DatasetInfo, Split, data_directory, legible
+from runners.data.base import Augmentation, Dataset, DatasetInfo, Split, data_directory, legible, register_dataset
 from runners.data.digests import content_digests
 from runners.data.former_fingerprint import former_fingerprint
 from runners.data.image_layout import TEST, TRAIN, VALIDATION, Files, Layout, counted, find_layout
@@ -27,11 +28,13 @@ HELD_OUT = 0.2
 """Share of the images carved for validation, and again for testing, where the folder has no such split."""
 
 
+@register_dataset("imagefolder")
 class ImageFolder(Dataset):
     """Images of any size, as RGB squares: the shorter side is resized and the middle cut out."""
 
     augmentation = Augmentation(shift=4, flip=True)
     takes_path = True
+    recipe = MappingProxyType({"epochs": 60, "lr": 1e-3})  # customary values, not tuned
 
     def describe(self, spec: DataSpec) -> DatasetInfo:
         classes = _layout(spec).classes

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runners.data.base import Augmentation, Dataset, DatasetInfo, Split, data_directory, legible
+from runners.data.base import Augmentation, Dataset, DatasetInfo, Split, data_directory, legible, register_dataset
 from runners.protocol import DataSpec
 from search_space.errors import DataError
 
+_COLOUR = Augmentation(shift=4, flip=True)
 
+
+def _recipe(epochs: int) -> Mapping[str, Any]:
+    return {"epochs": epochs, "batch_size": 128, "lr": 2e-3}  # customary values, not tuned
+
+
+@register_dataset("svhn", "SVHN", 10, 7_325, Augmentation(shift=2), _recipe(24))
+@register_dataset("cifar100", "CIFAR100", 100, 5_000, _COLOUR, _recipe(60))
+@register_dataset("cifar10", "CIFAR10", 10, 5_000, _COLOUR, _recipe(60))
 @dataclass(frozen=True)
 class TorchvisionDataset(Dataset):
     """Validation is carved from the training images; the test images are the data set's own.
@@ -21,12 +31,14 @@ class TorchvisionDataset(Dataset):
         classes: Number of classes.
         validation: Validation images (CIFAR: 5,000 of 50,000; SVHN: 7,325 of 73,257).
         augmentation: As in `Dataset`.
+        recipe: As in `Dataset`.
     """
 
     torchvision_class: str
     classes: int
     validation: int
     augmentation: Augmentation
+    recipe: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def describe(self, spec: DataSpec) -> DatasetInfo:
         return DatasetInfo(image_size=32, in_channels=3, classes=self.classes)
@@ -64,7 +76,7 @@ def download(torchvision_class: str, root: Path, train: bool) -> Any:
     """The torchvision data set, from `root` if it is there, else downloaded to it.
 
     Raises:
-        DataError: If it cannot be had, saying where its files may be put by hand.
+        DataError: If it cannot be downloaded, saying where its files may be put by hand.
     """
     from runners.data.torchvision_import import import_torchvision
 

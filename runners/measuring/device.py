@@ -34,10 +34,10 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_devices(name: str, gpus: int) -> tuple[torch.device, ...]:
-    """So many GPUs from the one of that name on; or the device of that name alone, where that is none.
+    """Consecutive GPUs, starting with the one of that name; the device of that name alone if it is not a GPU.
 
     Raises:
-        RunnerError: If there are not so many here.
+        RunnerError: If this machine has fewer.
     """
     first = pick_device(name)
     if first.type != "cuda" or gpus <= 1:
@@ -46,6 +46,16 @@ def pick_devices(name: str, gpus: int) -> tuple[torch.device, ...]:
     if start + gpus > there:
         raise RunnerError(f"--gpus-per-trial is {gpus}, but from {name!r} on there are {there - start} GPUs here")
     return tuple(torch.device("cuda", start + index) for index in range(gpus))
+
+
+def gpu_count() -> int:
+    """How many GPUs torch sees here."""
+    return torch.cuda.device_count()
+
+
+def set_threads(threads: int) -> None:
+    """Set the threads that torch uses for one operation, in this process."""
+    torch.set_num_threads(threads)
 
 
 def describe_device(device: torch.device) -> str:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from runners.failures import classify
+from runners.execution.failures import classify
 from runners.measuring.device import synchronize
 from runners.measuring.latency import MIN_PASSES
 from runners.protocol import Cause
@@ -46,7 +46,7 @@ def make_images(model: VisionModel, batch: int) -> Tensor:
 
 
 @contextmanager
-def failing_clearly(what: str, device: torch.device) -> Iterator[None]:
+def clear_device_errors(what: str, device: torch.device) -> Iterator[None]:
     """Turn running out of memory, and what a device cannot compute, into a sentence.
 
     Raises:

@@ -1,8 +1,8 @@
 """The runner that executes jobs on a Ray cluster, through Ray Tune.
 
-Tune places trials, packs fractional GPUs, reuses worker processes and grows autoscaling clusters. It does not decide
-and does not remember: a `Searcher` hands out what the source asks to be run, a `TrialScheduler` passes reports on and
-stops what the source wants stopped. Nothing of Tune's own experiment state is ever read back.
+Tune places trials, packs fractional GPUs, reuses worker processes and grows autoscaling clusters. It neither decides
+nor remembers: a `Searcher` hands out the jobs of the source, a `TrialScheduler` passes reports on and stops what the
+source decides to stop. Tune's own experiment state is never read back.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, cast
@@ -38,11 +37,12 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from runners.on_ray.address import CLIENT, check_address, cluster_address
-from runners.on_ray.connection import connection, first_words, quiet, tune_on_a_client
+from runners.on_ray.connection import connection, first_words, quiet
 from runners.on_ray.folders import check_ray_folders, check_temporary
 from runners.on_ray.images import WithImages, send
 from runners.on_ray.losses import loss, waiting
 from runners.on_ray.pulse import Pulse, RayGone
+from runners.on_ray.ray_private import tune_on_a_client
 from runners.on_ray.worker import EvaluationTrainable, Packed
 from runners.protocol import (
     Cause,
@@ -56,14 +56,16 @@ from runners.protocol import (
 )
 from runners.resources import check_resources, check_this_machine
 from search_space.errors import RunnerError
+from search_space.plugins import Plugin
+from search_space.signals import handlers_kept
 
 log = logging.getLogger(__name__)
 
 PATIENCE_S = 60.0
-"""A cluster that has had no room for a trial for so long is worth a note."""
+"""How long a cluster may have no room for a trial before the user is told. Arbitrary."""
 
 MOST_STARTS = 4
-"""How often Ray is started on this machine, should it die again and again."""
+"""How often Ray is started on this machine if it keeps dying. Arbitrary."""
 
 Answer = TypeVar("Answer")
 
@@ -78,7 +80,7 @@ class _Bridge:
         self.reasons: dict[str, tuple[Cause, str]] = {}  # Tune's trial id -> why its worker was lost
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
-        """Tune saves its state as it starts; nobody reads it, and the source cannot be pickled."""
+        """Tune saves its state as it starts; it is never read, and the source cannot be pickled."""
         return object, ()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -118,12 +120,12 @@ class _Bridge:
         self._guarded(tell, None)
 
     def lost(self, trial: Trial) -> None:
-        """Keep why a worker was lost, unless it is with all of Ray."""
+        """Remember why a worker was lost, unless all of Ray is."""
         self.pulse.feel()
         self.reasons[trial.trial_id] = loss(trial)
 
     def all_lost(self, words: str) -> None:
-        """Tell that all that runs is lost with Ray."""
+        """Tell the source that everything running is lost with Ray."""
         for key in self.keys.values():
             self.source.tell(key, Outcome("failed", 0.0, Cause.NODE_LOST, words))
 
@@ -141,7 +143,7 @@ class _Bridge:
 
 
 class _AskSource(Searcher):
-    """Tune's question for the next trial, and its word of every end."""
+    """Asks the source for the next job when Tune has room, and tells it of every end."""
 
     def __init__(self, bridge: _Bridge) -> None:
         super().__init__()
@@ -154,14 +156,14 @@ class _AskSource(Searcher):
         self._bridge.complete(trial_id, result, error)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the database is the only state."""
+        """Do nothing: the database is the only state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore."""
+        """Do nothing: there is nothing to restore."""
 
 
 class _TellSource(FIFOScheduler):
-    """Tune's word of every report."""
+    """Passes every report on to the source, and its decision back to Tune."""
 
     def __init__(self, bridge: _Bridge) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -175,7 +177,7 @@ class _TellSource(FIFOScheduler):
 
 
 class _Idle(tune.Callback):
-    """Lets the search move its display on, and says once if trials wait for resources and none runs."""
+    """Lets the search update its display, and says once if trials wait for resources and none runs."""
 
     def __init__(self, bridge: _Bridge, notice: Callable[[str], None], patience_s: float) -> None:
         self._bridge, self._notice, self._patience_s = bridge, notice, patience_s
@@ -212,25 +214,27 @@ class RayTuneRunner:
             Ray here.
         cpus_per_trial: CPU cores a job reserves.
         gpus_per_trial: GPUs a job reserves; None for 1 where the cluster has GPUs, else 0.
-        packages: Packages that workers on a cluster are sent.
-        images: What nodes of a cluster are given if they do not have it; None if no job needs images.
-        notice: Takes a sentence that the user should see.
-        patience_s: How long trials wait for resources before that is worth a notice, in seconds.
+        packages: Packages that are sent to workers on a cluster.
+        plugins: Plug-ins that every worker imports.
+        images: The images that are sent to nodes of a cluster that lack them; None if no job needs images.
+        notice: Shows a sentence to the user.
+        patience_s: Seconds that trials wait for resources before the user is told.
     """
 
     address: str | None = None
     cpus_per_trial: float = 1.0
     gpus_per_trial: float | None = None
     packages: tuple[str, ...] = ("search_space", "runners")
+    plugins: tuple[Plugin, ...] = ()
     images: DataSpec | None = None
     notice: Callable[[str], None] = log.warning
     patience_s: float = PATIENCE_S
 
     def check(self) -> None:
-        """See whether something listens at the address, or whether this machine has what Ray and a job need.
+        """Check that a cluster listens at the address, or that this machine has what Ray and a job need.
 
         Raises:
-            RunnerError: If not.
+            RunnerError: If it does not.
         """
         check_temporary()
         if self._address is None:
@@ -245,7 +249,7 @@ class RayTuneRunner:
         Raises:
             KeyboardInterrupt: On Ctrl-C, after the workers have written their checkpoints.
             RunnerError: If Ray cannot be reached or started, or a job needs more than there is.
-            DataError: If `images` are to go to a cluster, and this machine does not have them either.
+            DataError: If `images` have to be sent to a cluster, and this machine lacks them too.
         """
         for starts in range(1, MOST_STARTS + 1):
             if source.done:
@@ -253,17 +257,18 @@ class RayTuneRunner:
             gone = self._run_until_ray_is_gone(source, evaluator, is_last=starts == MOST_STARTS)
             if gone is None:
                 break
-            self.notice(f"{gone}; it is started again, and trials go on from their checkpoints")
+            self.notice(f"{gone}; it is started again, and trials resume from their checkpoints")
         if not source.done:  # Tune stops its loop on Ctrl-C, lets the workers clean up, and returns
             raise KeyboardInterrupt
 
     def _run_until_ray_is_gone(self, source: TrialSource, evaluator: Evaluator, is_last: bool) -> str | None:
-        """Execute until the source is done, or Ctrl-C; returns what has died if Ray may be started once more."""
-        with connection(self._address, self.packages) as is_new, quiet(), _own_ctrl_c(), Pulse(self._address) as pulse:
+        """Execute until the source is done, or Ctrl-C; returns what has died if Ray may be started again."""
+        kept = handlers_kept(signal.SIGINT, signal.SIGUSR1)  # Tune replaces them for good
+        with connection(self._address, self.packages) as is_new, quiet(), kept, Pulse(self._address) as pulse:
             on_cluster = self._address is not None
             threads, data_dir = max(1, int(self.cpus_per_trial)), os.environ.get("NAS_DATA_DIR")
             work = evaluator
-            bridge = _Bridge(source, lambda job: Packed(job, work, threads, on_cluster, data_dir), pulse)
+            bridge = _Bridge(source, lambda job: Packed(job, work, threads, on_cluster, data_dir, self.plugins), pulse)
             try:
                 parcel = send(self.images) if on_cluster and self.images else None
                 work = WithImages(evaluator, parcel) if parcel else evaluator
@@ -290,9 +295,9 @@ class RayTuneRunner:
         return None
 
     def _tune(self, bridge: _Bridge) -> None:
-        """Execute by Tune's loop until the source is done, or Ctrl-C."""
+        """Execute in Tune's loop until the source is done, or Ctrl-C."""
         with ExitStack() as undo:
-            # What Tune notes of its experiment, nobody reads.
+            # What Tune writes about its experiment is never read.
             notes = undo.enter_context(TemporaryDirectory(prefix="nas-tune-", ignore_cleanup_errors=True))
             if (self._address or "").startswith(CLIENT):
                 undo.enter_context(tune_on_a_client(notes))
@@ -328,20 +333,6 @@ class RayTuneRunner:
     @property
     def _address(self) -> str | None:
         return cluster_address(self.address)
-
-
-@contextmanager
-def _own_ctrl_c() -> Iterator[None]:
-    """Put back what Ctrl-C does, which Tune changes for good."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
-    try:
-        yield
-    finally:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
 
 
 def _name(trial: Trial) -> str:

@@ -1,4 +1,8 @@
-"""What runs in the worker processes of Ray."""
+"""What runs in the worker processes of Ray.
+
+The loop of `runners.execution` is here cut in two by Tune: a worker advances a job once a step, the driver decides on
+its report (`runners.on_ray.runner`), and a decision to stop arrives as the next job, or as the end of the worker.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +11,34 @@ from typing import Any
 
 from ray import tune
 
+from runners.execution import Execution
 from runners.on_ray.losses import located, node_name
-from runners.protocol import Evaluation, Evaluator, Job
+from runners.protocol import Cause, Evaluator, Job, Outcome
+from search_space.plugins import Plugin
 
 
 class Packed:
-    """A job and what evaluates it, opaque to Tune, which would otherwise flatten, copy and print it.
+    """A job and its evaluator, opaque to Tune, which would otherwise flatten, copy and print them.
 
     Args:
         job: The job.
-        evaluator: What evaluates it.
+        evaluator: Its evaluator.
         threads: Threads that torch uses.
         on_cluster: Whether it matters on which node it runs.
         data_dir: ``NAS_DATA_DIR`` for nodes that have none of their own.
+        plugins: Plug-ins that the worker imports.
     """
 
     def __init__(
-        self, job: Job, evaluator: Evaluator, threads: int, on_cluster: bool = False, data_dir: str | None = None
+        self,
+        job: Job,
+        evaluator: Evaluator,
+        threads: int,
+        on_cluster: bool = False,
+        data_dir: str | None = None,
+        plugins: tuple[Plugin, ...] = (),
     ) -> None:
+        self.plugins = plugins  # pickled first: a plug-in is imported as it arrives, and the job may be of its classes
         self.job, self.evaluator, self.threads = job, evaluator, threads
         self.on_cluster, self.data_dir = on_cluster, data_dir
 
@@ -36,35 +50,39 @@ class Packed:
 
 
 class EvaluationTrainable(tune.Trainable):
-    """Advances one evaluation a step; the same process serves many jobs, one after the other."""
+    """Advances a job by one portion a step; the same process executes many jobs, one after the other."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        import torch
+        from runners.measuring.device import set_threads  # loads torch
 
         packed: Packed = config["packed"]
-        torch.set_num_threads(packed.threads)
+        set_threads(packed.threads)
         if packed.data_dir:
             os.environ.setdefault("NAS_DATA_DIR", packed.data_dir)
         self._node = node_name() if packed.on_cluster else ""
-        self._evaluation: Evaluation | None = Evaluation(packed.job, packed.evaluator)
+        self._problem = next((plugin.problem for plugin in packed.plugins if plugin.problem), "")
+        self._execution: Execution | None = Execution(packed.job, packed.evaluator)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        if self._evaluation is not None:  # the search has stopped it
-            self._evaluation.stop()
+        if self._execution is not None:  # the search has stopped it
+            self._execution.stop()
         self.setup(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        assert self._evaluation is not None
-        epochs, outcome = self._evaluation.advance()
+        assert self._execution is not None
+        if self._problem:
+            self._execution = None
+            return {"epochs": [], "outcome": Outcome("failed", 0.0, Cause.BUG, self._problem), "done": True}
+        epochs, outcome = self._execution.advance()
         if outcome is not None:
-            self._evaluation = None
+            self._execution = None
         epochs, outcome = located(epochs, outcome, self._node)
         return {"epochs": epochs, "outcome": outcome, "done": outcome is not None}
 
     def cleanup(self) -> None:
-        """Let an evaluation write its checkpoint, in case that it was interrupted."""
-        evaluation: Evaluation | None = getattr(self, "_evaluation", None)
-        if evaluation is not None:
-            evaluation.interrupt()
-        self._evaluation = None
+        """Have a job that is under way write its checkpoint: the runner was interrupted."""
+        execution: Execution | None = getattr(self, "_execution", None)
+        if execution is not None:
+            execution.interrupt()
+        self._execution = None

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from runners.failures import first_line, is_out_of_memory
+from runners.execution.failures import first_line, is_out_of_memory
 from runners.protocol import Cause, EvaluationError
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from runners.data import Splits, data_directory, load_splits, load_test
-from runners.deadline import TimeLimit
+from runners.execution.deadline import TimeLimit
 from runners.files import FileFailure
 from runners.measuring.device import describe_device, pick_devices, versions
 from runners.measuring.latency import measure_latency

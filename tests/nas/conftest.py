@@ -14,8 +14,9 @@ import pytest
 
 from nas.api import search
 from nas.config import SearchConfig
-from nas.study.opening import make_spec, open_folder, open_store, open_with_files
+from nas.study.opening import open_folder, open_store, open_with_files
 from nas.study.search import Search
+from nas.study.spec import make_spec
 from results.report.report import Report
 from results.store.store import Store, StudyStore
 from runners.protocol import EpochResult, Evaluator, Job, Measured

@@ -23,14 +23,14 @@ def test_callbacks(settings):
     started, seen = [], []
     nas.search(
         evaluator=synthetic,
-        on_start=lambda search, new: started.append((search.spent, new)),
-        on_change=lambda search: seen.append(search.spent),
+        on_start=lambda search, new: started.append((search.budget.spent, new)),
+        on_change=lambda search: seen.append(search.budget.spent),
         **settings,
     )
     assert started == [(0, True)]
     assert seen == sorted(seen)
     assert seen[-1] == 6
-    nas.search(evaluator=synthetic, on_start=lambda search, new: started.append((search.spent, new)), **settings)
+    nas.search(evaluator=synthetic, on_start=lambda search, new: started.append((search.budget.spent, new)), **settings)
     assert started[1] == (6, False)
 
 

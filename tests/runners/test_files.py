@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from runners.execution import Execution
 from runners.files import FileFailure, write_atomically
-from runners.protocol import INFEASIBLE_CAUSES, Cause, Evaluation, Interrupted, Job
+from runners.protocol import INFEASIBLE_CAUSES, Cause, Interrupted, Job
 from runners.recipe import Recipe
 from runners.training.train import train
 
@@ -59,9 +60,9 @@ def files_limited() -> Iterator[None]:
 
 
 def run(job: Job) -> tuple[list, Cause | None, str]:
-    evaluation, epochs, outcome = Evaluation(job, train), [], None
+    execution, epochs, outcome = Execution(job, train), [], None
     while outcome is None:
-        new, outcome = evaluation.advance()
+        new, outcome = execution.advance()
         epochs += [replace(epoch, seconds=0.0, measured=None) for epoch in new]
     return epochs, outcome.cause, outcome.message
 
@@ -89,12 +90,12 @@ def test_a_full_disk_loses_no_epoch(disk: tuple[Path, Full], tmp_path: Path, mak
     settings = {"recipe": Recipe(epochs=3)}
     whole, *_ = run(make_job(**settings))
     job = make_job(**settings, checkpoint=folder / "checkpoint", rungs=(1, 2))
-    evaluation = Evaluation(job, train)
-    first, _ = evaluation.advance()
+    execution = Execution(job, train)
+    first, _ = execution.advance()
     kept = job.checkpoint.read_bytes()
 
     with full():
-        second, outcome = evaluation.advance()
+        second, outcome = execution.advance()
 
     assert [replace(epoch, seconds=0.0, measured=None) for epoch in [*first, *second]] == whole[:2]
     assert second[0].measured == first[0].measured

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from runners.data import DATASETS
-from runners.recipe import recipe_for
+from runners.data import DATASETS, recipe_for
 
 
 @pytest.mark.parametrize("name", DATASETS)

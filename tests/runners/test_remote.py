@@ -12,8 +12,9 @@ import pytest
 from pyarrow.fs import FileSelector, FileSystem, LocalFileSystem, S3FileSystem, SubTreeFileSystem
 
 from runners import remote
+from runners.execution import Execution
 from runners.files import FileFailure, write_atomically
-from runners.protocol import Cause, Evaluation, Job
+from runners.protocol import Cause, Job
 from runners.recipe import Recipe
 from runners.remote import RemoteFile, locate
 from runners.training.train import train
@@ -160,7 +161,7 @@ def test_storage_that_takes_nothing(bucket: FileSystem, make_job: MakeJob) -> No
 
     with pytest.raises(FileFailure, match="s3://bucket/run/taken cannot be written: "):
         write_atomically(place, b"content")
-    epochs, outcome = Evaluation(make_job(checkpoint=place, rungs=(1,)), train).advance()
+    epochs, outcome = Execution(make_job(checkpoint=place, rungs=(1,)), train).advance()
 
     assert [epoch.epoch for epoch in epochs] == [1]
     assert outcome is not None

@@ -18,13 +18,15 @@ from nas.bench.arms import arms
 from nas.bench.comparison import Share, compare, wrongly_stopped
 from nas.bench.contest import RUNS_PER_TASK, Contest, Scale
 from nas.bench.estimates import area, error_covariance, estimate, first_reached, reached
-from nas.bench.execution import execute
+from nas.bench.parallel import simulate
 from nas.bench.picture import check, draw
-from nas.bench.pool import NEIGHBOURS, Pool
+from nas.bench.pool import NEIGHBOURS, Members, Pool
+from nas.bench.replay import Replay
 from nas.bench.simulation import NOTHING, Arm, Records, Simulator
-from nas.bench.tabular import Entry, Replay, Table, Training
-from nas.bench.text import render
-from runners.protocol import DataSpec, Evaluation, Job, Score
+from nas.bench.table import Entry, Table, Training
+from nas.commands.bench_text import render
+from runners.execution import Execution
+from runners.protocol import DataSpec, Job, Score
 from search_space.errors import ConfigError, DataError, SpaceError
 from search_space.space.space import SearchSpace
 
@@ -90,7 +92,7 @@ def _contest(table: Table, *, design: bool = False) -> Contest:
 class TestPool:
     @pytest.fixture
     def pool(self, tiny_space: SearchSpace) -> Pool:
-        return Pool(tiny_space, _entries(tiny_space))
+        return Pool(Members(tiny_space, _entries(tiny_space)))
 
     def test_what_was_taken_is_not_drawn_until_nothing_is_left(self, pool: Pool) -> None:
         for architecture in pool.members[1:]:
@@ -118,18 +120,20 @@ class TestPool:
     def test_is_a_space_of_its_own(self, pool: Pool, tiny_space: SearchSpace) -> None:
         assert pool.size == 8
         assert all(pool.decode(pool.encode(member)) == member for member in pool.members)
-        half = Pool(tiny_space, _entries(tiny_space)[:4])
+        half = Pool(Members(tiny_space, _entries(tiny_space)[:4]))
         with pytest.raises(SpaceError, match="no such architecture"):
             half.decode(pool.encode(pool.members[7]))
         assert pool.members[7] not in half
 
-    def test_fresh_shares_all_but_what_was_taken(self, pool: Pool) -> None:
-        pool.take(pool.members[0])
-        assert {pool.fresh().sample(random.Random(seed)) for seed in range(200)} == set(pool.members)
+    def test_pools_of_the_same_members_are_taken_from_independently(self, tiny_space: SearchSpace) -> None:
+        members = Members(tiny_space, _entries(tiny_space))
+        one, other = Pool(members), Pool(members)
+        one.take(one.members[0])
+        assert {other.sample(random.Random(seed)) for seed in range(200)} == set(members.architectures)
 
     def test_needs_a_member(self, tiny_space: SearchSpace) -> None:
         with pytest.raises(SpaceError, match="at least one"):
-            Pool(tiny_space, [])
+            Members(tiny_space, [])
 
 
 class TestSimulation:
@@ -200,7 +204,7 @@ class TestSimulation:
             table.add_scores(architecture.hash, {"l2": Score(float(place), 0.5), "zico": Score(None, 0.1)})
         replay = Replay(Table(table.folder).visible(), (0,))
         job = Job("proxies-0000", architectures[0], DataSpec("digits"), table.recipe, 0, task="score", proxies=("l2",))
-        _, outcome = Evaluation(replace(job, batch=architectures), replay).advance()
+        _, outcome = Execution(replace(job, batch=architectures), replay).advance()
         assert outcome is not None
         assert outcome.measured.scores == ({"l2": Score(0.0, 0.5)}, {"l2": Score(1.0, 0.5)})
         with pytest.raises(DataError, match=r"no score .* by snip"):
@@ -214,7 +218,7 @@ class TestSimulation:
         contest = _contest(make_table())
         simulations = list(contest.simulations(RANDOM, Scale(4), (1.0, 4.0)))
         tables = {"invented": contest.table.visible()}
-        for here, there in zip(execute(simulations, tables), execute(simulations, tables, jobs=2), strict=True):
+        for here, there in zip(simulate(simulations, tables), simulate(simulations, tables, jobs=2), strict=True):
             assert all(np.array_equal(getattr(here, name), getattr(there, name)) for name in vars(here))
 
     def test_nothing_is_simulated_twice(self, make_table: MakeTable, tmp_path: Path) -> None:
@@ -224,7 +228,7 @@ class TestSimulation:
 
         def run() -> list[Records]:
             totals: list[int] = []
-            found = execute(
+            found = simulate(
                 simulations, tables, cache_folder=tmp_path / "cache", on_progress=lambda _, all_: totals.append(all_)
             )
             missing.append(totals[0])
@@ -247,7 +251,7 @@ class TestSimulation:
                     raise KeyboardInterrupt
 
             tables = {"invented": contest.table.visible()}
-            execute(simulations, tables, jobs=2, cache_folder=tmp_path / "cache", on_progress=on_progress)
+            simulate(simulations, tables, jobs=2, cache_folder=tmp_path / "cache", on_progress=on_progress)
 
         others = active_children()
         with pytest.raises(KeyboardInterrupt):

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from nas.bench.proxy_report import report
-from nas.bench.tabular import Entry, Table, Training
+from nas.bench.table import Entry, Table, Training
 from nas.strategy.features import family_of
 from runners.protocol import Score
 from search_space import Architecture, Attention, Branch, Dense, Stage

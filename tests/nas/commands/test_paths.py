@@ -14,7 +14,7 @@ import pytest
 from nas.commands.search import command_line, next_steps
 from nas.config import SearchConfig
 from nas.study.files import storage_url
-from nas.study.opening import make_spec
+from nas.study.spec import make_spec
 from search_space.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]

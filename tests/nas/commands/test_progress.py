@@ -62,7 +62,7 @@ def test_the_line(begin, clock):
     finish(search, status="failed", cause=Cause.DIVERGED)
     search.ask()
     clock.now += 90
-    best = search.trials["trial-0001"]
+    best = search.book.by_key["trial-0001"]
     # Four trials took 8 + 8 + 2 + 0 of 8 epochs in 90 s; four are left, one of them under way: 90 s more.
     assert progress.line(search) == (
         "tpe 4/8 | 1 run, 1 wait, 1 failed | 2.2 FTE | best acc 87.50 % | 1:30 left | 1:30 so far | "
@@ -228,7 +228,7 @@ def test_a_finished_study_is_announced_as_such(begin, run, clock):
 
 def test_farewell_counts_what_is_finished(begin, clock):
     progress = Progress(io.StringIO(), clock)
-    assert progress.farewell("nas search") == "Stopped before anything was begun."
+    assert progress.farewell("nas search") == "Stopped before anything had started."
     search = begin(budget=8)
     progress.begin(search, True)
     finish(search)
@@ -242,7 +242,7 @@ def test_the_line_has_the_size_of_the_deployed_form(begin, clock):
     search, progress = begin(space="mlp_family", pruner="none", budget=8, finalists=0), Progress(io.StringIO(), clock)
     for number in range(7):  # the families, RepMLP last
         finish(search, nll=7.0 - number)
-    best = search.trials["trial-0006"]
+    best = search.book.by_key["trial-0006"]
     assert best.mixers.startswith("repmlp")
     assert f"{best.architecture.deployed.params / 1000:.1f}k params" in progress.line(search)
     assert best.architecture.deployed.params // 100 != best.architecture.params // 100

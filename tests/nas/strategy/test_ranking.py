@@ -12,7 +12,7 @@ from nas.strategy.planner import Start
 from nas.strategy.pool import Candidate
 from nas.strategy.ranking import OPTIMISM, Ranking
 from nas.strategy.surrogate import MIN_LABELS
-from nas.study.jobs import new_trial
+from nas.study.records import new_trial
 from results.report.pareto import pareto_front
 from results.store.store import State
 from runners.protocol import Cause, EpochResult, Outcome
@@ -60,7 +60,7 @@ def test_what_cannot_be_trained_is_a_label_too_and_other_failures_are_not(opened
         train(search, 1.0, to=8)
     for cause in (Cause.BUG, Cause.WORKER_LOST):
         search.tell(search.ask().key, Outcome("failed", 1.0, cause, "it broke"))
-        while search.pending:  # a worker that was lost is replaced twice
+        while search.book.pending:  # a worker that was lost is replaced twice
             search.tell(search.ask().key, Outcome("failed", 1.0, cause, "it broke"))
         assert not search.planner.ranking.can_rank
     search.tell(search.ask().key, Outcome("failed", 1.0, Cause.OUT_OF_MEMORY, "too large"))
@@ -88,8 +88,8 @@ def test_without_a_surrogate_the_loss_at_the_same_epoch_counts(opened):
     search = opened(sampler="random")
     for nll in (3.0, 1.0, 2.0):
         train(search, nll, to=8)
-    assert search.planner.ranking.at_rung(search.searched, 2) == [3.0, 1.0, 2.0]
-    assert search.planner.ranking.best(search.searched, 2) == [search.searched[1], search.searched[2]]
+    assert search.planner.ranking.at_rung(search.book.searched, 2) == [3.0, 1.0, 2.0]
+    assert search.planner.ranking.best(search.book.searched, 2) == [search.book.searched[1], search.book.searched[2]]
 
 
 def test_with_a_surrogate_it_is_the_loss_expected_at_the_end(opened):
@@ -101,7 +101,7 @@ def test_with_a_surrogate_it_is_the_loss_expected_at_the_end(opened):
     assert (job.key, job.reported) == ("trial-0002", 2)
     search.report(job.key, [EpochResult(epoch, 0.75, 0.75, 0.5, 0.0) for epoch in range(3, 9)])
     search.tell(job.key, Outcome("complete", 1.0))
-    ranking, trials = search.planner.ranking, search.searched
+    ranking, trials = search.planner.ranking, search.book.searched
     assert ranking.at_rung(trials, 2) == pytest.approx(np.log([1.0, 1.25, 0.75, 1.5]))
     assert ranking.best(trials, 3) == [trials[2], trials[0], trials[1]]
     train(search, 2.0)
@@ -115,10 +115,10 @@ def test_what_cannot_be_trained_is_not_among_the_best(opened, sampler):
     job = search.ask()
     search.report(job.key, [EpochResult(1, 0.1, 0.1, 0.5, 0.0)])
     search.tell(job.key, Outcome("failed", 1.0, Cause.DIVERGED, "nan"))
-    assert search.planner.ranking.best(search.searched, 1) == []
+    assert search.planner.ranking.best(search.book.searched, 1) == []
     assert search.choice() is None
     train(search, 1.0, to=8)
-    assert search.planner.ranking.best(search.searched, 2) == [search.searched[1]]
+    assert search.planner.ranking.best(search.book.searched, 2) == [search.book.searched[1]]
 
 
 def test_with_several_objectives_dominance_counts_first(opened):
@@ -126,7 +126,7 @@ def test_with_several_objectives_dominance_counts_first(opened):
     search = opened(sampler="random", objective="nll,accuracy")
     for nll, accuracy in [(2.0, 0.95), (1.0, 0.9), (3.0, 0.8), (2.5, 0.92)]:
         train(search, nll, accuracy, to=8)
-    assert search.planner.ranking.at_rung(search.searched, 2) == [1.0, 0.0, 3.0, 2.0]
+    assert search.planner.ranking.at_rung(search.book.searched, 2) == [1.0, 0.0, 3.0, 2.0]
 
 
 def candidates(search, count: int) -> list[Candidate]:
@@ -152,12 +152,13 @@ def test_candidates_are_ranked_by_proxies_as_far_as_labels_support_them(opened):
     search, rng = opened(sampler="surrogate", proxies="zico", budget=1000), random.Random(0)
     trials, scores, offered = [], {}, candidates(search, 40)
     for item in candidates(search, 80)[40:]:
-        job = search._run(new_trial(search.spec, Start(item.architecture, "sampler", "random"), len(search.searched)))
+        start = Start(item.architecture, "sampler", "random")
+        trial = search.book.start(new_trial(search.spec, start, len(search.book.searched)))
         value = rng.uniform(-1.0, 1.0)
         scores[item.architecture.hash] = {"zico": value}
-        search.report(job.key, [EpochResult(epoch, 1.0, math.exp(-value), 0.5, 0.0) for epoch in range(1, 9)])
-        search.tell(job.key, Outcome("complete", 1.0))
-        trials.append(search.trials[job.key])
+        search.report(trial.key, [EpochResult(epoch, 1.0, math.exp(-value), 0.5, 0.0) for epoch in range(1, 9)])
+        search.tell(trial.key, Outcome("complete", 1.0))
+        trials.append(trial)
     for place, item in enumerate(offered):
         scores.setdefault(item.architecture.hash, {"zico": 1.0 if place == 7 else None if place == 8 else 0.0})
     told = Ranking(search.spec.problem, trials, scores)
@@ -194,8 +195,8 @@ def test_with_several_objectives_neighbours_of_the_whole_front_are_candidates(op
     search = opened(sampler="random", objective="nll,accuracy")
     for nll, accuracy in [(2.0, 0.95), (1.0, 0.9), (3.0, 0.8), (2.5, 0.92)]:
         train(search, nll, accuracy, to=8)
-    front, ranking = search.searched[:2], search.planner.ranking
-    assert sorted(ranking.centres(3), key=search.searched.index) == front
+    front, ranking = search.book.searched[:2], search.planner.ranking
+    assert sorted(ranking.centres(3), key=search.book.searched.index) == front
     one_at_a_time = [ranking.centres(1) for _ in range(50)]
     assert [front[0]] in one_at_a_time
     assert [front[1]] in one_at_a_time
@@ -208,7 +209,7 @@ def test_of_two_that_promise_as_much_the_quicker_comes_first(opened, slow):
         train(search, 1.0, to=8, seconds=4.0 if number % 2 == slow else 0.5)
     ranking = search.planner.ranking
     assert ranking.can_rank
-    pair = [Candidate(trial.architecture, "sampler") for trial in search.searched[:2]]
+    pair = [Candidate(trial.architecture, "sampler") for trial in search.book.searched[:2]]
     assert ranking.rank(pair)[-1] == pair[slow]
 
 
@@ -220,6 +221,6 @@ def test_with_several_objectives_seconds_do_not_count(opened):
             train(search, 1.0 + 0.01 * number, to=8, seconds=4.0 if number % 2 == slow else 0.5)
         ranking = search.planner.ranking
         assert ranking.can_rank
-        trials = [Candidate(trial.architecture, "sampler") for trial in search.searched]
+        trials = [Candidate(trial.architecture, "sampler") for trial in search.book.searched]
         rankings.append([item.architecture for item in ranking.rank(trials)])
     assert rankings[0] == rankings[1]

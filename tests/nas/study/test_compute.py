@@ -7,34 +7,37 @@ import json
 import pytest
 
 from nas.config import SearchConfig
-from nas.study import finalists
+from nas.strategy import pool
+from nas.study.budget import planned_finalists
 from nas.study.control import control_of
-from nas.study.opening import make_spec
+from nas.study.spec import make_spec
+from results.report.report import make_report
 from results.store.store import Role, State
-from runners.protocol import EpochResult, Outcome
+from runners.protocol import Cause, EpochResult, Measured, Outcome, Score
 from search_space.errors import ConfigError
 
 
 @pytest.mark.parametrize(
-    ("max_fte", "count", "reserve"),
+    ("max_fte", "count"),
     [
-        (None, 3, 6.0),
-        (24.0, 3, 6.0),  # a quarter is six trainings: three finalists with two seeds
-        (23.9, 2, 4.0),  # five trainings: two finalists
-        (16.0, 2, 4.0),
-        (15.9, 0, 0.0),  # three: one finalist would have nobody to be compared with
-        (1.0, 0, 0.0),
+        (None, 3),
+        (24.0, 3),  # a quarter is six trainings: three finalists with two seeds
+        (23.9, 2),  # five trainings: two finalists
+        (16.0, 2),
+        (15.9, 0),  # three: one finalist would have nobody to be compared with
+        (1.0, 0),
     ],
 )
-def test_where_compute_is_short_there_are_fewer_finalists(max_fte, count, reserve):
-    config = SearchConfig.make(max_fte=max_fte, seeds=2)
-    assert (finalists.number(config), finalists.reserve(config)) == (count, reserve)
+def test_where_compute_is_short_there_are_fewer_finalists(open_search, max_fte, count):
+    assert planned_finalists(None, max_fte, seeds=2) == count
+    budget = open_search(max_fte=max_fte, seeds=2).budget
+    assert (budget.finalists, budget.reserve) == (count, 2.0 * count)
 
 
-def test_as_many_finalists_as_were_asked_for():
+def test_as_many_finalists_as_were_asked_for(open_search):
     """Four with two seeds take eight trainings, more than a quarter of nine; less would leave no training."""
-    config = SearchConfig.make(max_fte=9.0, finalists=4, seeds=2)
-    assert (finalists.number(config), finalists.reserve(config)) == (4, 8.0)
+    budget = open_search(max_fte=9.0, finalists=4, seeds=2).budget
+    assert (budget.finalists, budget.reserve) == (4, 8.0)
     with pytest.raises(
         ConfigError, match=r"^--max-fte is 8.5; allowed: numbers from 9, .* 4 finalists with 2 seeds 8$"
     ):
@@ -60,7 +63,7 @@ def test_the_limit_is_kept_and_used(run, stored, strategy, max_fte):
     """The rest that is left over is less than a training, but for what finalists would have needed."""
     report = run(strategy=strategy, max_fte=max_fte, budget=1000)
     assert spent(stored()) <= max_fte + 1e-9
-    count = finalists.number(SearchConfig.make(max_fte=max_fte))
+    count = planned_finalists(None, max_fte, seeds=2)
     assert len(report.finalists) == count
     assert len([row for row in stored().evaluations(Role.FINALIST) if row.state == State.COMPLETE]) == 2 * count
     assert spent(stored()) > max_fte - 1
@@ -115,8 +118,49 @@ def test_compute_that_was_lost_counts(open_search):
     search.report(job.key, [EpochResult(epoch, 1.0, 1.0, 0.5, 0.0) for epoch in range(1, 9)])
     search.report(job.key, [EpochResult(epoch, 1.0, 1.0, 0.5, 0.0) for epoch in range(1, 3)])  # once more
     search.tell(job.key, Outcome("complete", 1.0))
-    assert search.fte == 10 / 8
+    assert search.budget.fte == 10 / 8
     assert search.ask() is None  # 0.75 are left
+
+
+def test_limit_and_report_count_alike(open_search, monkeypatch):
+    """One evaluation of each kind; epochs of trials take 2 s, so that a full training takes 16 s."""
+    monkeypatch.setattr(pool, "SIZE", 40)
+    settings = {"strategy": "entropy", "families": False, "budget": 3, "finalists": 1, "seeds": 1}
+    search = open_search(**settings)
+    ends = iter(
+        [
+            ([*range(1, 9), 1, 2], Outcome("complete", 20.0)),  # two epochs were lost and computed again
+            ([1, 2, 3], Outcome("failed", 6.0, Cause.DIVERGED)),
+            ([], Outcome("failed", 5.0, Cause.TOO_SLOW)),
+            (range(1, 9), Outcome("complete", 16.0)),
+        ]
+    )
+    while not search.done:
+        job = search.ask()
+        if job.task == "score":
+            measured = Measured(scores=tuple({"entropy": Score(1.0, 0.1)} for _ in job.batch))
+            search.tell(job.key, Outcome("complete", 6.0, measured=measured))
+            continue
+        epochs, outcome, seconds = range(1, 9), Outcome("complete", 40.0), 5.0
+        if job.task == "test":
+            epochs = [1]
+        elif job.key.startswith("trial"):
+            (epochs, outcome), seconds = next(ends), 2.0
+        for epoch in epochs:
+            search.report(job.key, [EpochResult(epoch, 1.0, 1.0, 0.5, seconds)])
+        search.tell(job.key, outcome)
+    report = make_report(search.study)
+    batches = report.compute.stages["proxies"].count
+    assert batches >= 1
+    assert {stage: account.fte for stage, account in report.compute.stages.items() if account.count} == {
+        "proxies": 6 * batches / 16,
+        "complete": (10 + 8) / 8,
+        "failed": 3 / 8,
+        "finalists": 8 / 8,
+        "tests": 0.0,
+    }
+    assert search.fte == report.compute.fte == 6 * batches / 16 + (10 + 8 + 3 + 8) / 8
+    assert open_search(**settings).fte == report.compute.fte  # as it is read from the database
 
 
 # The control.

@@ -20,7 +20,7 @@ NOW = 1_800_000_000.0
 
 def write_all(search, folder):
     """Leave a checkpoint and weights of every evaluation behind, as a machine that died would."""
-    for key in search.trials:
+    for key in search.book.by_key:
         for path in (folder.checkpoint(key), folder.weights(key)):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"12345678")
@@ -164,7 +164,7 @@ def test_the_command_shows_and_then_deletes(nas, run, settings):
     assert header.split() == ["study", "checkpoints", "weights", "temporary", "total", "not", "needed"]
     assert first.split() == ["study", "3.00", "KiB", "0", "B", "0", "B", "3.00", "KiB", "3.00", "KiB"]
     assert second.split()[0] == "other"
-    assert advice == "Nobody needs 3.00 KiB of this; the same command with --delete frees it."
+    assert advice == "3.00 KiB of this are not needed; the same command with --delete frees them."
     assert names(folder) == before
 
     deleted = nas("gc", "study", "--out", settings["out"], "--delete")

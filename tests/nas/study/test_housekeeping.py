@@ -202,7 +202,7 @@ def test_a_folder_of_the_new_name_is_not_touched(study, roots, taken):
     (roots[taken] / "other").mkdir()
     before = files(*roots)
     with closing(Store(study)) as store:
-        with pytest.raises(StorageError, match="other is there already; move it away, or choose another name"):
+        with pytest.raises(StorageError, match="other exists already; move it away, or choose another name"):
             rename_study(store, "study", "other", roots)
         assert store.study("study") is not None
     assert files(*roots) == before
@@ -256,7 +256,7 @@ def test_damage_of_a_study_that_was_renamed_is_no_reason_to_refuse_others(nas, r
     run(budget=1, finalists=0)
     damage(roots[0], "nas_evaluations.nll")
     assert nas("studies", "rename", "study", "other", "--out", roots[0]).code == 0
-    assert "has the study's earlier name, until a command can mend it: the database is damaged" in caplog.text
+    assert "still has the former name of the study; a later command updates it: the database is damaged" in caplog.text
     damage(roots[0], cell)
     caplog.clear()
     assert run(study="new", budget=2, finalists=0).evaluated == 2

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -57,7 +58,7 @@ def go_on(settings: dict[str, Any], tmp_path: Path) -> Callable[..., Report]:
 
     def make(root: Path, **changes: Any) -> Report:
         own = {"data": f"imagefolder:{root}", "data_dir": str(tmp_path / "cache"), "image_size": 8, "budget": 2}
-        return search(evaluator=synthetic, **{**settings, **own, "finalists": 0, **changes})
+        return search(**{**settings, **own, "evaluator": synthetic, "finalists": 0, **changes})
 
     return make
 
@@ -70,6 +71,35 @@ def test_a_moved_folder_goes_on(go_on: Callable[..., Report], root: Path, databa
     assert go_on(moved, budget=3).evaluated == 3
     assert go_on(moved, study="other").data.endswith("/\\udcff")
     assert go_on(moved.rename(root.parent / "elsewhere"), budget=4).evaluated == 4
+
+
+def test_a_command_looks_at_every_folder_and_file_once(
+    go_on: Callable[..., Report], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To find, fingerprint, decode, train on and test the images; the next command looks again."""
+    looks: Counter[tuple[str, str]] = Counter()
+
+    def count(name: str) -> None:
+        look = getattr(os, name)
+
+        def counted(path: Any, *arguments: Any, **options: Any) -> Any:
+            if not isinstance(path, int):
+                looks[name, os.fsdecode(path)] += 1
+            return look(path, *arguments, **options)
+
+        monkeypatch.setattr(os, name, counted)
+
+    count("scandir")
+    count("stat")
+    folders, images = [str(root), str(root / "cat"), str(root / "dog")], sorted(map(str, root.glob("*/*.png")))
+    looks.clear()
+    trained = {"evaluator": None, "epochs": 1, "finalists": 1, "seeds": 1}
+    assert go_on(root, **trained).winner.test_accuracy is not None
+    assert [looks["scandir", path] for path in folders] == [1] * 3
+    assert [looks["stat", path] for path in images] == [1] * 24
+    looks.clear()
+    go_on(root, **trained, budget=3)
+    assert [looks["stat", path] for path in images] == [1] * 24
 
 
 def test_other_images_do_not(go_on: Callable[..., Report], root: Path) -> None:

@@ -51,7 +51,7 @@ def test_a_folder_that_is_not_a_studys_is_refused_and_nothing_is_left_behind(nas
     before = tree(data.parent)
     ran = nas("search", "--study", "data", "--out", data.parent, "--space", settings["space"], "--runner", "inline")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
-    assert f"the folder {data} is there already and is not that of this study: it holds " in ran.err
+    assert f"the folder {data} exists already and does not belong to this study: it holds " in ran.err
     assert ran.err.endswith("checkpoints/resnet50.pt; choose another --study or --out\n")
     assert tree(data.parent) == before
 
@@ -72,7 +72,7 @@ def test_it_is_refused_beside_other_studies_and_by_a_study_of_its_name(run, sett
 
 def test_a_folder_for_checkpoints_is_no_other(run, settings, data):
     before = tree(data)
-    with pytest.raises(StorageError, match=r"home/data is there already .* choose another --study or --checkpoint-dir"):
+    with pytest.raises(StorageError, match=r"home/data exists already .* choose another --study or --checkpoint-dir"):
         run(study="data", checkpoint_dir=str(data.parent))
     assert tree(data) == before
     assert not Path(settings["out"]).exists()
@@ -207,7 +207,9 @@ def test_a_path_from_a_database_is_not_followed(nas, run, settings, tmp_path, co
     change(settings["out"], config, str(tmp_path / "precious"))
     ran = nas(*command, "--out", settings["out"])
     assert ran.code == 0
-    assert f"lie in {tmp_path}/precious; they are left alone unless --checkpoint-dir {tmp_path}/precious is" in ran.err
+    assert (
+        f"are in {tmp_path}/precious; they stay as they are unless --checkpoint-dir {tmp_path}/precious is" in ran.err
+    )
     assert tree(tmp_path / "precious") == before
 
 
@@ -236,7 +238,7 @@ def test_remote_storage_is_not_looked_through(nas, run, settings):
     run(budget=1, finalists=0)
     ran = nas("gc", "--out", settings["out"], "--checkpoint-dir", "s3://bucket/runs")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
-    assert "s3://bucket/runs is not looked through here; allowed: a path" in ran.err
+    assert "s3://bucket/runs is remote storage; allowed: a path" in ran.err
 
 
 # Locks.

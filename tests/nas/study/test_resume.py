@@ -1,4 +1,4 @@
-"""A study that is continued: nothing lost, nothing run twice, and never another question under the same name."""
+"""A study that is continued: nothing lost, nothing run twice, and never other settings under the same name."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_a_driver_that_dies_costs_a_trial_nothing_however_often(open_search, sto
         ({"data": "fashion_mnist"}, "data.name was digits and is now fashion_mnist"),
     ],
 )
-def test_another_question_is_refused(run, stored, recording, space_files, changes, difference):
+def test_other_settings_are_refused(run, stored, recording, space_files, changes, difference):
     run(budget=2, finalists=0)
     before = (len(stored().evaluations()), stored().row.config)
     changes = {
@@ -205,7 +205,7 @@ def test_another_question_is_refused(run, stored, recording, space_files, change
     evaluator = recording()
     with pytest.raises(StudyError, match=difference) as caught:
         run(evaluator, budget=9, **changes)
-    assert "'study' asks another question" in str(caught.value)
+    assert "'study' has other settings than this command" in str(caught.value)
     assert "--study" in str(caught.value)
     assert evaluator.jobs == []
     assert (len(stored().evaluations()), stored().row.config) == before

@@ -10,7 +10,8 @@ import pytest
 
 from nas.study.search import Search
 from results.store.store import Role, State
-from runners.protocol import Cause, Decision, EpochResult, Evaluation, Job, Outcome
+from runners.execution import Execution
+from runners.protocol import Cause, Decision, EpochResult, Job, Outcome
 from runners.synthetic import synthetic
 
 EIGHT = {"strategy": "random+halving", "families": False, "budget": 8, "finalists": 0}
@@ -45,16 +46,16 @@ def train(search: Search, nll: float, job: Job | None = None) -> Job:
 def test_a_trial_waits_goes_on_and_is_pruned(search, stored):
     for nll in (4.0, 1.0, 2.0):
         train(search, nll)
-    assert [trial.state for trial in search.searched] == [State.PAUSED] * 3
+    assert [trial.state for trial in search.book.searched] == [State.PAUSED] * 3
     assert [row.state for row in stored().evaluations()] == [State.PAUSED] * 3
     train(search, 3.0)  # the fourth: one of four goes on, the best of them
     job = train(search, 1.0)
     assert (job.key, job.reported) == ("trial-0001", 2)
-    assert [trial.state for trial in search.searched] == [State.PAUSED, State.COMPLETE, State.PAUSED, State.PAUSED]
+    assert [trial.state for trial in search.book.searched] == [State.PAUSED, State.COMPLETE, State.PAUSED, State.PAUSED]
     for _ in range(3):
         train(search, 9.0)
     train(search, 0.5)  # the eighth: a second one may go on, and it is the best, so it does at once
-    assert search.searched[7].state == State.COMPLETE
+    assert search.book.searched[7].state == State.COMPLETE
     assert search.done
     rows = stored().evaluations()
     assert [row.number for row in rows if row.state == State.COMPLETE] == [1, 7]
@@ -74,7 +75,7 @@ def test_files_of_who_waits_are_kept_and_of_who_was_pruned_deleted(search, open_
     search = open_search(**EIGHT)
     while not search.done:
         train(search, 1.0)
-    pruned = [trial.key for trial in search.searched if trial.state == State.PRUNED]
+    pruned = [trial.key for trial in search.book.searched if trial.state == State.PRUNED]
     assert set(keys) & set(pruned)
     assert not any(search.folder.checkpoint(key).exists() for key in pruned)
 
@@ -106,7 +107,7 @@ def test_who_was_stopped_waits_though_its_worker_is_lost_before_it_says_so(searc
     job = search.ask()
     assert search.report(job.key, epochs(1, 2, 9.0)) is Decision.STOP
     search.tell(job.key, Outcome("failed", 1.0, Cause.WORKER_LOST, "it is gone"))
-    assert search.searched[0].state == State.PAUSED
+    assert search.book.searched[0].state == State.PAUSED
     (row,) = stored().evaluations()
     assert (row.state, row.attempts, row.seconds) == (State.PAUSED, 1, 1.0)
     assert search.ask().key == "trial-0001"
@@ -120,7 +121,7 @@ def test_who_was_let_go_on_is_begun_again_if_its_worker_is_lost(search):
     search.tell(job.key, Outcome("failed", 1.0, Cause.WORKER_LOST, "it is gone"))
     again = search.ask()
     assert (again.key, again.reported) == (job.key, 2)
-    assert search.searched[3].attempts == 2
+    assert search.book.searched[3].attempts == 2
 
 
 def test_at_least_one_is_trained_in_full(open_search, stored):
@@ -158,15 +159,15 @@ def run_until(search: Search, killed: Callable[[str], bool]) -> None:
 
     while (job := search.ask()) is not None:
         step()
-        evaluation = Evaluation(job, synthetic)
+        execution = Execution(job, synthetic)
         outcome = None
         while outcome is None:
-            results, outcome = evaluation.advance()
+            results, outcome = execution.advance()
             if results:
                 stop = search.report(job.key, results) is Decision.STOP
                 step()
                 if stop and outcome is None:
-                    outcome = evaluation.stop()
+                    outcome = execution.stop()
         search.tell(job.key, outcome)
         step()
 
@@ -194,7 +195,7 @@ def test_killed_at_any_step_as_many_pass(open_search, stored, strategy, seed):
     while True:
         deaths = kills.total()
         search = open_search(**changes)
-        assert waiting <= {trial.key for trial in search.searched if trial.state in (State.PAUSED, State.QUEUED)}
+        assert waiting <= {trial.key for trial in search.book.searched if trial.state in (State.PAUSED, State.QUEUED)}
         try:
             run_until(search, killed)
             break
@@ -218,7 +219,7 @@ def test_killed_on_going_on_it_waits_again(open_search, search):
         train(search, nll)
     assert search.ask().key == "trial-0001"
     again = open_search(strategy="random+halving", families=False, budget=8, finalists=0)
-    assert [trial.state for trial in again.searched] == [State.PAUSED] * 4
+    assert [trial.state for trial in again.book.searched] == [State.PAUSED] * 4
     job = again.ask()
     assert (job.key, job.reported) == ("trial-0001", 2)
 

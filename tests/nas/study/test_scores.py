@@ -9,7 +9,7 @@ import pytest
 
 from nas.config import SearchConfig
 from nas.strategy import planner, policy, pool, ranking
-from nas.study.opening import make_spec
+from nas.study.spec import make_spec
 from results.store.store import Role, State
 from runners.protocol import Cause, EpochResult, Measured, Outcome, Score
 from search_space.errors import RunnerError
@@ -59,7 +59,7 @@ def test_scoring_counts_as_compute(open_search, entropy):
     *_, job = scored_by_hand(search)
     search.report(job.key, [EpochResult(epoch, 1.0, 1.0, 0.5, 2.0) for epoch in range(1, 9)])
     search.tell(job.key, Outcome("complete", 16.0))
-    assert search.fte == pytest.approx((6 + 8) / 8)
+    assert search.budget.fte == pytest.approx((6 + 8) / 8)
 
 
 def test_while_a_batch_is_scored_it_is_not_asked_for_again(open_search, entropy):

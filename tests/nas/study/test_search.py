@@ -73,7 +73,7 @@ def test_families_come_first_and_in_full_where_that_takes_little_of_the_compute(
                 break
         else:
             search.tell(jobs[-1].key, Outcome("complete", 1.0))
-    trials = search.searched
+    trials = search.book.searched
     assert [trial.origin for trial in trials] == ["family:vit", "family:mixer", "tpe"]
     assert [trial.stage for trial in trials] == ["families", "families", "sampler"]
     assert [job.rungs for job in jobs] == [() if in_full else (2,)] * 2 + [(2,)]
@@ -467,7 +467,7 @@ def test_a_full_disk_pauses_the_search_and_loses_nothing(open_search, stored):
     job = search.ask()
     search.report(job.key, [EpochResult(1, 1.0, 1.0, 0.5, 1.5)])
     full = Outcome("failed", 2.0, Cause.STORAGE, "no space is left for /runs/trial-0000.pt")
-    with pytest.raises(StorageError, match=r"trial-0000 was stopped: no space is left .* the same command goes on"):
+    with pytest.raises(StorageError, match=r"trial-0000 was stopped: no space is left .* the same command continues"):
         search.tell(job.key, full)
     search.close()
     (row,) = stored().evaluations()

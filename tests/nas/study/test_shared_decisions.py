@@ -13,13 +13,14 @@ from nas.api import search
 from nas.study.files import RunFolder
 from nas.study.housekeeping import delete_study, rename_study
 from nas.study.search import Search
-from nas.study.signals import DEFERRED, uninterrupted
 from results.database.schema import DriverRow, DriverState, FinalistRow
 from results.store.process import is_gone, this_process
 from results.store.store import Role, State
-from runners.protocol import Cause, Decision, Evaluation, EvaluationError, Job
+from runners.execution import Execution
+from runners.protocol import Cause, Decision, EvaluationError, Job
 from runners.synthetic import synthetic
 from search_space.errors import LeaseLost, NasError, StudyError
+from search_space.signals import STOPPING, uninterrupted
 from tests.nas.study.test_sharing import driver, execute, forget, rows, shared
 
 __all__ = ["driver", "shared"]  # fixtures
@@ -29,12 +30,12 @@ class Worker:
     """A job under way: what it has computed is reported later."""
 
     def __init__(self, search: Search, job: Job) -> None:
-        self.search, self.job, self.evaluation, self.done = search, job, Evaluation(job, synthetic), False
+        self.search, self.job, self.execution, self.done = search, job, Execution(job, synthetic), False
 
     def deliver(self, epochs: Any, outcome: Any) -> None:
         stop = bool(epochs) and self.search.report(self.job.key, epochs) is Decision.STOP
         if outcome is None and stop:
-            outcome = self.evaluation.stop()
+            outcome = self.execution.stop()
         if outcome is not None:
             self.search.tell(self.job.key, outcome)
             self.done = True
@@ -47,7 +48,7 @@ def side_by_side(*drivers: Search) -> None:
         for number, one in enumerate(drivers):
             if number not in workers and (job := one.ask()) is not None:
                 workers[number] = Worker(one, job)
-        computed = [(worker, worker.evaluation.advance()) for worker in workers.values()]
+        computed = [(worker, worker.execution.advance()) for worker in workers.values()]
         for worker, found in computed:
             worker.deliver(*found)
         workers = {number: worker for number, worker in workers.items() if not worker.done}
@@ -62,7 +63,7 @@ def test_a_limit_on_compute_holds_for_all_drivers_together(driver, drivers: int,
     side_by_side(*searches)
     fte = sum(row.epochs_run for row in rows(searches[0])) / 8
     assert 1.5 <= fte <= 2.0
-    assert {one.fte for one in searches} == {fte}
+    assert {one.budget.fte for one in searches} == {fte}
 
 
 def test_who_leaves_deletes_no_checkpoint_that_others_have_left(driver):
@@ -140,7 +141,7 @@ def test_what_has_ended_is_not_queued_by_an_interruption(settings, monkeypatch):
 def test_a_commit_that_was_made_although_nobody_waited_for_the_answer(driver, monkeypatch):
     one = driver(pruner="none", finalists=0, budget=2)
     job = one.ask()
-    epochs, _ = Evaluation(job, synthetic).advance()
+    epochs, _ = Execution(job, synthetic).advance()
     patiently = one.study.store.patiently
 
     def interrupted(act: Callable[[], Any]) -> None:
@@ -174,7 +175,7 @@ def test_a_silent_driver_cannot_go_on_with_a_study_that_was_renamed_or_deleted(d
     else:
         delete_study(store, "study", [tmp_path / "none"])
     with pytest.raises(LeaseLost):
-        silent.report(job.key, Evaluation(job, synthetic).advance()[0])
+        silent.report(job.key, Execution(job, synthetic).advance()[0])
     with pytest.raises(StudyError, match="renamed or deleted"):
         silent.study.drive()
     with store.session() as session:
@@ -183,13 +184,13 @@ def test_a_silent_driver_cannot_go_on_with_a_study_that_was_renamed_or_deleted(d
 
 def test_signals_wait_for_the_end_of_a_step():
     seen: list[int] = []
-    usual = {number: signal.signal(number, lambda number, _: seen.append(number)) for number in DEFERRED}
+    usual = {number: signal.signal(number, lambda number, _: seen.append(number)) for number in STOPPING}
     try:
         with uninterrupted():
-            for number in DEFERRED:
+            for number in STOPPING:
                 signal.raise_signal(number)
             assert seen == []
-        assert seen == list(DEFERRED)
+        assert seen == list(STOPPING)
     finally:
         for number, handler in usual.items():
             signal.signal(number, handler)

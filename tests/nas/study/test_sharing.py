@@ -18,12 +18,14 @@ from nas.api import search
 from nas.config import SearchConfig
 from nas.strategy import policy
 from nas.strategy.planner import Start
-from nas.study.jobs import new_trial
-from nas.study.opening import make_spec, open_folder, open_store, open_with_files
+from nas.study.opening import open_folder, open_store, open_with_files
+from nas.study.records import new_trial
 from nas.study.search import Search
+from nas.study.spec import make_spec
 from results.database.schema import DriverRow, DriverState
 from results.store.store import Role, State
-from runners.protocol import Cause, Evaluation, Job, Outcome
+from runners.execution import Execution
+from runners.protocol import Cause, Job, Outcome
 from runners.synthetic import synthetic
 from search_space.errors import LeaseLost, StorageError
 
@@ -53,12 +55,12 @@ def driver(shared: dict[str, Any]) -> Iterator[Callable[..., Search]]:
 
 def execute(search: Search, job: Job) -> None:
     """Run a job to its end, or to where it is stopped."""
-    evaluation = Evaluation(job, synthetic)
+    execution = Execution(job, synthetic)
     outcome: Outcome | None = None
     while outcome is None:
-        epochs, outcome = evaluation.advance()
+        epochs, outcome = execution.advance()
         if epochs and search.report(job.key, epochs).value == "stop" and outcome is None:
-            outcome = evaluation.stop()
+            outcome = execution.stop()
     search.tell(job.key, outcome)
 
 
@@ -89,13 +91,13 @@ def test_two_drivers_that_choose_among_candidates_train_nothing_twice(driver, mo
 
     def none_left_with_the_other() -> bool:
         for one in (first, second):
-            one._look_around()
-            started.update(trial.architecture.hash for trial in one.searched)
+            one.others.look_around()
+            started.update(trial.architecture.hash for trial in one.book.searched)
         held = [{each.architecture.hash for each in one.planner._pool.candidates()} for one in (first, second)]
         return all(held) and not any(started & each for each in held)
 
     for one in (first, second):
-        one._peek()
+        one.dispatch.peek()
     turn_by_turn(first, second)
     assert none_left_with_the_other()
     trials = [row for row in rows(first) if row.role == Role.TRIAL]
@@ -107,7 +109,7 @@ def test_the_database_refuses_an_architecture_that_is_a_trial_already(driver):
     search = driver()
     job = search.ask()
     with pytest.raises(StorageError, match="uq_nas_evaluations_trials"):
-        search.driver.start(new_trial(search.spec, Start(job.architecture, "sampler", "random"), 1), search._axes)
+        search.book.start(new_trial(search.spec, Start(job.architecture, "sampler", "random"), 1))
     assert [row.key for row in rows(search)] == [job.key]
 
 
@@ -123,7 +125,7 @@ def test_two_drivers_share_a_study_and_train_nothing_twice(driver):
     assert sum(row.state == State.COMPLETE for row in trials) == 12 // 4
     assert {row.attempts for row in found} == {1}
     assert min(did.values()) >= 5
-    assert first.fte == second.fte == sum(row.epochs_run for row in found if row.role != Role.TEST) / 8
+    assert first.budget.fte == second.budget.fte == sum(row.epochs_run for row in found if row.role != Role.TEST) / 8
 
 
 def test_what_one_starts_the_other_knows_before_it_starts_anything(driver):
@@ -131,16 +133,16 @@ def test_what_one_starts_the_other_knows_before_it_starts_anything(driver):
     one, two = first.ask(), second.ask()
     assert [one.key, two.key] == ["trial-0000", "trial-0001"]
     assert one.architecture != two.architecture
-    assert [trial.key for trial in second.pending] == ["trial-0000", "trial-0001"]
+    assert [trial.key for trial in second.book.pending] == ["trial-0000", "trial-0001"]
     third = first.ask()
-    assert [trial.key for trial in first.searched] == ["trial-0000", "trial-0001", third.key]
+    assert [trial.key for trial in first.book.searched] == ["trial-0000", "trial-0001", third.key]
 
 
 def test_what_changes_while_it_is_read_is_not_missed(driver):
     """The second one reports just after the first one has read how many decisions there were."""
     first, second = driver(pruner="none"), driver(pruner="none")
     job = second.ask()
-    epochs, _ = Evaluation(job, synthetic).advance()
+    epochs, _ = Execution(job, synthetic).advance()
     reported: list[bool] = []
 
     def report(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
@@ -151,7 +153,7 @@ def test_what_changes_while_it_is_read_is_not_missed(driver):
     sa.event.listen(first.study.store.engine, "after_cursor_execute", report)
     assert first.ask().key == "trial-0001"
     assert reported
-    assert len(first.searched) == 2
+    assert len(first.book.searched) == 2
 
 
 def test_a_budget_is_exact_however_it_is_shared(driver):
@@ -164,12 +166,12 @@ def test_both_decide_at_the_same_moment_and_one_decides_again(driver):
     """The second has looked at the study, and the first starts a trial before the second one does."""
     first, second = driver(), driver()
     assert not second.done  # its next move is decided
-    taken = second._ahead.architecture
+    taken = second.dispatch.ahead.architecture
     first.planner.candidates.enter(taken)
-    first._ahead = second._ahead
-    job = first._hand_out()
+    first.dispatch.ahead = second.dispatch.ahead
+    job = first.dispatch.next_job()
     assert job.architecture == taken
-    other = second._consistently(second._hand_out)
+    other = second.others.consistently(second.dispatch.next_job)
     assert other.key == "trial-0001"
     assert other.architecture != taken
 
@@ -178,14 +180,14 @@ def test_a_waiting_trial_goes_on_with_one_of_them(driver):
     first, second = driver(strategy="tpe+halving", seed=3), driver(strategy="tpe+halving", seed=3)
     while not (job := first.ask()).reported:
         execute(first, job)
-    assert first.trials[job.key].state == State.RUNNING
-    second._look_around()
-    assert second.trials[job.key].state == State.RUNNING
+    assert first.book.by_key[job.key].state == State.RUNNING
+    second.others.look_around()
+    assert second.book.by_key[job.key].state == State.RUNNING
     assert second.ask().key != job.key
     execute(first, job)
-    second._look_around()
-    assert second.trials[job.key].state == State.COMPLETE
-    assert second.best.key == first.best.key
+    second.others.look_around()
+    assert second.book.by_key[job.key].state == State.COMPLETE
+    assert second.book.best.key == first.book.best.key
 
 
 def forget(search: Search) -> None:
@@ -202,12 +204,12 @@ def forget(search: Search) -> None:
 def test_who_is_not_heard_of_is_taken_over_from_and_cannot_come_back(driver):
     lost, other = driver(pruner="none"), driver(pruner="none")
     job = lost.ask()
-    epochs, _ = Evaluation(job, synthetic).advance()
+    epochs, _ = Execution(job, synthetic).advance()
     lost.report(job.key, epochs[:3])
     forget(lost)
     other.study.store._reached_since -= 3600
     again = other.ask()
-    assert (again.key, again.reported, other.trials[again.key].attempts) == (job.key, 3, 1)
+    assert (again.key, again.reported, other.book.by_key[again.key].attempts) == (job.key, 3, 1)
     with pytest.raises(LeaseLost, match="not heard of"):
         lost.tell(job.key, Outcome("complete", 1.0))
     execute(other, again)
@@ -240,9 +242,9 @@ def test_a_broken_connection_is_waited_out_and_nothing_doubled(driver, monkeypat
             connection.execute(sa.text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"))
 
     while (job := one.ask()) is not None:
-        evaluation, outcome = Evaluation(job, synthetic), None
+        execution, outcome = Execution(job, synthetic), None
         while outcome is None:
-            epochs, outcome = evaluation.advance()
+            epochs, outcome = execution.advance()
             cut()
             one.report(job.key, epochs)
         cut()
@@ -259,7 +261,7 @@ def test_a_broken_connection_is_waited_out_and_nothing_doubled(driver, monkeypat
 def test_ctrl_c_ends_the_waiting_for_a_database_and_loses_nothing(driver, monkeypatch, number):
     one, other = driver(pruner="none"), driver(pruner="none")
     job = one.ask()
-    epochs, _ = Evaluation(job, synthetic).advance()
+    epochs, _ = Execution(job, synthetic).advance()
 
     def refuse(*_: object) -> None:
         raise psycopg.OperationalError("connection refused")
@@ -286,7 +288,7 @@ def test_ctrl_c_ends_the_waiting_for_a_database_and_loses_nothing(driver, monkey
     forget(one)
     other.study.store._reached_since -= 3600
     again = other.ask()
-    assert (again.key, again.reported, other.trials[again.key].attempts) == (job.key, 0, 1)
+    assert (again.key, again.reported, other.book.by_key[again.key].attempts) == (job.key, 0, 1)
 
 
 def test_a_commit_whose_answer_is_lost_is_not_made_again(driver):
@@ -302,7 +304,7 @@ def test_a_commit_whose_answer_is_lost_is_not_made_again(driver):
             connection.connection.driver_connection.close()
 
     sa.event.listen(engine, "commit", break_after_commit)
-    epochs, outcome = Evaluation(job, synthetic).advance()
+    epochs, outcome = Execution(job, synthetic).advance()
     one.report(job.key, epochs)
     sa.event.remove(engine, "commit", break_after_commit)
     assert broken
@@ -338,14 +340,14 @@ def test_who_ends_gives_its_lease_back(driver):
     one.ask()
     one.close()
     other = driver()
-    assert other.others == 0
+    assert other.others.count == 0
     assert other.ask().key == "trial-0000"
-    assert other.trials["trial-0000"].attempts == 1
+    assert other.book.by_key["trial-0000"].attempts == 1
 
 
 def test_a_finalist_whose_weights_are_lost_is_trained_again_by_whoever_has_time(driver):
     one, other = driver(budget=2), driver(budget=2)
-    while not any(trial.role == Role.TEST for trial in one.pending):
+    while not any(trial.role == Role.TEST for trial in one.book.pending):
         job = one.ask()
         assert job is not None
         if job.task == "test":

@@ -1,29 +1,82 @@
-"""Objectives: their direction, and which may be named together."""
+"""Objectives: their contract over all that are registered, values by hand, and which may be named together."""
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from results.report.objectives import OBJECTIVES, Figures, parse_objectives
+from results.report.objectives import (
+    OBJECTIVES,
+    Figures,
+    Objective,
+    parse_objectives,
+    qualities,
+    register_objective,
+    shown_with,
+)
+from results.testing import ObjectiveContract
 from search_space.errors import ConfigError
+from search_space.units import format_count
 
 BETTER = Figures(nll=0.5, accuracy=0.75, params=100, macs=1000, latency_ms=1.5)
 WORSE = Figures(nll=1.0, accuracy=0.5, params=200, macs=2000, latency_ms=2.5)
 VALUES = {"nll": 0.5, "accuracy": 0.75, "params": 100.0, "macs": 1000.0, "latency": 1.5}
 
 
+class TestContract(ObjectiveContract):
+    """Over all that are registered."""
+
+    @pytest.fixture(params=OBJECTIVES)
+    def objective(self, request) -> Objective:
+        return OBJECTIVES[request.param]
+
+
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_less_loss_is_better(name):
+def test_only_quality_may_stand_first(name):
+    if name in ("nll", "accuracy"):
+        assert parse_objectives((name,)) == (OBJECTIVES[name],)
+    else:
+        with pytest.raises(ConfigError, match=rf"^the first --objective is {name}; allowed: nll, accuracy"):
+            parse_objectives((name, "nll"))
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_values_by_hand(name):
     objective = OBJECTIVES[name]
     assert objective.value(BETTER) == VALUES[name]
     assert objective.loss(BETTER) < objective.loss(WORSE)
-    assert abs(objective.loss(BETTER)) == objective.value(BETTER)
     assert (objective.loss(BETTER) < 0) is (objective.direction == "maximize")
+
+
+def test_what_is_exact_ranks_candidates_by_itself(space):
+    architecture = space.sample(random.Random(0))
+    deployed = architecture.deployed
+    found = {name: OBJECTIVES[name].estimate(architecture) for name in ("params", "macs", "latency")}
+    assert found == {"params": deployed.params, "macs": deployed.macs, "latency": deployed.macs}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("nll", 0.12345, "0.1235"),
+        ("accuracy", 0.9012, "90.12 %"),
+        ("params", 50_000.0, format_count(50_000)),
+        ("latency", 1.2345, "1.23"),
+    ],
+)
+def test_how_values_are_shown(name, value, text):
+    assert OBJECTIVES[name].format(value) == text
 
 
 def test_a_latency_that_was_not_measured_is_the_worst():
     unknown = Figures(nll=0.5, accuracy=0.75, params=100, macs=1000)
     assert OBJECTIVES["latency"].loss(unknown) == float("inf")
+
+
+def test_a_name_is_taken_once():
+    with pytest.raises(ValueError, match="a objective named 'nll' is registered already, by results"):
+        register_objective("nll")(type(OBJECTIVES["nll"]))
 
 
 def test_the_order_is_kept():
@@ -34,13 +87,15 @@ def test_the_order_is_kept():
     ]
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_only_quality_may_stand_first(name):
-    if name in ("nll", "accuracy"):
-        assert parse_objectives((name,))[0].name == name
-    else:
-        with pytest.raises(ConfigError, match=f"the first --objective is {name}; allowed: nll, accuracy"):
-            parse_objectives((name, "nll"))
+def test_tables_show_cost_and_quality_and_what_else_the_study_has():
+    assert qualities() == ["nll", "accuracy"]
+    assert [one.heading for one in shown_with(parse_objectives(("nll", "latency")))] == [
+        "params",
+        "MACs",
+        "val NLL",
+        "val acc",
+        "ms",
+    ]
 
 
 @pytest.mark.parametrize(

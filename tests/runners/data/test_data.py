@@ -11,6 +11,7 @@ import torch
 from runners.data import (
     DATASETS,
     DatasetInfo,
+    Digits,
     describe_dataset,
     load_splits,
     load_test,
@@ -94,7 +95,7 @@ def test_settings_that_do_not_fit_are_refused(spec: DataSpec, message: str) -> N
 
 def test_a_name_is_registered_once() -> None:
     with pytest.raises(ValueError, match="'digits' is registered already"):
-        register_dataset("digits", DATASETS["digits"])
+        register_dataset("digits")(Digits)
 
 
 def test_digits_are_split_without_overlap_or_loss() -> None:

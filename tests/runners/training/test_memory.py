@@ -12,7 +12,8 @@ import torch
 from torch.nn import functional
 
 from runners.data import load_splits
-from runners.protocol import Cause, Evaluation, EvaluationError, Job, Outcome
+from runners.execution import Execution
+from runners.protocol import Cause, EvaluationError, Job, Outcome
 from runners.recipe import Recipe
 from runners.training import train as training
 from runners.training.batches import steps_per_epoch
@@ -61,9 +62,9 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple
 
 
 def run(job: Job) -> tuple[list, Outcome]:
-    evaluation, epochs, outcome = Evaluation(job, train), [], None
+    execution, epochs, outcome = Execution(job, train), [], None
     while outcome is None:
-        new, outcome = evaluation.advance()
+        new, outcome = execution.advance()
         epochs += new
     return [replace(epoch, seconds=0.0, measured=None) for epoch in epochs], outcome
 

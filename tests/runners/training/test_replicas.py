@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch.nn import functional
 
+from runners.execution import Execution
 from runners.measuring.device import pick_devices
-from runners.protocol import Evaluation, Job
+from runners.protocol import Job
 from runners.recipe import Recipe
 from runners.training import train as training
 from runners.training.memory import gradients
@@ -62,9 +63,9 @@ def test_a_training_on_two_devices_learns_what_one_learns(make_job: MakeJob, mon
     job = make_job(recipe=Recipe(epochs=2), gpus=2)
     alone = list(train(job))  # a CPU works alone, whatever was asked for
     monkeypatch.setattr(training, "pick_devices", lambda name, gpus: (CPU,) * gpus)
-    evaluation, shared, outcome = Evaluation(job, train), [], None
+    execution, shared, outcome = Execution(job, train), [], None
     while outcome is None:
-        epochs, outcome = evaluation.advance()
+        epochs, outcome = execution.advance()
         shared += epochs
 
     assert [epoch.nll for epoch in shared] == pytest.approx([epoch.nll for epoch in alone], rel=1e-3)

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from runners.data import Split
-from runners.protocol import Cause, EpochResult, Evaluation, EvaluationError, Interrupted, Job, Latency, Measured
+from runners.execution import Execution
+from runners.protocol import Cause, EpochResult, EvaluationError, Interrupted, Job, Latency, Measured
 from runners.recipe import Recipe
 from runners.training import checkpoint
 from runners.training import train as training
@@ -246,10 +247,10 @@ def test_weights_of_another_architecture_are_refused(
 
 def test_a_flipped_bit_in_the_weights_is_not_tested(make_job: MakeJob, tmp_path: Path) -> None:
     path = tmp_path / "weights"
-    evaluation = Evaluation(make_job(weights=path), train)
+    execution = Execution(make_job(weights=path), train)
     outcome = None
     while outcome is None:
-        _, outcome = evaluation.advance()
+        _, outcome = execution.advance()
     written = outcome.measured.weights_sha256
     assert written == hashlib.sha256(path.read_bytes()).hexdigest()
     test = make_job(task="test", weights=path, weights_sha256=written)
@@ -292,10 +293,10 @@ def test_too_slow_is_found_out_before_training(make_job: MakeJob, monkeypatch: p
 
 
 def test_what_is_measured_is_returned(make_job: MakeJob) -> None:
-    evaluation = Evaluation(make_job(measure_latency=True), train)
+    execution = Execution(make_job(measure_latency=True), train)
     outcome = None
     while outcome is None:
-        _, outcome = evaluation.advance()
+        _, outcome = execution.advance()
 
     assert outcome.status == "complete"
     assert outcome.measured.latency_ms > 0

@@ -1,0 +1,109 @@
+"""Other drivers of the same study: what they have changed, and what those that are gone have left behind.
+
+Opening a study again is no special case: everything in the database was done by a driver that is gone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+from nas.strategy.planner import Planner
+from nas.strategy.scoring import Scoring
+from nas.strategy.trial import Trial
+from nas.study.evaluations import Evaluations
+from nas.study.protocols import Driver
+from results.database.schema import FINAL_STATES, Role, State
+from results.store.driver import Outdated
+from runners.protocol import Cause
+
+LOOK_EVERY_S = 1.0
+"""How often the database is read while nothing else happens; arbitrary."""
+
+Answer = TypeVar("Answer")
+
+
+class OtherDrivers:
+    """Keeps up with other drivers.
+
+    Args:
+        driver: This process as a driver.
+        book: All evaluations.
+        planner: Is told of trials that others have started.
+        scoring: Is told of batches that are not being scored any more.
+        learn: Called with every evaluation that has ended, or waits at a rung.
+        reconsider: Called with all that has changed.
+        count: How many others are at work.
+
+    Attributes:
+        count: How many others were at work when the database was last read.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        book: Evaluations,
+        planner: Planner,
+        scoring: Scoring,
+        learn: Callable[[Trial], None],
+        reconsider: Callable[[Sequence[Trial]], None],
+        count: int,
+    ) -> None:
+        self._driver, self._book, self._planner, self._scoring = driver, book, planner, scoring
+        self._learn, self._reconsider = learn, reconsider
+        self._looked_at = time.monotonic()
+        self.count = count
+
+    def look_around(self) -> None:
+        """Take over from drivers that are gone, and take in what others have changed."""
+        self._looked_at = time.monotonic()
+        self.count = self._driver.take_over()
+        self.take_in(self._book.merge())
+
+    def look_around_now_and_then(self) -> None:
+        """The same, unless that was done less than `LOOK_EVERY_S` ago."""
+        if time.monotonic() - self._looked_at >= LOOK_EVERY_S:
+            self.look_around()
+
+    def consistently(self, act: Callable[[], Answer]) -> Answer:
+        """Decide on what is known, and again whenever another driver was quicker."""
+        while True:
+            try:
+                return act()
+            except Outdated:
+                self.take_in(self._book.merge())
+
+    def take_in(self, changed: Sequence[Trial]) -> None:
+        """Draw the consequences of what others have changed, or an earlier run has left."""
+        for trial in changed:
+            if trial.role == Role.TRIAL:
+                self._planner.entered(trial)
+            with suppress(Outdated):  # another driver has taken it up; that is among the next changes
+                self._take_up(trial)
+            if trial.state in FINAL_STATES or trial.state == State.PAUSED:
+                self._learn(trial)
+        self._reconsider(changed)
+
+    def _take_up(self, trial: Trial) -> None:
+        """Queue an evaluation that no driver runs any more, and that may be continued."""
+        if trial.role == Role.PROXIES:
+            self._give_up_scoring(trial)
+        elif trial.state == State.RUNNING and trial.is_orphan:  # its driver is gone, which is not its fault
+            trial.unbilled = max(0.0, sum(epoch.seconds for epoch in trial.epochs) - trial.seconds)
+            self._book.requeue(trial)
+        elif trial.state == State.FAILED and trial.cause == Cause.DATA:  # the images may be readable by now
+            self._book.requeue(trial)
+        if trial.role == Role.TRIAL:
+            rungs = self._planner.rungs(trial)
+            trial.passed = {rung for rung in rungs if rung < trial.epoch}
+            if trial.state == State.QUEUED and trial.epoch in rungs:  # whether it is resumed is decided again
+                self._book.pause(trial)
+
+    def _give_up_scoring(self, trial: Trial) -> None:
+        """End a batch that is not being scored any more; its scores are asked for again later."""
+        if trial.is_orphan and trial.state not in FINAL_STATES:
+            self._book.finish(trial, State.PRUNED)
+        if trial.state in FINAL_STATES:
+            self._scoring.forget(trial.key)

@@ -1,0 +1,85 @@
+"""Ctrl-C and other signals that ask a process to stop: deferred, noted, or allowed, for as long as a block runs.
+
+Python runs signal handlers in the main thread only. In other threads these context managers change nothing.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, a scheduler that wants the machine back, and a terminal that was closed."""
+
+Handler = Callable[[int, FrameType | None], object]
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Defer all `STOPPING` signals to the end of the block, for a step that must not be left half done.
+
+    Only a pause while the database cannot be reached can be interrupted all the same; see `interruptible`.
+    """
+    caught: list[int] = []
+    try:
+        with handled(dict.fromkeys(STOPPING, lambda number, _: caught.append(number))):
+            yield
+    finally:
+        for number in caught:
+            signal.raise_signal(number)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM raise KeyboardInterrupt at once, even inside `uninterrupted`."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    with handled(dict.fromkeys((signal.SIGINT, signal.SIGTERM), interrupt)):
+        yield
+
+
+@contextmanager
+def first_ctrl_c_noted() -> Iterator[threading.Event]:
+    """Yield an event that the first Ctrl-C sets; a second Ctrl-C has its usual effect."""
+    noted = threading.Event()
+    usual = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.set()
+        signal.signal(signal.SIGINT, usual)
+
+    with handled({signal.SIGINT: note}):
+        yield noted
+
+
+@contextmanager
+def handlers_kept(*numbers: int) -> Iterator[None]:
+    """Restore the handlers of these signals after a block that calls a library which replaces them."""
+    with handled({}, restore=numbers):
+        yield
+
+
+@contextmanager
+def handled(handlers: Mapping[int, Handler], restore: tuple[int, ...] = ()) -> Iterator[None]:
+    """Handle signals in another way while the block runs.
+
+    Args:
+        handlers: What to do, by signal.
+        restore: More signals whose handlers are restored at the end.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = {number: signal.getsignal(number) for number in (*handlers, *restore)}
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, before in usual.items():
+            signal.signal(number, signal.SIG_DFL if before is None else before)
