@@ -135,7 +135,7 @@ class SearchConfig:
         None,
         switch(),
         "",
-        "Whether the neighbours of the best architectures are candidates too; needs the surrogate",
+        "Whether the neighbours of the best architectures are candidates of the surrogate, too",
         otherwise="by strategy",
     )
     control: str | None = setting(

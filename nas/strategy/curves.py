@@ -90,7 +90,7 @@ class LearningCurves:
             epochs: Epochs of a full training.
             validation_images: Size of the validation split; None, if it is not known, stands for a large one.
         """
-        ideal = 0.0 if quality.direction == "minimize" else -1.0  # as a loss: the NLL, or minus the accuracy
+        ideal = quality.ideal if quality.direction == "minimize" else -quality.ideal
         if quality.name != "nll":
             return cls(trials, epochs, ideal)
         chance = IMAGE_STD**2 / validation_images if validation_images else 0.0

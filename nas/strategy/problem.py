@@ -27,8 +27,12 @@ class Goal(Protocol):
     def is_quality(self) -> bool:
         """Whether it comes from training, so that it is not known before."""
 
+    @property
+    def ideal(self) -> float:
+        """The value that no architecture is better than."""
+
     def estimate(self, architecture: Architecture) -> float:
-        """Its value for an untrained architecture; where it has to be measured, a stand-in in the same order."""
+        """A positive number that orders architectures by this objective before they are evaluated."""
 
     def loss(self, figures: Figures) -> float:
         """Its value for an evaluated architecture, turned so that less is better."""

@@ -94,7 +94,8 @@ def register_pruner(name: str) -> Callable[[Registered], Registered]:
 
 def pruner_problem(name: object) -> str | None:
     """What is wrong with the name of a pruner; None if nothing is."""
-    return None if name in PRUNERS or name in RENAMED else allowed(name, PRUNERS)
+    known = isinstance(name, str) and (name in PRUNERS or name in RENAMED)
+    return None if known else allowed(name, PRUNERS)
 
 
 def make_pruner(name: str, epochs: int) -> Pruner:

@@ -157,6 +157,7 @@ class _Measured:
     direction: Literal["minimize", "maximize"]
     name: str = ""
     is_quality: bool = True
+    ideal: float = 0.0
 
     def estimate(self, architecture: Architecture) -> float:
         raise NotImplementedError
