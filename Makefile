@@ -1,14 +1,16 @@
 # Two commands on a fresh machine: `make search` and `make test`. They need Python 3.11+, make and pip, and nothing else.
 
+# Another interpreter gets an environment of its own: `make test PYTHON=python3.13` works in .venv-python3.13.
 PYTHON ?= python3
-VENV := .venv
+VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LOWEST := .venv-lowest
 
 TABLE ?= digits
 CHAOS_SEED ?= 0
 
-.PHONY: search test setup bench chaos table bench-search docs clean
+.PHONY: search test test-lowest setup bench chaos table bench-search docs clean
 
 search: setup
 	$(BIN)/nas search --space mlp_family --budget 200
@@ -20,6 +22,10 @@ test: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+# The tests on the lowest versions that pyproject.toml allows: its floors are what passed here.
+test-lowest: $(LOWEST)/.ready
+	$(LOWEST)/bin/pytest -n 2 --dist loadgroup
 
 setup: $(READY)
 
@@ -58,5 +64,11 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)
 
+$(LOWEST)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --upgrade pip uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist *.egg-info
+	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist *.egg-info

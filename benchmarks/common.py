@@ -1,18 +1,24 @@
-"""What every benchmark does: repeat, summarise, and say on what it ran."""
+"""What benchmarks share: timing, summaries, what they ran on, trainings, the committed tables."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from runners.execution import execute
+from runners.protocol import Decision, EpochResult, Evaluator, Job, Outcome
+
 RESULTS = Path(__file__).parent / "results"
+TABLES = Path(__file__).parent / "tables"
 PACKAGES = ("torch", "optuna", "ray", "sqlalchemy")
 
 
@@ -21,6 +27,38 @@ def seconds(act: Callable[[], object]) -> float:
     started = time.perf_counter()
     act()
     return time.perf_counter() - started
+
+
+@dataclass
+class Curve:
+    """Takes the reports of one job.
+
+    Attributes:
+        epochs: All epochs so far.
+    """
+
+    epochs: list[EpochResult] = field(default_factory=list)
+
+    def __call__(self, key: str, epochs: Sequence[EpochResult]) -> Decision:
+        self.epochs += epochs
+        return Decision.CONTINUE
+
+
+def evaluate(job: Job, evaluator: Evaluator) -> tuple[list[EpochResult], Outcome]:
+    """Execute one job here: its epochs, and how it ended; a failure ends the benchmark."""
+    curve = Curve()
+    outcome = execute(job, evaluator, curve)
+    if outcome.status == "failed":
+        raise SystemExit(f"{job.key} failed: {outcome.cause}: {outcome.message}")
+    return curve.epochs, outcome
+
+
+def table_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser with the name of a committed table as its argument."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = sorted(folder.name for folder in TABLES.iterdir() if folder.is_dir())
+    parser.add_argument("table", nargs="?", default="digits", choices=names)
+    return parser
 
 
 def summary(values: Sequence[float], digits: int = 4) -> dict[str, float | int]:

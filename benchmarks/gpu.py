@@ -21,8 +21,8 @@ from typing import Any, Literal
 
 import torch
 
-from benchmarks.common import seconds, summary, write
-from benchmarks.table import TABLES, build
+from benchmarks.common import TABLES, evaluate, seconds, summary, write
+from benchmarks.table import build
 from nas import search
 from nas.bench.definition import read_definition
 from nas.bench.table import Table
@@ -44,16 +44,10 @@ def training(precision: Literal["bf16", "fp32"]) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for name, architecture in family_points(space, Limits(max_params=500_000)).items():
         recipe = Recipe(epochs=EPOCHS, batch_size=256, precision=precision)
-        steps = train(Job(name, architecture, DATA, recipe, seed=0, device="cuda"))
-        epochs = []
-        try:
-            while True:
-                epochs.append(next(steps))
-        except StopIteration as end:
-            memory = end.value.peak_memory_mib
+        epochs, outcome = evaluate(Job(name, architecture, DATA, recipe, seed=0, device="cuda"), train)
         figures[name] = {
             "seconds_an_epoch": summary([epoch.seconds for epoch in epochs[1:]]),
-            "peak_memory_mib": round(memory, 1),
+            "peak_memory_mib": round(outcome.measured.peak_memory_mib or 0.0, 1),
             "val_accuracy": round(epochs[-1].accuracy, 4),
         }
     return figures

@@ -3,8 +3,8 @@
 python -m benchmarks.live [--runs 5] [--out nas-runs]
 
 Every search has its own seed. Its winner, and every family at the same limit on parameters, is then trained in full
-with the same five fresh seeds, and compared by mean test NLL: what a search reports itself plays no part. Stopped, it
-goes on; the time of a search that was stopped is not told.
+with the same five fresh seeds, and compared by mean test NLL: the figures of the searches themselves play no part. A
+stopped run is continued; the time of a search that was stopped is not reported.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from runners.training.train import train
 from search_space.architecture import Architecture
 
 FRESH_SEEDS = tuple(range(1000, 1005))
-"""No search trains with these."""
+"""Seeds that no search trains with."""
 
 
 def winner(seed: int, out: Path) -> tuple[Architecture, dict[str, Any]]:
-    """The architecture that a default search with this seed delivers, and what it took."""
+    """The architecture that a default search with this seed delivers, and its cost."""
     study = f"live-{seed}"
     begun, told = out / study, out / study / "wall_time_s"
     is_new = not begun.exists()
@@ -52,7 +52,7 @@ def winner(seed: int, out: Path) -> tuple[Architecture, dict[str, Any]]:
         "wall_time_s": float(told.read_text(encoding="utf-8")) if told.exists() else None,
         "fte": report.compute.fte,
         "mixers": report.winner.mixers,
-        "proposed_by": chosen.stage,
+        "proposed_by": chosen.phase,
         "params": report.winner.params,
         "macs": report.winner.macs,
         "reported_test_nll": report.winner.test_nll,

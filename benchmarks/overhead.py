@@ -1,6 +1,6 @@
-"""What search, Ray and the database cost a trial when the evaluation does nothing, with two slots.
+"""The cost of search, Ray and database for each trial when the evaluation does nothing, with two slots.
 
-The peer is Ray Tune alone, drawing one random number a trial, with the same settings of Tune.
+The peer is Ray Tune alone, which draws one random number a trial, with the same settings of Tune.
 
     python -m benchmarks.overhead [TRIALS ...]
 """

@@ -2,8 +2,8 @@
 
 python -m benchmarks.peer [cpu|cuda]
 
-Both train on one batch of 16 random images in float32 (on a GPU also in bfloat16), with the same weights, one after the
-other in alternating order. The ratio is ours over timm's, of medians; below 1 is faster.
+Both train on one batch of 16 random images in float32 (on a GPU also in bfloat16), with the same weights, in turn. The
+ratio is ours over timm's, of medians; below 1 is faster.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.common import seconds, summary, write
+from benchmarks.common import summary, write
 from runners.data.torchvision_import import import_torchvision
+from runners.measuring.latency import times_in_turn
 from search_space import build, load_published, zoo
 
 import_torchvision()
@@ -37,8 +38,6 @@ def step(model: nn.Module, images: Tensor, dtype: torch.dtype) -> None:
         loss = model(images).float().logsumexp(dim=1).mean()
     loss.backward()
     model.zero_grad(set_to_none=True)
-    if images.device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def compare(name: str, device: str, dtype: torch.dtype) -> dict[str, Any]:
@@ -47,17 +46,16 @@ def compare(name: str, device: str, dtype: torch.dtype) -> dict[str, Any]:
     load_published(ours, theirs.state_dict(), source="timm")
     ours = ours.to(device).train()
     images = torch.randn(BATCH, 3, 224, 224, device=device)
-    times: dict[str, list[float]] = {"ours": [], "timm": []}
-    models = {"ours": ours, "timm": theirs}
-    for run in range(WARM_UP + RUNS):
-        for who in sorted(models, reverse=run % 2 == 1):
-            taken = seconds(lambda who=who: step(models[who], images, dtype))
-            if run >= WARM_UP:
-                times[who].append(taken)
-    ratio = statistics.median(times["ours"]) / statistics.median(times["timm"])
-    pairs = [ours / timm for ours, timm in zip(times["ours"], times["timm"], strict=True)]
-    figures = {"ratio": round(ratio, 3), "ratio_of_pairs": summary(pairs, 3)}
-    return {**figures, **{f"{who}_s": summary(taken) for who, taken in times.items()}}
+    passes = [lambda model=model: step(model, images, dtype) for model in (ours, theirs)]
+    times = times_in_turn(passes, images.device, range(WARM_UP + RUNS))
+    of_ours, of_timm = (taken[WARM_UP:] for taken in times)
+    pairs = [own / other for own, other in zip(of_ours, of_timm, strict=True)]
+    return {
+        "ratio": round(statistics.median(of_ours) / statistics.median(of_timm), 3),
+        "ratio_of_pairs": summary(pairs, 3),
+        "ours_s": summary(of_ours),
+        "timm_s": summary(of_timm),
+    }
 
 
 def main() -> None:

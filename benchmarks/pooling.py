@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import write
+from benchmarks.common import evaluate, write
 from runners.data import recipe_for
 from runners.protocol import DataSpec, Job
 from runners.training.train import train
@@ -26,9 +26,9 @@ SEEDS = 5
 
 def train_once(architecture: Architecture, lr: float, seed: int) -> tuple[float, float]:
     """Validation NLL and accuracy after the last epoch."""
-    steps = train(Job("pooling", architecture, DataSpec("digits"), recipe_for("digits", lr=lr), seed=seed))
-    last = list(steps)[-1]
-    return last.nll, last.accuracy
+    job = Job("pooling", architecture, DataSpec("digits"), recipe_for("digits", lr=lr), seed=seed)
+    epochs, _ = evaluate(job, train)
+    return epochs[-1].nll, epochs[-1].accuracy
 
 
 def main() -> None:

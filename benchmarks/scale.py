@@ -1,8 +1,8 @@
-"""What a large search costs beside its trainings: time a trial, memory of the driver, size of the database.
+"""The cost of a large search besides its trainings: time a trial, memory of the driver, size of the database.
 
-The evaluation does nothing, and 64 of them are under way at any time, as on a cluster of 64 GPUs; there is no Ray, so
-that what is measured is the search and its database. Overhead of a trial is the time of all calls that concern it:
-the question for it, its reports and its end. The curve has a point for every tenth of the trials.
+Evaluations do nothing, and 64 of them are running at any time, as on a cluster of 64 GPUs; there is no Ray, so only the
+search and its database are measured. The overhead of a trial is the time of all calls about it: ask, report and tell.
+The curve has a point for every tenth of the trials.
 
     python -m benchmarks.scale [--trials 1000 10000] [--postgresql] [--strategy auto]
 """
@@ -46,7 +46,7 @@ def nothing(job: Job) -> Generator[EpochResult, None, Measured]:
 
 
 class Clock:
-    """Seconds of questions, and of all calls by trial."""
+    """Seconds of every ask, and of all calls by trial."""
 
     def __init__(self) -> None:
         self.asks: list[float] = []
@@ -63,7 +63,7 @@ class Clock:
         return job
 
     def timed(self, key: str, call: Callable[..., Answer], *arguments: object) -> Answer:
-        """A call that concerns a trial, timed."""
+        """A call about a trial, timed."""
         started = time.perf_counter()
         answer = call(key, *arguments)
         self.by_trial[key] += time.perf_counter() - started
@@ -71,7 +71,7 @@ class Clock:
 
 
 def run(trials: int, **settings: Any) -> dict[str, Any]:
-    """A search of so many trials; what it took."""
+    """What a search with this number of trials takes."""
     with tempfile.TemporaryDirectory() as out:
         config = SearchConfig.make(budget=trials, epochs=4, finalists=0, out=out, study=f"scale-{trials}", **settings)
         folder = open_folder(config)

@@ -1,11 +1,10 @@
-"""Score every architecture of a tabular benchmark by every proxy. It goes on where it was stopped.
+"""Score every architecture of a tabular benchmark by every proxy. A stopped run is continued.
 
 python -m benchmarks.score_table [digits | fashion_mnist] [--workers 2]
 """
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import os
 import sys
@@ -14,15 +13,15 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache
 from pathlib import Path
 
+from benchmarks.common import TABLES, table_parser
 from nas.bench.table import Table
 from runners.data import prepare
 from runners.measuring.proxies import PROXIES
 from runners.measuring.proxies.scoring import score
 from runners.protocol import DataSpec, Score
 
-TABLES = Path(__file__).parent / "tables"
 BATCH = 8
-"""Architectures a worker takes at a time; what is under way when the program ends is lost."""
+"""Architectures that a worker takes at a time; unfinished batches are lost when the program ends."""
 
 
 def score_table(folder: Path, workers: int) -> None:
@@ -45,7 +44,7 @@ def score_table(folder: Path, workers: int) -> None:
 
 
 def _start(folder: Path) -> None:
-    """Begin a worker: what a process does only once is not charged to its first architecture."""
+    """Warm up a worker: what a process does only once does not count for its first architecture."""
     import torch
 
     torch.set_num_threads(1)
@@ -66,8 +65,7 @@ def _score(folder: Path, names: Sequence[str], proxies: Sequence[str]) -> list[t
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("table", nargs="?", default="digits", choices=sorted(one.name for one in TABLES.iterdir()))
+    parser = table_parser(__doc__)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes with one thread each")
     given = parser.parse_args()
     score_table(TABLES / given.table, given.workers)

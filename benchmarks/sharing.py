@@ -1,4 +1,4 @@
-"""Two drivers on one study in PostgreSQL against one: how much more gets done, and whether anything is done twice.
+"""Two drivers on one study in PostgreSQL against one: the throughput, and whether anything is trained twice.
 
 The evaluation sleeps, so that the drivers and not the trainings compete for this machine. Each driver is a process that
 evaluates one trial at a time. A study is run by one, then by two drivers, in turn.
@@ -30,7 +30,7 @@ EPOCH_S = 0.1
 
 
 def evaluate(job: Job) -> Generator[EpochResult, None, Measured]:
-    """Invented epochs that take their time."""
+    """Invented epochs of `EPOCH_S` each."""
     for epoch in synthetic(job):
         time.sleep(EPOCH_S)
         yield epoch
@@ -38,7 +38,7 @@ def evaluate(job: Job) -> Generator[EpochResult, None, Measured]:
 
 
 def drive(trials: int, out: str) -> None:
-    """Search, once everybody is ready."""
+    """Search, once all drivers are ready."""
     print("ready", flush=True)
     sys.stdin.readline()
     search(

@@ -1,20 +1,20 @@
-"""Build a tabular benchmark: train every architecture of its bands with every seed. It goes on where it was stopped.
+"""Build a tabular benchmark: train every architecture of its bands with every seed. A stopped build is continued.
 
 python -m benchmarks.table [digits | fashion_mnist] [--seeds 0,1] [--gpus-per-trial 0.1]
 """
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.common import TABLES, table_parser
 from nas.bench.definition import Band, Definition
 from nas.bench.table import Entry, Table, Training
 from runners.data import prepare
@@ -25,7 +25,6 @@ from search_space.architecture import Architecture
 from search_space.space.space import Limits, SearchSpace
 from search_space.zoo.scaled import family_points
 
-TABLES = Path(__file__).parent / "tables"
 HARDLY_ANY_LEFT = 1_000_000
 """Draws for one band before it counts as too narrow."""
 
@@ -65,7 +64,7 @@ def _draw_one(space: SearchSpace, rng: random.Random, bands: Sequence[Band]) -> 
 
 
 def train_on_cpu_time(job: Job) -> Generator[EpochResult, None, Measured]:
-    """Train, with epochs timed by the CPU time of this process where there is no GPU: neighbours do not count."""
+    """Train; without a GPU, epochs are timed by the CPU time of this process, so other processes do not count."""
     import torch
 
     training = train(job)
@@ -85,12 +84,12 @@ class Trainings:
     """A source of trainings: each is trained, then its weights are tested.
 
     Args:
-        name: What they are for, shown with the progress.
+        name: Their purpose, shown with the progress.
         todo: Architectures and seeds.
         data: The images.
         recipe: How to train.
         folder: For weights, until they are tested.
-        add: Takes what a training came to. Those that were lost with their process are left out, to be done again.
+        add: Takes a finished training. One that was lost with its process is left out, to be repeated later.
     """
 
     def __init__(
@@ -217,17 +216,12 @@ def _place(key: tuple[str, int], place: dict[str, int]) -> tuple[int, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("table", nargs="?", default="digits", choices=sorted(_names()))
+    parser = table_parser(__doc__)
     parser.add_argument("--seeds", help="only these seeds, such as 0,1")
     parser.add_argument("--gpus-per-trial", type=float, help="GPUs a training reserves, such as 0.1")
     given = parser.parse_args()
     seeds = [int(seed) for seed in given.seeds.split(",")] if given.seeds else None
     build(TABLES / given.table, seeds, given.gpus_per_trial)
-
-
-def _names() -> Iterator[str]:
-    return (folder.name for folder in TABLES.iterdir() if folder.is_dir())
 
 
 if __name__ == "__main__":

@@ -1,24 +1,123 @@
 """Architecture search over the MLP family of vision models.
 
-`search` is `nas search` for Python; `baselines` are the competitors that every search has to beat. Nothing heavy is
-imported until it is used.
+`search` is `nas search` for Python, `open_study` reads what a search has left, and `baselines` are the competitors that
+every search has to beat. The functions `register_...` add to what can be searched, with the classes that a plug-in is
+written against. Nothing heavy is imported until it is used.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nas.api import search
     from nas.config import SearchConfig
+    from nas.reading import Study, open_study
+    from nas.strategy.pruners import Pruner, register_pruner
+    from nas.strategy.samplers.registry import SamplerSettings, register_sampler
+    from results.report.report import Report
+    from runners.data import Augmentation, Dataset, DatasetInfo, Split, register_dataset
+    from runners.measuring.proxies import register_proxy
+    from runners.measuring.proxies.material import Material
+    from runners.protocol import DataSpec, EpochResult, Evaluator, Job, Measured, Outcome, Runner, TrialSource
+    from runners.registry import RunnerSettings, register_runner
+    from search_space import Architecture, Branch, Limits, SearchSpace, Stage, build, list_spaces, load_space
+    from search_space.errors import NasError
+    from search_space.ops import register_mixer
     from search_space.zoo.baselines import baselines
 
-_HOMES = {"SearchConfig": "nas.config", "baselines": "search_space.zoo.baselines", "search": "nas.api"}
-__all__ = ["SearchConfig", "baselines", "search"]
+_HOMES = {
+    "nas.api": ("search",),
+    "nas.config": ("SearchConfig",),
+    "nas.reading": ("Study", "open_study"),
+    "nas.strategy.pruners": ("Pruner", "register_pruner"),
+    "nas.strategy.samplers.registry": ("SamplerSettings", "register_sampler"),
+    "results.report.report": ("Report",),
+    "runners.data": ("Augmentation", "Dataset", "DatasetInfo", "Split", "register_dataset"),
+    "runners.measuring.proxies": ("register_proxy",),
+    "runners.measuring.proxies.material": ("Material",),
+    "runners.protocol": (
+        "DataSpec",
+        "EpochResult",
+        "Evaluator",
+        "Job",
+        "Measured",
+        "Outcome",
+        "Runner",
+        "TrialSource",
+    ),
+    "runners.registry": ("RunnerSettings", "register_runner"),
+    "search_space": ("Architecture", "Branch", "Limits", "SearchSpace", "Stage", "build", "list_spaces", "load_space"),
+    "search_space.errors": ("NasError",),
+    "search_space.ops": ("register_mixer",),
+    "search_space.zoo.baselines": ("baselines",),
+}
+_MODULES = {name: module for module, names in _HOMES.items() for name in names}
+__all__ = [
+    "Architecture",
+    "Augmentation",
+    "Branch",
+    "DataSpec",
+    "Dataset",
+    "DatasetInfo",
+    "EpochResult",
+    "Evaluator",
+    "Job",
+    "Limits",
+    "Material",
+    "Measured",
+    "NasError",
+    "Outcome",
+    "Pruner",
+    "Report",
+    "Runner",
+    "RunnerSettings",
+    "SamplerSettings",
+    "SearchConfig",
+    "SearchSpace",
+    "Split",
+    "Stage",
+    "Study",
+    "TrialSource",
+    "baselines",
+    "build",
+    "list_spaces",
+    "load_space",
+    "open_study",
+    "register_dataset",
+    "register_mixer",
+    "register_proxy",
+    "register_pruner",
+    "register_runner",
+    "register_sampler",
+    "search",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'nas' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    _check_neighbours()
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *globals()]
+
+
+def _check_neighbours() -> None:
+    """Check that Python finds the packages beside this one, and not the user's own modules of the same name.
+
+    Raises:
+        ImportError: If not.
+    """
+    for name in ("search_space", "runners", "results"):
+        beside, spec = Path(__file__).parents[1] / name / "__init__.py", importlib.util.find_spec(name)
+        found = spec.origin if spec else None
+        if found and beside.exists() and not beside.samefile(found):
+            raise ImportError(
+                f"{found} hides the package {name!r} of mlp-nas; rename it, or run Python elsewhere or as python -P"
+            )

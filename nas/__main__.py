@@ -12,6 +12,9 @@ from types import FrameType
 
 def main() -> None:
     """Entry point of the command line."""
+    if os.name != "posix":
+        print("nas: this program needs Linux or macOS; on Windows, run it in WSL", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
     for number in (signal.SIGTERM, signal.SIGHUP):  # a scheduler that wants the machine back is like a Ctrl-C
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, _as_ctrl_c)
@@ -52,7 +55,7 @@ def _run() -> int:
     import click
 
     from nas.commands import cli
-    from nas.commands.output import escape_warnings, say
+    from nas.commands.output import escape_warnings, say, say_usage
     from search_space.errors import NasError, OutputError
 
     escape_warnings()
@@ -69,7 +72,7 @@ def _run() -> int:
         say(f"nas: {error}", err=True)
         return 2
     except click.ClickException as error:
-        say(f"nas: {error.format_message()}", err=True)
+        say_usage(error)
         return error.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt):
         return 130
@@ -94,5 +97,17 @@ def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+def _forget_current_folder() -> None:
+    """Import nothing from the current folder, which `python -m` puts first, unless this program lies in it.
+
+    The user's own `results.py` or `torch.py` may be there.
+    """
+    with suppress(OSError):  # the folder may be gone
+        here, home = Path.cwd(), Path(__file__).resolve().parents[1]
+        if not sys.flags.safe_path and sys.path[0] == str(here) and here.resolve() != home:
+            del sys.path[0]
+
+
 if __name__ == "__main__":
+    _forget_current_folder()
     main()

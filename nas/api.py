@@ -23,9 +23,11 @@ from results.report.render import render
 from results.report.report import Report, make_report
 from runners.data import prepare
 from runners.data.looking import looking_once
-from runners.evaluator import WithProxies
+from runners.evaluator import TaskEvaluator
 from runners.protocol import DataSpec, Evaluator, Runner
+from runners.registry import RUNNERS, RunnerSettings
 from search_space.errors import LeaseLost
+from search_space.plugins import Plugin
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ def search(
     config = config or SearchConfig.make(**settings)
     with looking_once():
         spec = make_spec(config)
-        runner = make_runner(config, None if evaluator else spec.data, on_notice)
+        runner = make_runner(config, None if evaluator else spec.data, spec.plugins, on_notice)
         # First everything that can fail without leaving a trace, then what writes.
         runner.check()
         if evaluator is None:
@@ -79,7 +81,7 @@ def search(
         with closing(open_store(config, folder, on_notice)) as store, store.driving(config.study_name):
             study, is_new = open_with_files(store, spec, folder)
             start = partial(Search, spec, study, folder, on_change, on_notice)
-            _run(start, runner, WithProxies(evaluator), on_start, is_new=is_new)
+            _run(start, runner, TaskEvaluator(evaluator), on_start, is_new=is_new)
             report = make_report(study)
             folder.write_report(render(report), report.to_dict())
             store.check()
@@ -130,32 +132,29 @@ def _address(config: SearchConfig) -> str | None:
 
 
 def make_runner(
-    config: SearchConfig, images: DataSpec | None = None, on_notice: Callable[[str], None] = log.warning
+    config: SearchConfig,
+    images: DataSpec | None = None,
+    plugins: tuple[Plugin, ...] = (),
+    on_notice: Callable[[str], None] = log.warning,
 ) -> Runner:
     """The runner that a configuration asks for.
 
     Args:
         config: The configuration.
         images: The images that workers need; None if they need none.
+        plugins: The plug-ins that workers import.
         on_notice: Called with a sentence that the user should see while it runs.
 
     Raises:
         RunnerError: If Ray is asked for and there is no home folder.
     """
-    if config.runner == "inline":
-        from runners.inline import InlineRunner
-
-        return InlineRunner(threads=max(1, int(config.cpus_per_trial)), gpus=config.gpus_per_trial or 0.0)
-    from runners.on_ray.folders import check_home
-
-    check_home()  # Ray cannot even be imported without one
-    from runners.on_ray.runner import RayTuneRunner
-
-    return RayTuneRunner(
+    settings = RunnerSettings(
         address=config.address,
         cpus_per_trial=config.cpus_per_trial,
         gpus_per_trial=config.gpus_per_trial,
         packages=PACKAGES,
+        plugins=plugins,
         images=images,
         notice=on_notice,
     )
+    return RUNNERS.find(config.runner)(settings)

@@ -1,4 +1,4 @@
-"""What a job does: train or test by one evaluator, score by the proxies."""
+"""The default evaluator: trains, tests or scores, as the job's task says."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from runners.protocol import EpochResult, Evaluator, Job, Measured
 
 
 @dataclass(frozen=True)
-class WithProxies:
-    """An evaluator that can score too.
+class TaskEvaluator:
+    """Sends a job to what does its task. Torch is loaded when the first job comes.
 
     Attributes:
         train: What trains and tests; None for `runners.training.train.train`.

@@ -21,6 +21,7 @@ from typing import Literal, Protocol
 from runners.recipe import Recipe
 from runners.remote import Location
 from search_space.architecture import Architecture
+from search_space.causes import INFEASIBLE_CAUSES, Cause
 
 
 @dataclass(frozen=True)
@@ -108,25 +109,6 @@ class EpochResult:
     accuracy: float
     seconds: float
     measured: Measured | None = None
-
-
-class Cause(enum.StrEnum):
-    """Why an evaluation failed."""
-
-    DIVERGED = "diverged"  # the loss became NaN or infinite
-    OUT_OF_MEMORY = "out_of_memory"
-    TOO_SLOW = "too_slow"  # slower than the limit on latency; nothing was trained
-    TIMEOUT = "timeout"  # an attempt took longer than its limit
-    DATA = "data"  # the data set could not be read
-    STORAGE = "storage"  # a checkpoint or weights could not be written or read, as when the disk is full
-    WEIGHTS = "weights"  # the weights to be tested are missing or damaged
-    BUG = "bug"  # an unexpected exception, of this program or of a user's plug-in
-    WORKER_LOST = "worker_lost"  # its process died, and so did its retries
-    NODE_LOST = "node_lost"  # its machine went away: retried however often that happens
-
-
-INFEASIBLE_CAUSES = frozenset({Cause.DIVERGED, Cause.OUT_OF_MEMORY, Cause.TOO_SLOW, Cause.TIMEOUT})
-"""Causes that lie in the architecture: a retry would end the same way."""
 
 
 @dataclass(frozen=True)
@@ -297,3 +279,22 @@ class Runner(Protocol):
             KeyboardInterrupt: On Ctrl-C, after the workers have been stopped; `tell` is not called for running jobs.
             RunnerError: If the executor is not available.
         """
+
+
+__all__ = [
+    "INFEASIBLE_CAUSES",
+    "Cause",
+    "DataSpec",
+    "Decision",
+    "EpochResult",
+    "EvaluationError",
+    "Evaluator",
+    "Interrupted",
+    "Job",
+    "Latency",
+    "Measured",
+    "Outcome",
+    "Runner",
+    "Score",
+    "TrialSource",
+]

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +57,10 @@ class Loaded:
     Attributes:
         plugin: The plug-in.
         entries: What it has registered, as kind and name.
-        is_named: Whether a user has asked for it, rather than its distribution being installed.
     """
 
     plugin: Plugin
     entries: list[tuple[str, str]] = field(default_factory=list)
-    is_named: bool = False
     _undo: list[Callable[[], None]] = field(default_factory=list, repr=False)
 
     def note(self, kind: str, name: str, undo: Callable[[], None]) -> None:
@@ -107,9 +105,11 @@ def load(name: str) -> Plugin:
     Raises:
         ConfigError: If there is none, or it cannot be imported, with the line that is at fault.
     """
-    plugin = _find(name)
-    _import(plugin).is_named = True
-    return plugin
+    is_file = name.endswith(".py") or "/" in name
+    if not is_file and name in _loaded:
+        return _loaded[name].plugin
+    plugin = _of_file(name) if is_file else _of_module(name)
+    return _import(plugin, from_source=is_file).plugin
 
 
 def load_installed() -> None:
@@ -127,20 +127,23 @@ def load_installed() -> None:
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         distribution = point.dist
         version = f"{distribution.name} {distribution.version}" if distribution else "unknown"
-        _import(Plugin(point.name, point.module, version))
+        _import(Plugin(point.name, point.module, version), from_source=False)
 
 
-def _find(name: str) -> Plugin:
-    """The plug-in of a module's name or a file's path, not imported yet."""
-    if name.endswith(".py") or "/" in name:
-        path = user_path(name, "--import")
-        try:
-            source = path.read_bytes()
-        except OSError as error:
-            raise ConfigError(f"--import is {brief(name)}, which cannot be read ({error.strerror or error})") from None
-        stem = re.sub(r"\W", "_", path.stem)
-        digest = hashlib.sha256(source).hexdigest()
-        return Plugin(path.name, f"nas_plugin_{stem}_{digest[:12]}", f"sha256:{digest}", source)
+def _of_file(name: str) -> Plugin:
+    """The plug-in of a file's path, not imported yet."""
+    path = user_path(name, "--import")
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"--import is {brief(name)}; it cannot be read ({error.strerror or error})") from None
+    stem = re.sub(r"\W", "_", path.stem)
+    digest = hashlib.sha256(source).hexdigest()
+    return Plugin(path.name, f"nas_plugin_{stem}_{digest[:12]}", f"sha256:{digest}", source)
+
+
+def _of_module(name: str) -> Plugin:
+    """The plug-in of a module's name, not imported yet."""
     if not _MODULE.fullmatch(name):
         raise ConfigError(f"--import is {brief(name)}; allowed: a module such as my_package.plugin, or a .py file")
     try:
@@ -149,18 +152,14 @@ def _find(name: str) -> Plugin:
         raise ConfigError(f"the plug-in {name} cannot be imported ({_reason(error, name)})") from error
     if spec is None:
         raise ConfigError(
-            f"there is no module named {name} to --import; for a file, write its path, such as ./{name}.py"
+            f"--import is {name}; there is no such module, and a file is written with its path: ./{name}.py"
         )
-    return _of_module(name, spec)
-
-
-def _of_module(name: str, spec: ModuleSpec) -> Plugin:
-    from importlib.metadata import packages_distributions, version
+    from importlib.metadata import packages_distributions, version  # as above
 
     distributions = packages_distributions().get(name.partition(".")[0])
     if distributions:
         return Plugin(name, name, f"{distributions[0]} {version(distributions[0])}")
-    files = [Path(spec.origin)] if spec.origin else []
+    files = [Path(spec.origin)] if spec.has_location and spec.origin else []
     if spec.submodule_search_locations:
         files = sorted(path for folder in spec.submodule_search_locations for path in Path(folder).rglob("*.py"))
     contents = [path.read_bytes() for path in files]
@@ -170,7 +169,7 @@ def _of_module(name: str, spec: ModuleSpec) -> Plugin:
     return Plugin(name, name, f"sha256:{hashlib.sha256(contents[0]).hexdigest()}", contents[0])
 
 
-def _import(plugin: Plugin) -> Loaded:
+def _import(plugin: Plugin, *, from_source: bool) -> Loaded:
     known = _loaded.get(plugin.name)
     if known is not None:
         if known.plugin == plugin:
@@ -179,21 +178,16 @@ def _import(plugin: Plugin) -> Loaded:
     one = _loaded[plugin.name] = Loaded(plugin)
     _loading.append(one)
     try:
-        if plugin.source is None or _is_importable(plugin):
-            importlib.import_module(plugin.module)
-        else:
+        if from_source and plugin.module not in sys.modules:
             _import_source(plugin)
+        else:
+            importlib.import_module(plugin.module)
     except Exception as error:  # whatever the module raises
         one.take_back()
         raise ConfigError(f"the plug-in {plugin.name} cannot be imported ({_reason(error, plugin.module)})") from error
     finally:
         _loading.pop()
     return one
-
-
-def _is_importable(plugin: Plugin) -> bool:
-    """Whether the module of a plug-in is known by its own name here; a file's never is."""
-    return plugin.module in sys.modules
 
 
 class _Shipped(SourceFileLoader):
@@ -241,7 +235,7 @@ def _arrived(name: str, module: str, version: str, source: bytes | None) -> Plug
     try:
         if source is None and not version.startswith("sha256:"):
             _check_version(plugin)
-        _import(plugin)
+        _import(plugin, from_source=source is not None)
     except NasError as error:
         return Plugin(name, module, version, source, problem=str(error))
     return plugin

@@ -58,7 +58,8 @@ class Registry(Mapping[str, T], Generic[T]):
         Args:
             name: Unique within the kind.
             entry: What to register.
-            origin: The module that it comes from; by default the one that defines it.
+            origin: The module that it comes from, by default the one that defines it; what a plug-in adds comes from
+                the plug-in.
 
         Raises:
             ValueError: If the name is taken.
@@ -67,10 +68,11 @@ class Registry(Mapping[str, T], Generic[T]):
             taken = self._origins[name]
             raise ValueError(f"a {self.kind} named {name!r} is registered already, by {taken}")
         self._entries[name] = entry
-        plugin = loading()
-        if plugin is not None:
-            plugin.note(self.kind, name, lambda: self.discard(name))
         self._origins[name] = origin or _module_of(entry)
+        one = loading()
+        if one is not None:
+            self._origins[name] = one.plugin.name
+            one.note(self.kind, name, lambda: self.discard(name))
 
     def find(self, name: str) -> T:
         """The entry of this name.
@@ -83,7 +85,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return self._entries[name]
 
     def origin(self, name: str) -> str:
-        """The module that an entry comes from."""
+        """The module or plug-in that an entry comes from."""
         return self._origins[name]
 
     def discard(self, name: str) -> None:

@@ -48,3 +48,10 @@ def format_bytes(size: int) -> str:
             digits = 0 if value >= 99.95 else 1 if value >= 9.995 else 2
             return f"{value:.{digits}f} {suffix}"
     return f"{size} B"
+
+
+def format_duration(seconds: float) -> str:
+    """Write a duration as ``4:05`` (minutes and seconds) or ``1:04:05``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

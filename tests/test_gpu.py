@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from nas import search
-from nas.commands.measuring import Bench, Settings
+from runners.measuring.measurement import MeasuringSettings
+from runners.measuring.profiler import Profiler
 from runners.measuring.proxies import PROXIES
 from runners.measuring.proxies.scoring import score
 from runners.protocol import DataSpec, EpochResult, Job
@@ -63,10 +64,8 @@ def test_branches_are_merged_on_a_gpu() -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_a_profile_on_a_gpu(dtype: str) -> None:
-    bench = Bench(
-        Settings(device="cuda", dtype=dtype, batch=16, threads=None, timing=True, seconds=0.2), lambda _: None
-    )
-    (measured,) = bench.measure(["vit_ti16"], [zoo.get("vit_ti16")], shares=True)
+    profiler = Profiler(MeasuringSettings(device="cuda", dtype=dtype, batch=16, seconds=0.2))
+    (measured,) = profiler.measure(["vit_ti16"], [zoo.get("vit_ti16")], shares=True)
     assert measured.reasons == {}
     assert measured.latency is not None
     assert measured.throughput is not None

@@ -1,12 +1,16 @@
-"""Every strategy, run hundreds of times over tables of trainings that have been done already.
+"""`nas bench`: every strategy, run hundreds of times over tables of trainings that have been done already.
 
-pool            the architectures of a band as a search space of their own
-stand_ins       a study and a folder that keep nothing on disk
-simulation      one strategy, one pool, some seeds: the real search over a replayed table
-judging         the true quality of what was delivered, which no simulation ever sees
-estimates       means, intervals, the compute to reach a quality
-plan            which simulations a comparison needs
-execution       running them in parallel, and remembering them
-comparison      from tables and strategies to a result
-text, picture   how a result is shown
+definition, table       what a tabular benchmark is built from, and its files
+replay                  the evaluator that reads a table instead of training
+pool                    the architectures of a band as a search space of their own
+memory                  a study without a database and without files
+simulation              one strategy, one pool, some seeds: the real search over a replayed table
+contest                 which simulations a comparison needs, and the true quality of what they deliver
+estimates               means, intervals, the compute to reach a quality
+parallel                simulations in several processes
+cache, source_code      results of simulations, kept under a hash of all that decides them
+arms, comparison        from tables and strategies to a result
+picture                 a result as a picture
+proxy_report            how well training-free proxies rank the architectures of a table
+rank_correlation        Kendall's tau within strata, with bootstrap intervals
 """

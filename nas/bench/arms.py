@@ -17,10 +17,10 @@ _SWITCHES = ("families", "local")
 
 
 def arms(names: Sequence[str] = ()) -> list[Arm]:
-    """The strategies of these names, all by default; random search, the measure of all, comes first in any case.
+    """The strategies of these names, all by default. Random search, which all are compared with, is always the first.
 
     Args:
-        names: Strategies, or strategies with parts replaced by flags as of `nas search`: "auto --no-families".
+        names: Strategies, or strategies with parts replaced by flags of `nas search`: "auto --no-families".
 
     Raises:
         ConfigError: If there is no such strategy, or no such flag.

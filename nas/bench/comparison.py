@@ -1,4 +1,4 @@
-"""From tables and strategies to a result: everything simulated, everything judged."""
+"""From tables and strategies to a result: the simulations, and how good what they deliver is."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nas.bench.simulation import Arm, Records
 from nas.bench.table import Table
 
 RANDOM = "random"
-"""The strategy that all are compared with."""
+"""The strategy that all others are compared with."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Share:
 
     Attributes:
         share: None if there are none.
-        n: Of how many, each run's on their own.
+        n: The number of architectures, counted run by run.
     """
 
     share: float | None
@@ -34,16 +34,17 @@ class Share:
 
 @dataclass(frozen=True)
 class StrategyResult:
-    """How a strategy did over a band; mappings are by budget in FTE.
+    """The result of a strategy over a band; mappings are by budget in FTE.
 
     Attributes:
-        regret: Mean true regret in nats: true NLL of what was delivered minus that of the best in the pool.
+        regret: Mean true regret in nats: true NLL of the delivered architecture minus that of the best in the pool.
         versus_random: Regret minus that of random search with the same compute, run by run and pool by pool.
         area: Area under the regret over log2 FTE, in nats times octaves.
         fte_to_random_200: FTE to the mean true NLL of random search with RANDOM_BUDGET.
-        fte: FTE really spent.
-        wrongly_stopped: Of the true best TOP that were started: the share that stood stopped early.
-        cost_ratio: CPU seconds of a FTE over the band's mean of a full training; above 1 for a taste for slow ones.
+        fte: FTE that were spent.
+        wrongly_stopped: Of the true best TOP that were started, the share that was stopped early.
+        cost_ratio: CPU seconds of one FTE over the mean of a full training in the band; above 1 if slow architectures
+            are preferred.
         runs: Runs over the whole band.
     """
 
@@ -72,18 +73,18 @@ class StrategyResult:
 
 @dataclass(frozen=True)
 class BandResult:
-    """How all strategies did over a band.
+    """The results of all strategies over a band.
 
     Attributes:
         table: Name of the table.
         band: Name of the band.
         held_out: Whether it was kept aside while strategies were designed.
         architectures: How many took part.
-        untrained: How many did not because they are not trained yet; 0 unless in a design contest.
-        test_retest_tau: Kendall's tau between two trainings of the same architectures; None if there is but one.
+        untrained: How many did not, because they are not trained yet; 0 except in a design contest.
+        test_retest_tau: Kendall's tau between two trainings of the same architectures; None if there is only one.
         full_seconds: Mean CPU seconds of a full training.
         random_200: True NLL that random search reaches with RANDOM_BUDGET.
-        best: The best true NLL there is.
+        best: The best true NLL.
         strategies: The results by strategy.
     """
 
@@ -107,10 +108,10 @@ class BandResult:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How all strategies did over all bands.
+    """The results of all strategies over all bands.
 
     Attributes:
-        design: Whether the truth seeds were left alone.
+        design: Whether the design seeds judged, and the truth seeds were not read.
         bands: The results.
     """
 
@@ -130,7 +131,7 @@ class _Scored:
     """True quality of the runs of a strategy over a band, and over resampled pools.
 
     Attributes:
-        nll: [runs, budgets] true NLL of what was delivered.
+        nll: [runs, budgets] true NLL of the delivered architecture.
         regret: [runs, budgets] that minus the best.
         pool_nll: [pools, runs of a pool, budgets] the same over the pools.
         pool_regret: [pools, runs of a pool, budgets] the same.
@@ -153,15 +154,15 @@ def compare(
     cache_folder: Path | None = None,
     on_progress: Progress = lambda done, total: None,
 ) -> Comparison:
-    """Let strategies compete.
+    """Compare strategies.
 
     Args:
-        contests: Where.
-        arms: Who; random search has to be among them.
-        scale: How often.
-        jobs: In how many processes; 0 to stay in this one.
+        contests: The bands to compare them over.
+        arms: The strategies; random search has to be one of them.
+        scale: How often everything is simulated.
+        jobs: Number of processes; 0 to stay in this one.
         cache_folder: Where results of simulations are kept; None to keep none.
-        on_progress: Told how far it is.
+        on_progress: Called after every simulation.
 
     Returns:
         The results, bands in the order of the contests, strategies in that of the arms.
@@ -177,7 +178,9 @@ def compare(
     }
     return Comparison(
         contests[0].design,
-        tuple(_judge(contest, {arm.name: results[id(contest), arm.name] for arm in arms}) for contest in contests),
+        tuple(
+            _band_result(contest, {arm.name: results[id(contest), arm.name] for arm in arms}) for contest in contests
+        ),
     )
 
 
@@ -197,7 +200,7 @@ def _score(contest: Contest, scale: Scale, parts: list[Records]) -> _Scored:
     return _Scored(nll, regret, np.array(pool_nll), np.array(pool_regret), whole)
 
 
-def _judge(contest: Contest, scored: Mapping[str, _Scored]) -> BandResult:
+def _band_result(contest: Contest, scored: Mapping[str, _Scored]) -> BandResult:
     random = scored[RANDOM]
     return BandResult(
         contest.table.name,
@@ -236,11 +239,11 @@ def _result(contest: Contest, scored: _Scored, random: _Scored) -> StrategyResul
 
 
 def wrongly_stopped(contest: Contest, records: Records) -> list[Share]:
-    """Of the true best `TOP` that were started, the share that stood stopped early: by budget, over all runs.
+    """Of the true best `TOP` that were started, the share that was stopped early: by budget, over all runs.
 
     Args:
-        contest: Where.
-        records: Of the runs 0, 1, ... over the whole band.
+        contest: The band.
+        records: The runs over the whole band.
     """
     stopped, started = ((marks & contest.top).sum(axis=(0, 2)) for marks in (records.stopped, records.started))
     return [Share(_ratio(part, whole), int(whole)) for part, whole in zip(stopped, started, strict=True)]

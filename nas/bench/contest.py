@@ -1,4 +1,4 @@
-"""A band of a table as the ground of a contest: who takes part, over which pools, and how good everyone truly is."""
+"""A band of a table that strategies are compared over: the simulations, and the true quality of its architectures."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from nas.bench.table import Table
 from search_space.errors import DataError
 
 BUDGETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
-"""Compute of a search, in FTE, at which strategies are compared."""
+"""Compute of a search, in FTE, at which strategies are compared: whole octaves, up to about the size of a band."""
 RANDOM_BUDGET = 200.0
-"""FTE of the random search whose quality is the mark to reach; a smaller band is exhausted by then."""
+"""FTE of the random search whose quality is the target to reach; a smaller band is exhausted by then. Arbitrary."""
 TOP = 0.1
-"""The share of a band that counts as its best."""
+"""The share of a band that counts as its best. Arbitrary."""
 RUNS_PER_TASK = 10
-"""Runs that are done together: some dozen seconds with the slowest strategies."""
+"""Runs that one process does together: some dozen seconds with the slowest strategies. Arbitrary."""
 FEWEST_POOLS = 10
-"""Resampled pools, however few the runs are."""
+"""Resampled pools, however few the runs are. Arbitrary."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Scale:
     """How often everything is simulated.
 
     Attributes:
-        runs: Runs of every strategy over the whole band; a fifth as many are done over resampled pools.
+        runs: Runs of every strategy over the whole band; a fifth as many are added over resampled pools.
     """
 
     runs: int = 500
@@ -53,7 +53,7 @@ class Scale:
 class Contest:
     """One band of a table.
 
-    In a design contest the truth seeds are not looked at: the design seeds judge.
+    In a design contest the truth seeds are not read: the design seeds judge.
 
     Args:
         table: The table.
@@ -61,6 +61,7 @@ class Contest:
         design: Whether this is a design contest.
 
     Attributes:
+        judges: The seeds whose test figures are the truth of this contest.
         members: Places in the band of the architectures that take part: all, in a design contest those trained so far.
     """
 
@@ -88,10 +89,10 @@ class Contest:
         """Table and band."""
         return f"{self.table.name}/{self.band.name}"
 
-    # Who plays.
+    # Simulations.
 
     def simulations(self, arm: Arm, scale: Scale, budgets: tuple[float, ...]) -> Iterator[Simulation]:
-        """All runs of a strategy: first over the whole band, then over the resampled pools one by one."""
+        """All runs of a strategy: over the whole band, then over the resampled pools one by one."""
         for start in range(0, scale.runs, RUNS_PER_TASK):
             yield self._simulation(arm, self.members, range(start, min(start + RUNS_PER_TASK, scale.runs)), budgets)
         for number, pool in enumerate(self.pools(scale.pools)):
@@ -102,18 +103,18 @@ class Contest:
         return Simulation(arm, self.table.name, self.band.name, members, runs, budgets)
 
     def pools(self, count: int) -> list[tuple[int, ...]]:
-        """Bootstrap samples of the members, repeats left out."""
+        """Bootstrap samples of the members, without repeats."""
         rng = np.random.default_rng(count)
         draws = rng.choice(self.members, size=(count, len(self.members)))
         return [tuple(np.unique(draw).tolist()) for draw in draws]
 
-    # Who is how good.
+    # True quality.
 
     @cached_property
     def truth(self) -> Floats:
         """True NLL of the band's architectures, of shape [architectures]: the mean test NLL over the judging seeds.
 
-        A failed training counts as the worst of the others. NaN for who does not take part.
+        A failed training counts as the worst of the others. NaN for an architecture that does not take part.
         """
         seeds = self.judges
         figures = np.full((len(self._entries), len(seeds)), np.nan)
@@ -137,18 +138,18 @@ class Contest:
 
     @cached_property
     def top(self) -> NDArray[np.bool_]:
-        """Who is among the true best TOP of the members, of shape [architectures]."""
+        """Which architectures are the true best TOP of the members, of shape [architectures]."""
         marks = np.zeros(self.truth.shape, dtype=bool)
         marks[np.argsort(self.truth)[: math.ceil(TOP * len(self.members))]] = True  # NaN comes last
         return marks
 
-    # What the band is like.
+    # Properties of the band.
 
     @cached_property
     def test_retest_tau(self) -> float | None:
-        """Kendall's tau of the final validation NLL between search seeds, the mean over pairs: what one training tells.
+        """Kendall's tau of the final validation NLL between search seeds, the mean over pairs.
 
-        None with a single search seed.
+        It bounds what one training can say of another; None with a single search seed.
         """
         from scipy.stats import kendalltau
 

@@ -1,9 +1,9 @@
-"""Means over runs with intervals that cover another draw of runs and of architectures.
+"""Means over runs, with intervals that cover another draw of runs and of architectures.
 
-Runs over one pool differ by chance alone; a benchmark's architectures are a sample too. So the same runs are done
-over smaller pools, each a bootstrap sample of the band's architectures (drawn with repeats, kept once), the same pools
-for all strategies. The variance between pools, beyond what the few runs over each of them explain, is what the choice
-of architectures contributes to the error of a mean; the variance of runs over their number is what chance contributes.
+Runs over one pool differ by chance alone; the architectures of a benchmark are a sample too. So runs are repeated over
+smaller pools, each a bootstrap sample of the architectures of the band (drawn with repeats, kept once), the same pools
+for all strategies. The variance between pools, beyond what the few runs over each of them explain, is the part of the
+choice of architectures in the error of a mean; the variance of runs over their number is the part of chance.
 
 Shapes: R runs over the whole band, P pools with K runs each, B budgets, D figures of one run.
 """
@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 NORMAL_95 = 1.96
 """Standard errors to either side of a mean that make an interval of 95 %."""
 DRAWS = 2000
-"""Of curves and targets within their errors."""
+"""How many curves and targets are drawn within their errors. Arbitrary."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Reached:
     """The compute at which a quality is reached, in FTE, and its 95 % interval.
 
     Attributes:
-        value: None if it is not reached within the largest budget. So too for the ends.
-        low: Lower end.
-        high: Upper end.
+        value: None if it is not reached within the largest budget.
+        low: Lower end; None likewise.
+        high: Upper end; None likewise.
     """
 
     value: float | None
@@ -67,8 +67,8 @@ class Reached:
 def error_covariance(runs: Floats, pools: Floats) -> Floats:
     """The covariance of the error of the mean over runs, of shape [D, D].
 
-    It is that of a random-effects model: between-pool covariance by analysis of variance (negative parts are none),
-    plus covariance of runs over R.
+    That of a random-effects model: between-pool covariance by analysis of variance (its negative part is cut off), plus
+    covariance of runs over R.
 
     Args:
         runs: Figures of the runs over the whole band, of shape [R, D].
@@ -76,7 +76,7 @@ def error_covariance(runs: Floats, pools: Floats) -> Floats:
     """
     count, repeats, size = pools.shape
     chance = _covariance(runs)
-    within = chance  # with one run a pool, what is known of chance is what the whole band shows
+    within = chance  # with one run in each pool, the runs over the whole band have to show chance
     if repeats > 1:
         within = np.mean([_covariance(pool) for pool in pools], axis=0)
     between = _covariance(pools.mean(axis=1)) - within / repeats if count > 1 else np.zeros((size, size))
@@ -87,11 +87,11 @@ def error_covariance(runs: Floats, pools: Floats) -> Floats:
 
 
 def estimate(runs: Floats, pools: Floats) -> Estimate:
-    """The mean over runs with an interval of 1.96 standard errors to either side.
+    """The mean over runs, with an interval of 1.96 standard errors to either side.
 
     Args:
         runs: A figure of each run over the whole band, of shape [R].
-        pools: The same of the runs over the resampled pools, of shape [P, K].
+        pools: The same for the runs over the resampled pools, of shape [P, K].
     """
     center = float(runs.mean())
     error = math.sqrt(error_covariance(runs[:, None], pools[:, :, None])[0, 0])
@@ -104,7 +104,7 @@ def first_reached(curve: Sequence[float] | Floats, budgets: Sequence[float], tar
     Args:
         curve: Less is better; a value for each budget.
         budgets: Ascending.
-        target: What is to be reached.
+        target: The value to reach.
     """
     for index, (value, budget) in enumerate(zip(curve, budgets, strict=True)):
         if value <= target:
@@ -118,15 +118,15 @@ def first_reached(curve: Sequence[float] | Floats, budgets: Sequence[float], tar
 
 
 def reached(runs: Floats, pools: Floats, budgets: Sequence[float], seed: int = 0) -> Reached:
-    """The compute at which the mean quality falls to a target, which has a mean and an error itself.
+    """The compute at which the mean quality falls to a target, which has a mean and an error of its own.
 
-    The interval is that of the same reading of curves and targets drawn from a normal distribution with the covariance
-    of their errors.
+    The interval comes from curves and targets that are drawn from a normal distribution with the covariance of their
+    errors, and read in the same way.
 
     Args:
         runs: Quality by budget of each run over the whole band and, last, the target paired with it: [R, B + 1].
             Less is better.
-        pools: The same of the runs over the resampled pools, of shape [P, K, B + 1].
+        pools: The same for the runs over the resampled pools, of shape [P, K, B + 1].
         budgets: In FTE, ascending.
         seed: Of the draws.
     """

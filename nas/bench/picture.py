@@ -1,4 +1,4 @@
-"""A comparison as a picture: true regret against compute, a panel a band."""
+"""A comparison as a picture: true regret against compute, one panel for each band."""
 
 from __future__ import annotations
 
@@ -10,30 +10,32 @@ from nas.bench.comparison import RANDOM, BandResult, Comparison
 from nas.bench.contest import BUDGETS
 from nas.bench.definition import ANY_SIZE
 from search_space.errors import ConfigError, StorageError, allowed
+from search_space.extras import check_installed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FORMATS = (".svg", ".png", ".pdf")
 FEATURED = {"auto": "#d1245b", RANDOM: "#222222"}
-"""Colours of the strategies that everyone looks for first; they are drawn thicker."""
+"""Colours of the most important strategies, which are drawn thicker."""
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#8c564b", "#56b4e9", "#7b5cc4", "#999933", "#cc79a7", "#777777")
 LEAST = 0.0005
-"""Regrets below this, in nats, are drawn there: the truth is not known more exactly, and the axis is logarithmic."""
+"""Smaller regrets, in nats, are drawn here: the truth is not known more exactly, and the axis is logarithmic."""
 LABEL_GAP = 0.055
 """Least distance of two labels, as a share of the panel's height."""
 
 
 def check(path: Path) -> None:
-    """Make sure, before hours of work, that a picture can be written under this name.
+    """Check, before hours of work, that a picture can be written under this name.
 
     Raises:
-        ConfigError: If not.
+        ConfigError: If it cannot.
     """
     if path.suffix.lower() not in FORMATS:
         raise ConfigError(f"--out is {str(path)!r}, which ends in {path.suffix!r}; {allowed(path.suffix, FORMATS)}")
     if not path.parent.is_dir():
         raise ConfigError(f"--out is {str(path)!r}; there is no folder {path.parent}")
+    check_installed("matplotlib", "--out")
 
 
 def draw(comparison: Comparison, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How well proxies rank the architectures of a tabular benchmark; loads no torch, as everything has been computed."""
+"""How well proxies rank the architectures of a tabular benchmark, from scores and trainings that the table holds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nas.strategy.features import family_of
 from search_space.errors import ConfigError, DataError
 
 MATCHED = "size-matched"
-"""The group of all architectures that belong to a band of equal size."""
+"""The group of all architectures that are in a band of equal size."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Group:
     Attributes:
         kind: "all", "band" or "family".
         name: What they share.
-        strata: Their places in the table; only those of one stratum are compared with each other.
+        strata: Their places in the table; only architectures of one stratum are compared with each other.
     """
 
     kind: str
@@ -35,14 +35,14 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Ranking:
-    """What stands for the quality of an architecture: its mean NLL over some seeds.
+class Criterion:
+    """The figure that stands for the quality of an architecture: its mean NLL over some seeds.
 
     Attributes:
         split: The split it is measured on.
         seeds: The seeds.
         is_truth: Whether nothing better is known.
-        spared: Bands that are not looked at.
+        spared: Bands that are not read.
     """
 
     split: Literal["validation", "test"]
@@ -56,7 +56,7 @@ class Ranking:
 
 
 def report(table: Table, seeds: Sequence[int] = (), *, design: bool = False) -> dict[str, Any]:
-    """Rank correlation of every proxy with what became of the architectures when they were trained.
+    """Rank correlation of every proxy with the quality of the architectures once they are trained.
 
     The truth is the mean test NLL over the truth seeds. While a search is designed, something else has to stand for it:
 
@@ -72,19 +72,19 @@ def report(table: Table, seeds: Sequence[int] = (), *, design: bool = False) -> 
         ConfigError: If a seed is no search seed, or both `seeds` and `design` are given.
         DataError: If the table lacks trainings or scores.
     """
-    ranking = _judge(table, tuple(seeds), design)
-    names = [name for name, entry in table.entries.items() if entry.band not in ranking.spared]
-    quality = -_quality(table, names, ranking)
+    criterion = _criterion(table, tuple(seeds), design)
+    names = [name for name, entry in table.entries.items() if entry.band not in criterion.spared]
+    quality = -_quality(table, names, criterion)
     groups = _groups(table, names)
     trained = [training.seconds for training in table.trainings.values() if training.cause is None]
     return {
         "table": table.name,
         "data": table.definition.data,
-        "judged_by": str(ranking),
-        "is_truth": ranking.is_truth,
+        "judged_by": str(criterion),
+        "is_truth": criterion.is_truth,
         "architectures": len(names),
         "ranked": int(np.isfinite(quality).sum()),
-        "spared": sorted(ranking.spared),
+        "spared": sorted(criterion.spared),
         "training_seconds": fmean(trained),
         "groups": [{"kind": group.kind, "name": group.name, **_retest(table, names, group)} for group in groups],
         "proxies": [
@@ -98,7 +98,7 @@ def report(table: Table, seeds: Sequence[int] = (), *, design: bool = False) -> 
     }
 
 
-def _judge(table: Table, seeds: tuple[int, ...], design: bool) -> Ranking:
+def _criterion(table: Table, seeds: tuple[int, ...], design: bool) -> Criterion:
     definition = table.definition
     if seeds and design:
         raise ConfigError("--seeds and --design are two ways to judge; give one of them")
@@ -106,32 +106,32 @@ def _judge(table: Table, seeds: tuple[int, ...], design: bool) -> Ranking:
     if strangers:
         raise ConfigError(f"--seeds names {strangers[0]}; allowed: {', '.join(map(str, definition.search_seeds))}")
     if seeds:
-        return Ranking("validation", seeds, spared=tuple(band.name for band in definition.bands if band.held_out))
+        return Criterion("validation", seeds, spared=tuple(band.name for band in definition.bands if band.held_out))
     if not design:
-        return Ranking("test", definition.truth_seeds, is_truth=True)
+        return Criterion("test", definition.truth_seeds, is_truth=True)
     if not definition.design_seeds:
         raise DataError(f"{table.folder} has no design seeds; judge by search seeds: {_instead(table)}")
     judging = set(definition.design_seeds)
     spared = tuple(band.name for band in definition.bands if not judging <= set(definition.seeds(band.name)))
-    return Ranking("test", definition.design_seeds, spared=spared)
+    return Criterion("test", definition.design_seeds, spared=spared)
 
 
 def _instead(table: Table) -> str:
     return f"--seeds {','.join(map(str, table.definition.search_seeds))}"
 
 
-def _quality(table: Table, names: Sequence[str], ranking: Ranking) -> Vector:
+def _quality(table: Table, names: Sequence[str], criterion: Criterion) -> Vector:
     """Mean NLL of every architecture; NaN where a training failed or, unless this is the truth, is missing."""
-    missing = sum((name, seed) not in table.trainings for name in names for seed in ranking.seeds)
-    total, which = len(names) * len(ranking.seeds), ", ".join(map(str, ranking.seeds))
-    if missing and ranking.is_truth:
+    missing = sum((name, seed) not in table.trainings for name in names for seed in criterion.seeds)
+    total, which = len(names) * len(criterion.seeds), ", ".join(map(str, criterion.seeds))
+    if missing and criterion.is_truth:
         raise DataError(
             f"{table.folder} lacks {missing:,} of the {total:,} trainings with the truth seeds {which}; train them "
             f"with: python -m benchmarks.table {table.name}; or judge by search seeds: {_instead(table)}"
         )
     if missing == total:
         raise DataError(f"{table.folder} has no training with the seeds {which}")
-    quality: Vector = np.mean([_nlls(table, names, seed, ranking.split) for seed in ranking.seeds], axis=0)
+    quality: Vector = np.mean([_nlls(table, names, seed, criterion.split) for seed in criterion.seeds], axis=0)
     return quality
 
 

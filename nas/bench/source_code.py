@@ -78,4 +78,5 @@ def _imports(node: ast.AST, package: str) -> Iterator[str]:
         yield base
         yield from (f"{base}.{alias.name}" for alias in node.names)
     for child in ast.iter_child_nodes(node):
-        yield from _imports(child, package)
+        if isinstance(child, (ast.stmt, ast.excepthandler, ast.match_case)):  # an expression holds no import
+            yield from _imports(child, package)

@@ -15,7 +15,7 @@ COMMANDS = {
     "dashboard": "Look at the studies in the Optuna dashboard.",
     "export": "Export an architecture with its weights, verified.",
     "db": "Check, upgrade or copy the database.",
-    "gc": "Show what the files of studies take, and delete what nobody needs.",
+    "gc": "Show what the files of studies take, and delete those not needed.",
     "spaces": "List, show and check search spaces.",
     "profile": "Show what an architecture costs, piece by piece.",
     "bench": "Compare search strategies over tables of trainings.",

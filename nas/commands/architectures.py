@@ -12,11 +12,19 @@ from search_space.paths import user_path
 
 @dataclass(frozen=True)
 class Named:
-    """An architecture and what to call it; one of the zoo knows its design for every image size."""
+    """An architecture and what to call it.
+
+    Attributes:
+        name: What to call it.
+        architecture: The architecture.
+        in_zoo: Whether it is of the zoo, which knows its design for every image size.
+        in_study: Whether it is a trial of a study.
+    """
 
     name: str
     architecture: Architecture
     in_zoo: bool = False
+    in_study: bool = False
 
     @property
     def deployed(self) -> Named:
@@ -36,12 +44,12 @@ class Named:
 
 
 def find_architecture(text: str, storage: str | None, out: str) -> Named:
-    """The architecture that a user means.
+    """The architecture that an argument names.
 
     Args:
         text: A name of the zoo, the path of a YAML file, ``STUDY#TRIAL`` or ``STUDY#best``.
         storage: Database of the study; None for the SQLite file under `out`.
-        out: Where studies lie.
+        out: The --out folder of the search.
 
     Raises:
         NasError: If there is no such architecture, or its file is wrong.
@@ -53,7 +61,7 @@ def find_architecture(text: str, storage: str | None, out: str) -> Named:
         return Named(path.name, Architecture.from_yaml_file(path))
     study, mark, trial = text.rpartition("#")
     if mark:
-        return Named(text, _of_trial(study, trial, storage, out))
+        return Named(text, _of_trial(study, trial, storage, out), in_study=True)
     raise ConfigError(
         f"there is no architecture {text!r}: it is neither a YAML file, nor STUDY#TRIAL, nor in the zoo; "
         + allowed(text, zoo.names())

@@ -14,6 +14,7 @@ from nas.commands.options import table_option, typed_path
 from nas.commands.output import say, say_json, say_text
 from nas.commands.tables import Notes
 from search_space.errors import ConfigError, DataError, allowed
+from search_space.units import format_duration
 
 if TYPE_CHECKING:
     from nas.bench.contest import Contest
@@ -23,24 +24,24 @@ if TYPE_CHECKING:
 
 @click.command("bench", short_help="Compare search strategies over tables of trainings.")
 @table_option
-@click.option("--runs", default=500, show_default=True, type=click.IntRange(2), help="Runs of every strategy.")
+@click.option("--runs", default=500, metavar="N", type=click.IntRange(2), help="Runs of every strategy [500].")
 @click.option(
     "--strategies",
     metavar="A,B,...",
-    help="Only these, beside random search; flags of nas search replace parts of them [all].",
+    help="Strategies to compare with random search; flags of nas search replace parts of them [all].",
 )
-@click.option("--bands", metavar="A,B,...", help="Only these bands [all of equal size].")
-@click.option("--design", is_flag=True, help="Leave truth seeds and held-out bands alone; judge by the design seeds.")
-@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Processes [a core each].")
+@click.option("--bands", metavar="A,B,...", help="Bands to compare in [all of equal size].")
+@click.option("--design", is_flag=True, help="Score by the design seeds; truth seeds and held-out bands stay unseen.")
+@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Number of processes [one for each core].")
 @click.option(
     "--cache",
     callback=typed_path,
     default="~/.cache/nas/bench",
     metavar="DIR",
-    help="Where to keep results [~/.cache/nas/bench].",
+    help="Folder that keeps results [~/.cache/nas/bench].",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--out", callback=typed_path, metavar="FILE.svg", help="Draw a picture, too.")
+@click.option("--out", callback=typed_path, metavar="FILE.svg", help="Draw a picture as well.")
 def command(
     folders: Sequence[Path],
     runs: int,
@@ -52,22 +53,22 @@ def command(
     as_json: bool,
     out: Path | None,
 ) -> None:
-    """Compare search strategies, hundreds of runs each, over tables of trainings that have been done already.
+    """Compare search strategies, hundreds of runs each, over tables of finished trainings.
 
     \b
     nas bench --table benchmarks/tables/digits
     nas bench --strategies auto,tpe --runs 100 --design --out design.svg
     nas bench --strategies 'auto,auto --no-families,auto --pruner none'
 
-    Searches see validation curves of the table's search seeds. What they would deliver is judged by the mean test NLL
+    Searches see the validation curves of a table's search seeds. What they would deliver is scored by the mean test NLL
     of other seeds, at 1 to 128 times the compute of one training. Nothing is trained. After Ctrl-C the same command
-    goes on where it was.
+    continues.
     """  # noqa: D301 (click reads the backspace)
     from nas.bench.arms import arms
     from nas.bench.comparison import compare
     from nas.bench.contest import Scale
     from nas.bench.picture import check, draw
-    from nas.bench.text import render
+    from nas.commands.bench_text import render
 
     if out is not None:
         check(out)
@@ -84,7 +85,7 @@ def command(
                 on_progress=_Progress(notes),
             )
     except KeyboardInterrupt:
-        say("Stopped; what is done is kept, and the same command goes on.", err=True)
+        say("Stopped; finished runs are kept, and the same command continues.", err=True)
         raise
     if out is not None:
         draw(comparison, out)
@@ -151,10 +152,4 @@ class _Progress:
         if not done:
             return
         left = (time.monotonic() - self._started) / done * (total - done)
-        self._notes(f"{done} of {total} simulations, {_duration(left)} left")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+        self._notes(f"{done} of {total} simulations, {format_duration(left)} left")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nas.commands.architectures import Named
-from nas.commands.measuring import Bench, Measured, Settings, measuring_options
-from nas.commands.options import study_options
+from nas.commands.measuring import make_profiler, measuring_options
+from nas.commands.options import refuse_with, study_options
 from nas.commands.output import say_json, say_text
+from runners.measuring.measurement import Measurement
 from search_space.errors import ArchitectureError
+
+if TYPE_CHECKING:
+    from runners.measuring.profiler import Profiler
 
 RATIOS = ("params", "macs", "macs_per_param", "activation_bytes", "latency", "throughput")
 _NAMES = ("parameters", "MACs", "MACs per parameter", "activations", "latency", "throughput")
@@ -22,37 +26,52 @@ _GROWTH = 2
 
 @click.command("compare", short_help="Show the costs of architectures side by side.")
 @click.argument("architectures", metavar="ARCH ARCH...", nargs=-1)
-@click.option("--deploy", is_flag=True, help="Compare the forms that are shipped: training branches merged.")
+@click.option("--deploy", is_flag=True, help="Compare the deployed forms: training branches merged.")
 @measuring_options
 @study_options
-@click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.pass_context
 def command(
-    architectures: tuple[str, ...], deploy: bool, storage: str | None, out: str, as_json: bool, **flags: Any
+    ctx: click.Context,
+    /,
+    architectures: tuple[str, ...],
+    deploy: bool,
+    storage: str | None,
+    out: str,
+    as_json: bool,
+    **flags: Any,
 ) -> None:
     """Show the costs of two or more architectures side by side, and their ratios to those of the first.
 
+    \b
+    nas compare vit_s16 mixer_s16 resmlp_s12 gmlp_s16
+    nas compare mlp_family-digits#best my_model.yaml --closed-form
+
     ARCH is a model of the zoo (nas zoo), a YAML file, or a trial of a study: STUDY#12, STUDY#best. Timings are taken in
-    turn (A, B, A, B, ...), so that whatever else the machine does meets all of them alike.
-    """
+    turn (A, B, A, B, ...), so that other load on the machine affects all of them alike.
+    """  # noqa: D301 (click reads the backspace)
     from nas.commands.architectures import find_architecture
     from nas.commands.tables import Notes
 
     if len(architectures) < 2:
         raise click.UsageError("name two architectures or more to compare; nas profile shows a single one")
     named = [find_architecture(text, storage, out) for text in architectures]
+    if not any(one.in_study for one in named):
+        refuse_with(ctx, " ".join(architectures), ("storage", "out"), "none is a trial of a study")
     named = [one.deployed for one in named] if deploy else named
     with Notes() as note:
-        record = compare(named, Settings(**flags), note)
+        record = compare(named, make_profiler(ctx, note, **flags))
     if as_json:
         say_json(record)
     else:
         say_text(render_comparison(record))
 
 
-def compare(named: Sequence[Named], settings: Settings, note: Callable[[str], None]) -> dict[str, Any]:
+def compare(named: Sequence[Named], profiler: Profiler | None) -> dict[str, Any]:
     """All that `nas compare --json` shows."""
-    bench = Bench(settings, note)
-    measured = bench.measure([one.name for one in named], [one.architecture for one in named])
+    measured = [Measurement() for _ in named]
+    if profiler is not None:
+        measured = profiler.measure([one.name for one in named], [one.architecture for one in named])
     rows = [_row(*one) for one in zip(named, measured, strict=True)]
     first = _figures(rows[0])
     for row in rows:
@@ -60,10 +79,10 @@ def compare(named: Sequence[Named], settings: Settings, note: Callable[[str], No
         row["ratios"] = {
             name: None if own[name] is None or not first[name] else own[name] / first[name] for name in RATIOS
         }
-    return {"architectures": rows, "measured_on": bench.where}
+    return {"architectures": rows, "measured_on": profiler.where if profiler else None}
 
 
-def _row(named: Named, measured: Measured) -> dict[str, Any]:
+def _row(named: Named, measured: Measurement) -> dict[str, Any]:
     from search_space.breakdown import macs_exponents, token_mixers
 
     name, architecture = named.name, named.architecture
@@ -111,26 +130,17 @@ def _figures(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def render_comparison(record: Mapping[str, Any]) -> str:
     """The comparison as text; where the terminal is too narrow for all columns, there are several tables."""
-    return "\n".join(_lines(record))
+    return "\n".join(_lines(record)).strip("\n")
 
 
 def _lines(record: Mapping[str, Any]) -> Iterator[str]:
     from nas.commands.profile_text import where_words
-    from nas.commands.tables import GAP, columns, table, wrapped
+    from nas.commands.tables import blocks, wrapped
 
     rows = record["architectures"]
-    titles = [name for name, _ in _column(rows[0], rows)]
-    texts = [[text for _, text in _column(row, rows)] for row in rows]
-    room = columns() - max(map(len, titles))
-    group: list[list[str]] = []
-    for index, column in enumerate(texts):
-        group.append(column)
-        following = texts[index + 1] if index + 1 < len(texts) else None
-        width = sum(max(map(len, one)) + GAP for one in [*group, *([following] if following else [])])
-        if following is None or width > room:
-            yield from table(list(zip(titles, *group, strict=True)))
-            yield ""
-            group = []
+    titles = [title for title, _ in _column(rows[0], rows)]
+    yield from blocks(titles, [[text for _, text in _column(row, rows)] for row in rows])
+    yield ""
     if record["measured_on"] is not None:
         yield from wrapped(where_words(record["measured_on"]), "measured on ")
     for title, what in (("latency", "latency"), ("images/s", "throughput")):
@@ -149,8 +159,8 @@ def _lines(record: Mapping[str, Any]) -> Iterator[str]:
 
 def _column(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     """Titles and cells of an architecture's column."""
-    from nas.commands.tables import format_bytes, format_number
-    from search_space.units import format_count
+    from nas.commands.tables import format_number
+    from search_space.units import format_bytes, format_count
 
     name, latency, throughput = row["name"], row["latency"], row["throughput"]
     yield "", name if len(name) <= _MAX_NAME else f"…{name[1 - _MAX_NAME :]}"

@@ -21,9 +21,13 @@ from nas.commands.output import say
 def command(storage: str | None, out: str, host: str, port: int) -> None:
     """Look at the studies in the Optuna dashboard, in a browser; Ctrl-C ends it.
 
-    Of a study whose curves have more than 20,000 points, those of the best, the newest and the unfinished trials are
-    drawn, 200 in all. All other figures are of all trials.
-    """
+    \b
+    nas dashboard
+    nas dashboard --storage sqlite:///results.db --port 8081
+
+    Where the curves of a study have more than 20,000 points, the dashboard draws those of 200 trials: the best, the
+    newest and the unfinished ones. All other figures cover all trials.
+    """  # noqa: D301 (click reads the backspace)
     from nas.study.files import storage_url
     from results.dashboard import Dashboard
     from results.store.store import Store

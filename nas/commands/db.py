@@ -11,7 +11,13 @@ from nas.commands.output import say, say_json, say_text
 @click.group("db", cls=Subcommands, invoke_without_command=True, short_help="Check, upgrade or copy the database.")
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """Check a database, bring it up to date, or copy it to another one, SQLite or PostgreSQL."""
+    """Check a database, bring it up to date, or copy it to another one, SQLite or PostgreSQL.
+
+    \b
+    nas db check
+    nas db upgrade --storage sqlite:///results.db
+    nas db copy sqlite:///nas-runs/nas.db postgresql+psycopg://USER@HOST/DB
+    """  # noqa: D301 (click reads the backspace)
     if ctx.invoked_subcommand is None:
         say_text(ctx.get_help())
 
@@ -19,7 +25,10 @@ def command(ctx: click.Context) -> None:
 @command.command("upgrade", short_help="Bring a database of an older version up to date.")
 @study_options
 def upgrade(storage: str | None, out: str) -> None:
-    """Bring a database that an older version of this program wrote up to date. Searching does so, too."""
+    """Bring a database of an older version of this program up to date. A search does so, too.
+
+    Example: nas db upgrade --out nas-runs
+    """
     from nas.study.files import storage_url
     from results.database.connection import HEAD, open_engine, shown, snapshot, version
 
@@ -35,12 +44,14 @@ def upgrade(storage: str | None, out: str) -> None:
 
 @command.command("check", short_help="Look for damage in a database.")
 @study_options
-@click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.pass_context
 def check(ctx: click.Context, storage: str | None, out: str, as_json: bool) -> None:
     """Look for damage: in the file, the schema, what refers to what, trials in our tables and Optuna's, architectures.
 
-    The exit code is 1 if there is any. Nothing is written, and searches may go on meanwhile.
+    The exit code is 1 if there is any. Nothing is written, and searches may run at the same time.
+
+    Example: nas db check --storage sqlite:///results.db
     """
     from nas.commands.tables import Notes, table
     from nas.study.files import storage_url
@@ -67,8 +78,10 @@ def check(ctx: click.Context, storage: str | None, out: str, as_json: bool) -> N
 def copy(source: str, target: str) -> None:
     """Copy all studies from the database FROM to the database TO, from SQLite to PostgreSQL and back.
 
-    TO is empty, or a SQLite file that does not exist. All of it is copied and compared, or nothing is. A search goes on
-    with --storage TO and the --out that it had, where its weights and checkpoints stay.
+    TO is empty, or a SQLite file that does not exist. Either everything is copied and compared, or nothing is. A search
+    continues with --storage TO and its old --out, where its weights and checkpoints stay.
+
+    Example: nas db copy sqlite:///nas-runs/nas.db postgresql+psycopg://USER@HOST/DB
     """
     from nas.commands.tables import Notes
     from results.database.connection import shown

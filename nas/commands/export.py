@@ -14,15 +14,21 @@ from search_space.paths import shell_word
 @click.command("export", short_help="Export an architecture with its weights, verified.")
 @click.argument("study", required=False)
 @study_options
-@click.option("--best", is_flag=True, help="The winner of the study.")
-@click.option("--trial", type=click.IntRange(min=0), metavar="N", help="Trial N.")
-@click.option("-o", "--output", required=True, callback=typed_output, metavar="DIR", help="Folder to make.")
+@click.option("--best", is_flag=True, help="Export the winner of the study.")
+@click.option("--trial", type=click.IntRange(min=0), metavar="N", help="Export trial N.")
+@click.option("-o", "--output", required=True, callback=typed_output, metavar="DIR", help="Folder to create.")
 def command(study: str | None, storage: str | None, out: str, best: bool, trial: int | None, output: Path) -> None:
-    """Export an architecture of STUDY: its YAML, weights, provenance, model card, and a snippet that rebuilds it."""
+    """Export an architecture of STUDY: its YAML, weights, provenance, model card, and a snippet that rebuilds it.
+
+    \b
+    nas export --best -o exported/
+    nas export mlp_family-digits --trial 12 -o trial-12/
+    """  # noqa: D301 (click reads the backspace)
     from nas.study.files import local_roots
     from nas.study.housekeeping import settle
     from nas.study.opening import existing_study, folder_of
-    from results.export.bundle import export, exported_key
+    from results.export.bundle import export
+    from results.export.choice import exported_key
 
     if best == (trial is not None):
         raise click.UsageError("say either --best or --trial N")

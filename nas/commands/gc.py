@@ -21,18 +21,22 @@ if TYPE_CHECKING:
     from results.store.store import StudyStore
 
 
-@click.command("gc", short_help="Show what the files of studies take, and delete what nobody needs.")
+@click.command("gc", short_help="Show what the files of studies take, and delete those not needed.")
 @click.argument("study", required=False)
 @study_options
 @checkpoint_option
-@click.option("--delete", "deleting", is_flag=True, help="Delete what nobody needs; without this nothing is touched.")
+@click.option("--delete", "deleting", is_flag=True, help="Delete what is not needed; else nothing is touched.")
 def command(study: str | None, storage: str | None, out: str, checkpoint_dir: str | None, deleting: bool) -> None:
-    """Show what the files of STUDY (of all studies if left out) take under --out, and what of it nobody needs.
+    """Show what the files of STUDY (of all studies if left out) take under --out, and how much is not needed.
+
+    \b
+    nas gc                       what all studies take
+    nas gc mlp_family-digits --delete
 
     Not needed are checkpoints of evaluations that have ended, weights of trials that are neither among the best nor
-    finalists, and files whose writing was given up over a day ago. A study that is being searched keeps everything.
+    finalists, and files whose writing was abandoned over a day ago. A study that is being searched keeps everything.
     Folders and files that are not a study's own are left alone.
-    """
+    """  # noqa: D301 (click reads the backspace)
     from nas.study.files import local_roots, storage_url
     from nas.study.garbage import delete, survey
     from nas.study.housekeeping import settle
@@ -46,7 +50,7 @@ def command(study: str | None, storage: str | None, out: str, checkpoint_dir: st
             settle(store, roots)
         names = [row.name for row in store.studies()] if study is None else [study]
         studies = [find_study(store, name) for name in names]
-        say(_row("study", ["checkpoints", "weights", "temporary", "total", "not needed"]))
+        say(_row("study", ["checkpoints", "weights", "temporary", "total", "not needed"]))  # rows come one by one
         needless = 0
         for found in studies:
             folders = _own_folders(found, roots)
@@ -67,7 +71,7 @@ def command(study: str | None, storage: str | None, out: str, checkpoint_dir: st
     if deleting:
         say("", f"Freed {format_bytes(needless)}.")
     elif needless:
-        say("", f"Nobody needs {format_bytes(needless)} of this; the same command with --delete frees it.")
+        say("", f"{format_bytes(needless)} of this are not needed; the same command with --delete frees them.")
     else:
         say("", "Everything here may be needed.")
 

@@ -16,7 +16,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def typed_path(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-    """Callback of options that take a path, or several: what a user typed as a `Path`, with ``~`` expanded."""
+    """Callback of options that take one path or several: makes a `Path` of what was typed, with ``~`` expanded."""
     if isinstance(value, tuple):
         return tuple(typed_path(context, parameter, one) for one in value)
     return None if value is None else _checked(parameter, value, path_problem)
@@ -44,9 +44,9 @@ table_option = click.option(
     multiple=True,
     callback=typed_path,
     metavar="DIR",
-    help="A tabular benchmark; repeatable [those of this project].",
+    help="Folder of a tabular benchmark; repeatable [all of benchmarks/tables].",
 )
-"""``--table``: the tables of trainings to work on."""
+"""``--table``: the tables of trainings to read."""
 
 
 def warn_of_password(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -56,20 +56,46 @@ def warn_of_password(context: click.Context, parameter: click.Parameter, value: 
 
         if has_password(value):
             say(
-                "nas: warning: a password on the command line is seen by everybody on this machine, and by Ray; "
+                "nas: warning: a password on the command line is visible to all users of this machine, and to Ray; "
                 "put it into ~/.pgpass or PGPASSWORD, or the whole URL into NAS_STORAGE",
                 err=True,
             )
     return value
 
 
+def given(ctx: click.Context, name: str) -> str | None:
+    """The flag of this parameter as it was typed on the command line; None if it was not."""
+    if ctx.get_parameter_source(name) is not click.core.ParameterSource.COMMANDLINE:
+        return None
+    parameter = next(one for one in ctx.command.params if one.name == name)
+    off = parameter.secondary_opts and ctx.params[name] is False
+    return max(parameter.secondary_opts if off else parameter.opts, key=len)
+
+
+def refuse_with(ctx: click.Context, reason: str, names: Iterable[str], why: str) -> None:
+    """Refuse flags that would be ignored.
+
+    Args:
+        ctx: The command.
+        reason: The flag or word beside which they have no effect.
+        names: Names of their parameters.
+        why: Why they have none, in a clause.
+
+    Raises:
+        UsageError: If one of them was given.
+    """
+    for name in names:
+        if flag := given(ctx, name):
+            raise click.UsageError(f"{flag} has no effect with {reason}: {why}", ctx)
+
+
 def listed(names: Iterable[str]) -> str:
-    """Names from a database, which somebody else may have written, for people."""
+    """Names from a database, which another program may have written, as text."""
     return ", ".join(printable(name, 100) for name in names)
 
 
 def study_options(function: Command) -> Command:
-    """``--storage`` and ``--out``: where the study lies."""
+    """``--storage`` and ``--out``: where the study is."""
     function = click.option(
         "--out",
         callback=_typed_out,
@@ -86,24 +112,23 @@ def study_options(function: Command) -> Command:
 
 
 def checkpoint_option(function: Command) -> Command:
-    """``--checkpoint-dir``, for commands that change files: what a database says is no path to delete from."""
+    """``--checkpoint-dir``, for commands that change files: they never delete from a path that a database names."""
     return click.option(
         "--checkpoint-dir",
         metavar="DIR",
         callback=_local,
-        help="The --checkpoint-dir folder of the search, if it had one; without this nothing there is touched.",
+        help="The --checkpoint-dir of the search, if it had one; without this flag nothing there is touched.",
     )(function)
 
 
 def _local(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Callback of ``--checkpoint-dir``: remote storage is not looked through."""
+    """Callback of ``--checkpoint-dir``: remote storage is not searched."""
     if value is not None:
         from runners.remote import RemoteFile, locate
 
         if isinstance(locate(value), RemoteFile):
             raise click.BadParameter(
-                f"{value} is not looked through here; allowed: a path. What lies on remote storage is deleted with the "
-                "tools of that storage",
+                f"{value} is remote storage; allowed: a path. Delete files there with the tools of that storage",
                 context,
                 parameter,
             )
@@ -111,7 +136,7 @@ def _local(context: click.Context, parameter: click.Parameter, value: str | None
 
 
 def checkpoints_elsewhere(config: Mapping[str, Any], given: str | None) -> str | None:
-    """Where a study has its checkpoints by its settings, if that is neither under --out nor where the command says."""
+    """Where the settings of a study put its checkpoints, if that is neither under --out nor where the command says."""
     from nas.study.files import checkpoint_root
 
     place = config.get("checkpoint_dir")
@@ -119,23 +144,23 @@ def checkpoints_elsewhere(config: Mapping[str, Any], given: str | None) -> str |
         return None
     try:
         same = given is not None and checkpoint_root(given) == checkpoint_root(place)
-    except StorageError:  # somebody else has written it
+    except StorageError:  # another program has written it
         same = False
     return None if same else printable(place, 300)
 
 
 def note_checkpoints(name: str, config: Mapping[str, Any], given: str | None) -> None:
-    """Say that a study has files where the command does not go."""
+    """Say that a study has files in a place that the command does not touch."""
     if place := checkpoints_elsewhere(config, given):
         say(
-            f"nas: the checkpoints and weights of {printable(name, 100)} lie in {place}; "
-            f"they are left alone unless --checkpoint-dir {place} is given",
+            f"nas: the checkpoints and weights of {printable(name, 100)} are in {place}; "
+            f"they stay as they are unless --checkpoint-dir {place} is given",
             err=True,
         )
 
 
 class Subcommands(click.Group):
-    """A command with commands of its own, which answers an unknown one with those that there are."""
+    """A command with commands of its own, which answers an unknown one with the known ones."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         found = super().get_command(ctx, cmd_name)

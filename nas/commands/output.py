@@ -1,4 +1,4 @@
-"""What commands write: nothing that a terminal would obey, whoever chose the names in it."""
+"""What commands write: names from outside never reach the terminal as control characters."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from search_space.errors import escaped
 
 
 def say(*lines: str, err: bool = False) -> None:
-    """Write lines; a line break inside one came with a name or a message, and is shown as an escape."""
+    """Write lines; a line break inside one comes from a name or a message, and is shown as an escape."""
     for line in lines:
         click.echo(escaped(line), err=err)
 
 
 def say_text(text: str) -> None:
-    """Write what a renderer made of lines."""
+    """Write a text of several lines."""
     say(*text.split("\n"))
 
 
@@ -27,12 +27,21 @@ def say_json(plain: object) -> None:
     click.echo(json.dumps(plain, indent=2))
 
 
+def say_usage(error: click.ClickException) -> None:
+    """Write what is wrong with a command line as one sentence, and where its help is if click found it."""
+    message = error.format_message()
+    ctx = getattr(error, "ctx", None)
+    if ctx is not None and isinstance(error, (click.MissingParameter, click.NoSuchOption, click.BadOptionUsage)):
+        message = f"{message.rstrip('.')}{'' if message.endswith('?') else '.'} See: {ctx.command_path} --help"
+    say(f"nas: {message}", err=True)
+
+
 class _Escaping(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
         return escaped(super().formatMessage(record))
 
 
 def escape_warnings() -> None:
-    """Let what is logged where nobody has set up logging be as harmless as what is said."""
+    """Escape the messages of loggers that have no handler of their own, too."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_Escaping())

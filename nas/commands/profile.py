@@ -4,28 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nas.commands.architectures import Named
-from nas.commands.measuring import Bench, Measured, Settings, measuring_options
-from nas.commands.options import study_options
+from nas.commands.measuring import make_profiler, measuring_options
+from nas.commands.options import refuse_with, study_options
 from nas.commands.output import say_json, say_text
+from runners.measuring.measurement import Measurement
 from search_space.architecture import Architecture
 from search_space.errors import ArchitectureError, ConfigError
+
+if TYPE_CHECKING:
+    from runners.measuring.profiler import Profiler
 
 
 @click.command("profile", short_help="Show what an architecture costs, piece by piece.")
 @click.argument("architecture", metavar="ARCH")
-@click.option("--deploy", is_flag=True, help="Profile the form that is shipped: training branches merged.")
+@click.option("--deploy", is_flag=True, help="Profile the deployed form: training branches merged.")
 @click.option(
     "--image-sizes", metavar="LIST", help="Show how the cost grows over these image sizes, such as 112,224,448."
 )
 @measuring_options
 @study_options
-@click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     architecture: str,
     deploy: bool,
     image_sizes: str | None,
@@ -36,16 +43,23 @@ def command(
 ) -> None:
     """Show what an architecture costs: parameters, MACs, activations, latency and throughput, piece by piece.
 
+    \b
+    nas profile mixer_b16                                a model of the zoo
+    nas profile mixer_b16 --image-sizes 112,224,448      how its cost grows
+    nas profile mlp_family-digits#best --closed-form     the winner of a study, counts only
+
     ARCH is a model of the zoo (nas zoo), a YAML file, or a trial of a study: STUDY#12, STUDY#best.
-    """
+    """  # noqa: D301 (click reads the backspace)
     from nas.commands.architectures import find_architecture
     from nas.commands.profile_text import render_profile
     from nas.commands.tables import Notes
 
     sizes = parse_sizes(image_sizes)
     found = find_architecture(architecture, storage, out)
+    if not found.in_study:
+        refuse_with(ctx, architecture, ("storage", "out"), "it is no trial of a study")
     with Notes() as note:
-        record = profile(found.deployed if deploy else found, sizes, Bench(Settings(**flags), note))
+        record = profile(found.deployed if deploy else found, sizes, make_profiler(ctx, note, **flags))
     if as_json:
         say_json(record)
     else:
@@ -64,14 +78,14 @@ def parse_sizes(text: str | None) -> list[int]:
     return list(dict.fromkeys(map(int, words)))
 
 
-def profile(named: Named, sizes: Sequence[int], bench: Bench) -> dict[str, Any]:
+def profile(named: Named, sizes: Sequence[int], profiler: Profiler | None) -> dict[str, Any]:
     """All that `nas profile --json` shows."""
     from search_space.breakdown import breakdown
 
     name, architecture = named.name, named.architecture
-    (measured,) = bench.measure([name], [architecture], shares=True)
+    (measured,) = profiler.measure([name], [architecture], shares=True) if profiler else [Measurement()]
     rows = [_row(row, measured) for row in breakdown(architecture)]
-    grown, exponents = _growth(named, sizes, bench)
+    grown, exponents = _growth(named, sizes, profiler)
     deployed = architecture.deployed
     return {
         "name": name,
@@ -96,12 +110,12 @@ def profile(named: Named, sizes: Sequence[int], bench: Bench) -> dict[str, Any]:
         "exponents": exponents,
         "deployed": {"params": deployed.params, "macs": deployed.macs},
         "is_deployed": deployed == architecture,
-        "measured_on": bench.where,
+        "measured_on": profiler.where if profiler else None,
         "reasons": measured.reasons,
     }
 
 
-def _row(row: Any, measured: Measured) -> dict[str, Any]:
+def _row(row: Any, measured: Measurement) -> dict[str, Any]:
     known = measured.activations
     return {
         "key": row.key,
@@ -125,7 +139,9 @@ def _joined(steps: Sequence[str]) -> str:
     return ", ".join(steps).replace(", + ", " + ").replace(", * ", " * ")
 
 
-def _growth(named: Named, sizes: Sequence[int], bench: Bench) -> tuple[list[dict[str, Any]], dict[str, float]]:
+def _growth(
+    named: Named, sizes: Sequence[int], profiler: Profiler | None
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """A row for every image size, and the exponents of MACs in tokens."""
     if not sizes:
         return [], {}
@@ -142,8 +158,9 @@ def _growth(named: Named, sizes: Sequence[int], bench: Bench) -> tuple[list[dict
             rows.append({**row, "resized_weights": [], "reason": str(error)})
             continue
         found.append(other)
-        measuring = bench.settings.timing and not bench.settings.closed_form
-        timed = bench.latency(f"{size} x {size}", other) if measuring else Measured()
+        timed = Measurement()
+        if profiler is not None and profiler.settings.timing:
+            timed = profiler.latency(f"{size} x {size}", other)
         row |= {"tokens": next(shape for _, shape in other.shapes()).tokens, "params": other.params}
         row |= {"macs": other.macs, "latency": timed.latency}
         resized = [asdict(weight) for weight in resized_weights(named.architecture, other)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from nas.commands.tables import facts, format_bytes, format_number, table, wrapped
+from nas.commands.tables import facts, format_number, table, wrapped
 from search_space.errors import escaped
-from search_space.units import format_count
+from search_space.units import format_bytes, format_count
 
 Record = Mapping[str, Any]
 HEADINGS = ("", "tokens", "width", "depth", "params", "MACs", "%", "activations", "time %")

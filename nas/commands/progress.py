@@ -16,21 +16,21 @@ from nas.strategy.trial import Trial
 from nas.study.search import Search
 from results.database.schema import Role, State
 from runners.data import legible
-from runners.protocol import Cause
+from search_space.causes import counts_towards_budget
 from search_space.errors import escaped
-from search_space.units import format_count
+from search_space.units import format_count, format_duration
 
 REDRAW_EVERY_S = 0.2
 PRINT_EVERY_S = 15.0
 LEAST_KNOWN = 4
-"""Evaluations that have to have ended before the time left is guessed."""
+"""Evaluations that must have ended before the time left is estimated (arbitrary)."""
 
 
 class Progress:
-    """Shows how a search is getting on.
+    """Shows the progress of a search.
 
     Args:
-        stream: Where to; stderr by default.
+        stream: Where to write; stderr by default.
         clock: A monotonic clock in seconds.
 
     Attributes:
@@ -61,7 +61,7 @@ class Progress:
             self._stream.flush()
 
     def begin(self, search: Search, new: bool) -> None:
-        """Say what is being done, and by which strategy."""
+        """Say what starts, and with which strategy."""
         self._search, self.was_spent, self._fte_before = search, search.done, search.budget.fte
         spec, study, config = search.spec, search.study, search.config
         doing = "New study" if new else "Study finished before:" if self.was_spent else "Continuing study"
@@ -74,28 +74,28 @@ class Progress:
             self._write_in_place(f"starting the {config.runner} runner ...")
 
     def update(self, search: Search) -> None:
-        """Draw anew if it is time."""
+        """Redraw the line if it is time."""
         interval = REDRAW_EVERY_S if self._live else PRINT_EVERY_S
         if self._clock() - self._drawn_at >= interval:
             self._show(search)
 
     def note(self, text: str) -> None:
-        """Say something that stays on the screen, above the progress line."""
+        """Write a sentence that stays on the screen, above the progress line."""
         self._print_line(f"Note: {text}.")
 
     def farewell(self, again: str) -> str:
         """What to say after Ctrl-C."""
         if self._search is None:
-            return "Stopped before anything was begun."
+            return "Stopped before anything had started."
         done, budget = len(_decided(self._search)), self._search.config.budget
-        return f"Stopped after {done} of {budget} trials. Nothing is lost; to go on: {again}"
+        return f"Stopped after {done} of {budget} trials. Nothing is lost; to continue: {again}"
 
     def line(self, search: Search, width: int | None = None) -> str:
-        """The progress line, the most important first.
+        """The progress line, the most important part first.
 
         Args:
             search: The search.
-            width: Columns there are; what does not fit is left out. None for no limit.
+            width: Columns of the terminal; parts that do not fit are left out. None for no limit.
         """
         elapsed = self._clock() - search.started
         left = remaining_seconds(search, elapsed, self._fte_before)
@@ -110,8 +110,8 @@ class Progress:
         if search.book.best is not None:
             parts.append(f"best acc {100 * search.book.best.figures.accuracy:.2f} %")
         if left is not None:
-            parts.append(f"{_duration(left)} left")
-        parts.append(f"{_duration(elapsed)} so far")
+            parts.append(f"{format_duration(left)} left")
+        parts.append(f"{format_duration(elapsed)} so far")
         if search.book.best is not None:
             parts.append(
                 f"{search.book.best.mixers} {format_count(search.book.best.architecture.deployed.params)} params"
@@ -157,7 +157,7 @@ def remaining_seconds(search: Search, elapsed: float, fte_before: float = 0.0) -
 
 
 def _fte_left(search: Search) -> float:
-    """Compute that is still to be spent, if coming trials take as much as those so far."""
+    """Compute that is still to be spent, if coming trials take as much as past ones."""
     config, epochs = search.config, search.spec.recipe.epochs
     runs = search.book.of(Role.FINALIST)
     left = float(_finalists_planned(search) * epochs - sum(run.epoch for run in runs))
@@ -176,13 +176,13 @@ def _finalists_planned(search: Search) -> int:
 
 
 def _decided(search: Search) -> list[Trial]:
-    """The trials that count towards the budget and have ended, or have come to a rung at least."""
+    """The trials that count towards the budget and have ended, or have reached a rung."""
     running = {trial.key for trial in search.book.pending if not trial.passed}
-    return [trial for trial in search.book.searched if trial.key not in running and trial.cause != Cause.TOO_SLOW]
+    return [trial for trial in search.book.searched if trial.key not in running and counts_towards_budget(trial.cause)]
 
 
 def _phase(search: Search) -> str:
-    """What the search is at, and how far it is with that."""
+    """The phase of the search, and how much of it is done."""
     if search.phase == "test":
         return "testing the winner"
     if search.phase == "finalists":
@@ -197,13 +197,13 @@ def _phase(search: Search) -> str:
     decided, parts = _decided(search), search.config.parts
     if stage == "families" and search.planner.families:
         return f"families {sum(trial.stage == 'families' for trial in decided)}/{search.planner.families}"
-    who = parts.sampler if parts.ranker == "none" else "start-up" if stage == "startup" else parts.ranker
-    return f"{who} {len(decided)}/{search.config.budget}"
+    source = parts.sampler if parts.ranker == "none" else "start-up" if stage == "startup" else parts.ranker
+    return f"{source} {len(decided)}/{search.config.budget}"
 
 
 def _states(search: Search) -> str:
-    """How many run, wait at a rung, were pruned and failed; what there is none of is left out."""
-    trials = [trial for trial in search.book.searched if trial.cause != Cause.TOO_SLOW]
+    """How many trials run, wait at a rung, were pruned and failed; zeros are left out."""
+    trials = [trial for trial in search.book.searched if counts_towards_budget(trial.cause)]
     counts = {
         "run": sum(trial.state == State.RUNNING for trial in search.book.pending),
         "wait": sum(trial.state == State.PAUSED for trial in trials),
@@ -220,12 +220,6 @@ def _describe_parts(parts: Strategy) -> str:
     words += ["families"] if parts.families else []
     words += ["local search"] if parts.local else []
     return ", ".join(words)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def _terminal_width(stream: TextIO) -> int:

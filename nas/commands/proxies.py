@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @click.command("proxies", short_help="Show how well training-free proxies rank architectures.")
 @table_option
-@click.option("--data", metavar="NAME", help="Only tables of this data set.")
-@click.option("--seeds", metavar="N,N", help="Judge by the validation NLL of these search seeds, not by the truth.")
-@click.option("--design", is_flag=True, help="Judge by the test NLL of the design seeds; held-out bands stay unseen.")
-@click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
+@click.option("--data", metavar="NAME", help="Read only the tables of this data set.")
+@click.option("--seeds", metavar="N,N", help="Compare with the validation NLL of these search seeds.")
+@click.option("--design", is_flag=True, help="Compare with the test NLL of the design seeds.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def command(folders: tuple[Path, ...], data: str | None, seeds: str | None, design: bool, as_json: bool) -> None:
     """Show how well training-free proxies rank the architectures of tabular benchmarks, and what they cost.
 
@@ -34,7 +34,7 @@ def command(folders: tuple[Path, ...], data: str | None, seeds: str | None, desi
 
     The figures are Kendall's tau-b with 95 % bootstrap intervals: 1 for the same ranking, 0 for none. Architectures are
     compared with those of their own size band only, except in the band "any".
-    """  # noqa: D301 - click wants the character, which ends paragraphs
+    """  # noqa: D301 (click reads the backspace)
     from nas.bench.proxy_report import report
 
     chosen = _parse_seeds(seeds)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from nas.commands.options import study_options
+from nas.commands.options import refuse_with, study_options
 from nas.commands.output import say_json, say_text
 from search_space.errors import escaped, shortened
 
@@ -35,19 +35,30 @@ COLUMNS = (
 @click.command("results", short_help="Show the trials and the report of a study.")
 @click.argument("study", required=False)
 @study_options
-@click.option("--json", "as_json", is_flag=True, help="All trials as JSON.")
-@click.option("--csv", "as_csv", is_flag=True, help="All trials as CSV, their choices as columns.")
+@click.option("--json", "as_json", is_flag=True, help="Print all trials as JSON.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print all trials as CSV, their choices as columns.")
 @click.option(
     "--top", type=click.IntRange(min=1), default=20, metavar="N", help="How many trials the table shows [20]."
 )
-def command(study: str | None, storage: str | None, out: str, as_json: bool, as_csv: bool, top: int) -> None:
-    """Show the trials and the report of STUDY (may be left out where there is only one)."""
+@click.pass_context
+def command(
+    ctx: click.Context, study: str | None, storage: str | None, out: str, as_json: bool, as_csv: bool, top: int
+) -> None:
+    """Show the trials and the report of STUDY (may be left out where there is only one).
+
+    \b
+    nas results                          the best 20 trials, and the report
+    nas results mlp_family-digits --top 200
+    nas results --csv > trials.csv
+    """  # noqa: D301 (click reads the backspace)
     from nas.study.opening import existing_study
     from results.report.render import render
     from results.report.report import make_report
 
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
+    if as_json or as_csv:
+        refuse_with(ctx, "--json" if as_json else "--csv", ("top",), "all trials are written")
     found = existing_study(study, storage, out)
     trials = trial_records(found)
     if as_json:
@@ -60,7 +71,7 @@ def command(study: str | None, storage: str | None, out: str, as_json: bool, as_
 
 
 def trial_records(study: Any) -> list[dict[str, Any]]:
-    """Every trial of a study as plain data, with the interface's names."""
+    """Every trial of a study as plain data."""
     from results.database.schema import Role
 
     records = []
@@ -86,14 +97,15 @@ def to_csv(trials: list[dict[str, Any]]) -> str:
 
 def table(trials: list[dict[str, Any]], top: int) -> str:
     """The trials that got furthest, best first."""
+    from nas.commands import tables
     from search_space.units import format_count
 
     order = {"COMPLETE": 0, "RUNNING": 1, "QUEUED": 1, "PAUSED": 1, "PRUNED": 2, "FAILED": 3}
     shown = sorted(trials, key=lambda t: (order[t["state"]], t["nll"] if t["nll"] is not None else float("inf")))[:top]
-    lines = [_line("trial", "state", "mixers", "params", "MACs", "epochs", "val NLL", "val acc", "s")]
+    rows = [("trial", "state", "mixers", "params", "MACs", "epochs", "val NLL", "val acc", "s")]
     for trial in shown:
-        lines.append(
-            _line(
+        rows.append(
+            (
                 str(trial["number"]),
                 trial["state"],
                 shortened(trial["mixers"], 32),
@@ -105,11 +117,7 @@ def table(trials: list[dict[str, Any]], top: int) -> str:
                 f"{trial['seconds']:.1f}",
             )
         )
+    lines = [*tables.table(rows, left=3)]
     if len(trials) > top:
         lines.append(f"... and {len(trials) - top} more (--top {len(trials)}, --json or --csv show them)")
     return "\n".join(lines)
-
-
-def _line(number: str, state: str, mixers: str, *figures: str) -> str:
-    """One line of the table."""
-    return f"{number:>5}  {state:<9} {mixers:<32} " + " ".join(f"{figure:>8}" for figure in figures)

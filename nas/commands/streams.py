@@ -1,4 +1,4 @@
-"""Standard output and error of the command line: what they do not take is an error of its own, and said once."""
+"""Standard output and error of the command line: a failure to write is an `OutputError`, raised once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class _Guarded(io.RawIOBase):
-    """A file that is open, and takes everything from its first failure on, so that nothing fails again at exit."""
+    """An open file that accepts everything after its first failure, so that nothing fails again at exit."""
 
     def __init__(self, number: int, name: str) -> None:
         self._number, self.name = number, name
@@ -43,9 +43,9 @@ class _Guarded(io.RawIOBase):
 
 
 def guard_streams() -> None:
-    """Let what standard output and error do not take raise OutputError; where they are closed, they take everything.
+    """Make standard output and error raise OutputError when they cannot be written to; closed ones accept everything.
 
-    A terminal that cannot show a character shows a question mark.
+    A character that the terminal cannot show becomes a question mark.
     """
     for number in range(3):
         try:
@@ -57,7 +57,7 @@ def guard_streams() -> None:
 
 
 def _guarded(stream: TextIO | None, original: TextIO | None, number: int, name: str) -> TextIO:
-    if stream is not None and stream is not original:  # somebody reads it in this process
+    if stream is not None and stream is not original:  # captured within this process
         return stream
     if stream is not None:
         stream.flush()

@@ -14,6 +14,7 @@ from nas.commands.options import (
     checkpoint_option,
     checkpoints_elsewhere,
     note_checkpoints,
+    refuse_with,
     study_options,
 )
 from nas.commands.output import say, say_json
@@ -32,14 +33,20 @@ if TYPE_CHECKING:
     short_help="List the studies of a database; rename or delete one.",
 )
 @study_options
-@click.option("--json", "as_json", is_flag=True, help="The studies as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the studies as JSON.")
 @click.pass_context
 def command(ctx: click.Context, storage: str | None, out: str, as_json: bool) -> None:
     """List the studies of a database: state, budget, best architecture, compute. Or rename or delete one.
 
+    \b
+    nas studies                              all studies of nas-runs/nas.db
+    nas studies rename OLD NEW
+    nas studies delete NAME --yes
+
     A study is running while a process searches it, and finished when its winner has been tested or its budget is spent.
-    """
+    """  # noqa: D301 (click reads the backspace)
     if ctx.invoked_subcommand is not None:
+        refuse_with(ctx, ctx.invoked_subcommand, ("as_json",), "it is for the list of studies")
         ctx.default_map = {name: {"storage": storage, "out": out} for name in command.commands}
         return
     from nas.study.files import storage_url
@@ -62,7 +69,10 @@ def command(ctx: click.Context, storage: str | None, out: str, as_json: bool) ->
 @study_options
 @checkpoint_option
 def rename(old: str, new: str, storage: str | None, out: str, checkpoint_dir: str | None) -> None:
-    """Give the study OLD the name NEW, in the database and for its folder under --out."""
+    """Give the study OLD the name NEW, in the database and for its folder under --out.
+
+    Example: nas studies rename mlp_family-digits first-try
+    """
     from nas.config import name_problem
     from nas.study.files import local_roots, storage_url
     from nas.study.housekeeping import rename_study, settle
@@ -93,13 +103,15 @@ def rename(old: str, new: str, storage: str | None, out: str, checkpoint_dir: st
 def delete(name: str, storage: str | None, out: str, checkpoint_dir: str | None, yes: bool) -> None:
     """Delete the study NAME: its trials, finalists and figures, and its files under --out.
 
+    Example: nas studies delete first-try
+
     Architectures and scores that another study uses stay, and so do files that this program did not write.
     """
-    from nas.commands.tables import format_bytes
     from nas.config import name_problem
     from nas.study.files import local_roots, storage_url
     from nas.study.housekeeping import belongings, delete_study, settle
     from results.store.store import Store
+    from search_space.units import format_bytes
 
     if problem := name_problem(name):  # no name leads out of --out
         raise ConfigError(f"the name is {name!r}; {problem}")

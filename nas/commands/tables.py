@@ -13,8 +13,8 @@ GAP = 2
 """Spaces between columns."""
 
 
-def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Lines of aligned columns: the first one to the left, the others to the right.
+def table(rows: Sequence[Sequence[str]], left: int = 1) -> Iterator[str]:
+    """Lines of aligned columns: the first `left` ones to the left, the others to the right.
 
     A row of a single cell is a line of its own, which no column has to make room for.
     """
@@ -25,13 +25,15 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         if len(row) == 1:
             yield row[0]
             continue
-        padded = [row[0].ljust(widths[0])]
-        padded += [cell.rjust(width + GAP) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        yield "".join(padded).rstrip()
+        padded = [
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield (" " * GAP).join(padded).rstrip()
 
 
 def blocks(names: Sequence[str], figures: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Lines of tables with `names` on the left, each of as many columns as the terminal has room for.
+    """Lines of tables with `names` on the left, each of as many columns as fit the terminal.
 
     Args:
         names: The first column of every table.
@@ -67,14 +69,6 @@ def columns() -> int:
     return shutil.get_terminal_size((100, 24)).columns
 
 
-def format_bytes(count: float) -> str:
-    """A number of bytes with three significant digits: ``512 B``, ``1.50 KiB``, ``61.4 MiB``."""
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if count >= size:
-            return f"{format_number(count / size)} {unit}"
-    return f"{count:.0f} B"
-
-
 def format_number(value: float) -> str:
     """A number with three significant digits or all digits before the point: ``0.123``, ``12.3``, ``1,234``."""
     for limit, digits in ((0.9995, 3), (9.995, 2), (99.95, 1)):
@@ -84,7 +78,7 @@ def format_number(value: float) -> str:
 
 
 class Notes:
-    """Says what is being done, in one line on stderr, if that is a terminal."""
+    """Shows the present step in one line on stderr, if that is a terminal."""
 
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()

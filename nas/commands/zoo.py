@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 @click.command("zoo", short_help="List the published models, or show one.")
 @click.argument("name", required=False)
-@click.option("--family", metavar="NAME", help="Only this system, such as mixer or repmlp.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@click.option("--yaml", "as_yaml", is_flag=True, help="The architecture of NAME as YAML, to change and search from.")
+@click.option("--family", metavar="NAME", help="List only this family, such as mixer or repmlp.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--yaml", "as_yaml", is_flag=True, help="Print the architecture of NAME as YAML.")
 def command(name: str | None, family: str | None, as_json: bool, as_yaml: bool) -> None:
     """List the published models with their exact size beside what was published, or show one.
 
@@ -25,7 +25,7 @@ def command(name: str | None, family: str | None, as_json: bool, as_yaml: bool) 
     nas zoo                     all of them
     nas zoo mixer_b16           one: its block drawn, its cost, its sources
     nas zoo mixer_b16 --yaml    its architecture as a file
-    """  # noqa: D301 - click wants the character, which ends paragraphs
+    """  # noqa: D301 (click reads the backspace)
     from search_space import zoo
     from search_space.errors import ConfigError, allowed
 
@@ -55,7 +55,7 @@ def command(name: str | None, family: str | None, as_json: bool, as_yaml: bool) 
 
 
 def record(entry: Entry) -> dict[str, Any]:
-    """Everything known of a model as plain data."""
+    """All that is known of a model, as plain data."""
     architecture, published = entry.architecture, entry.published
     return {
         "name": entry.name,

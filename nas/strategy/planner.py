@@ -23,6 +23,7 @@ from nas.strategy.pruners import make_pruner
 from nas.strategy.ranking import Ranking
 from nas.strategy.scoring import Scoring
 from nas.strategy.trial import Trial
+from results.database.names import family_origin
 from results.database.schema import State
 from search_space.architecture import Architecture
 
@@ -145,7 +146,7 @@ class Planner:
             name, architecture = self._families.popleft()
             if all(trial.architecture != architecture for trial in self._trials):
                 self.candidates.enter(architecture)
-                return Start(architecture, "families", f"family:{name}")
+                return Start(architecture, "families", family_origin(name))
         return self._proposal()
 
     def last_chance(self, can_resume: Callable[[Trial], bool]) -> Resume | None:

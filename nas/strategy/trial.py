@@ -31,7 +31,7 @@ class Trial:
 
     def __init__(self, row: NewEvaluation | EvaluationRow, architecture: Architecture) -> None:
         self.key, self.role, self.number, self.seed = row.key, Role(row.role), row.number, row.seed
-        self.origin, self.stage, self.choices = row.origin, row.stage, dict(row.choices)
+        self.origin, self.stage, self.choices = row.origin, row.phase, dict(row.choices)
         self.architecture = architecture
         self.state = State.RUNNING
         self.cause: str | None = None

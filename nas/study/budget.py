@@ -7,7 +7,7 @@ from nas.strategy.planner import Planner
 from nas.strategy.trial import Trial
 from nas.study.evaluations import Evaluations
 from results.database.schema import Role
-from runners.protocol import Cause
+from search_space.causes import counts_towards_budget
 
 FINALISTS = 3
 """Finalists unless the settings say otherwise; arbitrary."""
@@ -52,7 +52,7 @@ class Budget:
     @property
     def spent(self) -> int:
         """Trials that count towards the budget: all but those rejected because they are too slow."""
-        return sum(1 for trial in self._book.searched if trial.cause != Cause.TOO_SLOW)
+        return sum(counts_towards_budget(trial.cause) for trial in self._book.searched)
 
     @property
     def fte(self) -> float:

@@ -34,6 +34,7 @@ def control_of(config: SearchConfig, report: Report) -> SearchConfig:
         control=None,
         max_fte=fte,
         finalists=count,
+        seeds=config.seeds if count else SearchConfig.seeds,
         budget=math.ceil(fte),
         study=config.study_name[: 100 - len(suffix)] + suffix,
     )

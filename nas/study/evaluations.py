@@ -15,6 +15,7 @@ from nas.study.protocols import Driver, Files
 from nas.study.records import ending, facts
 from nas.study.spec import StudySpec
 from results.database.damage import architecture_of
+from results.database.names import training_key
 from results.database.schema import FINAL_STATES, EpochRow, EvaluationRow, Role, State, damaged
 from results.report.compute import Compute
 from results.store.records import EpochRecord, NewEvaluation
@@ -83,7 +84,7 @@ class Evaluations:
         """
         if test.role != Role.TEST:
             return None
-        key = test.key.replace("test-", "finalist-", 1)
+        key = training_key(test.key)
         if key not in self.by_key:
             raise damaged("nas_evaluations", test.key, "key", f"there is no {key}, whose weights it tests")
         return self.by_key[key]

@@ -18,7 +18,7 @@ from nas.study.evaluations import Evaluations
 from nas.study.protocols import Driver, Study
 from nas.study.records import new_test, new_training
 from nas.study.spec import StudySpec
-from results.database.names import evaluation_key
+from results.database.names import evaluation_key, test_key
 from results.database.schema import FinalistRow, Role, State
 from results.report.pareto import pareto_front
 from results.store.driver import Outdated
@@ -105,7 +105,7 @@ class Finalists:
         if winner is None:
             return
         for training in self._trained(winner.number):
-            key = training.key.replace("finalist-", "test-", 1)
+            key = test_key(training.key)
             if key not in self._book.by_key:
                 yield new_test(training, key, self._epochs)
 

@@ -12,9 +12,8 @@ from nas.study.spec import StudySpec
 from results.database.names import evaluation_key
 from results.database.schema import Role, State
 from results.report.objectives import Objective
-from results.store.records import Ending, Facts, NewEvaluation
+from results.store.records import Ending, Facts, NewEvaluation, attrs_at_end, attrs_at_start
 from runners.protocol import INFEASIBLE_CAUSES
-from search_space.space.space import mixers_of
 
 
 def new_trial(spec: StudySpec, start: Start, number: int) -> NewEvaluation:
@@ -27,18 +26,11 @@ def new_trial(spec: StudySpec, start: Start, number: int) -> NewEvaluation:
         number=number,
         architecture=architecture,
         origin=start.origin,
-        stage=start.stage,
+        phase=start.stage,
         choices=choices,
         seed=spec.config.seed,
         epochs_planned=spec.recipe.epochs,
-        attrs={
-            "architecture": architecture.hash,
-            "mixers": mixers_of(choices),
-            "params": architecture.deployed.params,
-            "macs": architecture.deployed.macs,
-            "origin": start.origin,
-            "stage": start.stage,
-        },
+        attrs=attrs_at_start(architecture, choices, start.origin, start.stage),
     )
 
 
@@ -50,7 +42,7 @@ def new_scoring(spec: StudySpec, move: ScoreBatch, number: int) -> NewEvaluation
         number=number,
         architecture=move.architectures[0],
         origin=spec.config.parts.ranker,
-        stage="proxies",
+        phase="proxies",
         choices={},
         seed=spec.config.seed,
         epochs_planned=0,
@@ -106,19 +98,13 @@ def ending(
         cause: Why it failed.
         message: Why it failed, in a sentence.
     """
-    attrs: dict[str, object] = {"seconds": round(trial.seconds + trial.unbilled, 3)}
     values: list[float] | None = None
-    if state != State.FAILED and trial.epochs:
-        attrs |= {"val_accuracy": trial.figures.accuracy, "val_nll": trial.figures.nll}
-        attrs |= {"epochs_trained": trial.epoch}
+    trained = trial.figures if state != State.FAILED and trial.epochs else None
+    if trained is not None:
         if state == State.COMPLETE:
-            values = [objective.value(trial.figures) for objective in objectives]
+            values = [objective.value(trained) for objective in objectives]
         elif len(objectives) == 1:  # Optuna's convention: a pruned trial has its last intermediate value
-            values = [objectives[0].value(trial.figures)]
-    if cause is not None:
-        attrs["cause"] = cause
-    if trial.measured.latency_ms is not None:
-        attrs["latency_ms"] = trial.measured.latency_ms
+            values = [objectives[0].value(trained)]
     return Ending(
         **vars(facts(trial)),
         state=state,
@@ -126,7 +112,14 @@ def ending(
         cause=cause,
         message=message or None,
         values=values,
-        attrs=attrs,
+        attrs=attrs_at_end(
+            seconds=trial.seconds + trial.unbilled,
+            epochs_trained=None if trained is None else trial.epoch,
+            nll=None if trained is None else trained.nll,
+            accuracy=None if trained is None else trained.accuracy,
+            latency_ms=trial.measured.latency_ms,
+            cause=cause,
+        ),
     )
 
 

@@ -10,13 +10,16 @@ from functools import cached_property
 from typing import Any
 
 from nas.config import SearchConfig
+from nas.plugins import plugins_of
 from nas.strategy.problem import Problem
+from nas.strategy.samplers.registry import make_sampler
 from results.database.connection import shown
 from runners.data import describe_dataset, fingerprint, recipe_for, validation_images
 from runners.protocol import DataSpec
 from runners.recipe import Recipe
 from search_space.architecture import Architecture
 from search_space.paths import user_path
+from search_space.plugins import Plugin
 from search_space.space.space import Limits, SearchSpace, load_space
 from search_space.zoo.scaled import family_points
 
@@ -50,7 +53,9 @@ class StudySpec:
         del data["directory"]  # the same images may be in another folder
         data["name"] = self.data.name.encode(errors="backslashreplace").decode()  # a path need not be valid UTF-8
         data["fingerprint"] = self.fingerprint
+        plugins = {plugin.name: plugin.version for plugin in self.plugins}
         return {
+            **({"plugins": plugins} if plugins else {}),
             "space": self.space.to_dict(),
             "data": data,
             "objective": list(self.config.objective),
@@ -66,7 +71,7 @@ class StudySpec:
 
         A folder of images that is known by its content may have been moved.
         """
-        before, now = dict(recorded), self.identity()
+        before, now = {"plugins": {}, **recorded}, {"plugins": {}, **self.identity()}
         known = before.get("data", {}).get("fingerprint", "")
         if known != self.fingerprint:
             now["data"]["fingerprint"] = fingerprint(self.data, known)
@@ -96,6 +101,16 @@ class StudySpec:
         )
 
     @cached_property
+    def plugins(self) -> tuple[Plugin, ...]:
+        """The plug-ins that the study depends on."""
+        config, parts = self.config, self.config.parts
+        used = [("data set", self.data.name.partition(":")[0]), ("sampler", parts.sampler), ("pruner", parts.pruner)]
+        used += [("proxy", name) for name in (parts.ranker, *parts.proxies)]
+        used += [("objective", name) for name in config.objective]
+        used += [("token mixer", name) for name in self.space.definition.mixers]
+        return plugins_of(config.imports, used)
+
+    @cached_property
     def fingerprint(self) -> str:
         """What identifies the images besides their name."""
         return fingerprint(self.data)
@@ -123,6 +138,8 @@ def make_spec(config: SearchConfig) -> StudySpec:
     space = load_space(config.space, image_size=info.image_size, in_channels=info.in_channels, classes=info.classes)
     limits = config.limits(space.limits)
     space.check_limits(limits)
+    if ":" in config.parts.sampler:  # what is wrong with a foreign class is said before anything is written
+        make_sampler(config.parts.sampler, space, {}, limits, seed=config.seed)
     overrides = {name: getattr(config, name) for name in ("epochs", "batch_size", "lr")}
     recipe = recipe_for(config.data, **{name: value for name, value in overrides.items() if value is not None})
     return StudySpec(space, limits, data, recipe, config, validation_images(data))

@@ -1,8 +1,8 @@
 """What a browser may ask of the dashboard, and what its page may do there.
 
-A page of another site cannot read answers of this server, unless its own name leads here too (DNS rebinding): so a
-request that names another host is refused. Text in a database, such as notes, is shown as Markdown with HTML in it: so
-the page may run no script but the dashboard's own files.
+A page of another site cannot read answers of this server, unless its own name resolves to this machine (DNS rebinding):
+so a request that names another host is refused. Text in a database, such as notes, is shown as Markdown that may hold
+HTML: so the page may run no scripts but the dashboard's own files.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 _LEAST = 1024
-"""Bytes of an answer from which on it is compressed."""
+"""Answers of at least this many bytes are compressed."""
 
 
 class Names:
-    """The names under which a server is asked: its own, and none that others could have led here.
+    """The host names that a server answers to: its own, and none that somebody else could point at it.
 
-    Addresses in numbers are no names: a browser that sends one has connected to it.
+    A numeric address is always accepted: a browser that sends one has connected to it.
 
     Args:
         host: As the user gave it.
@@ -59,7 +59,7 @@ class Names:
             self._names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
 
     def __contains__(self, header: str) -> bool:
-        """Whether a ``Host`` header is one of them, with any port: another machine's may be forwarded here."""
+        """Whether a ``Host`` header is one of them, with any port, as ports may be forwarded."""
         parts = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:,\s]+)(:[0-9]{0,5})?", header)
         if parts is None:
             return False
@@ -72,7 +72,7 @@ class Names:
 
 
 def guarded(application: Application, names: Names) -> Application:
-    """The application for a browser that may be misled: only reading, only by its own names, no foreign script."""
+    """The application, protected: read-only, under its own names only, without foreign scripts."""
 
     def guard(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:

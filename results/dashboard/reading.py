@@ -18,11 +18,11 @@ import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
-from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
 from results.database.connection import failing_clearly, plain_engine, shown, unhidden
 from results.database.tables import OPTUNA
+from results.optuna_private import FrozenStudy
 from results.store.architectures import chunks
 from search_space.errors import StorageError
 
@@ -67,7 +67,7 @@ class _ReadOnly(BaseStorage):
 
 
 class Selection(_ReadOnly):
-    """Some trials in the place of all.
+    """Some trials of a study in place of all.
 
     Args:
         storage: Where the rest of the study is.
@@ -85,7 +85,7 @@ class Selection(_ReadOnly):
 
 
 class ReadingStorage(_ReadOnly):
-    """What a database holds for Optuna. The trials given out are shared: nobody may change them.
+    """Optuna's side of a database. The trials that it returns are shared, and must not be changed.
 
     Args:
         url: Of the database.
@@ -95,7 +95,7 @@ class ReadingStorage(_ReadOnly):
     """
 
     def __init__(self, url: str) -> None:
-        engine = plain_engine(url, create=False)  # which opens what cannot be written to, too
+        engine = plain_engine(url, create=False)  # also opens read-only files
         with failing_clearly(url):
             if not sa.inspect(engine).has_table("version_info"):  # Optuna's, made with the first study
                 raise StorageError(f"{shown(url)} holds no studies yet; run a search first")
@@ -124,7 +124,7 @@ class ReadingStorage(_ReadOnly):
         """A connection that sees the database as it is at one moment, whatever is written meanwhile."""
         if self.engine.dialect.name == "sqlite":
             with self.engine.connect() as connection:
-                connection.exec_driver_sql("BEGIN")  # the driver begins none for reading
+                connection.exec_driver_sql("BEGIN")  # the driver begins no transaction for reading
                 yield connection
         else:
             with self.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
@@ -152,7 +152,7 @@ class ReadingStorage(_ReadOnly):
 
 
 class _Reader:
-    """All that belongs to some trials, by one query for each table."""
+    """Everything that belongs to some trials, by one query for each table."""
 
     def __init__(self, connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
         self._connection, self._which = connection, which
@@ -202,7 +202,7 @@ class _Reader:
 
 @lru_cache(maxsize=4096)
 def distribution(text: str) -> BaseDistribution:
-    """A distribution from its JSON; those that are alike are one object."""
+    """A distribution from its JSON; equal ones are one object."""
     return json_to_distribution(text)
 
 
@@ -211,7 +211,7 @@ def _number(value: float | None, kind: str) -> float:
 
 
 def _local(utc: datetime | None) -> datetime | None:
-    """A time in the database as Optuna gives it out: of this machine's zone, without saying so."""
+    """A time in the database as Optuna returns it: local and naive."""
     return None if utc is None else utc.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
 
 

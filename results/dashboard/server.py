@@ -20,7 +20,7 @@ _MOST = 100
 
 
 class Dashboard(ThreadingMixIn, WSGIServer):
-    """A server that is bound to its port; one thread a request, since the page asks for several things at once.
+    """A server that is bound to its port, with one thread per request, since the page sends several at once.
 
     Args:
         url: Of the database.
@@ -28,7 +28,7 @@ class Dashboard(ThreadingMixIn, WSGIServer):
         port: 0 picks a free one.
 
     Attributes:
-        is_local: Whether nobody but this machine reaches it.
+        is_local: Whether it can be reached from this machine only.
 
     Raises:
         ConfigError: If it cannot listen there.
@@ -62,7 +62,7 @@ class Dashboard(ThreadingMixIn, WSGIServer):
         return f"http://{f'[{ip}]' if ip.version == 6 else ip}:{self.server_port}/"
 
     def server_bind(self) -> None:
-        """Bind, for ``::`` to both families, without looking up the name of the address, which may take seconds."""
+        """Bind (``::`` to both families) without looking up the name of the address, which may take seconds."""
         if self.address_family == socket.AF_INET6:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if self.ip.is_unspecified else 1)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -72,7 +72,7 @@ class Dashboard(ThreadingMixIn, WSGIServer):
         self.setup_environ()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """One line for what goes wrong with a request; nothing for a browser that goes away in the middle of one."""
+        """One line for a failed request; nothing for a browser that disconnects during one."""
         error = sys.exc_info()[1]
         if not isinstance(error, (ConnectionError, TimeoutError)):
             print(f"nas: a request failed: {brief(error, 200)}", file=sys.stderr)  # noqa: T201
@@ -88,7 +88,7 @@ class _Quiet(WSGIRequestHandler):
     timeout = 60  # of a browser that says nothing
 
     def log_message(self, format: str, *args: Any) -> None:
-        """No line a request."""
+        """No line per request."""
 
     def address_string(self) -> str:
         """No look-up of names."""
@@ -99,8 +99,8 @@ def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[Any, ...
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
         found = socket.getaddrinfo(bare or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (socket.gaierror, ValueError) as error:  # ValueError for what can be no name
-        reason = getattr(error, "strerror", None) or "that can be no name"
+    except (socket.gaierror, ValueError) as error:  # ValueError for text that cannot be a name
+        reason = getattr(error, "strerror", None) or "it cannot be a name"
         raise ConfigError(f"--host {printable(host, _MOST)} is no address or name of this machine: {reason}") from None
     family, _, _, _, address = found[0]
     return family, address
@@ -111,7 +111,7 @@ def _unusable(host: str, port: int, error: OSError) -> ConfigError:
     if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
         return ConfigError(f"--host {shown} is no address of this machine; allowed: its own, 0.0.0.0 or :: for all")
     reason = "it is taken" if error.errno == errno.EADDRINUSE else error.strerror
-    return ConfigError(f"port {port} of {shown} cannot be had: {reason}; choose another --port, such as 0, a free one")
+    return ConfigError(f"port {port} of {shown} is not available: {reason}; choose another --port; 0 picks a free one")
 
 
 def _without_mapping(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -1,8 +1,8 @@
-"""A study for the page of Optuna's dashboard, made in a fraction of the time.
+"""A study as Optuna's dashboard asks for it, made in a fraction of the time.
 
-Optuna's dashboard works through all trials once for what it says of the study, and again to write each of them. Here it
-does the first for a few trials that stand for all, and the second is done by `_Writer`; both say the same, as
-`tests/results/dashboard/test_studies.py` sees to. Curves are left out where a study has very many.
+Optuna's dashboard works through all trials once for its summary of the study, and once more to write each of them. Here
+it summarises a few trials that stand for all of them, and `_Writer` writes them; the answer is the same, which
+`tests/results/dashboard/test_studies.py` checks. Curves are left out where a study has very many.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from results.dashboard.reading import ReadingStorage, Selection
 from results.report.pareto import pareto_front
 
 MANY_POINTS, CURVES, POINTS = 20_000, 200, 100
-"""Where all curves together have more points than the first, the best, the unfinished and the newest trials are shown
-with theirs, so many in all, at most so many points each: a browser takes minutes to draw 5,000 curves."""
+"""If all curves together have more than MANY_POINTS, only CURVES of them are shown (of the best, the unfinished and the
+newest trials), with at most POINTS each: a browser takes minutes to draw 5,000 curves."""
 _STUDY = re.compile(r"/api/studies/([0-9]{1,18})/?\Z")
 _NUMBER = re.compile(r"[0-9]{1,9}\Z")
 _LONGEST_ATTR = 1024
@@ -47,7 +47,7 @@ def with_quick_studies(storage: ReadingStorage) -> Application:
             return whole(environ, start_response)
         try:
             body, status = _study(storage, int(study[1]), int(after)), "200 OK"
-        except SQLAlchemyError as error:  # the server is away, or the file
+        except SQLAlchemyError as error:  # the server or the file is away
             reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
             body, status = json.dumps({"reason": f"the database cannot be read: {reason}"}).encode(), "503 Unavailable"
         if body is None:
@@ -59,7 +59,7 @@ def with_quick_studies(storage: ReadingStorage) -> Application:
 
 
 def _study(storage: ReadingStorage, study_id: int, after: int) -> bytes | None:
-    """What Optuna's dashboard says of a study and its trials from the index `after`; None to have it say so itself."""
+    """The answer for a study and its trials from the index `after`; None to leave it to Optuna's dashboard."""
     from optuna_dashboard import wsgi
 
     try:
@@ -96,14 +96,14 @@ def _is_number(value: object) -> bool:
 
 
 def _shapes(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The few trials, without their results, that have all parameters and attributes, and lack all that any lacks.
+    """A few trials, without their results, that stand for all: with every parameter, attribute and gap that any has.
 
-    The dashboard's tables and axes follow from these; the best trials do not, and are looked for elsewhere.
+    The dashboard's tables and axes follow from these; the best trials are found separately.
     """
     found, seen = list[FrozenTrial](), set[object]()
     common: set[str] | None = None
     for trial in reversed(trials):
-        failed = trial.state == TrialState.FAIL  # parameters and curves of failed trials are not looked at
+        failed = trial.state == TrialState.FAIL  # the dashboard ignores parameters and curves of failed trials
         has: set[object] = {("attr", name, _is_number(value)) for name, value in trial.user_attrs.items()}
         names = common
         if not failed:
@@ -145,7 +145,7 @@ class _Writer:
 
     Args:
         study_id: Of Optuna.
-        written: Trials that Optuna's dashboard has written, by id: those with notes, artifacts or attributes of its.
+        written: Trials that Optuna's dashboard has written, by id: those with notes, artifacts or its own attributes.
         with_curves: See `_with_curves`.
     """
 
@@ -181,7 +181,7 @@ class _Writer:
         return f'{json.dumps(found)[:-1]}, "params": [{params}]}}'
 
     def _curve(self, trial: FrozenTrial) -> list[tuple[int, float]]:
-        """All points, or some at equal distances with the first and the last among them, or none."""
+        """All points, or some at equal distances including the first and the last, or none."""
         points = sorted(trial.intermediate_values.items())
         if self._with_curves is None:
             return points
@@ -192,7 +192,7 @@ class _Writer:
         return [points[index * (len(points) - 1) // (POINTS - 1)] for index in range(POINTS)]
 
     def _param(self, name: str, value: Any, distribution: BaseDistribution) -> str:
-        """Of which there are few different ones: most of a study's size, and of the time to write it."""
+        """A parameter as JSON, written once for each distinct value: they make up most of a study's size."""
         key = name, id(distribution), type(value), value
         if key not in self._params:
             param = {
@@ -221,5 +221,5 @@ def _attr(value: Any) -> str:
 
 
 def _figure(value: float) -> float | str:
-    """A number, since JSON has none that are not finite."""
+    """A number as JSON can hold it: text if it is not finite."""
     return value if math.isfinite(value) else str(value)

@@ -1,4 +1,4 @@
-"""Looking through all cells of a database for what cannot be right, whether or not it can be read as it should."""
+"""Looking through all cells of a database for values that cannot be right, even where SQLAlchemy cannot read them."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from results.database.tables import present
 from search_space.errors import StorageError
 
 UNREADABLE = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError, RecursionError)
-"""What SQLAlchemy's types raise of values that they cannot read, besides its own errors."""
+"""What SQLAlchemy's types raise for values that they cannot read, besides its own errors."""
 _MOST_NAMED = 5
 _TOLD = 20
-"""Damaged cells of one table that are named."""
+"""Damaged cells of one table that are listed."""
 
 
 def translated(error: BaseException | None, engine: sa.Engine) -> StorageError | None:
-    """What to say of an error in a session, if a damaged cell is behind it; None if there is none."""
+    """The error to raise for an error in a session that a damaged cell has caused; None if there is none."""
     if not isinstance(error, (SQLAlchemyError, *UNREADABLE)) or is_away(error):
         return None
-    with suppress(SQLAlchemyError), engine.connect() as connection:  # it may not be readable at all
+    with suppress(SQLAlchemyError), engine.connect() as connection:  # the database may not be readable at all
         return first_damage(connection)
     return None
 
 
 def first_damage(connection: sa.Connection) -> StorageError | None:
-    """What to say of the first damaged cell; None if there is none."""
+    """The error to raise for the first damaged cell; None if there is none."""
     with as_stored(connection):
         for table in present(connection):
             for key, column, reason in _damages(connection, table):
@@ -45,7 +45,7 @@ def first_damage(connection: sa.Connection) -> StorageError | None:
 
 
 def cell_problems(connection: sa.Connection, table: sa.Table) -> Iterator[tuple[str, str]]:
-    """The damaged cells of a table, in sentences; the connection gives values `as_stored`."""
+    """The damaged cells of a table, in sentences; the connection has to give values `as_stored`."""
     for told, (key, column, reason) in enumerate(_damages(connection, table)):
         if told == _TOLD:
             yield table.name, f"more than {_TOLD} cells are damaged; the others are not listed"
@@ -55,7 +55,7 @@ def cell_problems(connection: sa.Connection, table: sa.Table) -> Iterator[tuple[
 
 @contextmanager
 def as_stored(connection: sa.Connection) -> Iterator[None]:
-    """Let SQLite give every value that it holds, text that is no UTF-8 included."""
+    """Have SQLite give every value that it holds, text that is not UTF-8 included."""
     if connection.dialect.name != "sqlite":
         yield
         return
@@ -94,15 +94,15 @@ def _damages(connection: sa.Connection, table: sa.Table) -> Iterator[tuple[str, 
 
 
 def _reader(column: sa.Column[Any], dialect: sa.Dialect) -> Callable[[Any], Any]:
-    """What reads a value of a column as SQLAlchemy does, and refuses text that is none."""
+    """A function that reads a value of a column as SQLAlchemy does, and refuses text that is not UTF-8."""
     kind = column.type.dialect_impl(dialect)
-    told = dialect.name == "sqlite" or isinstance(kind, sa.Enum)  # PostgreSQL gives numbers, times and JSON as such
+    told = dialect.name == "sqlite" or isinstance(kind, sa.Enum)  # PostgreSQL gives numbers, times and JSON as Python's
     process = kind.result_processor(dialect, None) if told else None
     is_json = column.name.endswith("_json")  # Optuna's are text
 
     def read(value: Any) -> Any:
         if isinstance(value, str):
-            value.encode()  # bytes that are no UTF-8 stand in it as surrogates
+            value.encode()  # bytes that are not UTF-8 are surrogates in it
             if is_json:
                 json.loads(value)
         return value if process is None else process(value)
@@ -117,7 +117,7 @@ def _first_line(error: Exception) -> str:
 
 
 def lost_references(connection: sa.Connection, table: sa.Table) -> Iterator[tuple[str, str]]:
-    """Rows that refer to others which are not there."""
+    """Rows that refer to rows which do not exist."""
     for link in sorted(table.foreign_keys, key=lambda link: link.parent.name):
         target = link.column.table.alias()
         there = sa.exists().where(target.c[link.column.name] == link.parent)
@@ -130,6 +130,6 @@ def lost_references(connection: sa.Connection, table: sa.Table) -> Iterator[tupl
 
 
 def some(values: list[object] | list[str] | list[int], what: str) -> str:
-    """The first few, with their number if there are more."""
+    """The first few values, and how many more there are."""
     more = f" and {len(values) - _MOST_NAMED} more" if len(values) > _MOST_NAMED else ""
     return f"{what} {', '.join(map(str, values[:_MOST_NAMED]))}{more}"

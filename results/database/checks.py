@@ -1,4 +1,4 @@
-"""Whether a database is whole: its file, its schema, what refers to what, and that our tables and Optuna's agree."""
+"""Whether a database is intact: its file, its schema, its references, and that our tables and Optuna's agree."""
 
 from __future__ import annotations
 
@@ -6,26 +6,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
-from optuna.storages._rdb import models
-from optuna.trial import TrialState
 from sqlalchemy.exc import DatabaseError
 
 from results.database.cells import as_stored, cell_problems, lost_references, some
 from results.database.connection import HEAD, no_searches, shown, snapshot, version
-from results.database.schema import ArchitectureRow, Base, EpochRow, EvaluationRow, FinalistRow, Role, State, StudyRow
+from results.database.names import training_key
+from results.database.optuna_tables import MIRRORED
+from results.database.schema import ArchitectureRow, Base, EpochRow, EvaluationRow, FinalistRow, Role, StudyRow
 from results.database.tables import OPTUNA_STUDIES, present
+from results.optuna_private import models
 from search_space.architecture import Architecture
 from search_space.errors import NasError
-
-MIRRORED: dict[str, TrialState] = {
-    State.QUEUED: TrialState.WAITING,
-    State.RUNNING: TrialState.RUNNING,
-    State.PAUSED: TrialState.WAITING,
-    State.COMPLETE: TrialState.COMPLETE,
-    State.PRUNED: TrialState.PRUNED,
-    State.FAILED: TrialState.FAIL,
-}
-"""The state of a trial in Optuna's tables, by its state in ours."""
 
 
 @dataclass
@@ -34,9 +25,9 @@ class Health:
 
     Attributes:
         database: The database, without its password.
-        version: The newest migration that it has seen.
+        version: The newest migration that was applied to it.
         rows: Number of rows by table; those that it has.
-        problems: What is wrong, in sentences, by the table where it shows, "" where that is not known.
+        problems: What is wrong, in sentences, with the table where it shows, "" where that is not known.
     """
 
     database: str
@@ -60,7 +51,7 @@ def check_database(url: str, progress: Callable[[str], None] = lambda _: None) -
         if found is None:
             raise no_searches(shown(url))
         health = Health(shown(url), found)
-        for check in (_integrity, _schema):  # where these fail, the others cannot be asked
+        for check in (_integrity, _schema):  # where these fail, the others cannot run
             progress(check.__name__.strip("_"))
             health.problems += check(connection)
             if health.problems:
@@ -79,12 +70,12 @@ def check_database(url: str, progress: Callable[[str], None] = lambda _: None) -
 
 
 def _integrity(connection: sa.Connection) -> Iterator[tuple[str, str]]:
-    """The file itself; PostgreSQL looks after its own."""
+    """The file itself; PostgreSQL checks its own."""
     if connection.dialect.name != "sqlite":
         return
     try:
         found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
-    except DatabaseError as error:  # damage of which it cannot even make a list
+    except DatabaseError as error:  # damage that SQLite cannot even list
         found = [str(error.orig)]
     if found != ["ok"]:
         yield from (("", f"SQLite says: {line}") for text in found for line in str(text).splitlines())
@@ -123,14 +114,14 @@ def _studies(connection: sa.Connection) -> Iterator[tuple[str, str]]:
 
 
 def _trials(connection: sa.Connection) -> Iterator[tuple[str, str]]:
-    """Every trial of ours is one of Optuna's, with the same number and state, and the other way round."""
+    """Every trial of ours is one of Optuna's, with the same number and state, and vice versa."""
     if OPTUNA_STUDIES not in present(connection):
         return
     model = models.TrialModel
     for study_id, name, optuna_id in connection.execute(
         sa.select(StudyRow.id, StudyRow.name, StudyRow.optuna_study_id)
     ).all():
-        state_name = sa.type_coerce(model.state, sa.String)  # whatever is stored, known or not
+        state_name = sa.type_coerce(model.state, sa.String)  # also where it is unknown
         query = sa.select(model.trial_id, model.number, state_name).where(model.study_id == optuna_id)
         theirs = {trial_id: (number, state) for trial_id, number, state in connection.execute(query)}
         mine = (
@@ -185,7 +176,7 @@ def _numbers(connection: sa.Connection) -> Iterator[tuple[str, str]]:
             yield "nas_evaluations", f"the study {name!r} has later trials than {some(lost, 'trial')}, but not these"
         keys = sa.select(EvaluationRow.key).where(EvaluationRow.study_id == study_id).order_by(EvaluationRow.id)
         known = list(connection.scalars(keys))
-        trained = [key.replace("test-", "finalist-", 1) for key in known if str(key).startswith("test-")]
+        trained = [training_key(key) for key in known if str(key).startswith(f"{Role.TEST}-")]
         if lost_runs := sorted(set(trained) - set(known)):
             yield "nas_evaluations", f"the study {name!r} tested what it does not have: {some(lost_runs, 'key')}"
         finalists = sa.select(FinalistRow.number).where(FinalistRow.study_id == study_id).order_by(FinalistRow.id)

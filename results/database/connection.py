@@ -1,4 +1,4 @@
-"""Opening the database: SQLite or PostgreSQL, reached, up to date, and never with a password in a message."""
+"""Opening a database, SQLite or PostgreSQL: connected, up to date, and never with a password in a message."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from results.database.sqlite import BUSY_TIMEOUT_S, SqliteFile
 from search_space.errors import StorageError, escaped
+from search_space.extras import check_installed
 from search_space.paths import user_path
 
 CONNECT_TIMEOUT_S = 10
 SILENCE_S = 30
-"""A server that has not answered for so long, on the level of TCP, is away."""
+"""A server that has not answered for this long, on the level of TCP, counts as away."""
 HEAD = "0004_ownership"
 """The newest migration."""
 
@@ -33,8 +34,8 @@ _FORMS = "sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
 def sqlite_url(path: str | Path) -> str:
     """The URL of a SQLite file, from which `sqlalchemy.make_url` reads exactly this path, if that is UTF-8.
 
-    What means something in a URL, or to Optuna, which has it as a template, and what cannot be printed is written with
-    ``%``.
+    Characters that mean something in a URL, or to Optuna, which uses it as a template, and characters that cannot be
+    printed are written with ``%``.
     """
     return "sqlite:///" + "".join(
         each if each.isprintable() and each not in "%?#{}" else quote(each, safe="", errors="surrogateescape")
@@ -62,7 +63,7 @@ def unhidden(url: sa.URL) -> str:
 
 
 def has_password(url: str) -> bool:
-    """Whether the URL holds a password, so that it is not to be seen."""
+    """Whether the URL holds a password, so that it must not be shown."""
     try:
         parsed = sa.make_url(url)
     except (SQLAlchemyError, ValueError):
@@ -113,10 +114,10 @@ def open_engine(url: str, *, create: bool = True) -> sa.Engine:
 
 
 def wait_for_turn(connection: sa.Connection, what: str) -> None:
-    """At the begin of a transaction, wait until no other one does the same; what it makes is there as a whole or not.
+    """At the start of a transaction, wait until no other one does the same; what it makes is there as a whole or not.
 
-    SQLite admits one that writes, and that is this one from now on. Left to itself, the driver would begin none for
-    statements that make tables, and commit each of them at once.
+    SQLite admits one writer, which is this transaction from now on. By default Python's driver begins no transaction
+    for statements that create tables, and commits each of them at once.
     """
     if connection.dialect.name == "postgresql":
         number = int.from_bytes(hashlib.sha256(f"nas {what}".encode()).digest()[:8], "big", signed=True)
@@ -126,7 +127,7 @@ def wait_for_turn(connection: sa.Connection, what: str) -> None:
 
 
 def plain_engine(url: str, *, create: bool = True) -> sa.Engine:
-    """An engine with our settings; nothing is opened, made or brought up to date yet.
+    """An engine with our settings; nothing is opened, created or brought up to date yet.
 
     Args:
         url: Of the database.
@@ -145,7 +146,7 @@ def _engine(url: sa.URL, create: bool) -> tuple[sa.Engine, SqliteFile | None]:
         event.listen(engine, "connect", _configure_postgresql)
         return engine, None
     file = SqliteFile(Path(str(url.database)), create=create)
-    # A connection that is kept would go on reading a file that is gone; those to read-only media may be copies.
+    # A pooled connection would go on reading a file that is gone; connections to read-only media may be copies.
     pool = None if create or file.is_read_only else sa.NullPool
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, poolclass=pool)
     event.listen(engine, "do_connect", lambda dialect, record, args, options: file.connect(**options))
@@ -155,14 +156,14 @@ def _engine(url: sa.URL, create: bool) -> tuple[sa.Engine, SqliteFile | None]:
 
 
 def sqlite_file(url: str) -> Path | None:
-    """The file of a SQLite database, links resolved, so that it is the same by whatever path; None for a server's."""
+    """The file of a SQLite database, the same by whatever path it is named; None for a database on a server."""
     parsed = _parse(url)
     return Path(os.path.realpath(str(parsed.database))) if parsed.get_backend_name() == "sqlite" else None
 
 
 @contextmanager
 def snapshot(url: str) -> Iterator[sa.Connection]:
-    """One view of a database that exists, however it may be changed meanwhile; it is not brought up to date.
+    """One view of an existing database, however it is changed meanwhile; it is not brought up to date.
 
     Raises:
         StorageError: If it cannot be reached or read, or does not exist.
@@ -172,7 +173,7 @@ def snapshot(url: str) -> Iterator[sa.Connection]:
         with failing_clearly(url):
             if engine.dialect.name == "sqlite":
                 with engine.connect() as connection:
-                    connection.exec_driver_sql("BEGIN")  # the driver begins none for reading
+                    connection.exec_driver_sql("BEGIN")  # the driver begins no transaction for reading
                     yield connection
             else:
                 with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
@@ -226,6 +227,7 @@ def _parse(url: str) -> sa.URL:
         raise StorageError(f"the storage {shown(url)} is not supported; allowed: {_FORMS}{meant}")
     if backend == "sqlite":
         return _parse_file(parsed)
+    check_installed("psycopg", f"the storage {shown(url)}")
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     return parsed
@@ -272,7 +274,7 @@ def _parse_file(url: sa.URL) -> sa.URL:
 
 
 def _is_cut_wrongly(url: sa.URL) -> bool:
-    """Whether the host begins with the end of a password that holds an '@', at the first of which a URL is cut."""
+    """Whether a password holds an '@', at the first of which a URL is cut, so that its end stands before the host."""
     return url.get_backend_name() != "sqlite" and ("@" in (url.host or "") or "@" in (url.database or ""))
 
 
@@ -287,7 +289,7 @@ def _connect_args() -> dict[str, Any]:
 
 
 def _configure_postgresql(connection: Any, _: object) -> None:
-    """Let no process that freezes or loses its network in the middle of a transaction hold up all others."""
+    """Keep a process that freezes or loses its network in the middle of a transaction from blocking all others."""
     with connection.cursor() as cursor:
         cursor.execute(f"SET idle_in_transaction_session_timeout = '{SILENCE_S}s'")
     connection.commit()
@@ -299,10 +301,10 @@ def migrate(connection: sa.Connection, name: str, create: bool) -> None:
     Args:
         connection: To the database, in a transaction that the caller ends.
         name: What to call it in a message.
-        create: Whether they may be made where there are none.
+        create: Whether they may be created where there are none.
 
     Raises:
-        StorageError: If there are none and they may not be made, or a newer version of this program wrote them.
+        StorageError: If there are none and they may not be created, or a newer version of this program wrote them.
     """
     current = version(connection)
     if current == HEAD:

@@ -1,7 +1,7 @@
 """Copying a database to another one, SQLite or PostgreSQL: every row as it is stored, read back, all of it or nothing.
 
-On PostgreSQL the copy is one transaction. On SQLite it is made in a file beside its place, and put there when it is
-complete.
+On PostgreSQL the copy is one transaction. On SQLite it is made in a file beside its place, which takes that place when
+it is complete.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,9 @@ from results.database.connection import (
     version,
 )
 from results.database.migrations.env_names import VERSION_TABLE
+from results.database.schema import utc
 from results.database.tables import OPTUNA, VERSION_TABLES, present
-from results.export.drafts import draft, put, sweep
+from results.drafts import draft, put, sweep
 from search_space.errors import StorageError
 from search_space.paths import shell_word
 
@@ -48,7 +48,7 @@ class Copied:
 
     Attributes:
         rows: Number of rows by table.
-        nans: Values that were NaN and are NULL now: SQLite cannot hold NaN, and stores NULL for it whoever writes it.
+        nans: Values that were NaN and are NULL now: SQLite cannot hold NaN, and always stores NULL for it.
     """
 
     rows: dict[str, int]
@@ -56,7 +56,7 @@ class Copied:
 
 
 class _Raw(sa.types.UserDefinedType[str]):
-    """A value as the database writes it, JSON and enumerations: text that is neither parsed nor written anew."""
+    """A value as the database writes it, JSON and enumerations: text that is neither parsed nor formatted again."""
 
     cache_ok = True
 
@@ -68,7 +68,7 @@ def copy_database(source: str, target: str, progress: Progress = lambda *_: None
     """Copy all tables, ours and Optuna's, with their ids.
 
     Args:
-        source: URL of the database to copy; it may be in use, and is copied as it is at this moment.
+        source: URL of the database to copy; it may be in use, and is copied as it is when the copy begins.
         target: URL of a database that is empty, or of a SQLite file that does not exist yet.
         progress: See `Progress`.
 
@@ -133,7 +133,7 @@ def _new_file(path: Path, url: str) -> Iterator[sa.Connection]:
                 with failing_clearly(url), engine.begin() as connection:
                     yield connection
             finally:
-                engine.dispose()  # the last connection takes SQLite's log along
+                engine.dispose()  # with its last connection SQLite deletes its log
             _must_be_empty_file(path, url)
             put(beside, path)
     except OSError as error:
@@ -142,7 +142,7 @@ def _new_file(path: Path, url: str) -> Iterator[sa.Connection]:
 
 def _must_be_empty_file(path: Path, url: str) -> None:
     log = Path(f"{path}-wal")
-    if log.exists() and not path.exists():  # SQLite would take it for the new file's
+    if log.exists() and not path.exists():  # SQLite would apply it to the new file
         raise StorageError(f"{log} is left of a database that is gone; move it away, or choose another name")
     if path.exists():
         engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)))
@@ -173,7 +173,7 @@ def _make_tables(connection: sa.Connection, tables: Sequence[sa.Table], name: st
 
 
 def _set_sequence(connection: sa.Connection, table: sa.Table) -> None:
-    """Let PostgreSQL number new rows after those that are there."""
+    """Have PostgreSQL number new rows after the existing ones."""
     column = table.autoincrement_column
     if connection.dialect.name != "postgresql" or column is None:
         return
@@ -187,7 +187,7 @@ def _set_sequence(connection: sa.Connection, table: sa.Table) -> None:
 
 
 def _copy(original: sa.Connection, copy: sa.Connection, table: sa.Table, progress: Progress) -> tuple[int, int]:
-    """Copy a table; returns how many rows it has, and how many NaN the copy cannot hold."""
+    """Copy a table; returns how many rows it has, and how many NaNs the copy cannot hold."""
     total = original.scalar(sa.select(sa.func.count()).select_from(table)) or 0
     names = [column.name for column in table.columns]
     raw = sa.table(table.name, *(sa.column(column.name, _stored(column)) for column in table.columns))
@@ -207,7 +207,9 @@ def _compare(original: sa.Connection, copy: sa.Connection, table: sa.Table, tota
     for ours, theirs in zip_longest(_batches(original, table), _batches(copy, table), fillvalue=()):
         for row, other in zip_longest(ours, theirs):
             if row is None or other is None:
-                raise StorageError(f"the copy of {table.name} has not as many rows as the original; nothing is kept")
+                raise StorageError(
+                    f"the copy of {table.name} has another number of rows than the original; nothing is kept"
+                )
             for column, value, arrived in zip(table.columns, _fitting(row, copy), other, strict=True):
                 if not _same(value, arrived):
                     key = {name.name: row[place] for place, name in enumerate(table.columns) if name.primary_key}
@@ -226,11 +228,11 @@ def _batches(connection: sa.Connection, table: sa.Table) -> Iterator[Sequence[tu
     query = sa.select(*columns).order_by(*(_in_order(column, connection) for column in table.primary_key.columns))
     with connection.execute(query.execution_options(yield_per=BATCH)) as result:
         for rows in result.partitions():
-            yield [tuple(_utc(v) if z else v for v, z in zip(row, zoned, strict=True)) for row in rows]
+            yield [tuple(utc(v) if z and v else v for v, z in zip(row, zoned, strict=True)) for row in rows]
 
 
 def _in_order(column: sa.Column[Any], connection: sa.Connection) -> sa.ColumnElement[Any]:
-    """What gives the same order on every database: texts by their bytes."""
+    """A column as an order that is the same on every database: text by its bytes."""
     if connection.dialect.name == "postgresql" and isinstance(column.type, sa.String):
         return sa.collate(column, "C")
     return column
@@ -238,13 +240,6 @@ def _in_order(column: sa.Column[Any], connection: sa.Connection) -> sa.ColumnEle
 
 def _stored(column: sa.Column[Any]) -> sa.types.TypeEngine[Any]:
     return _Raw() if isinstance(column.type, (sa.JSON, sa.Enum)) else column.type
-
-
-def _utc(time: datetime | None) -> datetime | None:
-    """SQLite gives times back without their zone, which is UTC; PostgreSQL in the zone of the session."""
-    if time is None:
-        return None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def _fitting(row: tuple[Any, ...], copy: sa.Connection) -> tuple[Any, ...]:
@@ -270,10 +265,12 @@ def _named(table: sa.Table, original: sa.Connection) -> Iterator[None]:
         yield
     except (*UNREADABLE, SQLAlchemyError) as error:
         damage = None
-        with suppress(SQLAlchemyError):  # PostgreSQL answers no more after an error
+        with suppress(SQLAlchemyError):  # after an error PostgreSQL answers nothing in this transaction
             damage = first_damage(original)
         if damage is not None:
             raise damage from None
         if isinstance(error, SQLAlchemyError):
             raise
-        raise StorageError(f"the table {table.name} holds what cannot be read: {error}; see nas db check") from None
+        raise StorageError(
+            f"the table {table.name} holds a value that cannot be read: {error}; see nas db check"
+        ) from None

@@ -1,24 +1,26 @@
-"""Names from a database as names of files: one that somebody else wrote must not lead out of the folder it is for."""
+"""Names in a database: keys and origins, and names of files, which must not lead out of the folder they are for."""
 
 from __future__ import annotations
 
 import re
 
+from results.database.schema import Role
 from search_space.errors import StorageError, brief
 
 _SAFE = re.compile(r"[A-Za-z0-9._+-]{1,200}")
+_FAMILY = "family:"
 _KEY = re.compile(r"(?:trial|proxies)-[0-9]{4,}|(?:finalist|test)-[0-9]{4,}-seed-[0-9]+")
 
 
 def file_name(name: str, what: str) -> str:
-    """The name, if a file or folder may be called so.
+    """The name, if a file or folder may have it.
 
     Args:
         name: Such as the name of a study.
         what: What it is the name of, for the message.
 
     Raises:
-        StorageError: If it could lead elsewhere: it is empty, ``.`` or ``..``, or has other characters than letters,
+        StorageError: If it could lead elsewhere: it is empty, ``.`` or ``..``, or has characters other than letters,
             digits, ``.``, ``_``, ``+`` and ``-``.
     """
     if not is_file_name(name):
@@ -30,7 +32,7 @@ def file_name(name: str, what: str) -> str:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether a file or folder may be called so."""
+    """Whether a file or folder may have this name."""
     return _SAFE.fullmatch(name) is not None and name not in (".", "..")
 
 
@@ -39,8 +41,28 @@ def evaluation_key(role: str, number: int, seed: int | None = None) -> str:
     return f"{role}-{number:04d}" + ("" if seed is None else f"-seed-{seed}")
 
 
+def test_key(training: str) -> str:
+    """The key of the test of the weights that a finalist's training writes."""
+    return training.replace(f"{Role.FINALIST}-", f"{Role.TEST}-", 1)
+
+
+def training_key(test: str) -> str:
+    """The key of the training whose weights a test loads."""
+    return test.replace(f"{Role.TEST}-", f"{Role.FINALIST}-", 1)
+
+
+def family_origin(family: str) -> str:
+    """The origin of a trial that is a hand-designed family."""
+    return f"{_FAMILY}{family}"
+
+
+def family_of(origin: str) -> str | None:
+    """The hand-designed family that a trial is; None if a sampler proposed it."""
+    return origin.removeprefix(_FAMILY) if origin.startswith(_FAMILY) else None
+
+
 def is_evaluation_key(name: str) -> bool:
-    """Whether `evaluation_key` makes such names: a file of another name is not ours."""
+    """Whether a name is one that `evaluation_key` makes: a file with another name is not ours."""
     return _KEY.fullmatch(name) is not None
 
 
@@ -48,7 +70,7 @@ def evaluation_file(key: str, suffix: str) -> str:
     """The name of a file of an evaluation.
 
     Raises:
-        StorageError: If the key is none that `evaluation_key` makes, so that the file could be somebody else's.
+        StorageError: If `evaluation_key` does not make such a key, so that the file could be another one.
     """
     if not is_evaluation_key(key):
         raise StorageError(

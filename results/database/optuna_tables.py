@@ -1,8 +1,8 @@
 """Our trials as rows of Optuna's own tables, for its dashboard and for `optuna.load_study`.
 
-A trial has to reach Optuna's tables in the same transaction as ours, else a crash between the two leaves them
-contradicting each other. Optuna's storage interface opens transactions of its own (about twenty for one trial with its
-curve), so this one module writes through Optuna's table definitions instead. That is why Optuna's major version is
+A trial has to reach Optuna's tables in the same transaction as ours; otherwise a crash between the two would leave
+them contradicting each other. Optuna's storage interface opens transactions of its own (about twenty for one trial with
+its curve), so this one module writes through Optuna's table definitions instead. That is why Optuna's major version is
 pinned; `tests/results/database/test_optuna_tables.py` reads everything back through Optuna's public interface.
 """
 
@@ -17,13 +17,12 @@ from typing import Any, Literal
 import optuna
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution, distribution_to_json
-from optuna.storages._rdb import models
 from optuna.study import StudyDirection
-from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
 from optuna.trial import TrialState
 from sqlalchemy.orm import Session
 
-from results.database.schema import StudyRow
+from results.database.schema import State, StudyRow
+from results.optuna_private import METRIC_NAMES, models
 from search_space.errors import StorageError
 from search_space.space.space import Axis
 
@@ -31,9 +30,19 @@ Direction = Literal["minimize", "maximize"]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
+MIRRORED: dict[str, TrialState] = {
+    State.QUEUED: TrialState.WAITING,
+    State.RUNNING: TrialState.RUNNING,
+    State.PAUSED: TrialState.WAITING,
+    State.COMPLETE: TrialState.COMPLETE,
+    State.PRUNED: TrialState.PRUNED,
+    State.FAILED: TrialState.FAIL,
+}
+"""The state of a trial in Optuna's tables, by its state in ours."""
+
 
 def distribution(axis: Axis) -> BaseDistribution:
-    """How Optuna sees an axis: evenly spaced whole numbers are ordered, everything else is categorical."""
+    """An axis as Optuna has it: evenly spaced whole numbers are ordered, everything else is categorical."""
     if axis.step is not None:
         numbers = [value for value in axis.values if isinstance(value, int)]
         return IntDistribution(min(numbers), max(numbers), step=axis.step)
@@ -41,7 +50,7 @@ def distribution(axis: Axis) -> BaseDistribution:
 
 
 def prepare(connection: sa.Connection, name: str) -> None:
-    """Make Optuna's tables where they are missing, as its `RDBStorage` does, in the transaction of the connection.
+    """Create Optuna's tables where they are missing, as its `RDBStorage` does, in the transaction of the connection.
 
     Args:
         connection: To the database.
@@ -77,7 +86,7 @@ def has_study(session: Session, name: str) -> bool:
 
 
 def create_study(session: Session, name: str, directions: Sequence[Direction], metric_names: Sequence[str]) -> int:
-    """Add a study; returns Optuna's id of it."""
+    """Add a study; returns the id that it has in Optuna's tables."""
     rows = [
         models.StudyDirectionModel(objective=objective, direction=StudyDirection[direction.upper()])
         for objective, direction in enumerate(directions)
@@ -85,13 +94,13 @@ def create_study(session: Session, name: str, directions: Sequence[Direction], m
     study = models.StudyModel(study_name=name, directions=rows)
     session.add(study)
     session.flush()
-    names = {"study_id": study.study_id, "key": _SYSTEM_ATTR_METRIC_NAMES, "value_json": json.dumps(list(metric_names))}
+    names = {"study_id": study.study_id, "key": METRIC_NAMES, "value_json": json.dumps(list(metric_names))}
     session.execute(sa.insert(models.StudySystemAttributeModel), [names])
     return int(study.study_id)
 
 
 def has_lost(session: Session, study_id: int) -> bool:
-    """Whether a study of ours is none of Optuna's, by id and by name."""
+    """Whether Optuna's tables lack a study of ours, by id and name."""
     theirs = models.StudyModel
     same = sa.and_(theirs.study_id == StudyRow.optuna_study_id, theirs.study_name == StudyRow.name)
     query = sa.select(StudyRow.id).outerjoin(theirs, same).where(StudyRow.id == study_id, theirs.study_id.is_(None))
@@ -106,7 +115,7 @@ def insert_trial(
     axes: Mapping[str, Axis],
     user_attrs: Mapping[str, Any],
 ) -> int:
-    """Add a RUNNING trial; returns Optuna's id of it."""
+    """Add a RUNNING trial; returns the id that it has in Optuna's tables."""
     trial = models.TrialModel(
         study_id=study_id, number=number, state=TrialState.RUNNING, _datetime_start_utc=_utc_now()
     )
@@ -131,7 +140,7 @@ def insert_trial(
 
 
 def set_user_attrs(session: Session, trial_id: int, attrs: Mapping[str, Any]) -> None:
-    """Set user attributes; those that the trial has from an earlier end are replaced."""
+    """Set user attributes; the ones of an earlier end of the trial are replaced."""
     model = models.TrialUserAttributeModel
     rows = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attrs.items()]
     if rows:

@@ -1,4 +1,4 @@
-"""Waiting for a database that is away for a while: restarted, or beyond a network that has failed."""
+"""Waiting for a database that is away for a while: restarted, or behind a network that has failed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from search_space.errors import StorageError
 from search_space.signals import interruptible
 
 PATIENCE_S = 900.0
-"""How long a database may be away before that is an error."""
+"""How long a database may be away before it is an error. Arbitrary: time to restart a server or mend a network."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 _UNDONE = ("40001", "40P01")
-"""SQLSTATEs of transactions that the server undid in favour of others."""
+"""SQLSTATEs of transactions that the server rolled back in favour of others."""
 _AWAY = ("08", "57P", "53300", "25P03", "25006")
 """SQLSTATEs: connection exceptions, a server that stops or starts, too many connections, a transaction that idled for
 too long, a server that became a standby."""
@@ -56,10 +56,10 @@ def is_away(error: BaseException | None) -> bool:
     if not isinstance(error, DBAPIError):
         return False
     if isinstance(error.orig, sqlite3.OperationalError):
-        # The driver's own errors, such as of text that is no UTF-8, have no name.
+        # Errors of the driver itself, such as text that is not UTF-8, have no name.
         return getattr(error.orig, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
     state = _sqlstate(error)
-    if state is None:  # it never came to a statement: no connection, or one that broke
+    if state is None:  # no statement was executed: there was no connection, or it broke
         return error.connection_invalidated or type(error.orig).__name__ == "OperationalError"
     return error.connection_invalidated or state.startswith((*_AWAY, *_UNDONE))
 

@@ -1,12 +1,12 @@
-"""Our tables. They stand in the same database as Optuna's, under names that begin with ``nas_``.
+"""Our tables. They are in the same database as Optuna's, under names that begin with ``nas_``.
 
     nas_studies        a search: its space, its settings, its Optuna study
     nas_drivers        the processes that drive a study, or did
     nas_architectures  every distinct architecture, over all studies
-    nas_evaluations    everything that a study spent compute on: a trial, a finalist's run, a test, a batch of proxies
+    nas_evaluations    what a study spent compute on: a trial, a finalist's training, a test, a batch of proxies
     nas_epochs         the learning curve of every evaluation
-    nas_finalists      the architectures that were retrained with several seeds, and what that came to
-    nas_scores         what training-free proxies say of architectures, over all studies
+    nas_finalists      the architectures that were retrained with several seeds, and their means
+    nas_scores         scores of architectures by training-free proxies, over all studies
 
 Change a table only together with a new migration in `results/database/migrations/versions/`.
 """
@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import enum
 import secrets
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, DateTime, Double, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from search_space.causes import counts_towards_budget
 from search_space.errors import StorageError
 from search_space.space.space import mixers_of
 
@@ -30,7 +31,7 @@ class State(enum.StrEnum):
 
     QUEUED = "QUEUED"  # to be run, or to be run again after an interruption
     RUNNING = "RUNNING"
-    PAUSED = "PAUSED"  # stopped at a rung, its checkpoint kept: it may go on
+    PAUSED = "PAUSED"  # stopped at a rung, its checkpoint kept: it may be resumed
     COMPLETE = "COMPLETE"
     PRUNED = "PRUNED"  # stopped by the pruner; its figures are those of its last epoch
     FAILED = "FAILED"
@@ -44,7 +45,7 @@ class DriverState(enum.StrEnum):
 
     ALIVE = "ALIVE"
     ENDED = "ENDED"
-    LOST = "LOST"  # it was not heard of for too long, and others have taken over what it ran
+    LOST = "LOST"  # it did not renew its lease for too long, and others have taken over what it ran
 
 
 class Role(enum.StrEnum):
@@ -54,6 +55,11 @@ class Role(enum.StrEnum):
     FINALIST = "finalist"
     TEST = "test"
     PROXIES = "proxies"
+
+
+def utc(time: datetime) -> datetime:
+    """A time from the database. SQLite gives it back without its zone, which is UTC; PostgreSQL in the session's."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 class Base(DeclarativeBase):
@@ -66,14 +72,15 @@ class StudyRow(Base):
     """A search.
 
     Attributes:
-        uid: 32 hexadecimal digits that no other study has, also after a rename or a copy to another database; by it the
-            study knows its files.
+        uid: 32 hexadecimal digits that no other study has, also after a rename or a copy to another database; they mark
+            the study's files.
         optuna_study_id: The study of the same name in Optuna's tables.
         identity: What must not change when the study is continued (space, data, objectives, limits, recipe, seed).
         config: All settings of the last run.
         reference: Reference point of the hypervolume by objective; null with one objective, or where there is none.
-        revision: Raised by every transaction on the study, which makes them one after the other; see `results.sharing`.
-        decisions: Raised by those that start something, so that two drivers never decide on the same knowledge.
+        revision: Raised by every transaction on the study, which makes them one after the other; see
+            `results.store.lease`.
+        decisions: Raised by transactions that start something, so that two drivers never decide on the same knowledge.
     """
 
     __tablename__ = "nas_studies"
@@ -97,8 +104,8 @@ class DriverRow(Base):
 
     Attributes:
         host: Where it runs; `process` names it there, also after a restart of the machine.
-        operations: How many transactions it has made, by which it knows whether one whose end it did not see was made.
-        heard_at: When it was last heard of, by the database's clock, in seconds since 1970.
+        operations: How many transactions it has made; after a broken connection it says whether the last was made.
+        heard_at: When it last renewed its lease, by the database's clock, in seconds since 1970.
     """
 
     __tablename__ = "nas_drivers"
@@ -114,7 +121,7 @@ class DriverRow(Base):
 
 
 def damaged(table: str, key: object, column: str, reason: str) -> StorageError:
-    """What to say of a cell that cannot be right."""
+    """The error to raise for a cell that cannot be right."""
     return StorageError(f"the database is damaged: {table}, {key}, {column}: {reason}; nas db check lists all damage")
 
 
@@ -135,24 +142,24 @@ class EvaluationRow(Base):
 
     Attributes:
         architecture_id: What is evaluated; for proxies the first of the batch.
-        key: Unique in the study and telling: ``trial-0012``, ``finalist-0012-seed-1``, ``test-0012-seed-1``,
-            ``proxies-0003``.
+        key: Unique in the study: ``trial-0012``, ``finalist-0012-seed-1``, ``test-0012-seed-1``, ``proxies-0003``.
         number: Number of the trial; finalists and tests carry that of the trial they come from, proxies their own.
-        origin: Who proposed it: ``family:vit`` or the name of a sampler.
-        stage: Which part of the strategy proposed it, such as ``startup`` or ``model``; empty if it has no parts.
+        origin: What proposed it: ``family:vit`` or the name of a sampler.
+        phase: Of the search in which it was proposed, such as ``families``, ``startup`` or ``model``; empty if the
+            strategy has a single one. The column is called ``stage``, as in databases of all versions.
         choices: The architecture's parameters in the space.
         cause: Typed cause of a failure.
         nll: Validation NLL in nats after the last epoch (test NLL where the role is "test").
         accuracy: Accuracy after the last epoch, 0 to 1.
-        latency_ms: Median latency of one image; `latency` says where and how it was measured, with its quartiles.
-        micro_batch: Images that went through the model at once in training: fewer than a batch where memory was short.
+        latency_ms: Median latency of one image; `latency` says where and how it was measured, and has its quartiles.
+        micro_batch: Images that went through the model at once in training, fewer than a batch where memory was short.
         seconds: Compute of all attempts.
         epochs_planned: Epochs of the full training; 0 for proxies.
         epochs_run: Epochs computed, those that were lost and computed again included.
         attempts: 1 plus how often its worker process died, or its weights were lost before they were tested.
         weights_sha256: Digest of the file of its weights; null where it has none, or an older version wrote them.
         optuna_trial_id: The trial in Optuna's tables; null unless the role is "trial".
-        driver_id: The driver that runs it, or ran it last; null where nobody does.
+        driver_id: The driver that runs it, or ran it last; null if it waits for a driver.
         revision: That of the study when it was last changed.
     """
 
@@ -161,7 +168,7 @@ class EvaluationRow(Base):
         UniqueConstraint("study_id", "key", name="uq_nas_evaluations_study_key"),
         Index("ix_nas_evaluations_study_state", "study_id", "state"),
         Index("ix_nas_evaluations_study_revision", "study_id", "revision"),
-        Index(  # no architecture is trained twice: drivers see to it, and the database holds them to it
+        Index(  # no architecture is trained twice: drivers avoid it, and the database enforces it
             "uq_nas_evaluations_trials",
             "study_id",
             "architecture_id",
@@ -178,7 +185,7 @@ class EvaluationRow(Base):
     role: Mapped[str] = mapped_column(String(16))
     number: Mapped[int]
     origin: Mapped[str] = mapped_column(String(64))
-    stage: Mapped[str] = mapped_column(String(32), default="", server_default=text("''"))
+    phase: Mapped[str] = mapped_column("stage", String(32), default="", server_default=text("''"))
     choices: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(16))
     cause: Mapped[str | None] = mapped_column(String(32))
@@ -214,6 +221,11 @@ class EvaluationRow(Base):
             StorageError: If the database has lost it.
         """
         return _found(self, self.key)
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether it is a trial that has ended and counts as one of the budget."""
+        return self.role == Role.TRIAL and self.state in FINAL_STATES and counts_towards_budget(self.cause)
 
     @property
     def quality(self) -> tuple[float, float]:
@@ -291,7 +303,7 @@ class FinalistRow(Base):
 
 
 class ScoreRow(Base):
-    """What a proxy says of an architecture: the same in every study with the same context.
+    """The score of an architecture by a proxy: the same in every study with the same context.
 
     Attributes:
         context: Hash of all that a score depends on besides architecture and proxy: images, seed, recipe, version.

@@ -1,4 +1,4 @@
-"""A SQLite file: opened for writing, or for reading where that is all there is, and missed when it goes away."""
+"""A SQLite file: opened for writing, or for reading where it is read-only, and noticed when it goes away."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from search_space.errors import StorageError
 
 BUSY_TIMEOUT_S = 30
 _LOGS = ("-wal", "-journal")
-"""What SQLite keeps beside a file: transactions that are not in it yet, or what undoes the last one."""
+"""Files that SQLite keeps beside a database: transactions that are not in it yet, or what undoes the last one."""
 
 
 class SqliteFile:
@@ -23,18 +23,18 @@ class SqliteFile:
 
     Args:
         path: The file.
-        create: Whether it is made where it is missing, and has to be writable.
+        create: Whether it is created where it is missing, and has to be writable.
 
     Attributes:
         is_read_only: Whether the file or its folder cannot be written to.
 
     Raises:
-        StorageError: If it does not exist and is not to be made, or cannot be written to and has to be.
+        StorageError: If it does not exist and must not be created, or has to be writable and is not.
     """
 
     def __init__(self, path: Path, *, create: bool) -> None:
         self._name, self._create = str(path), create
-        self._path = Path(os.path.realpath(path))  # beside which SQLite keeps its log, whatever leads there
+        self._path = Path(os.path.realpath(path))  # SQLite keeps its log beside the real file
         self._open_file: tuple[int, int] | None = None
         self._log: Path | None = None
         if not create:
@@ -54,10 +54,10 @@ class SqliteFile:
             **options: Of `sqlite3.connect`.
 
         Raises:
-            StorageError: If it was deleted since it was opened first, or replaced while this process writes to it.
+            StorageError: If it was deleted since it was first opened, or replaced while this process writes to it.
             sqlite3.Error: If SQLite cannot open it.
         """
-        if not self._create:  # who reads sees the file that is there now
+        if not self._create:  # a reader sees the file that is there now
             self._must_exist()
             self._open_file = None
         if self.is_read_only:
@@ -78,7 +78,7 @@ class SqliteFile:
         return connection
 
     def check(self) -> None:
-        """See that the file at the path is the one that is open: SQLite writes on into one that is not.
+        """Check that the file at the path is the one that is open: SQLite goes on writing into a file that was moved.
 
         Raises:
             StorageError: If it is not.
@@ -98,7 +98,7 @@ class SqliteFile:
             )
 
     def check_written(self) -> None:
-        """See that what a transaction has written can be found by others: in the file, or in the log beside it.
+        """Check that others can find what a transaction has written: in the file, or in the log beside it.
 
         Raises:
             StorageError: If it cannot.
@@ -117,11 +117,11 @@ class SqliteFile:
             )
 
     def _connect_to_read(self, options: dict[str, Any]) -> sqlite3.Connection:
-        """Open what cannot be written to, with all transactions that are in a log beside it."""
+        """Open a file that cannot be written to, with all transactions that are in a log beside it."""
         connection = _open(self._path, "ro", options)
         try:
             return _tried(connection)
-        except sqlite3.OperationalError as error:  # SQLite can make no index of the log, or not undo a transaction
+        except sqlite3.OperationalError as error:  # SQLite cannot create an index of the log, or undo a transaction
             if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
                 raise
         logs = [log for log in (self._path.with_name(self._path.name + end) for end in _LOGS) if _size(log)]
@@ -132,7 +132,7 @@ class SqliteFile:
                 for file in (self._path, *logs):
                     shutil.copyfile(file, Path(folder, file.name))
                 connection = _tried(_open(Path(folder, self._path.name), "rw", options))
-        except OSError as error:  # the copy stays open, though it has no name any more
+        except OSError as error:  # deleted or not, the copy stays open
             raise StorageError(
                 f"the database {self._name} cannot be read: it is read-only and has to be copied to a temporary "
                 f"folder (TMPDIR): {error.strerror or error}"
@@ -173,14 +173,14 @@ def _keep_log(connection: sqlite3.Connection) -> bool:
         try:
             (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
             return str(mode) == "wal"
-        except sqlite3.OperationalError as error:  # for this SQLite does not wait by itself
+        except sqlite3.OperationalError as error:  # SQLite does not wait for this by itself
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells the file at a path from all others; None if there is none."""
+    """Device and number of the file at a path, by which it is told from all others; None if there is none."""
     try:
         found = path.stat()
     except OSError:

@@ -1,14 +1,14 @@
-"""All tables of a database, ours and Optuna's, and what of them belongs to a study: read off the schemas."""
+"""All tables of a database, ours and Optuna's, and which of their rows belong to a study, read off the schemas."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
-from optuna.storages._rdb import models
 
 from results.database.migrations.env_names import VERSION_TABLE
 from results.database.schema import ArchitectureRow, Base, StudyRow
+from results.optuna_private import models
 
 OPTUNA: sa.MetaData = models.BaseModel.metadata
 STUDIES = Base.metadata.tables[StudyRow.__tablename__]
@@ -21,7 +21,7 @@ VERSION_TABLES = [
     sa.Table(name, _VERSIONS, sa.Column("version_num", sa.String(32), primary_key=True))
     for name in (VERSION_TABLE, "alembic_version")
 ]
-"""Which migrations our tables and Optuna's have seen; Alembic keeps them beside the schemas."""
+"""Which migrations were applied to our tables and to Optuna's; Alembic keeps this apart from the schemas."""
 
 
 def all_tables() -> list[sa.Table]:
@@ -30,13 +30,13 @@ def all_tables() -> list[sa.Table]:
 
 
 def present(connection: sa.Connection) -> list[sa.Table]:
-    """Those of `all_tables` that a database has; Optuna's are made with the first study."""
+    """Those of `all_tables` that a database has; Optuna's are created with the first study."""
     names = set(sa.inspect(connection).get_table_names())
     return [table for table in all_tables() if table.name in names]
 
 
 def rows_of(root: sa.Table, which: sa.ColumnElement[bool]) -> Mapping[sa.Table, sa.ColumnElement[bool]]:
-    """Which rows belong to some of a table, such as those of a study: they, and whatever refers to one that does.
+    """The rows that belong to some rows of a table, such as a study: these, and all that refer to one that does.
 
     Args:
         root: The table, ours or one of Optuna's.

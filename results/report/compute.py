@@ -69,7 +69,7 @@ class FullTraining:
     seconds: float = 0.0
 
     def equivalents(self, epochs: int, scoring_s: float = 0.0) -> float:
-        """FTE of so many epochs of training and so many seconds of scoring."""
+        """FTE of epochs of training and seconds of scoring."""
         trained = epochs / self.epochs if epochs else 0.0
         return trained + (scoring_s / self.seconds if self.seconds else 0.0)
 

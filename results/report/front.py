@@ -1,4 +1,4 @@
-"""The Pareto front of a study, each point with what its quality rests on."""
+"""The Pareto front of a study, each point with the trainings that its quality rests on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FrontPoint:
         epochs_planned: Epochs of a full training.
         seeds: How many trainings they are means of.
         fresh: Whether those had other seeds than the search. The search chose by the figures of its own seed, which
-            flatters what was chosen.
+            flatters what was chosen by it.
         values: The same by objective: those of the study, and what is always shown.
     """
 
@@ -51,8 +51,8 @@ def make_front(
 ) -> list[FrontPoint]:
     """The front of the trials that were trained in full, best quality first; [] with a single objective.
 
-    A trial that was retrained stands there with its mean over fresh seeds. One that was stopped early, or of which an
-    objective is not known, is no point.
+    A trial that was retrained is a point with its means over fresh seeds. A trial that was stopped early, or lacks a
+    value for an objective, is not on the front.
     """
     if len(objectives) < 2:
         return []

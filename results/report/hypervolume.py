@@ -1,4 +1,4 @@
-"""How much of what could be traded off a set of points dominates, up to a reference point that no result moves."""
+"""The share of the space of trade-offs that a Pareto front dominates, up to a reference point fixed beforehand."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def hypervolume(points: Sequence[Mapping[str, float]], reference: Mapping[str, f
     Points that are worse than the reference in some objective add nothing.
     """
     import numpy as np
-    from optuna._hypervolume import compute_hypervolume
+
+    from results.optuna_private import compute_hypervolume  # loads Optuna
 
     ideal = {name: OBJECTIVES.find(name).ideal for name in reference}
     scaled = [

@@ -37,8 +37,8 @@ class Ledger:
         seconds: Sum over all evaluations.
         fte: The study's compute as `--max-fte` limits it; see `results.report.compute`.
         stages: An account for each of `STAGES`; together they are everything.
-        parts: The trials again, by the part of the strategy that proposed them, in the order in which they were
-            started; trials without such a part are left out.
+        parts: The trials again, by the phase of the search in which they were proposed, in the order in which they were
+            started; trials without a phase are left out.
     """
 
     seconds: float
@@ -58,8 +58,8 @@ def make_ledger(rows: Sequence[EvaluationRow], seconds_per_epoch: float) -> Ledg
     parts: dict[str, list[EvaluationRow]] = {}
     for row in rows:
         stages[_stage(row)].append(row)
-        if row.role == Role.TRIAL and row.stage:
-            parts.setdefault(row.stage, []).append(row)
+        if row.role == Role.TRIAL and row.phase:
+            parts.setdefault(row.phase, []).append(row)
     planned = max((row.epochs_planned for row in rows), default=0)
     unit = FullTraining(planned, seconds_per_epoch * planned)
     return Ledger(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import lazyload, load_only
 
-from results.database.schema import FINAL_STATES, EvaluationRow, FinalistRow, Role, State
+from results.database.schema import FINAL_STATES, EvaluationRow, FinalistRow, Role, State, utc
 from results.report.ledger import make_ledger
 from results.report.objectives import OBJECTIVES, Figures
 from results.report.winner import find_winner, quality_figures
@@ -21,7 +21,7 @@ from results.store.store import Store, StudyStore
 
 @dataclass(frozen=True)
 class Best:
-    """The best architecture so far: the winning finalist, before there is one the best trial.
+    """The best architecture so far; see `results.report.winner`.
 
     Attributes:
         trial: Number of its trial.
@@ -29,7 +29,7 @@ class Best:
         hash: Of the architecture.
         objective: The first objective of the study, "nll" (in nats) or "accuracy" (0 to 1).
         value: Its validation value, the mean over `seeds`.
-        seeds: How many fresh seeds; 0 for that of the search.
+        seeds: How many fresh seeds; 0 for the seed of the search.
     """
 
     trial: int
@@ -45,13 +45,13 @@ class Overview:
     """A study at a glance.
 
     Attributes:
-        state: "running" while a process searches it; else "finished" if nothing waits, and the winner was tested or the
-            budget is spent; else "stopped".
+        state: "running" while a process searches it; "finished" if nothing is pending, and the winner was tested or the
+            budget is spent; otherwise "stopped".
         space: Name of the search space; data that of the data set. None if the study does not say.
-        evaluated: Architectures that have been evaluated, of the `budget`.
+        evaluated: Architectures that were evaluated, of the `budget`.
         counts: Trials by state.
         fte: Compute in full-training equivalents; see `results.report.compute`.
-        last_activity: When an evaluation was last begun or ended.
+        last_activity: When an evaluation last started or ended.
     """
 
     name: str
@@ -80,7 +80,7 @@ def make_overviews(store: Store) -> list[Overview]:
 def _overview(store: Store, study: StudyStore) -> Overview:
     rows, finalists = _evaluations(study), study.finalists()
     trials = [row for row in rows if row.role == Role.TRIAL]
-    evaluated = sum(row.cause != "too_slow" and row.state in FINAL_STATES for row in trials)
+    evaluated = sum(row.is_evaluated for row in trials)
     identity, budget = study.row.identity, study.row.config.get("budget")
     counts = {state.value.lower(): sum(row.state == state for row in trials) for state in State}
     times = [time for row in rows for time in (row.started_at, row.finished_at) if time is not None]
@@ -98,19 +98,19 @@ def _overview(store: Store, study: StudyStore) -> Overview:
         counts={state: count for state, count in counts.items() if count},
         best=_best(study, trials, finalists),
         fte=make_ledger(rows, study.seconds_per_epoch()).fte,
-        created=_utc(study.row.created_at),
-        last_activity=max(map(_utc, times), default=None),
+        created=utc(study.row.created_at),
+        last_activity=max(map(utc, times), default=None),
     )
 
 
 def _evaluations(study: StudyStore) -> list[EvaluationRow]:
-    """All evaluations, without what is large."""
+    """All evaluations, without their large columns."""
     few = load_only(
         EvaluationRow.key,
         EvaluationRow.role,
         EvaluationRow.number,
         EvaluationRow.state,
-        EvaluationRow.stage,
+        EvaluationRow.phase,
         EvaluationRow.cause,
         EvaluationRow.nll,
         EvaluationRow.accuracy,
@@ -157,8 +157,3 @@ def _best(study: StudyStore, trials: Sequence[EvaluationRow], finalists: Sequenc
         quality.value(figures),
         0 if finalist is None else finalist.seeds,
     )
-
-
-def _utc(time: datetime) -> datetime:
-    """SQLite gives times back without their zone, which is UTC."""
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

@@ -12,7 +12,7 @@ from search_space.errors import escaped, shortened
 from search_space.units import format_count
 
 MAX_FAILURES = 3
-"""Failures that are shown."""
+"""Failures that are listed."""
 
 
 def render(report: Report) -> str:
@@ -115,7 +115,7 @@ def _compute(compute: Ledger) -> Iterator[str]:
         yield f"  {stage:<10} {account.count:>7} {fte:>8} {account.seconds:>9.0f}"
     if compute.parts:
         parts = (f"{part} {account.count} for {account.fte or 0.0:.2f}" for part, account in compute.parts.items())
-        yield f"  Trials by who proposed them, with FTE: {', '.join(parts)}"
+        yield f"  Trials by phase, with FTE: {', '.join(parts)}"
 
 
 def _objectives(report: Report) -> list[Objective]:

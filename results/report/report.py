@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from results.database.names import family_of
 from results.database.schema import EvaluationRow, FinalistRow, Role, State, damaged
 from results.report.front import FrontPoint, make_front
 from results.report.hypervolume import Hypervolume, hypervolume
@@ -13,12 +14,13 @@ from results.report.ledger import Ledger, make_ledger
 from results.report.objectives import OBJECTIVES, Figures, Objective, shown_with
 from results.report.winner import find_winner
 from results.store.store import StudyStore
+from search_space.causes import Cause
 
-_REMEDIES = {
-    "diverged": "a lower --lr",
-    "too_slow": "a higher --max-latency-ms",
-    "out_of_memory": "a smaller --batch-size, --max-params or --max-macs",
-    "timeout": "a longer --trial-timeout or fewer --epochs",
+_REMEDIES: dict[str, str] = {
+    Cause.DIVERGED: "a lower --lr",
+    Cause.TOO_SLOW: "a higher --max-latency-ms",
+    Cause.OUT_OF_MEMORY: "a smaller --batch-size, --max-params or --max-macs",
+    Cause.TIMEOUT: "a longer --trial-timeout or fewer --epochs",
 }
 
 
@@ -28,7 +30,7 @@ class Contender:
 
     Attributes:
         trial: Number of its trial.
-        name: Name of a hand-designed family, or who proposed it.
+        name: Name of a hand-designed family, or of the sampler that proposed it.
         mixers: The token mixers of its stages.
         hash: Of the architecture.
         params: Trainable parameters.
@@ -66,7 +68,7 @@ class Contender:
         figures = Figures.of_row(row)
         return cls(
             trial=row.number,
-            name=row.origin.removeprefix("family:"),
+            name=family_of(row.origin) or row.origin,
             mixers=row.mixers,
             hash=row.architecture.hash,
             params=row.architecture.params,
@@ -83,25 +85,25 @@ class Contender:
 
 @dataclass(frozen=True)
 class Report:
-    """What a study came to.
+    """What a study has found.
 
     Attributes:
         study: Its name.
         data: Name of the data set.
         space: Name of the search space.
-        budget: Architectures that were to be evaluated; `evaluated` how many have been.
+        budget: How many architectures the study may evaluate; `evaluated` how many it has.
         counts: Trials by state.
         causes: Failed trials by cause.
-        winner: The best finalist; without finalists the best trial.
+        winner: See `results.report.winner`.
         finalists: All ranked finalists.
         families: The hand-designed families under the same limit.
         pareto: The architectures that no other dominates, with what their quality rests on; [] with one objective.
-        hypervolume: Of the front; None with one objective, where a latency has no limit to refer to, where latencies
-            were measured on several devices, and for a study begun by a version that kept no reference point.
+        hypervolume: Of the front; None with one objective, without a reference point (as for a latency without a
+            limit), and where an objective was measured on several devices.
         latency_measured_on: The devices of all latencies; figures of different ones must not be compared.
         test_evaluations: How many architectures have met the test split; 1 unless the budget was raised later.
         failures: Every failed evaluation with its cause and message.
-        compute: What the study spent; see `results.report.ledger`.
+        compute: What the study has spent.
     """
 
     study: str
@@ -127,7 +129,7 @@ class Report:
 
     @property
     def lack(self) -> str | None:
-        """Why there is no winner, and what may help, as a clause; None if there is one."""
+        """Why there is no winner, and what may help, as a clause; None if there is a winner."""
         if self.winner is not None:
             return None
         begun, failed = sum(self.counts.values()), self.counts["failed"]
@@ -135,8 +137,8 @@ class Report:
             return "no trial has been trained in full yet"
         causes = ", ".join(f"{count} {cause}" for cause, count in self.causes.items())
         help_with = "; ".join(_REMEDIES[cause] for cause in self.causes if cause in _REMEDIES)
-        who = "the only trial" if failed == 1 else f"all {failed} trials"
-        return f"nothing could be trained, as {who} failed ({causes}){help_with and '; try '}{help_with}"
+        these = "the only trial" if failed == 1 else f"all {failed} trials"
+        return f"nothing could be trained, as {these} failed ({causes}){help_with and '; try '}{help_with}"
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data."""
@@ -171,12 +173,12 @@ def make_report(study: StudyStore) -> Report:
         max_latency_ms=identity["max_latency_ms"],
         objective=study.row.objectives,
         budget=config["budget"],
-        evaluated=sum(row.cause != "too_slow" and row.state in ("COMPLETE", "PRUNED", "FAILED") for row in trials),
+        evaluated=sum(row.is_evaluated for row in trials),
         counts={state: count for state, count in counts.items() if count or state in ("complete", "pruned", "failed")},
         causes={cause: causes.count(cause) for cause in sorted(set(causes))},
         winner=None if winner is None else contender(*winner),
         finalists=[contender(row.number, row) for row in retrained if row.rank is not None],
-        families=[contender(row.number) for row in trials if row.origin.startswith("family:")],
+        families=[contender(row.number) for row in trials if family_of(row.origin) is not None],
         pareto=front,
         hypervolume=_hypervolume(study.row.reference, front, objectives, rows),
         latency_measured_on=_devices(OBJECTIVES["latency"], rows),

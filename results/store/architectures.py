@@ -1,4 +1,4 @@
-"""Rows of architectures: one for each distinct architecture, whoever writes it first."""
+"""Rows of architectures: one for each distinct architecture, shared by all studies."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def known_ids(session: Session, hashes: Iterable[str]) -> dict[str, int]:
 
 
 def insert_new(session: Session, model: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows; those whose key another driver or an earlier call has written are left as they are."""
+    """Insert rows; those whose key exists already are left as they are."""
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     session.execute(insert(model).on_conflict_do_nothing(), list(rows))
 
 
 def chunks(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
-    """The values in portions that fit into a query."""
+    """The values in chunks that fit into a query."""
     return (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))

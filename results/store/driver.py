@@ -1,7 +1,7 @@
 """Writing: every step of a search is one transaction over our tables and Optuna's, under the lease of its driver.
 
 Only drivers write; workers never open the database. Several may drive one study: each sees what the others have
-changed (`Driver.changes`), and changes only what is as it has seen it, else it is told so by `Outdated`.
+changed (`Driver.changes`). A change to a row that another driver has changed meanwhile raises `Outdated`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from optuna.trial import TrialState
 from sqlalchemy.orm import Session
 
 from results.database import optuna_tables
@@ -26,7 +25,6 @@ from search_space.architecture import Architecture
 from search_space.space.space import Axis
 
 Answer = TypeVar("Answer")
-_MIRRORED = {State.RUNNING: TrialState.RUNNING, State.QUEUED: TrialState.WAITING, State.PAUSED: TrialState.WAITING}
 
 
 @dataclass
@@ -62,7 +60,7 @@ class Driver:
         """Give the lease back.
 
         Args:
-            tidy_up: Called with the keys of all evaluations that may go on, while nobody can begin anything.
+            tidy_up: Called with the keys of all unfinished evaluations, while no driver can start anything.
         """
         unfinished = sa.select(EvaluationRow.key).where(
             EvaluationRow.study_id == self._study.id, EvaluationRow.state.not_in(FINAL_STATES)
@@ -70,7 +68,7 @@ class Driver:
         self._lease.end(lambda session: tidy_up(set(session.scalars(unfinished))))
 
     def take_over(self) -> int:
-        """Free what drivers ran that are gone: it stands as RUNNING without a driver among the next changes.
+        """Take the evaluations of dead drivers from them: the next changes have them as RUNNING without a driver.
 
         Returns:
             How many other drivers are at work on the study.
@@ -78,7 +76,7 @@ class Driver:
         return self._lease.take_over()
 
     def changes(self) -> Changes:
-        """What others have changed since the last call; the first time all there is."""
+        """What others have changed since the last call; everything at the first call."""
         self._seen, self._decisions, changes = self._store.read(
             lambda session: read_changes(session, self._study.id, self._seen, self._lease.id)
         )
@@ -86,10 +84,10 @@ class Driver:
             self._rows[row.key] = _Row(row.id, row.optuna_trial_id, row.revision)
         return changes
 
-    # Writing: each is one transaction. Whatever finds something else than it knows raises Outdated.
+    # Writing: each is one transaction, and raises Outdated where a row is not as this driver knows it.
 
     def start(self, new: NewEvaluation, axes: Mapping[str, Axis]) -> None:
-        """Enter an evaluation as RUNNING; a trial enters Optuna's tables too."""
+        """Enter an evaluation as RUNNING; a trial also enters Optuna's tables."""
 
         def act(session: Session, revision: int) -> _Row:
             return self._insert(session, new, axes, State.RUNNING, revision)
@@ -97,7 +95,7 @@ class Driver:
         self._rows[new.key] = self._write(act, decides=True)
 
     def enqueue(self, news: Iterable[NewEvaluation], axes: Mapping[str, Axis]) -> None:
-        """Enter evaluations as QUEUED, for whoever takes them first."""
+        """Enter evaluations as QUEUED, for the first driver that takes them."""
         wanted = list(news)
 
         def act(session: Session, revision: int) -> list[_Row]:
@@ -109,14 +107,14 @@ class Driver:
     def set_pending(
         self, key: str, state: State, *, seconds: float = 0.0, died: bool = False, facts: Facts | None = None
     ) -> None:
-        """Make an evaluation QUEUED (it was interrupted), PAUSED (it was stopped at a rung) or RUNNING (it goes on).
+        """Make an evaluation QUEUED (it was interrupted), PAUSED (it was stopped at a rung) or RUNNING (it is resumed).
 
         Args:
             key: Which.
             state: QUEUED, PAUSED or RUNNING.
             seconds: Compute to add to its account.
             died: Whether its worker process died, which counts as an attempt.
-            facts: What is known of it by now; None for nothing new.
+            facts: What was measured by now; None for nothing new.
         """
         changes: dict[str, Any] = {
             "state": state,
@@ -130,12 +128,12 @@ class Driver:
 
         def act(session: Session, row: _Row) -> None:
             if row.trial_id is not None:
-                optuna_tables.set_state(session, row.trial_id, _MIRRORED[state])
+                optuna_tables.set_state(session, row.trial_id, optuna_tables.MIRRORED[state])
 
         self._change(key, changes, act, decides=state == State.RUNNING)
 
     def add_repeated(self, key: str, epochs: int) -> None:
-        """Count epochs that were computed a second time, because they were lost with a process."""
+        """Count epochs that were computed a second time, after they were lost with a process."""
         self._change(key, {"epochs_run": EvaluationRow.epochs_run + epochs})
 
     def add_epochs(self, key: str, epochs: Sequence[EpochRecord], quality: Mapping[int, float]) -> None:
@@ -175,20 +173,20 @@ class Driver:
         def act(session: Session, row: _Row) -> None:
             if row.trial_id is not None:
                 optuna_tables.set_user_attrs(session, row.trial_id, ending.attrs)
-                mirrored = TrialState.FAIL if ending.state == State.FAILED else TrialState[ending.state]
+                mirrored = optuna_tables.MIRRORED[ending.state]
                 optuna_tables.set_state(session, row.trial_id, mirrored, ending.values)
 
         self._change(key, changes, act)
 
     def train_again(self, key: str, waiting: str, seconds: float) -> None:
-        """Queue a training that has ended, to be run from its start, and what needs the weights that it writes.
+        """Queue a finished training, to be run from its start, and the evaluation that needs the weights it writes.
 
-        The epochs that it had stand in the account as computed, and are gone besides.
+        Its epochs are deleted, and still count as computed.
 
         Args:
             key: Of the training.
-            waiting: What is to be run after it.
-            seconds: Compute to add to the account of that.
+            waiting: Key of the evaluation that needs its weights.
+            seconds: Compute to add to the account of that evaluation.
         """
         anew: dict[str, Any] = {
             "attempts": EvaluationRow.attempts + 1,
@@ -211,7 +209,7 @@ class Driver:
             self._rows[name].revision = revision
 
     def decide(self) -> None:
-        """Enter that something was decided that no row tells, such as that a training goes on at a rung."""
+        """Count a decision that no row shows, such as promoting a training at a rung without a pause."""
         self._write(lambda session, revision: None, decides=True)
 
     def put_finalist(self, number: int, architecture: Architecture, seeds: int, **figures: Any) -> None:
@@ -241,7 +239,7 @@ class Driver:
     def _write(self, act: Callable[[Session, int], Answer], *, decides: bool = False) -> Answer:
         answer, revision = self._lease.write(act, decisions=self._decisions if decides else None)
         self._decisions += decides
-        if revision == self._seen + 1:  # nobody else has written since
+        if revision == self._seen + 1:  # no other driver has written since
             self._seen = revision
         return answer
 
@@ -253,7 +251,7 @@ class Driver:
         *,
         decides: bool = False,
     ) -> None:
-        """Change the row of an evaluation that is as this driver knows it, and what goes with it."""
+        """Change the row of an evaluation if it is as this driver knows it, and other rows with it."""
         known = self._rows[key]
 
         def change(session: Session, revision: int) -> int:
@@ -279,7 +277,7 @@ class Driver:
             role=new.role,
             number=new.number,
             origin=new.origin,
-            stage=new.stage,
+            phase=new.phase,
             choices=dict(new.choices),
             state=state,
             seed=new.seed,

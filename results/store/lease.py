@@ -1,13 +1,13 @@
-"""The right to change a study: a lease that a driver renews, and that lapses when it is not heard of.
+"""The right to change a study: a lease that a driver renews, and that lapses when it is not renewed.
 
-Every change is a transaction under the lease. Three things hold for all of them, whatever dies or is cut off:
+Every change is a transaction under the lease. Three things hold for all of them, whatever fails:
 
-    once     A driver counts its transactions in its own row. When the connection breaks in the middle of a commit, the
-             count says whether it was made; if not, it is made again.
-    fenced   A driver that others have declared lost, because it was not heard of for `LEASE_S`, cannot change anything
-             any more: its evaluations may run elsewhere by now.
+    once     A driver counts its transactions in its own row. When the connection breaks during a commit, the count says
+             whether it was made; if not, it is made again.
+    fenced   A driver that others have declared lost, because it did not renew its lease for `LEASE_S`, cannot change
+             anything any more: its evaluations may run elsewhere by now.
     ordered  Transactions on one study follow each other, and number its `revision`. So drivers see each other's
-             changes completely; and one that starts something does so only if it has seen all that was started before.
+             changes completely; and a driver starts something only if it has seen everything that was started before.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from results.store.sessions import Sessions
 from search_space.errors import LeaseLost, StorageError, StudyError
 
 LEASE_S = 60.0
-"""A driver that was not heard of for so long is lost."""
+"""A driver that has not renewed its lease for this long counts as lost. Arbitrary: four renewals."""
 
 Answer = TypeVar("Answer")
 
@@ -42,10 +42,10 @@ class Lease:
         store: The database.
         study_id: The study.
         name: Its name.
-        alone: Whether nobody else can be at work on it, which a lock beside a SQLite file tells.
+        alone: Whether no other driver can be at work on it, because this process holds the lock of a SQLite file.
 
     Raises:
-        StudyError: If the study was renamed or deleted in the moment before.
+        StudyError: If the study was renamed or deleted just before.
     """
 
     def __init__(self, store: Sessions, study_id: int, name: str, *, alone: bool) -> None:
@@ -100,11 +100,11 @@ class Lease:
 
         self._store.patiently(attempt)
         self._operations = number
-        # Else this is the number of an earlier one, which was made although its driver had given up on the answer.
+        # Otherwise this number is that of an earlier transaction, which was made though no answer was received.
         return made[0] if made else self.write(act, decisions=decisions)
 
     def take_over(self) -> int:
-        """Declare drivers lost that are gone; what they ran stands in the study without a driver then.
+        """Declare dead drivers lost; their evaluations have no driver then.
 
         Returns:
             How many other drivers are at work.
@@ -116,7 +116,7 @@ class Lease:
 
         def bury(session: Session, revision: int) -> int:
             lost = []
-            for driver, heard_at in gone.items():  # unless it was heard of meanwhile
+            for driver, heard_at in gone.items():  # unless it has renewed its lease meanwhile
                 still = sa.update(DriverRow).where(
                     DriverRow.id == driver, DriverRow.state == DriverState.ALIVE, DriverRow.heard_at == heard_at
                 )
@@ -128,7 +128,7 @@ class Lease:
         return len(others) - self.write(bury)[0]
 
     def end(self, last: Callable[[Session], object]) -> None:
-        """Give the lease back, with a last act; nothing is left that counts as running here."""
+        """Give the lease back, with a last act; no evaluation counts as running here any more."""
 
         def act(session: Session, revision: int) -> None:
             last(session)
@@ -141,12 +141,12 @@ class Lease:
                 self.write(act)
 
     def _rest(self) -> None:
-        """Renew it no more."""
+        """Stop renewing it."""
         self._ended.set()
         self._heart.join()
 
     def _others(self) -> list[tuple[DriverRow, float]]:
-        """The other drivers that count as alive, and the seconds since they were heard of."""
+        """The other drivers that count as alive, and the seconds since they renewed their leases."""
 
         def read() -> list[tuple[DriverRow, float]]:
             with self._store.session() as session:
@@ -157,7 +157,7 @@ class Lease:
     def _is_lost(self, row: DriverRow, age: float) -> bool:
         if self._alone or is_gone(row.host, row.process):
             return True
-        # After the database was away for all, all of them need a moment to be heard of again.
+        # After the database was away, all drivers need a moment to renew their leases.
         return age > LEASE_S and self._store.seconds_reached > LEASE_S
 
     def _count(self, session: Session, number: int) -> bool:
@@ -187,7 +187,7 @@ class Lease:
         return raised
 
     def _beat(self) -> None:
-        """Renew the lease now and then: the driver may be busy with other things for long."""
+        """Renew the lease in a thread of its own: the driver may be busy with other things for long."""
         while not self._ended.wait(LEASE_S / 4):
             try:
                 with self._store.session() as session, session.begin():
@@ -198,12 +198,12 @@ class Lease:
 
 
 def is_driven(session: Session, study_id: int) -> bool:
-    """Whether a process that is alive, as far as can be told, has a lease on the study."""
+    """Whether a process that seems to be alive has a lease on the study."""
     return any(_is_heard(row, age) for row, age in _counted_alive(session, study_id))
 
 
 def fence_silent(session: Session, study_id: int) -> None:
-    """Declare all drivers lost that were not heard of; should one of them come back, it cannot change anything."""
+    """Declare all silent drivers lost; if one of them comes back, it cannot change anything."""
     silent = [row.id for row, age in _counted_alive(session, study_id) if not _is_heard(row, age)]
     session.execute(sa.update(DriverRow).where(DriverRow.id.in_(silent)).values(state=DriverState.LOST))
     raised = sa.update(StudyRow).where(StudyRow.id == study_id).values(revision=StudyRow.revision + 1)
@@ -215,7 +215,7 @@ def _is_heard(row: DriverRow, age: float) -> bool:
 
 
 def _orphan(session: Session, drivers: Sequence[int], revision: int) -> None:
-    """What these drivers have running stands in the study without a driver."""
+    """Take what these drivers run from them: it stays RUNNING, without a driver."""
     session.execute(
         sa.update(EvaluationRow)
         .where(EvaluationRow.driver_id.in_(drivers), EvaluationRow.state == State.RUNNING)
@@ -224,7 +224,7 @@ def _orphan(session: Session, drivers: Sequence[int], revision: int) -> None:
 
 
 def _counted_alive(session: Session, study_id: int) -> list[tuple[DriverRow, float]]:
-    """The drivers of a study that have not been declared lost, and the seconds since they were heard of."""
+    """The drivers of a study that were not declared lost, and the seconds since they renewed their leases."""
     query = sa.select(DriverRow, _clock(session) - DriverRow.heard_at).where(
         DriverRow.study_id == study_id, DriverRow.state == DriverState.ALIVE
     )
@@ -237,7 +237,7 @@ def changed(session: Session, statement: sa.Update) -> int:
 
 
 def _clock(session: Session) -> sa.ColumnElement[float]:
-    """The database's clock, in seconds since 1970: all drivers have the same one."""
+    """The database's clock, in seconds since 1970, which is the same for all drivers."""
     sqlite = session.get_bind().dialect.name == "sqlite"
     now = "(julianday('now') - 2440587.5) * 86400.0" if sqlite else "extract(epoch FROM clock_timestamp())"
     return sa.literal_column(f"({now})", sa.Double)

@@ -1,4 +1,4 @@
-"""One driver a study on SQLite: a locked file beside the database, which is free as soon as its process is dead.
+"""One driver per study on SQLite: a locked file beside the database, which is free as soon as its process is dead.
 
 On PostgreSQL several may drive a study; there a driver has a lease (`results.store.lease`).
 """
@@ -20,16 +20,16 @@ def driver_lock(database: Path, study: str) -> Iterator[None]:
     """Hold the lock of a study in a SQLite database.
 
     Args:
-        database: Its file, links resolved: by two paths it has one lock.
+        database: Its file, links resolved, so that it has one lock by whatever path.
         study: Name of the study.
 
     Raises:
         StudyError: If another process holds it.
-        StorageError: If the lock file cannot be written, or the name cannot be that of a file.
+        StorageError: If the lock file cannot be written, or the name cannot be the name of a file.
     """
     path = database.with_name(f"{database.name}.{file_name(study, 'study')}.lock")
     try:
-        file = path.open("a+b", buffering=0)  # what it did not take is not tried again when it is closed
+        file = path.open("a+b", buffering=0)  # unbuffered: a failed write is not repeated on closing
     except OSError as error:
         raise StorageError(f"the lock {path} cannot be written: {error.strerror}") from None
     with file:
@@ -47,4 +47,4 @@ def driver_lock(database: Path, study: str) -> Iterator[None]:
             file.write(str(os.getpid()).encode())
         except OSError as error:
             raise StorageError(f"the lock {path} cannot be written: {error.strerror}") from None
-        yield  # the file stays: deleting it would let two processes lock two files of one name
+        yield  # the file stays: if it were deleted, two processes could lock two files of one name

@@ -8,11 +8,45 @@ from typing import Any
 
 from results.database.schema import Role, State
 from search_space.architecture import Architecture
+from search_space.space.space import mixers_of
+
+
+def attrs_at_start(architecture: Architecture, choices: Mapping[str, Any], origin: str, phase: str) -> dict[str, Any]:
+    """The user attributes of a trial in Optuna's tables that are known before it runs."""
+    return {
+        "architecture": architecture.hash,
+        "mixers": mixers_of(choices),
+        "params": architecture.deployed.params,
+        "macs": architecture.deployed.macs,
+        "origin": origin,
+        "stage": phase,  # the name that trials of all versions have
+    }
+
+
+def attrs_at_end(
+    *,
+    seconds: float,
+    epochs_trained: int | None = None,
+    nll: float | None = None,
+    accuracy: float | None = None,
+    latency_ms: float | None = None,
+    cause: str | None = None,
+) -> dict[str, Any]:
+    """The user attributes of a trial in Optuna's tables that are known when it has ended; None leaves one out."""
+    found = {
+        "seconds": round(seconds, 3),
+        "val_accuracy": accuracy,
+        "val_nll": nll,
+        "epochs_trained": epochs_trained,
+        "cause": cause,
+        "latency_ms": latency_ms,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class NewEvaluation:
-    """What is known of an evaluation before it runs; see `results.database.schema.EvaluationRow`.
+    """An evaluation before it runs; see `results.database.schema.EvaluationRow`.
 
     Attributes:
         attrs: User attributes for Optuna's tables, where the role is "trial".
@@ -27,7 +61,7 @@ class NewEvaluation:
     seed: int
     epochs_planned: int
     attrs: Mapping[str, Any] = field(default_factory=dict)
-    stage: str = ""
+    phase: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,7 +77,7 @@ class EpochRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What was found out besides the epochs; see `results.database.schema.EvaluationRow`. What is empty leaves it."""
+    """Measurements besides the epochs; see `results.database.schema.EvaluationRow`. Empty values change nothing."""
 
     latency_ms: float | None = None
     latency: Mapping[str, Any] | None = None
@@ -72,8 +106,8 @@ class Ending(Facts):
     """How an evaluation ended; see `results.database.schema.EvaluationRow`.
 
     Attributes:
-        values: The objective values that Optuna's tables get; None for none.
-        attrs: More user attributes for Optuna's tables.
+        values: Of the objectives, for Optuna's tables; None for none.
+        attrs: Further user attributes for Optuna's tables.
     """
 
     state: State

@@ -1,6 +1,6 @@
 """Renaming and deleting a study: its rows in our tables and in Optuna's, all of them or none.
 
-Its files are moved and deleted meanwhile by `nas.study.housekeeping`.
+`nas.study.housekeeping` moves and deletes its files meanwhile.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from search_space.errors import StudyError, allowed
 
 
 def is_driven(store: Store, name: str) -> bool:
-    """Whether a process is searching this study right now, as the leases tell; nothing is locked or written."""
+    """Whether a process is searching this study now, by its lease; nothing is locked or written."""
     with store.session() as session:
         study = session.scalar(sa.select(StudyRow).where(StudyRow.name == name))
         return study is not None and lease.is_driven(session, study.id)
@@ -40,7 +40,7 @@ def count_trials(store: Store, name: str) -> int:
 
 @contextmanager
 def renaming(store: Store, old: str, new: str) -> Iterator[StudyRow]:
-    """Give a study another name when the body has come to its end; if it fails, everything is as it was.
+    """Rename a study when the body has ended; if that fails, everything is as it was.
 
     Args:
         store: The database.
@@ -49,7 +49,7 @@ def renaming(store: Store, old: str, new: str) -> Iterator[StudyRow]:
 
     Raises:
         StudyError: If there is no such study, the new name is taken, or the study is being searched.
-        StorageError: If the database fails; then everything is as it was.
+        StorageError: If the database fails; everything is as it was then.
     """
     with resting(store, old, "renamed") as (session, study):
         _must_be_free(store, session, new)
@@ -59,14 +59,14 @@ def renaming(store: Store, old: str, new: str) -> Iterator[StudyRow]:
         session.execute(
             sa.update(OPTUNA_STUDIES).where(OPTUNA_STUDIES.c.study_id == study.optuna_study_id).values(study_name=new)
         )
-        session.flush()  # what the database refuses, it refuses before a file is touched
+        session.flush()  # if the database refuses it, it does so before a file is touched
         yield study
         session.commit()
 
 
 @contextmanager
 def deleting(store: Store, name: str) -> Iterator[StudyRow]:
-    """Delete a study, with the architectures and scores that no other study uses, when the body has come to its end.
+    """Delete a study, with the architectures and scores that no other study uses, when the body has ended.
 
     Args:
         store: The database.
@@ -74,7 +74,7 @@ def deleting(store: Store, name: str) -> Iterator[StudyRow]:
 
     Raises:
         StudyError: If there is no such study, or it is being searched.
-        StorageError: If the database fails; then everything is as it was.
+        StorageError: If the database fails; everything is as it was then.
     """
     with resting(store, name, "deleted") as (session, study):
         yield study
@@ -83,7 +83,7 @@ def deleting(store: Store, name: str) -> Iterator[StudyRow]:
 
 
 def _study(store: Store, session: Session, name: str, *, held: bool = False) -> StudyRow:
-    """A study; if it is to be held, no other transaction changes it before this one has ended."""
+    """A study; if it is held, no other transaction changes it before this one has ended."""
     query = sa.select(StudyRow).where(StudyRow.name == name)
     study = session.scalar(query.with_for_update() if held else query)
     if study is None:
@@ -101,19 +101,19 @@ def _must_be_free(store: Store, session: Session, name: str) -> None:
 
 @contextmanager
 def resting(store: Store, name: str, what: str) -> Iterator[tuple[Session, StudyRow]]:
-    """Hold a study that nobody searches, so that no search of it begins before the transaction has ended.
+    """Hold a study that is not being searched, so that no search of it begins before the transaction has ended.
 
     Args:
         store: The database.
         name: Of the study.
-        what: What is to be done to it, as in "stop the search before it is deleted".
+        what: What will be done to it, as in "stop the search before it is deleted".
 
     Raises:
         StudyError: If there is no such study, or it is being searched.
     """
     busy = StudyError(f"the study {name!r} is being searched; stop the search before it is {what}")
     with store.session() as session:
-        _study(store, session, name)  # a lock leaves a file behind
+        _study(store, session, name)  # checked first, as a lock leaves a file behind
     with ExitStack() as stack:
         try:
             stack.enter_context(store.driving(name))
@@ -129,7 +129,7 @@ def resting(store: Store, name: str, what: str) -> Iterator[tuple[Session, Study
 
 
 def _delete_rows(session: Session, study: StudyRow) -> None:
-    if session.get_bind().dialect.name == "postgresql":  # a search must not take up an architecture that is going
+    if session.get_bind().dialect.name == "postgresql":  # a search must not use an architecture that is being deleted
         session.execute(sa.text(f"LOCK TABLE {ARCHITECTURES.name} IN ACCESS EXCLUSIVE MODE"))
     contexts = list(session.scalars(_contexts(EvaluationRow.study_id == study.id)))
     for rows in (_optuna_rows(session, study), rows_of(STUDIES, STUDIES.c.id == study.id)):
@@ -143,13 +143,13 @@ def _delete_rows(session: Session, study: StudyRow) -> None:
 
 
 def _optuna_rows(session: Session, study: StudyRow) -> Mapping[sa.Table, sa.ColumnElement[bool]]:
-    """A study's rows in Optuna's tables; if trials that are not ours are in it, it stays with those."""
+    """A study's rows in Optuna's tables; if it has trials that are not ours, it stays with them."""
     inside = OPTUNA_TRIALS.c.study_id == study.optuna_study_id
     ours = sa.select(EvaluationRow.optuna_trial_id).where(
         EvaluationRow.study_id == study.id, EvaluationRow.optuna_trial_id.is_not(None)
     )
     others = sa.select(sa.func.count()).where(inside, OPTUNA_TRIALS.c.trial_id.not_in(ours))
-    if session.scalar(others):  # an earlier version took over what somebody else had made
+    if session.scalar(others):  # earlier versions took over studies that this program had not made
         return rows_of(OPTUNA_TRIALS, inside & OPTUNA_TRIALS.c.trial_id.in_(ours))
     return rows_of(OPTUNA_STUDIES, OPTUNA_STUDIES.c.study_id == study.optuna_study_id)
 

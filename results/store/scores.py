@@ -1,4 +1,4 @@
-"""The cache of proxy scores: what one study has computed, no other one computes again."""
+"""The cache of proxy scores: no study computes again what another one has computed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Scores = Mapping[str, tuple[float | None, float]]
 def read_scores(
     session: Session, context: str, hashes: Iterable[str]
 ) -> dict[str, dict[str, tuple[float | None, float]]]:
-    """What is known of these architectures; those of which nothing is known are left out."""
+    """The known scores of architectures; those without any are left out."""
     found: dict[str, dict[str, tuple[float | None, float]]] = {}
     for chunk in chunks(list(hashes)):
         query = (
@@ -33,7 +33,7 @@ def read_scores(
 
 
 def write_scores(session: Session, context: str, scores: Mapping[Architecture, Scores]) -> None:
-    """Add what is not known yet; what is known stays, as a score depends on its context alone."""
+    """Add new scores; known ones stay, as a score depends on its context alone."""
     ids = architecture_ids(session, scores)
     rows = [
         {
@@ -48,6 +48,6 @@ def write_scores(session: Session, context: str, scores: Mapping[Architecture, S
     ]
     rows.sort(
         key=lambda row: (row["architecture_id"], row["proxy"])
-    )  # in one order, or drivers get into each other's way
+    )  # in the same order everywhere, or drivers would deadlock
     if rows:
         insert_new(session, ScoreRow, rows)

@@ -36,7 +36,7 @@ class Store(Sessions):
             return list(session.scalars(sa.select(StudyRow).order_by(StudyRow.id)))
 
     def names(self) -> list[str]:
-        """The names of all studies, oldest first, whatever state their rows are in."""
+        """The names of all studies, oldest first, even if their rows are damaged."""
         with self.session() as session:
             return list(session.scalars(sa.select(StudyRow.name).order_by(StudyRow.id)))
 
@@ -47,10 +47,10 @@ class Store(Sessions):
 
     @contextmanager
     def driving(self, name: str) -> Iterator[None]:
-        """Hold the right to drive the study of this name: on SQLite one process at a time may have it.
+        """Hold the right to drive the study of this name: on SQLite one process at a time has it.
 
         Raises:
-            StudyError: If another process has it.
+            StudyError: If another process holds it.
         """
         database = sqlite_file(self.url)
         if database is None:
@@ -69,7 +69,7 @@ class Store(Sessions):
         metric_names: Sequence[str],
         reference: Mapping[str, float] | None = None,
     ) -> StudyStore:
-        """Create a study in our tables and in Optuna's; where another process was quicker, its study is returned.
+        """Create a study in our tables and in Optuna's; if another process was quicker, its study is returned.
 
         Args:
             name: Of the study.
@@ -109,7 +109,7 @@ class Store(Sessions):
     # Scores of proxies, for all studies.
 
     def scores(self, context: str, hashes: Iterable[str]) -> dict[str, dict[str, tuple[float | None, float]]]:
-        """Value and seconds of every proxy that is known, by hash and proxy.
+        """The known scores, as value and seconds by hash and proxy.
 
         Args:
             context: Hash of all that scores depend on besides the architecture; see `results.database.schema.ScoreRow`.
@@ -119,7 +119,7 @@ class Store(Sessions):
         return self.read(lambda session: read_scores(session, context, wanted))
 
     def put_scores(self, context: str, scores: Mapping[Architecture, Scores]) -> None:
-        """Keep scores; those that are known already stay as they are."""
+        """Keep scores; known ones stay as they are."""
 
         def write() -> None:
             with self.session() as session, session.begin():
@@ -155,7 +155,7 @@ class StudyStore:
         """All evaluations in the order they were started."""
         query = sa.select(EvaluationRow).where(EvaluationRow.study_id == self.row.id).order_by(EvaluationRow.id)
         rows = self.read(lambda session: list(session.scalars(query)))
-        return [row for row in rows if role in (None, row.role)]  # one whose role is damaged is not overlooked
+        return [row for row in rows if role in (None, row.role)]  # selected here, so that a damaged role is noticed
 
     def curves(self, role: Role = Role.TRIAL) -> dict[str, list[EpochRow]]:
         """The learning curves by key."""
@@ -180,7 +180,7 @@ class StudyStore:
         return float(self.read(lambda session: session.scalar(query)) or 0.0)
 
     def finalists(self) -> list[FinalistRow]:
-        """All finalists, the winner first, unranked ones last."""
+        """All finalists, the winner first, those without a rank last."""
         query = sa.select(FinalistRow).where(FinalistRow.study_id == self.row.id)
         trials = sa.select(EvaluationRow.number).where(
             EvaluationRow.study_id == self.row.id,
@@ -194,7 +194,7 @@ class StudyStore:
         return sorted(rows, key=lambda row: (row.rank is None, row.rank, row.number))
 
     def update_config(self, config: Mapping[str, Any]) -> None:
-        """Keep the settings of the newest run."""
+        """Store the settings of the newest run."""
         self.row.config = dict(config)
 
         def write() -> None:

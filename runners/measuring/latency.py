@@ -1,10 +1,10 @@
-"""How long a forward pass takes."""
+"""How long a forward pass takes: the one loop that times passes (`times_in_turn`), and what is read from it."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,8 +13,11 @@ from runners.measuring.device import describe_device, synchronize
 from runners.protocol import Latency
 from search_space.models.model import VisionModel
 
+# All arbitrary.
 WARM_UP = 10
+"""Passes that warm up."""
 REPEATS = 50
+"""Passes of `measure_latency` that count."""
 MIN_PASSES = 5
 MAX_PASSES = 1000
 WARM_UP_SHARE = 0.2
@@ -23,10 +26,10 @@ WARM_UP_SHARE = 0.2
 
 @torch.inference_mode()
 def measure_latency(model: VisionModel, device: torch.device) -> Latency:
-    """Wall time of a float32 forward pass of a batch of one, with what it depends on.
+    """Wall time of a float32 forward pass of a batch of one, and its conditions.
 
-    The median shrugs off the passes that another process disturbed; the distance of the quartiles tells how many there
-    were. The number of threads is the process's own.
+    The median is robust to passes that another process disturbed; the distance of the quartiles shows how many there
+    were. The number of threads is that of the process.
 
     Args:
         model: On `device`; left in the mode it was in.
@@ -37,7 +40,7 @@ def measure_latency(model: VisionModel, device: torch.device) -> Latency:
     model.eval()
     for _ in range(WARM_UP):
         model(image)
-    times = [_seconds(lambda: model(image), device) for _ in range(REPEATS)]
+    (times,) = times_in_turn([lambda: model(image)], device, range(REPEATS))
     model.train(was_training)
     timing = _timing(times, WARM_UP)
     return Latency(
@@ -61,7 +64,7 @@ class Timing:
         median_ms: Their median.
         quartiles_ms: Their first and third quartile.
         passes: How many there were.
-        warm_up: How many passes were made before, and not counted.
+        warm_up: How many passes were made before and not counted.
     """
 
     median_ms: float
@@ -72,32 +75,43 @@ class Timing:
 
 @torch.inference_mode()
 def time_in_turn(passes: Sequence[Callable[[], object]], device: torch.device, seconds: float) -> list[Timing]:
-    """Time several things in turn (a, b, a, b, ...), so that whatever drifts meets all of them alike.
+    """Time several passes in turn, in inference mode, for as long as there is time.
 
     Args:
-        passes: What to time, in inference mode.
+        passes: What to time.
         device: Where it computes.
         seconds: Time for each of them, warm-up included; at least MIN_PASSES are counted, and at most MAX_PASSES.
     """
-    warm_ups = [_warm_up(one, device, WARM_UP_SHARE * seconds) for one in passes]
+    warm_ups = [times_in_turn([one], device, rounds(1, WARM_UP, WARM_UP_SHARE * seconds))[0] for one in passes]
+    counted = rounds(MIN_PASSES, MAX_PASSES, (1 - WARM_UP_SHARE) * seconds * len(passes))
+    times = times_in_turn(passes, device, counted)
+    return [_timing(own, len(warm_up)) for own, warm_up in zip(times, warm_ups, strict=True)]
+
+
+def times_in_turn(
+    passes: Sequence[Callable[[], object]], device: torch.device, turns: Iterable[int]
+) -> list[list[float]]:
+    """Wall times of several passes in seconds, taken in turn (a, b, a, b, ...), so that a drift affects all alike.
+
+    Args:
+        passes: What to time.
+        device: Where it computes.
+        turns: In each of them every pass is timed once.
+    """
     times: list[list[float]] = [[] for _ in passes]
-    until = time.perf_counter() + (1 - WARM_UP_SHARE) * seconds * len(passes)
-    for number in range(MAX_PASSES):
-        if number >= MIN_PASSES and time.perf_counter() > until:
-            break
+    for _ in turns:
         for own, one in zip(times, passes, strict=True):
             own.append(_seconds(one, device))
-    return [_timing(own, warm_up) for own, warm_up in zip(times, warm_ups, strict=True)]
+    return times
 
 
-def _warm_up(one: Callable[[], object], device: torch.device, seconds: float) -> int:
-    """Make passes until the time is over or there are enough; how many there were, at least one."""
+def rounds(least: int, most: int, seconds: float) -> Iterator[int]:
+    """Count 1, 2, ... until the time is over: to `least` in any case, and not beyond `most`."""
     until = time.perf_counter() + seconds
-    for number in range(1, WARM_UP + 1):
-        _seconds(one, device)
-        if time.perf_counter() > until:
-            return number
-    return WARM_UP
+    for number in range(1, most + 1):
+        yield number
+        if number >= least and time.perf_counter() > until:
+            return
 
 
 def _timing(times: Sequence[float], warm_up: int) -> Timing:

@@ -19,7 +19,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from runners.execution.failures import classify
 from runners.measuring.device import synchronize
-from runners.measuring.latency import MIN_PASSES
+from runners.measuring.latency import MAX_PASSES, MIN_PASSES, rounds
 from runners.protocol import Cause
 from search_space.architecture import Architecture
 from search_space.breakdown import branch_key, downsample_key
@@ -28,7 +28,7 @@ from search_space.models.layers.common import ResidualBranch
 from search_space.models.model import Downsample, VisionModel, build, set_generator
 
 BATCHES = (2, 3)
-"""Batches whose difference is one image; no batch norm takes a single one where there is a single token."""
+"""Batches whose difference is one image; batch norm refuses a single image where there is a single token."""
 _BLOCK = re.compile(r"stages\.(\d+)\.\d+\.(\d+\..+)")
 
 
@@ -38,7 +38,7 @@ def make_model(architecture: Architecture, device: torch.device, dtype: torch.dt
 
 
 def make_images(model: VisionModel, batch: int) -> Tensor:
-    """Noise that `model` can look at: (batch, in_channels, H, W)."""
+    """Noise of the shape that `model` takes: (batch, in_channels, H, W)."""
     architecture, weight = model.architecture, next(model.parameters())
     generator = torch.Generator(weight.device).manual_seed(0)
     shape = (batch, architecture.in_channels, architecture.image_size, architecture.image_size)
@@ -46,11 +46,11 @@ def make_images(model: VisionModel, batch: int) -> Tensor:
 
 
 @contextmanager
-def failing_clearly(what: str, device: torch.device) -> Iterator[None]:
-    """Turn running out of memory, and what a device cannot compute, into a sentence.
+def clear_device_errors(what: str, device: torch.device) -> Iterator[None]:
+    """Turn running out of memory, and what a device does not support, into one sentence.
 
     Raises:
-        RunnerError: In place of these.
+        RunnerError: Instead of the error of torch.
     """
     try:
         yield
@@ -68,12 +68,12 @@ def failing_clearly(what: str, device: torch.device) -> Iterator[None]:
 def activation_bytes(model: VisionModel) -> dict[str, int]:
     """What autograd keeps for the backward pass of one image in training mode, in bytes, by piece.
 
-    Every storage counts once, for the piece that kept it first; the images count. A storage of which a part is needed
-    is kept as a whole. One image is the difference between batches of three and two, so what does not grow with the
+    Every storage counts once, for the piece that kept it first; the images count. A storage is kept as a whole even if
+    only a part is needed. One image is the difference between batches of three and two, so what does not grow with the
     batch (parameters, the statistics of a batch norm) does not count.
 
     Args:
-        model: Left in eval mode. Its batch norms take notice of the passes.
+        model: Left in eval mode. The passes update the statistics of its batch norms.
 
     Returns:
         The pieces that keep anything.
@@ -88,19 +88,16 @@ def activation_bytes(model: VisionModel) -> dict[str, int]:
 def time_shares(model: VisionModel, images: Tensor, seconds: float) -> dict[str, float]:
     """The share of every piece in the time of a forward pass, by piece; they add up to 1.
 
-    What is computed between two pieces (adding positions, pooling) counts to the one before. The clock is read at the
-    border of every piece, which a GPU is waited for, so that shares are fairer than the times behind them.
+    What is computed between two pieces (adding positions, pooling) belongs to the one before. The clock is read between
+    any two pieces, after a GPU has finished the first, so the shares are more accurate than the times behind them.
 
     Args:
         model: In eval mode.
-        images: What it looks at.
-        seconds: How long to measure; a few passes are made in any case.
+        images: A batch.
+        seconds: How long to measure; at least MIN_PASSES are counted.
     """
     device = images.device
-    passes: list[dict[str, float]] = []
-    until = time.perf_counter() + seconds
-    while len(passes) <= MIN_PASSES or time.perf_counter() < until:
-        passes.append(_seconds_by_piece(model, images, device))
+    passes = [_seconds_by_piece(model, images, device) for _ in rounds(MIN_PASSES + 1, MAX_PASSES, seconds)]
     counted = passes[1:]  # the first one warms up
     medians = {key: statistics.median(one[key] for one in counted) for key in counted[0]}
     total = sum(medians.values())
@@ -125,7 +122,7 @@ class ResizedWeight:
 
 
 def resized_weights(architecture: Architecture, other: Architecture) -> list[ResizedWeight]:
-    """The weights and buffers that do not have the same shape in both, in the order of the model."""
+    """The weights and buffers whose shapes differ between both, in the order of the model."""
     before, after = _shapes(architecture), _shapes(other)
     names = list(dict.fromkeys([*before, *after]))
     changed = Counter(
@@ -143,7 +140,7 @@ def _shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
 
 
 def _pieces(model: VisionModel) -> Iterator[tuple[str, nn.Module]]:
-    """The modules that are a piece of the breakdown, by key; a branch has the same one in all blocks of a stage."""
+    """The modules that are pieces of the breakdown, by key; a branch has the same key in all blocks of a stage."""
     yield "stem", model.stem
     for number, stage in enumerate(model.stages):
         assert isinstance(stage, nn.Sequential)
@@ -178,14 +175,14 @@ def _watching(model: VisionModel, enter: Callable[[str], None]) -> Iterator[None
 def _saved_bytes(model: VisionModel, batch: int) -> Counter[str]:
     """Bytes of the storages that a forward pass in training mode keeps, by the piece that kept them first."""
     images = make_images(model, batch)
-    kept: dict[int, tuple[str, torch.UntypedStorage]] = {}  # held, so that no address is given to another one
+    kept: dict[int, tuple[str, torch.UntypedStorage]] = {}  # held, so that no address is used twice
     piece = "stem"
 
     def enter(key: str) -> None:
         nonlocal piece
         piece = key
 
-    def pack(tensor: Tensor) -> None:  # nothing will ask for it: there is no backward pass
+    def pack(tensor: Tensor) -> None:  # it is never unpacked: there is no backward pass
         storage = tensor.untyped_storage()
         kept.setdefault(storage.data_ptr(), (piece, storage))
 

@@ -52,10 +52,10 @@ def _speaks_grpc(connection: socket.socket) -> bool:
 
 def _running_here() -> str:
     """HOST:PORT of the cluster that this machine is a node of."""
-    from ray._private.services import get_ray_address_from_environment
+    from runners.on_ray.ray_private import address_of_running_cluster  # loads Ray
 
     try:
-        return str(get_ray_address_from_environment("auto", None))
+        return address_of_running_cluster()
     except ConnectionError:
         raise RunnerError(
             "no Ray cluster answers at auto: this machine is no node of one; start it with 'ray start', "

@@ -12,17 +12,14 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import ray
-from ray._private import ray_constants
 from ray.exceptions import RayError, RuntimeEnvSetupError
 
+from runners.on_ray.ray_private import SamePath, localhost_alone, losses_off_stdout
 from search_space.errors import RunnerError
 from search_space.signals import handlers_kept
-
-log = logging.getLogger(__name__)
 
 SECRET = "NAS_STORAGE"
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -38,8 +35,7 @@ def connection(address: str | None, packages: Sequence[str]) -> Iterator[bool]:
     digest, it needs no comparison of versions, and nodes that join later have it too. Workers start in an empty folder,
     or Ray would have them import from the path of the driver's folder first, where a node may have an older copy.
 
-    A Ray that is started here listens on localhost alone, by the switch with which Ray does so on other systems than
-    Linux.
+    A Ray that is started here listens on localhost alone, and its workers import from where this process does.
 
     Args:
         address: Of a cluster; None to start Ray on this machine.
@@ -51,8 +47,8 @@ def connection(address: str | None, packages: Sequence[str]) -> Iterator[bool]:
     if ray.is_initialized():
         yield False
         return
-    options: dict[str, Any] = {"address": "local", "include_dashboard": False}
-    here = _replaced(ray_constants, "ENABLE_RAY_CLUSTER", by=False) if address is None else nullcontext()
+    options: dict[str, Any] = {"address": "local", "include_dashboard": False, "job_config": SamePath()}
+    here = localhost_alone() if address is None else nullcontext()
     try:
         kept = handlers_kept(signal.SIGTERM)  # Ray would make the process exit at once
         with here, quiet(), kept, _hidden(SECRET), tempfile.TemporaryDirectory() as empty:
@@ -69,7 +65,7 @@ def connection(address: str | None, packages: Sequence[str]) -> Iterator[bool]:
         )
         raise RunnerError(f"{where}: {first_words(error)}") from None
     try:
-        with _stdout_to_itself():
+        with losses_off_stdout():
             yield True
     finally:
         with suppress(KeyboardInterrupt):
@@ -135,45 +131,6 @@ def _hidden(name: str) -> Iterator[None]:
     finally:
         if value is not None:
             os.environ[name] = value
-
-
-@contextmanager
-def _stdout_to_itself() -> Iterator[None]:
-    """Keep what Ray says of lost workers and nodes off stdout, where a report as JSON may go; trials tell it too."""
-    from ray._private import worker
-
-    def note(data: Mapping[str, Any], ignore_prefix: bool = False) -> None:
-        log.debug("%s", data.get("lines"))
-
-    with _replaced(worker, "print_to_stdstream", note):
-        yield
-
-
-@contextmanager
-def tune_on_a_client(folder: str) -> Iterator[None]:
-    """Let Tune run in a process that is no part of the cluster: its notes go to `folder`, for want of a Ray session.
-
-    Raises:
-        RunnerError: If this version of Ray keeps them elsewhere.
-    """
-    from ray.train._internal import storage
-
-    name = "_get_ray_train_session_dir"
-    if not hasattr(storage, name):
-        raise RunnerError(f"ray:// addresses do not work with Ray {ray.__version__}; search from a node of the cluster")
-    with _replaced(storage, name, lambda: f"{folder}/session"):
-        yield
-
-
-@contextmanager
-def _replaced(module: ModuleType, name: str, by: object) -> Iterator[None]:
-    """A module of Ray's with another value under this name."""
-    usual = getattr(module, name, None)
-    setattr(module, name, by)
-    try:
-        yield
-    finally:
-        setattr(module, name, usual)
 
 
 @contextmanager

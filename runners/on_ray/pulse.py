@@ -15,12 +15,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import cast
-
-from ray._private import ray_constants, worker
-from ray._private.node import Node
 
 from runners.on_ray.address import CLIENT
+from runners.on_ray.ray_private import VITAL, this_node
 
 LOOK_EVERY_S = 1.0
 PATIENCE_S = 30.0
@@ -28,7 +25,6 @@ PATIENCE_S = 30.0
 STUCK_S = 15.0
 """How long the main thread may hang in a call to a Ray that is gone."""
 ANSWER_TIMEOUT_S = 2.0
-_VITAL = {ray_constants.PROCESS_TYPE_RAYLET: "raylet", ray_constants.PROCESS_TYPE_GCS_SERVER: "control store (GCS)"}
 
 
 class RayGone(BaseException):
@@ -44,7 +40,7 @@ class Pulse:
     """
 
     def __init__(self, address: str | None, last_words: Callable[[str], None] | None = None) -> None:
-        self._node = cast("Node | None", worker._global_node)
+        self._node = this_node()
         self._head: str | None = None
         if self._node is None:
             self._head = address and address.removeprefix(CLIENT)
@@ -94,7 +90,7 @@ class Pulse:
         if self._node is None:
             return None
         if self._head is None:
-            return next((f"its {_VITAL[kind]}" for kind, _ in self._node.dead_processes() if kind in _VITAL), None)
+            return next((f"its {VITAL[kind]}" for kind, _ in self._node.dead_processes() if kind in VITAL), None)
         try:
             with socket.socket(socket.AF_UNIX) as raylet:
                 raylet.settimeout(ANSWER_TIMEOUT_S)

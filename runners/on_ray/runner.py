@@ -37,11 +37,12 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from runners.on_ray.address import CLIENT, check_address, cluster_address
-from runners.on_ray.connection import connection, first_words, quiet, tune_on_a_client
+from runners.on_ray.connection import connection, first_words, quiet
 from runners.on_ray.folders import check_ray_folders, check_temporary
 from runners.on_ray.images import WithImages, send
 from runners.on_ray.losses import loss, waiting
 from runners.on_ray.pulse import Pulse, RayGone
+from runners.on_ray.ray_private import tune_on_a_client
 from runners.on_ray.worker import EvaluationTrainable, Packed
 from runners.protocol import (
     Cause,
@@ -55,6 +56,7 @@ from runners.protocol import (
 )
 from runners.resources import check_resources, check_this_machine
 from search_space.errors import RunnerError
+from search_space.plugins import Plugin
 from search_space.signals import handlers_kept
 
 log = logging.getLogger(__name__)
@@ -213,6 +215,7 @@ class RayTuneRunner:
         cpus_per_trial: CPU cores a job reserves.
         gpus_per_trial: GPUs a job reserves; None for 1 where the cluster has GPUs, else 0.
         packages: Packages that are sent to workers on a cluster.
+        plugins: Plug-ins that every worker imports.
         images: The images that are sent to nodes of a cluster that lack them; None if no job needs images.
         notice: Shows a sentence to the user.
         patience_s: Seconds that trials wait for resources before the user is told.
@@ -222,6 +225,7 @@ class RayTuneRunner:
     cpus_per_trial: float = 1.0
     gpus_per_trial: float | None = None
     packages: tuple[str, ...] = ("search_space", "runners")
+    plugins: tuple[Plugin, ...] = ()
     images: DataSpec | None = None
     notice: Callable[[str], None] = log.warning
     patience_s: float = PATIENCE_S
@@ -264,7 +268,7 @@ class RayTuneRunner:
             on_cluster = self._address is not None
             threads, data_dir = max(1, int(self.cpus_per_trial)), os.environ.get("NAS_DATA_DIR")
             work = evaluator
-            bridge = _Bridge(source, lambda job: Packed(job, work, threads, on_cluster, data_dir), pulse)
+            bridge = _Bridge(source, lambda job: Packed(job, work, threads, on_cluster, data_dir, self.plugins), pulse)
             try:
                 parcel = send(self.images) if on_cluster and self.images else None
                 work = WithImages(evaluator, parcel) if parcel else evaluator

@@ -13,7 +13,8 @@ from ray import tune
 
 from runners.execution import Execution
 from runners.on_ray.losses import located, node_name
-from runners.protocol import Evaluator, Job
+from runners.protocol import Cause, Evaluator, Job, Outcome
+from search_space.plugins import Plugin
 
 
 class Packed:
@@ -25,11 +26,19 @@ class Packed:
         threads: Threads that torch uses.
         on_cluster: Whether it matters on which node it runs.
         data_dir: ``NAS_DATA_DIR`` for nodes that have none of their own.
+        plugins: Plug-ins that the worker imports.
     """
 
     def __init__(
-        self, job: Job, evaluator: Evaluator, threads: int, on_cluster: bool = False, data_dir: str | None = None
+        self,
+        job: Job,
+        evaluator: Evaluator,
+        threads: int,
+        on_cluster: bool = False,
+        data_dir: str | None = None,
+        plugins: tuple[Plugin, ...] = (),
     ) -> None:
+        self.plugins = plugins  # pickled first: a plug-in is imported as it arrives, and the job may be of its classes
         self.job, self.evaluator, self.threads = job, evaluator, threads
         self.on_cluster, self.data_dir = on_cluster, data_dir
 
@@ -51,6 +60,7 @@ class EvaluationTrainable(tune.Trainable):
         if packed.data_dir:
             os.environ.setdefault("NAS_DATA_DIR", packed.data_dir)
         self._node = node_name() if packed.on_cluster else ""
+        self._problem = next((plugin.problem for plugin in packed.plugins if plugin.problem), "")
         self._execution: Execution | None = Execution(packed.job, packed.evaluator)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -61,6 +71,9 @@ class EvaluationTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         assert self._execution is not None
+        if self._problem:
+            self._execution = None
+            return {"epochs": [], "outcome": Outcome("failed", 0.0, Cause.BUG, self._problem), "done": True}
         epochs, outcome = self._execution.advance()
         if outcome is not None:
             self._execution = None

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from nas.commands.search import command
-from nas.config import SearchConfig, flag
+from nas.config import SearchConfig, flag, settings_of
+from nas.config.values import choice
 from nas.strategy.presets import STRATEGIES, ranker_names
 from nas.strategy.pruners import PRUNERS
 from nas.strategy.samplers.registry import SAMPLERS
@@ -41,13 +42,13 @@ GOOD = {
     "batch_size": 16,
     "lr": 0.01,
     "seed": 5,
-    "finalists": 0,
+    "finalists": 5,
     "seeds": 4,
-    "runner": "inline",
+    "runner": "ray",
     "address": "auto",
     "cpus_per_trial": 0.5,
     "gpus_per_trial": 0.25,
-    "device": "cpu",
+    "device": "cuda:1",
     "storage": "sqlite:///x.db",
     "study": "mine-1",
     "out": "elsewhere",
@@ -314,8 +315,52 @@ def test_no_proxies_can_be_asked_for():
         ({"strategy": "entropy", "proxies": "zico"}, "--proxies is for the ranker 'model'; the ranker is 'entropy'"),
         ({"ranker": "params", "local": True}, "--local is for the ranker 'model'; the ranker is 'params'"),
         ({"sampler": "cmaes", "objective": "nll,params"}, "cmaes handles one objective only"),
+        ({"finalists": 0, "seeds": 3}, "--seeds is 3, but --finalists is 0"),
+        ({"runner": "inline", "address": "auto"}, "--address is 'auto', but the runner is 'inline'; allowed: ray"),
+        ({"device": "cuda", "gpus_per_trial": 0}, "--device is 'cuda', but --gpus-per-trial is 0; allowed then: auto"),
+        ({"device": "cpu", "gpus_per_trial": 0.5}, "--gpus-per-trial is 0.5, but --device is 'cpu'; allowed then: 0"),
     ],
 )
-def test_parts_that_make_no_sense_together(settings, message):
+def test_settings_that_make_no_sense_together(settings, message):
     with pytest.raises(ConfigError, match=message):
         SearchConfig.make(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "device"),
+    [
+        ({}, "auto"),
+        ({"gpus_per_trial": 0}, "cpu"),
+        ({"gpus_per_trial": 0, "device": "cpu"}, "cpu"),
+        ({"gpus_per_trial": 2, "device": "cuda:1"}, "cuda:1"),
+    ],
+)
+def test_without_a_gpu_to_reserve_the_cpu_trains(settings, device):
+    assert SearchConfig.make(**settings).training_device == device
+
+
+# What is generated from the fields.
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_setting_says_what_it_means(name):
+    known = settings_of(SearchConfig)[name]
+    assert known.summary[0].isupper()
+    assert known.help.endswith(".")
+    assert known.otherwise, "what holds where it is not given"
+    assert (known.metavar == "") == (known.kind.word is bool)
+    assert f"        {name}: {known.help}\n" in (SearchConfig.__doc__ or "")
+
+
+def test_a_choice_that_is_registered_later_is_allowed_and_in_the_help():
+    names = ["one"]
+    made = choice(names)
+    names.append("two")
+    assert (made.problem("two"), list(made.choices)) == (None, ["one", "two"])
+    assert made.problem("tow") == "allowed: one, two; did you mean 'two'?"
+
+
+def test_a_password_is_not_shown():
+    assert "secret" not in repr(SearchConfig(storage="postgresql+psycopg://me:secret@host/db"))
+    with pytest.raises(ConfigError, match="--storage is not usable; allowed: up to 4,096 characters"):
+        SearchConfig(storage="postgresql+psycopg://me:secret\n@host/db")

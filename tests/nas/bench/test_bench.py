@@ -24,7 +24,7 @@ from nas.bench.pool import NEIGHBOURS, Members, Pool
 from nas.bench.replay import Replay
 from nas.bench.simulation import NOTHING, Arm, Records, Simulator
 from nas.bench.table import Entry, Table, Training
-from nas.bench.text import render
+from nas.commands.bench_text import render
 from runners.execution import Execution
 from runners.protocol import DataSpec, Job, Score
 from search_space.errors import ConfigError, DataError, SpaceError

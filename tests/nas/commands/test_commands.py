@@ -128,8 +128,23 @@ def test_nothing_heavy_is_loaded_for_a_quick_answer(arguments, tmp_path):
         (["dashboard"], "there is no database at"),
         (["spaces", "mlp_famly"], "mlp_famly"),
         (["spaces", "check", "missing.yaml"], "missing.yaml"),
-        (["spaces", "check"], "nas spaces check FILE"),
+        (["spaces", "check"], "Missing argument 'FILE'. See: .*nas spaces check --help"),
+        (["spaces", "--data", "digits"], "No such option.*--data.* See: .*nas spaces --help"),
         (["spaces", "mlp_family", "--data", "digitz"], "digitz"),
+        (["spaces", "show", "mlp_family", "--image-size", "0"], "'--image-size': 0 is not in the range 1<=x<=1024"),
+        (["spaces", "check", "mlp_family", "--data", "nonsense", "--image-size", "5"], "no data set named 'nonsense'"),
+        (["spaces", "check", "mlp_family", "--data", "digits", "--image-size", "5"], "digits has its own image size"),
+        (["spaces", "list", "mlp_family"], "unexpected extra argument"),
+        (["search", "--runner", "inline", "--address", "auto"], "--address is 'auto', but the runner is 'inline'"),
+        (["search", "--seeds", "3", "--finalists", "0"], "--seeds is 3, but --finalists is 0"),
+        (["results", "--json", "--top", "5"], "--top has no effect with --json: all trials are written"),
+        (["results", "--csv", "--top", "5"], "--top has no effect with --csv"),
+        (["studies", "--json", "rename", "a", "b"], "--json has no effect with rename: it is for the list of studies"),
+        (["profile", "vit_s16", "--closed-form", "--device", "cpu"], "--device has no effect with --closed-form"),
+        (["profile", "vit_s16", "--closed-form", "--no-timing"], "--no-timing has no effect with --closed-form"),
+        (["compare", "vit_s16", "vip_s7", "--no-timing", "--batch", "2"], "--batch has no effect with --no-timing"),
+        (["profile", "vit_s16", "--storage", "sqlite:///x.db"], "--storage has no effect with vit_s16: it is no trial"),
+        (["compare", "vit_s16", "vip_s7", "--out", "x"], "--out has no effect with vit_s16 vip_s7: none is a trial"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line(nas, tmp_path, monkeypatch, arguments, message):
@@ -164,8 +179,13 @@ def test_the_shipped_spaces_are_listed(nas):
     assert ran.out.startswith("mlp_family: ViT, MLP-Mixer")
 
 
-def test_one_space_is_described(nas, space_files):
-    ran = nas("spaces", space_files["small"])
+def test_the_group_alone_lists(nas):
+    assert nas("spaces").out == nas("spaces", "list").out
+
+
+@pytest.mark.parametrize("words", [("spaces",), ("spaces", "show")])
+def test_one_space_is_described(nas, space_files, words):
+    ran = nas(*words, space_files["small"])
     assert ran.code == 0
     lines = [line.strip() for line in ran.out.splitlines()]
     assert "for images of 1 x 8 x 8 in 10 classes" in lines
@@ -195,6 +215,14 @@ def test_a_good_file_passes_the_check(nas, space_files):
     ran = nas("spaces", "check", space_files["small"])
     assert (ran.code, ran.err) == (0, "")
     assert "is valid: the space 'small', for images of up to 8 x 8" in ran.out
+
+
+def test_a_file_can_be_checked_for_the_images_of_a_data_set(nas, space_files):
+    ran = nas("spaces", "check", space_files["small"], "--data", "digits")
+    assert (ran.code, ran.err) == (0, "")
+    assert "is valid: the space 'small', for images of 1 x 8 x 8 in 10 classes" in ran.out
+    ran = nas("spaces", "check", space_files["small"], "--image-size", 64)
+    assert (ran.code, ran.out) == (2, "")
 
 
 @pytest.mark.parametrize(
@@ -262,7 +290,7 @@ def test_the_same_command_again_says_what_to_do_next(searched):
     assert ran.returncode == 0, ran.stderr
     assert "Study finished before: mine" in ran.stderr
     assert "Winner: trial " in ran.stdout
-    assert "The budget of 3 was spent already; raise it to go on: --budget 6" in ran.stdout
+    assert "The budget of 3 was spent already; raise it to continue: --budget 6" in ran.stdout
     for step in ("nas dashboard", "nas export mine --best -o exported/", "nas results mine"):
         assert step in ran.stdout
 
@@ -366,8 +394,8 @@ def test_a_port_that_is_taken(nas, searched):
         taken.listen()
         port = taken.getsockname()[1]
         ran = nas("dashboard", "--out", searched[0] / "nas-runs", "--port", port)
-    reason = "it is taken; choose another --port, such as 0, a free one"
-    assert (ran.code, ran.err) == (2, f"nas: port {port} of 127.0.0.1 cannot be had: {reason}\n")
+    reason = "it is taken; choose another --port; 0 picks a free one"
+    assert (ran.code, ran.err) == (2, f"nas: port {port} of 127.0.0.1 is not available: {reason}\n")
 
 
 def test_a_host_that_is_not_there(nas, searched):

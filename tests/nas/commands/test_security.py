@@ -67,7 +67,7 @@ def test_a_search_leaves_no_password_anywhere(settings, with_password, tmp_path,
     words = ["results", "--storage", with_password, "--out", settings["out"]]
     ran = subprocess.run([sys.executable, "-m", "nas", *words], capture_output=True, text=True, check=True)
     assert SECRET not in ran.stdout + ran.stderr
-    assert "nas: warning: a password on the command line is seen by everybody" in ran.stderr
+    assert "nas: warning: a password on the command line is visible to all users" in ran.stderr
 
 
 @pytest.mark.parametrize(

@@ -36,12 +36,12 @@ def test_a_strategy_searches_to_its_end(run, stored, strategy, problem):
     assert all(row.architecture.params <= 12_000 for row in rows) or problem != "limits"
     assert all(row.architecture.macs <= 150_000 for row in rows) or problem != "limits"
     assert report.winner.test_nll is not None
-    assert [row.stage for row in rows[:2]] == ["families"] * 2 or not STRATEGIES[strategy].families
+    assert [row.phase for row in rows[:2]] == ["families"] * 2 or not STRATEGIES[strategy].families
 
 
 def test_the_stages_of_auto_in_order(run, stored):
     run(strategy="auto", budget=40, finalists=0)
-    stages = [row.stage for row in stored().evaluations(Role.TRIAL)]
+    stages = [row.phase for row in stored().evaluations(Role.TRIAL)]
     assert stages[:8] == ["families"] * 2 + ["startup"] * 6
     assert set(stages[8:]) == {"explore", "sampler", "local"}
 
@@ -53,7 +53,7 @@ def test_the_stages_of_auto_in_order(run, stored):
 )
 def test_an_ablation_leaves_one_part_out(run, stored, changes, missing):
     run(**{"strategy": "auto", "budget": 32, "finalists": 0, **changes})
-    assert missing not in {row.stage for row in stored().evaluations(Role.TRIAL)}
+    assert missing not in {row.phase for row in stored().evaluations(Role.TRIAL)}
 
 
 def test_the_largest_come_in_order_of_size(run, stored, space):

@@ -164,7 +164,7 @@ def test_the_command_shows_and_then_deletes(nas, run, settings):
     assert header.split() == ["study", "checkpoints", "weights", "temporary", "total", "not", "needed"]
     assert first.split() == ["study", "3.00", "KiB", "0", "B", "0", "B", "3.00", "KiB", "3.00", "KiB"]
     assert second.split()[0] == "other"
-    assert advice == "Nobody needs 3.00 KiB of this; the same command with --delete frees it."
+    assert advice == "3.00 KiB of this are not needed; the same command with --delete frees them."
     assert names(folder) == before
 
     deleted = nas("gc", "study", "--out", settings["out"], "--delete")

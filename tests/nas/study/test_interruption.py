@@ -127,7 +127,7 @@ def test_ctrl_c_at_any_moment_tells_no_traceback(tmp_path: Path, moment: str, by
         return
     assert ran.returncode == 130
     if moment == "twice":
-        assert "Stopped after 0 of 200 trials. Nothing is lost; to go on: nas search" in ran.stderr
+        assert "Stopped after 0 of 200 trials. Nothing is lost; to continue: nas search" in ran.stderr
         assert [(key, state) for key, state, *_ in rows(tmp_path)] == [("trial-0000", "QUEUED")]
 
 

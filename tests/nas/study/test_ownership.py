@@ -207,7 +207,9 @@ def test_a_path_from_a_database_is_not_followed(nas, run, settings, tmp_path, co
     change(settings["out"], config, str(tmp_path / "precious"))
     ran = nas(*command, "--out", settings["out"])
     assert ran.code == 0
-    assert f"lie in {tmp_path}/precious; they are left alone unless --checkpoint-dir {tmp_path}/precious is" in ran.err
+    assert (
+        f"are in {tmp_path}/precious; they stay as they are unless --checkpoint-dir {tmp_path}/precious is" in ran.err
+    )
     assert tree(tmp_path / "precious") == before
 
 
@@ -236,7 +238,7 @@ def test_remote_storage_is_not_looked_through(nas, run, settings):
     run(budget=1, finalists=0)
     ran = nas("gc", "--out", settings["out"], "--checkpoint-dir", "s3://bucket/runs")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
-    assert "s3://bucket/runs is not looked through here; allowed: a path" in ran.err
+    assert "s3://bucket/runs is remote storage; allowed: a path" in ran.err
 
 
 # Locks.

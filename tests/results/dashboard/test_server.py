@@ -136,7 +136,7 @@ def test_localhost_is_local(sqlite_store, fill):
         ("2001:db8::1", "--host 2001:db8::1 is no address of this machine"),
         ("\x1b[2J", r"--host '\\x1b\[2J' is no address or name of"),
         ("x" * 300, "--host 'xxx"),
-        ("a..b", "--host a..b is no address or name of this machine: that can be no name"),
+        ("a..b", "--host a..b is no address or name of this machine: it cannot be a name"),
     ],
 )
 def test_hosts_that_it_cannot_listen_on(sqlite_store, host, message):
@@ -152,7 +152,7 @@ def test_a_port_that_is_taken(sqlite_store, fill, host):
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as taken:
         taken.bind((host, 0))
         taken.listen()
-        with pytest.raises(ConfigError, match="cannot be had: it is taken; choose another --port"):
+        with pytest.raises(ConfigError, match="is not available: it is taken; choose another --port"):
             Dashboard(sqlite_store.url, host, taken.getsockname()[1])
 
 

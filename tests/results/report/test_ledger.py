@@ -73,9 +73,9 @@ def test_what_cannot_be_compared_with_a_training_yet_is_unknown(add, ledger):
 
 
 def test_trials_are_accounted_for_by_who_proposed_them(add, ledger):
-    add(0, stage="families", seconds=2.0)
-    add(1, stage="model", seconds=3.0)
-    add(2, stage="model", seconds=1.0, state=State.PRUNED, epochs=1)
+    add(0, phase="families", seconds=2.0)
+    add(1, phase="model", seconds=3.0)
+    add(2, phase="model", seconds=1.0, state=State.PRUNED, epochs=1)
     add(3)  # by a strategy without parts
-    add(0, key="finalist-0000-seed-1", role=Role.FINALIST, stage="families")  # no trial
+    add(0, key="finalist-0000-seed-1", role=Role.FINALIST, phase="families")  # no trial
     assert ledger().parts == {"families": Account(1, 2.0, 1.0), "model": Account(2, 4.0, 1.5)}

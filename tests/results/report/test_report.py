@@ -51,9 +51,9 @@ def test_counts_and_causes(study, add):
 
 
 def test_the_report_shows_the_ledger(study, add):
-    add(0, seconds=10.0, stage="families")
-    add(1, seconds=20.0, stage="model")
-    add(2, seconds=5.0, state=State.PRUNED, epochs=1, stage="model")
+    add(0, seconds=10.0, phase="families")
+    add(1, seconds=20.0, phase="model")
+    add(2, seconds=5.0, state=State.PRUNED, epochs=1, phase="model")
     add(0, key="proxies-0000", role=Role.PROXIES, seconds=0.05, epochs=0, epochs_planned=0)
     lines = render(make_report(study)).splitlines()
     start = lines.index("Compute        count      FTE   seconds   (FTE: full-training equivalents)")
@@ -62,7 +62,7 @@ def test_the_report_shows_the_ledger(study, add):
         "  complete         2     2.00        30",
         "  pruned           1     0.50         5",
         "  total            4     2.75        35",
-        "  Trials by who proposed them, with FTE: families 1 for 1.00, model 2 for 1.50",
+        "  Trials by phase, with FTE: families 1 for 1.00, model 2 for 1.50",
     ]
 
 

@@ -95,14 +95,14 @@ def test_a_paused_evaluation_keeps_what_is_known_and_is_pruned_without_another_e
     store, make_study, new_evaluation, architectures, axes
 ):
     study = make_study(store)
-    study.driver.start(new_evaluation(0, architectures[0], stage="startup"), axes)
+    study.driver.start(new_evaluation(0, architectures[0], phase="startup"), axes)
     study.driver.add_epochs("trial-0000", [epoch(1, 2.0)], {1: 2.0})
     settings = {"threads": 1, "batch_size": 1, "precision": "fp32", "warm_up": 1, "repeats": 1}
     latency = {"device": "a CPU", **settings, "median_ms": 0.5, "lower_ms": 0.25, "upper_ms": 0.75}
     facts = Facts(latency_ms=0.5, latency=latency, device="a GPU", versions={"torch": "2.13"})
     study.driver.set_pending("trial-0000", State.PAUSED, seconds=1.5, facts=facts)
     (row,) = study.evaluations()
-    assert (row.state, row.stage, row.seconds, row.attempts, row.finished_at) == ("PAUSED", "startup", 1.5, 1, None)
+    assert (row.state, row.phase, row.seconds, row.attempts, row.finished_at) == ("PAUSED", "startup", 1.5, 1, None)
     assert (row.latency_ms, row.latency, row.device, row.versions) == (0.5, latency, "a GPU", {"torch": "2.13"})
     study.driver.set_pending("trial-0000", State.RUNNING)
     study.driver.set_pending("trial-0000", State.PAUSED, seconds=0.5)

@@ -16,7 +16,7 @@ from runners.measuring.latency import MIN_PASSES, measure_latency, time_in_turn
 from runners.measuring.profile import (
     ResizedWeight,
     activation_bytes,
-    failing_clearly,
+    clear_device_errors,
     make_images,
     make_model,
     resized_weights,
@@ -175,18 +175,18 @@ def test_weights_that_only_one_of_both_has_are_named(tiny):
 def test_running_out_of_memory_is_one_sentence(tiny):
     model = make_model(tiny(Dense("channel"), image_size=1024, patch=1024), CPU, torch.float32)
     message = r"^cpu ran out of memory for a large batch$"
-    with pytest.raises(RunnerError, match=message), failing_clearly("a large batch", CPU):
+    with pytest.raises(RunnerError, match=message), clear_device_errors("a large batch", CPU):
         make_images(model, 2**31)  # 9 PB
 
 
 def test_what_is_not_implemented_is_one_sentence():
     message = r"^cpu cannot compute integers: .*not implemented for"
-    with pytest.raises(RunnerError, match=message), failing_clearly("integers", CPU):
+    with pytest.raises(RunnerError, match=message), clear_device_errors("integers", CPU):
         torch.nn.functional.gelu(torch.zeros(2, dtype=torch.int32))
 
 
 def test_other_errors_stay_what_they_are():
-    with pytest.raises(RuntimeError, match="shapes"), failing_clearly("anything", CPU):
+    with pytest.raises(RuntimeError, match="shapes"), clear_device_errors("anything", CPU):
         torch.zeros(2, 3) @ torch.zeros(2, 3)
 
 

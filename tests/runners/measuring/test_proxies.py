@@ -78,7 +78,6 @@ def test_every_proxy_scores_every_family_or_says_that_it_cannot(architecture):
     (scores,) = score([ARCHITECTURES[architecture]], list(PROXIES), DIGITS, RECIPE, 0, "cpu")
     assert list(scores) == list(PROXIES)
     for name, found in scores.items():
-        assert found.seconds >= 0
         if (architecture, name) == ("linear", "naswot"):
             assert found.value is None  # there is no activation in it
         else:

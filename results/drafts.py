@@ -1,8 +1,8 @@
-"""Making a file or folder beside its place, which one rename puts there when it is whole.
+"""Making a file or folder beside its place, where one rename puts it when it is complete.
 
 A draft is a folder ``.NAME.KIND-xxxxxxxx`` beside the place, locked by the process that makes it. A process that is
-killed leaves it unlocked, and whoever makes a draft for the same place next deletes it. Of a folder of such a name only
-files that a draft may hold are deleted; with anything else in it, it stays.
+killed leaves it unlocked, and the next draft for the same place deletes it. Only files that a draft may hold are
+deleted from a folder with such a name; if it holds anything else, it stays.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _TRIES = 10
 
 @contextmanager
 def draft(place: Path, kind: str, names: Collection[str]) -> Iterator[Path]:
-    """A folder to make something in, which is gone in the end; what killed processes have left is deleted first.
+    """A temporary folder beside a place; what killed processes have left there is deleted first.
 
     Args:
-        place: Where what is made is to lie.
+        place: Where the result will be.
         kind: What is made, for the name of the folder.
         names: The files that may be in it.
 
@@ -53,19 +53,19 @@ def sweep(place: Path, kind: str, names: Collection[str]) -> None:
 
 
 def put(made: Path, place: Path) -> None:
-    """Put what was made in its place by one rename, once it is on the disk.
+    """Put a result in its place by one rename, once it is on the disk.
 
     Args:
         made: A file, or a folder of files.
         place: Where nothing is, or for a file another file, for a folder an empty one.
 
     Raises:
-        OSError: If that cannot be done; then nothing has changed.
+        OSError: If that fails; nothing has changed then.
     """
     for path in (*made.iterdir(), made) if made.is_dir() else (made,):
         _sync(path)
     made.replace(place)
-    with suppress(OSError):  # it is in place; not every file system can say so of a folder
+    with suppress(OSError):  # it is in place; not every file system can sync a folder
         _sync(place.parent)
 
 
@@ -75,7 +75,10 @@ def _locked_folder(place: Path, kind: str) -> tuple[Path, int]:
         folder.mkdir()
         try:
             lock = _lock(folder)
-        except (BlockingIOError, FileNotFoundError):  # taken for a left one, in the moment before it was locked
+        except (
+            BlockingIOError,
+            FileNotFoundError,
+        ):  # another process took it for an abandoned one before it was locked
             continue
         if folder.exists():
             return folder, lock
@@ -84,7 +87,7 @@ def _locked_folder(place: Path, kind: str) -> tuple[Path, int]:
 
 
 def _lock(folder: Path) -> int:
-    """Lock a folder that nobody has locked; it is free again once this is closed, or the process is dead.
+    """Lock a folder that is not locked; it is free again once the descriptor is closed or the process is dead.
 
     Raises:
         OSError: If another process has locked it, or it cannot be locked.

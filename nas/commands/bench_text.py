@@ -1,4 +1,4 @@
-"""A comparison in words and columns."""
+"""A comparison of strategies as text for a terminal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LEGEND = (
     ("vs random", f"regret minus that of random search, at {SHOWN_BUDGET:g} FTE, paired"),
     (
         "wrongly stopped",
-        f"share of the true best {TOP:.0%}, as far as they were started, that stood stopped early at "
+        f"share of the started architectures among the true best {TOP:.0%} that stood stopped early at "
         f"{SHOWN_BUDGET:g} FTE; of n, counted over all runs",
     ),
     ("cost ratio", f"CPU seconds of a FTE over those of a mean full training, at {SHOWN_BUDGET:g} FTE"),

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from results import drafts
 from results.database.copying import copy_database
-from results.export import drafts
+from results.drafts import draft, put
 from results.export.bundle import FILES, export
-from results.export.drafts import draft, put
 from results.store.store import Store
 from search_space.errors import ExportError, StorageError
 

@@ -1,0 +1,90 @@
+"""A setting is written once: flags, keys of ``--config`` files and the reference page are made from its field."""
+
+from __future__ import annotations
+
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+from nas.config.values import Kind
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of a setting; `setting` attaches it to the field that holds the value.
+
+    Attributes:
+        name: Name of the field and of the key in a file.
+        kind: Which values it takes.
+        summary: What it means, without a full stop.
+        metavar: What stands for the value in help; "" for a switch.
+        default: The default; None if it depends on something else.
+        otherwise: What holds where nothing is given, in words; the default itself if it is no None.
+        unit: Unit of the value, such as "epochs".
+        secret: Whether the value may hold a password.
+    """
+
+    name: str
+    kind: Kind
+    summary: str
+    metavar: str
+    default: Any
+    otherwise: str
+    unit: str
+    secret: bool
+
+    @property
+    def flag(self) -> str:
+        """How it is written on the command line."""
+        return flag(self.name)
+
+    @property
+    def flags(self) -> str:
+        """The same with both forms of a switch, as `click.option` takes them."""
+        return f"{self.flag}/--no-{self.flag.removeprefix('--')}" if self.kind.word is bool else self.flag
+
+    @property
+    def help(self) -> str:
+        """The help of its flag: what it means, the choices there are, and the default in brackets."""
+        choices = f": {', '.join(self.kind.choices)}" if self.kind.choices else ""
+        default = f" [{self.otherwise}]" if self.otherwise else ""
+        return f"{self.summary}{choices}{default}."
+
+
+def setting(
+    default: Any,
+    kind: Kind,
+    metavar: str,
+    summary: str,
+    *,
+    otherwise: str = "",
+    unit: str = "",
+    secret: bool = False,
+) -> Any:
+    """A field of a dataclass of settings.
+
+    Args:
+        default: The default; None for one that depends on something else, or for none.
+        kind: Which values it takes.
+        metavar: What stands for the value in help; "" for a switch.
+        summary: What it means, without a full stop; choices and default are added to it.
+        otherwise: What holds where nothing is given, in words; by default the default itself.
+        unit: Unit of the value.
+        secret: Whether the value may hold a password, and is never shown.
+    """
+    known = {"kind": kind, "metavar": metavar, "summary": summary, "unit": unit, "secret": secret}
+    words = otherwise or ("" if default is None else ",".join(default) if isinstance(default, tuple) else str(default))
+    return field(default=default, repr=not secret, metadata={**known, "otherwise": words})
+
+
+def settings_of(config: Any) -> dict[str, Setting]:
+    """All settings of a dataclass, or of an instance of it, by name."""
+    return {each.name: _setting_of(each) for each in fields(config)}
+
+
+def flag(name: str) -> str:
+    """How a setting is written on the command line."""
+    return "--import" if name == "imports" else "--" + name.replace("_", "-")
+
+
+def _setting_of(each: Field[Any]) -> Setting:
+    return Setting(name=each.name, default=each.default, **each.metadata)

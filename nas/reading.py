@@ -1,0 +1,93 @@
+"""Reading a study from Python, as it is in the database at the moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from nas.study.files import storage_url
+from nas.study.opening import find_study
+from results.database.damage import architecture_of
+from results.database.schema import Role
+from results.report.report import Report, make_report
+from results.store.store import Store
+from search_space.architecture import Architecture
+
+
+@dataclass(frozen=True)
+class StoredTrial:
+    """One trial of a study.
+
+    Attributes:
+        number: Its number.
+        state: RUNNING, PAUSED, COMPLETE, PRUNED or FAILED.
+        architecture: What was trained.
+        origin: What proposed it.
+        epochs: Epochs trained.
+        nll: Validation NLL in nats after the last of them; None before the first.
+        accuracy: Validation accuracy likewise, 0 to 1.
+        latency_ms: Median latency of one image; None if it was not measured.
+    """
+
+    number: int
+    state: str
+    architecture: Architecture
+    origin: str
+    epochs: int
+    nll: float | None
+    accuracy: float | None
+    latency_ms: float | None
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as it was when it was read.
+
+    Attributes:
+        name: Its name.
+        settings: The settings of its last run, named as in `nas.SearchConfig`.
+        report: Its report; that of a study under way says what is known so far.
+        trials: Its trials, by number.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    report: Report
+    trials: tuple[StoredTrial, ...]
+
+
+def open_study(name: str | None = None, *, storage: str | None = None, out: str = "nas-runs") -> Study:
+    """Read a study.
+
+    Example:
+        >>> from nas import open_study
+        >>> study = open_study("mlp_family-digits")  # doctest: +SKIP
+        >>> best = min(study.trials, key=lambda trial: trial.nll or float("inf"))  # doctest: +SKIP
+
+    Args:
+        name: Name of the study; None for the only one there is.
+        storage: Database URL; None for ``NAS_STORAGE``, else the SQLite file in `out`.
+        out: Folder that the search wrote to.
+
+    Raises:
+        NasError: If there is no such study, or the database cannot be read.
+    """
+    with closing(Store(storage_url(storage, out), create=False)) as store:
+        study = find_study(store, name)
+        trials = [
+            StoredTrial(
+                number=row.number,
+                state=str(row.state),
+                architecture=architecture_of(row.architecture),
+                origin=row.origin,
+                epochs=row.epochs_trained,
+                nll=row.nll,
+                accuracy=row.accuracy,
+                latency_ms=row.latency_ms,
+            )
+            for row in study.evaluations(Role.TRIAL)
+        ]
+        by_number = tuple(sorted(trials, key=lambda trial: trial.number))
+        return Study(study.name, dict(study.row.config), make_report(study), by_number)

@@ -1,0 +1,96 @@
+"""What a bundle says of itself: `provenance.json`, where it comes from, and `README.md`, its model card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from results.database.schema import EvaluationRow
+from results.report.report import Contender
+from results.store.store import StudyStore
+from search_space.architecture import Architecture
+from search_space.errors import escaped
+from search_space.units import format_count
+
+
+def make_provenance(
+    study: StudyStore, evaluation: EvaluationRow, contender: Contender, architecture: Architecture
+) -> dict[str, Any]:
+    """Where exported weights come from, as plain data."""
+    identity = study.row.identity
+    return {
+        "architecture": architecture.deployed.hash,
+        "trained_as": contender.hash,
+        "study": study.name,
+        "trial": contender.trial,
+        "weights_of": evaluation.key,
+        "proposed_by": evaluation.origin,
+        "space": identity["space"]["name"],
+        "choices": evaluation.choices,
+        "data": _without_paths(identity["data"]),
+        "objective": identity["objective"],
+        "limits": {key: identity[key] for key in ("max_params", "max_macs", "max_latency_ms")},
+        "recipe": identity["recipe"],
+        "seed": evaluation.seed,
+        "validation": dict(zip(("nll", "accuracy"), evaluation.quality, strict=True)),
+        "mean_over_seeds": {
+            key: getattr(contender, key)
+            for key in ("seeds", "mean_nll", "sd_nll", "mean_accuracy", "test_nll", "test_accuracy")
+        },
+        "trained": {
+            "device": evaluation.device,
+            "seconds": evaluation.seconds,
+            "finished_at": evaluation.finished_at.isoformat() if evaluation.finished_at else None,
+            "versions": evaluation.versions,
+        },
+        "exported_by": f"mlp-nas {version('mlp-nas')}",
+    }
+
+
+def _without_paths(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of the data set, with the name of a folder in place of its path."""
+    name, colon, path = data["name"].partition(":")
+    return {**data, "name": f"{name}{colon}{Path(path).name}"}
+
+
+def make_card(architecture: Architecture, contender: Contender, provenance: Mapping[str, Any]) -> str:
+    """The model card."""
+    data, accuracy = provenance["data"]["name"].partition(":")[0], provenance["validation"]["accuracy"]
+    lines = [
+        f"# {contender.mixers} for {data}",
+        "",
+        f"An image classifier with {format_count(architecture.params)} parameters and "
+        f"{format_count(architecture.macs)} MACs an image, found by an architecture search over the space "
+        f"`{provenance['space']}` (trial {contender.trial} of the study `{provenance['study']}`).",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| input | {architecture.in_channels} x {architecture.image_size} x {architecture.image_size}, normalised |",
+        f"| classes | {architecture.classes} |",
+        f"| parameters | {architecture.params:,} |",
+        f"| MACs | {architecture.macs:,} |",
+        f"| validation accuracy of these weights | {100 * accuracy:.2f} % |",
+    ]
+    if contender.seeds and contender.mean_nll is not None:
+        spread = f" (standard deviation {contender.sd_nll:.4f})" if contender.sd_nll is not None else ""
+        lines.append(f"| validation NLL, mean of {contender.seeds} seeds | {contender.mean_nll:.4f}{spread} |")
+    if contender.test_accuracy is not None:
+        lines.append(f"| test accuracy, mean of {contender.seeds} seeds | {100 * contender.test_accuracy:.2f} % |")
+    fixed = "It takes other sizes too." if architecture.any_image_size else "It takes images of this size only."
+    return "\n".join(
+        [
+            *map(escaped, lines),
+            "",
+            f"{fixed} Everything about its training is in `provenance.json`.",
+            "",
+            "```python",
+            "from load import load",
+            "",
+            "model, mean, std = load()",
+            "scores = model((images - mean) / std)  # pixels from 0 to 1",
+            "```",
+            "",
+        ]
+    )

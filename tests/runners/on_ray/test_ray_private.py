@@ -1,0 +1,46 @@
+"""The private parts of Ray that are used are there, and do what they are used for."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("ray")]
+ray = pytest.importorskip("ray")
+
+from ray._private import ray_constants, worker  # noqa: E402
+from ray.train._internal import storage  # noqa: E402
+
+from runners.on_ray import ray_private  # noqa: E402
+
+
+def test_workers_are_told_the_path_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", ["", "/first", "/second.zip"])
+    told = ray.job_config.JobConfig.from_json({})._get_proto_job_config().py_driver_sys_path
+    assert list(told) == []  # Ray adds to it as it connects
+    config = ray_private.SamePath()
+    config._py_driver_sys_path.append("/the/current/folder")
+    inserted: list[str] = []
+    for folder in config._get_proto_job_config().py_driver_sys_path:
+        inserted.insert(0, folder)
+    assert inserted == [str(Path.cwd()), "/first", "/second.zip"]
+
+
+def test_what_is_replaced_exists_and_is_put_back() -> None:
+    before = (ray_constants.ENABLE_RAY_CLUSTER, worker.print_to_stdstream, storage._get_ray_train_session_dir)
+    with ray_private.localhost_alone(), ray_private.losses_off_stdout(), ray_private.tune_on_a_client("/notes"):
+        assert ray_constants.ENABLE_RAY_CLUSTER is False
+        assert storage._get_ray_train_session_dir() == "/notes/session"
+        worker.print_to_stdstream({"lines": ["a worker died"]}, ignore_prefix=False)
+    assert before == (
+        ray_constants.ENABLE_RAY_CLUSTER,
+        worker.print_to_stdstream,
+        storage._get_ray_train_session_dir,
+    )
+
+
+def test_no_node_is_known_before_ray_is_started() -> None:
+    if not ray.is_initialized():
+        assert ray_private.this_node() is None
