@@ -89,7 +89,7 @@ def _own_folders(study: StudyStore, roots: Sequence[Path]) -> list[Path]:
     own = [folder for folder in named if owner.owns(folder)]
     for folder in named:
         if folder not in own and os.path.lexists(folder):
-            say(f"nas: the folder {folder} is left alone, as it is not that of this study", err=True)
+            say(f"nas: the folder {folder} is left alone, as it does not belong to this study", err=True)
     return own
 
 

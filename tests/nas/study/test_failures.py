@@ -58,7 +58,7 @@ def test_a_search_whose_files_cannot_be_written_pauses_and_goes_on_later(run, st
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
-        with pytest.raises(StorageError, match=r"trial-0000 was stopped: .*trial-0000.pt cannot be written.*goes on"):
+        with pytest.raises(StorageError, match=r"trial-0000 was stopped: .*trial-0000.pt cannot be written.*continues"):
             run(train, strategy="random", families=False, epochs=1, budget=2, finalists=0)
     (row,) = stored().evaluations()
     assert (row.state, row.cause, row.attempts) == (State.QUEUED, None, 1)

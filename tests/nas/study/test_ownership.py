@@ -62,7 +62,7 @@ def test_it_is_refused_beside_other_studies_and_by_a_study_of_its_name(run, sett
     if known:  # begun where its files lay elsewhere
         run(out=str(data.parent.parent / "runs"), storage=f"sqlite:///{data.parent}/nas.db", study="data", budget=1)
     before = tree(data)
-    with pytest.raises(StorageError, match="is not that of this study"):
+    with pytest.raises(StorageError, match="does not belong to this study"):
         run(out=str(data.parent), study="data", budget=2)
     assert tree(data) == before
     with closing(Store(f"sqlite:///{data.parent}/nas.db")) as store:
