@@ -159,8 +159,8 @@ def test_limit_and_report_count_alike(open_search, monkeypatch):
         "finalists": 8 / 8,
         "tests": 0.0,
     }
-    assert search.fte == report.compute.fte == 6 * batches / 16 + (10 + 8 + 3 + 8) / 8
-    assert open_search(**settings).fte == report.compute.fte  # as it is read from the database
+    assert search.budget.fte == report.compute.fte == 6 * batches / 16 + (10 + 8 + 3 + 8) / 8
+    assert open_search(**settings).budget.fte == report.compute.fte  # as it is read from the database
 
 
 # The control.
