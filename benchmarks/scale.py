@@ -22,8 +22,8 @@ import numpy as np
 import psutil
 import sqlalchemy as sa
 
-from benchmarks.chaos import Database
 from benchmarks.common import write
+from benchmarks.postgresql import Database
 from nas.config import SearchConfig
 from nas.study.opening import open_folder, open_store, open_with_files
 from nas.study.search import Search

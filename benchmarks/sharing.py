@@ -18,8 +18,8 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos import Database
 from benchmarks.common import summary, write
+from benchmarks.postgresql import Database
 from nas import search
 from results.store.store import Role, Store
 from runners.protocol import EpochResult, Job, Measured
