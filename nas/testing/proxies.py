@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from runners.measuring.proxies.images import Images
     from runners.measuring.proxies.material import Material
 
+HARDEST = ("gmlp", "repmlp")
+"""Families whose material is changed most easily: gates that start almost shut, and statistics of BatchNorm."""
+
 
 class ProxyContract(Contract):
     """A proxy is a function of its material: the same each time, and it leaves the material as it was."""
@@ -30,7 +33,8 @@ class ProxyContract(Contract):
     def test_scores_repeat(self, name: str) -> None:
         """Its score depends on the architecture and the seed alone, and it draws from no global generator."""
         proxy = PROXIES.find(name)
-        for family, architecture in _architectures().items():
+        for family in HARDEST:
+            architecture = _architectures()[family]
             material = _material(architecture)
             for need in proxy.needs:
                 getattr(material, need)
@@ -54,14 +58,14 @@ class ProxyContract(Contract):
                 )
                 return super().__getattribute__(attribute)
 
-        for architecture in _architectures().values():
-            proxy.compute(_material(architecture, Strict))
+        for family in HARDEST:
+            proxy.compute(_material(_architectures()[family], Strict))
 
     def test_the_material_stays_as_it_was(self, name: str) -> None:
         """It leaves weights, gradients, hooks and modes of the models as they were."""
         import torch
 
-        for family in ("gmlp", "repmlp"):  # gates start almost shut, BatchNorm has statistics
+        for family in HARDEST:
             architecture = _architectures()[family]
             own, untouched = _material(architecture), _material(architecture)
             for need in NEEDS:
@@ -95,6 +99,9 @@ def _images() -> Images:
 
 
 def _material(architecture: Architecture, kind: type[Material] | None = None) -> Material:
+    import torch
+
     from runners.measuring.proxies.material import Material
 
+    torch.set_num_threads(1)  # what is computed is small, and the last digits depend on it
     return (kind or Material)(architecture, _images(), recipe_for("digits"), 0)

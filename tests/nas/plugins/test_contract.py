@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from nas.plugins import REGISTRIES
 from nas.testing import (
@@ -13,6 +14,11 @@ from nas.testing import (
     RunnerContract,
     SamplerContract,
 )
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
 
 
 class TestDatasets(DatasetContract):
