@@ -21,6 +21,8 @@ COMMANDS = {
     "bench": "Compare search strategies over tables of trainings.",
     "compare": "Show the costs of architectures side by side.",
     "proxies": "Show how well training-free proxies rank architectures.",
+    "plugins": "List what can be searched with, and where it comes from.",
+    "check-plugin": "Test a plug-in against the contracts of what it registers.",
     "zoo": "List the published models, or show one.",
 }
 
@@ -34,7 +36,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             raise click.UsageError(f"there is no command {cmd_name!r}; {allowed(cmd_name, COMMANDS)}", ctx)
-        command: click.Command = importlib.import_module(f"nas.commands.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"nas.commands.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

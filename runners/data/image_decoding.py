@@ -87,7 +87,7 @@ def was_read_alike(path: str) -> bool:
             image.load()
             seen = _in_colour(_upright(image), getattr(image, "tag_v2", {}))
             return seen.size == image.size and seen.tobytes() == image.convert("RGB").tobytes()
-    except Exception:  # noqa: BLE001 (whoever reads it says so)
+    except Exception:  # noqa: BLE001 (what reads it next says so)
         return False
 
 

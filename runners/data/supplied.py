@@ -63,7 +63,7 @@ def read(spec: DataSpec) -> tuple[Listing, dict[str, NDArray[Any]]]:
     """All images behind a spec, as arrays.
 
     Raises:
-        DataError: If they cannot be had.
+        DataError: If they cannot be read or downloaded.
     """
     dataset = find_dataset(spec)
     arrays = {}

@@ -41,7 +41,10 @@ def test_a_wrong_setting_writes_nothing(settings, tmp_path):
 
 
 def test_the_package_names_what_it_offers():
+    assert nas.__all__ == sorted(nas.__all__)
+    assert set(nas.__all__) == set(nas._MODULES)
     for name in nas.__all__:
         assert getattr(nas, name).__name__ == name
+        assert getattr(nas, name).__doc__
     with pytest.raises(AttributeError, match="no attribute 'serach'"):
         _ = nas.serach

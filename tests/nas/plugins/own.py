@@ -49,7 +49,7 @@ class Stripes(Dataset):
 def quasi_random(settings: SamplerSettings):
     from optuna.samplers import RandomSampler
 
-    return RandomSampler(seed=settings.seed + 1)
+    return RandomSampler(seed=settings.seed ^ 1)
 
 
 @register_pruner("patient")

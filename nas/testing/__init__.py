@@ -1,0 +1,32 @@
+"""What every plug-in of a kind promises, as tests that its author can run.
+
+With pytest, subclass the contract of a kind and name the entries::
+
+    from nas.testing import PrunerContract
+
+
+    class TestMine(PrunerContract):
+        names = ("mine",)
+
+Without it, ``nas check-plugin FILE`` runs the contracts of all that a file registers.
+"""
+
+from nas.testing.contract import Contract, Finding
+from nas.testing.datasets import DatasetContract
+from nas.testing.kinds import CONTRACTS, check
+from nas.testing.proxies import ProxyContract
+from nas.testing.pruners import PrunerContract
+from nas.testing.runners import RunnerContract
+from nas.testing.samplers import SamplerContract
+
+__all__ = [
+    "CONTRACTS",
+    "Contract",
+    "DatasetContract",
+    "Finding",
+    "ProxyContract",
+    "PrunerContract",
+    "RunnerContract",
+    "SamplerContract",
+    "check",
+]
