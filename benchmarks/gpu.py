@@ -26,9 +26,9 @@ from benchmarks.table import build
 from nas import search
 from nas.bench.definition import read_definition
 from nas.bench.table import Table
-from runners.measuring.proxies import PROXIES
-from runners.measuring.proxies.scoring import score
 from runners.protocol import DataSpec, Job
+from runners.proxies import PROXIES
+from runners.proxies.scoring import score
 from runners.recipe import Recipe
 from runners.training.train import train
 from search_space import Limits, load_space

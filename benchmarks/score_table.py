@@ -16,9 +16,9 @@ from pathlib import Path
 from benchmarks.common import TABLES, table_parser
 from nas.bench.table import Table
 from runners.data import prepare
-from runners.measuring.proxies import PROXIES
-from runners.measuring.proxies.scoring import score
 from runners.protocol import DataSpec, Score
+from runners.proxies import PROXIES
+from runners.proxies.scoring import score
 
 BATCH = 8
 """Architectures that a worker takes at a time; unfinished batches are lost when the program ends."""

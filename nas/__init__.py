@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from nas.strategy.samplers.registry import SamplerSettings, register_sampler
     from results.report.report import Report
     from runners.data import Augmentation, Dataset, DatasetInfo, Split, register_dataset
-    from runners.measuring.proxies import register_proxy
-    from runners.measuring.proxies.material import Material
     from runners.protocol import DataSpec, EpochResult, Evaluator, Job, Measured, Outcome, Runner, TrialSource
+    from runners.proxies import register_proxy
+    from runners.proxies.material import Material
     from runners.registry import RunnerSettings, register_runner
     from search_space import Architecture, Branch, Limits, SearchSpace, Stage, build, list_spaces, load_space
     from search_space.errors import NasError
@@ -37,8 +37,8 @@ _HOMES = {
     "nas.strategy.samplers.registry": ("SamplerSettings", "register_sampler"),
     "results.report.report": ("Report",),
     "runners.data": ("Augmentation", "Dataset", "DatasetInfo", "Split", "register_dataset"),
-    "runners.measuring.proxies": ("register_proxy",),
-    "runners.measuring.proxies.material": ("Material",),
+    "runners.proxies": ("register_proxy",),
+    "runners.proxies.material": ("Material",),
     "runners.protocol": (
         "DataSpec",
         "EpochResult",

@@ -8,9 +8,9 @@ from typing import Any
 
 from nas.strategy.pruners import PRUNERS
 from nas.strategy.samplers.registry import SAMPLERS
-from results.report.objectives import OBJECTIVES
+from results.database.objectives import OBJECTIVES
 from runners.data import DATASETS
-from runners.measuring.proxies import PROXIES
+from runners.proxies import PROXIES
 from runners.registry import RUNNERS
 from search_space.ops import MIXERS
 from search_space.plugins import Plugin, load, load_installed, provider

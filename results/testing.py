@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import random
 
-from results.report.objectives import OBJECTIVES, Figures, Objective
+from results.database.objectives import OBJECTIVES, Figures, Objective
 from search_space.space import SearchSpace
 
 FIGURES = Figures(0.5, 0.75, 100, 1000, 1.5, 2.5, "a device", "another device")

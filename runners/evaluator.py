@@ -20,7 +20,7 @@ class TaskEvaluator:
 
     def __call__(self, job: Job) -> Generator[EpochResult, None, Measured]:
         if job.task == "score":
-            from runners.measuring.proxies.scoring import evaluate
+            from runners.proxies.scoring import evaluate
 
             return evaluate(job)
         if self.train is not None:

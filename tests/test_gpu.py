@@ -11,9 +11,9 @@ import torch
 from nas import search
 from runners.measuring.measurement import MeasuringSettings
 from runners.measuring.profiler import Profiler
-from runners.measuring.proxies import PROXIES
-from runners.measuring.proxies.scoring import score
 from runners.protocol import DataSpec, EpochResult, Job
+from runners.proxies import PROXIES
+from runners.proxies.scoring import score
 from runners.recipe import Recipe
 from runners.training.train import train
 from search_space import build, load_space, reparameterize, zoo

@@ -26,7 +26,8 @@ def setting_options(function: Command) -> Command:
     A flag that is not given is None and leaves what the file says, or the default. `SearchConfig` checks the values,
     in the same words wherever they come from.
     """
-    for known in reversed(SETTINGS.values()):
+    plug_ins_last = sorted(SETTINGS.values(), key=lambda known: known.name == "imports")
+    for known in reversed(plug_ins_last):
         option = click.option(
             known.flags,
             known.name,

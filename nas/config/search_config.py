@@ -32,8 +32,8 @@ from nas.config.values import (
 from nas.strategy.presets import STRATEGIES, SURROGATE, Strategy, ranker_names, ranker_problem
 from nas.strategy.pruners import PRUNERS, pruner_problem
 from nas.strategy.samplers.registry import SAMPLERS, sampler_problem
-from results.report.objectives import OBJECTIVES, Objective, parse_objectives
-from runners.measuring.proxies import PROXIES
+from results.database.objectives import OBJECTIVES, Objective, parse_objectives
+from runners.proxies import PROXIES
 from runners.registry import RUNNERS
 from search_space.errors import ConfigError, allowed, brief
 from search_space.extras import check_installed
@@ -51,11 +51,8 @@ class SearchConfig:
     """All settings of `nas search`; None means a default that depends on others."""
 
     # What is searched, and for what.
-    imports: tuple[str, ...] = setting(
-        (),
-        plugins(),
-        "MODULE|FILE",
-        "Plug-in to import, here and in every worker; repeatable",
+    imports: tuple[str, ...] = setting(  # first, since others may name what plug-ins register
+        (), plugins(), "MODULE|FILE", "Plug-in to import, here and in every worker; repeatable"
     )
     space: str = setting("mlp_family", path(), "NAME|FILE", "Search space, one that ships or a YAML file")
     data: str = setting("digits", text(), "NAME", "Data set, such as digits, fashion_mnist, cifar10, imagefolder:PATH")
@@ -226,13 +223,11 @@ class SearchConfig:
                 shown = "not usable" if known.secret and not isinstance(value, (int, float)) else brief(value)
                 raise ConfigError(f"{known.flag} is {shown}; {problem}")
         objectives = self.objectives  # checks them too
-        sampler = SAMPLERS.get(self.parts.sampler)
-        if sampler is not None and not sampler.several_objectives and len(objectives) > 1:
+        sampler = self.parts.sampler
+        if len(objectives) > 1 and sampler in SAMPLERS and not SAMPLERS[sampler].several_objectives:
             others = ", ".join(name for name, entry in SAMPLERS.items() if entry.several_objectives)
-            raise ConfigError(
-                f"the sampler {self.parts.sampler} handles one objective only; allowed with several: {others}"
-            )
-        if self.parts.sampler == "cmaes":
+            raise ConfigError(f"the sampler {sampler} handles one objective only; allowed with several: {others}")
+        if sampler == "cmaes":
             check_installed("cmaes", "the sampler cmaes")
         self._check_together()
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from runners.measuring.proxies import PROXIES
+from runners.proxies import PROXIES
 from search_space.errors import allowed
 
 SURROGATE = "surrogate"

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from nas.strategy.presets import Strategy
-from results.report.objectives import Figures
+from results.database.objectives import Figures
 from search_space.architecture import Architecture
 from search_space.space import Limits, SearchSpace
 
 
 class Goal(Protocol):
-    """What a strategy asks an objective; `results.report.objectives.Objective` is one."""
+    """What a strategy asks an objective; `results.database.objectives.Objective` is one."""
 
     @property
     def name(self) -> str:

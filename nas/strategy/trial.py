@@ -10,8 +10,8 @@ from statistics import median
 
 from nas.strategy.features import family_of
 from nas.strategy.problem import Goal
+from results.database.objectives import Figures, Objective
 from results.database.schema import EpochRow, EvaluationRow
-from results.report.objectives import Figures, Objective
 from results.store.store import EpochRecord, NewEvaluation, Role, State
 from runners.protocol import INFEASIBLE_CAUSES, Latency, Measured
 from search_space.architecture import Architecture

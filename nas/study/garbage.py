@@ -12,8 +12,8 @@ from pathlib import Path
 
 from nas.study.kept_weights import KEPT_WEIGHTS
 from nas.study.ownership import contents, is_file_of_evaluation, is_unfinished
+from results.database.objectives import Figures, parse_objectives
 from results.database.schema import EvaluationRow
-from results.report.objectives import Figures, parse_objectives
 from results.report.pareto import pareto_front
 from results.store.store import FINAL_STATES, Role, State, StudyStore
 from runners.protocol import Cause

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from nas.strategy.trial import Trial
 from nas.study.protocols import Files
+from results.database.objectives import Objective
 from results.database.schema import State
-from results.report.objectives import Objective
 from results.report.pareto import pareto_front
 
 KEPT_WEIGHTS = 10

@@ -10,8 +10,8 @@ from nas.strategy.planner import ScoreBatch, Start
 from nas.strategy.trial import Trial
 from nas.study.spec import StudySpec
 from results.database.names import evaluation_key
+from results.database.objectives import Objective
 from results.database.schema import Role, State
-from results.report.objectives import Objective
 from results.store.records import Ending, Facts, NewEvaluation, attrs_at_end, attrs_at_start
 from runners.protocol import INFEASIBLE_CAUSES
 

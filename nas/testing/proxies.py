@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from nas.testing.contract import Contract, holds, nothing_global_drawn
 from runners.data import recipe_for
-from runners.measuring.proxies.base import NEEDS, PROXIES
 from runners.protocol import DataSpec
+from runners.proxies.base import NEEDS, PROXIES
 from search_space.architecture import Architecture
 from search_space.zoo.baselines import baselines
 
 if TYPE_CHECKING:
-    from runners.measuring.proxies.images import Images
-    from runners.measuring.proxies.material import Material
+    from runners.proxies.images import Images
+    from runners.proxies.material import Material
 
 HARDEST = ("gmlp", "repmlp")
 """Families whose material is changed most easily: gates that start almost shut, and statistics of BatchNorm."""
@@ -46,7 +46,7 @@ class ProxyContract(Contract):
 
     def test_it_declares_what_it_reads(self, name: str) -> None:
         """It reads nothing of its material but what it declares to need."""
-        from runners.measuring.proxies.material import Material
+        from runners.proxies.material import Material
 
         proxy = PROXIES.find(name)
 
@@ -93,7 +93,7 @@ def _architectures() -> dict[str, Architecture]:
 def _images() -> Images:
     import torch
 
-    from runners.measuring.proxies.images import load_images
+    from runners.proxies.images import load_images
 
     return load_images(DataSpec("digits"), 0, torch.device("cpu"))
 
@@ -101,7 +101,7 @@ def _images() -> Images:
 def _material(architecture: Architecture, kind: type[Material] | None = None) -> Material:
     import torch
 
-    from runners.measuring.proxies.material import Material
+    from runners.proxies.material import Material
 
     torch.set_num_threads(1)  # what is computed is small, and the last digits depend on it
     return (kind or Material)(architecture, _images(), recipe_for("digits"), 0)

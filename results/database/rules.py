@@ -9,6 +9,7 @@ from inspect import signature
 from typing import Any
 
 from results.database.names import evaluation_key, file_name
+from results.database.objectives import OBJECTIVES, qualities
 from results.database.schema import (
     ArchitectureRow,
     DriverRow,
@@ -21,7 +22,6 @@ from results.database.schema import (
     State,
     StudyRow,
 )
-from results.report.objectives import OBJECTIVES, qualities
 from search_space.errors import NasError, allowed, brief
 from search_space.space import mixers_of
 

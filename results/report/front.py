@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from results.database.objectives import Figures, Objective, shown_with
 from results.database.schema import EvaluationRow, FinalistRow, State
-from results.report.objectives import Figures, Objective, shown_with
 from results.report.pareto import pareto_front
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from results.report.objectives import OBJECTIVES
+from results.database.objectives import OBJECTIVES
 from search_space.space import Limits, SearchSpace
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import lazyload, load_only
 
+from results.database.objectives import OBJECTIVES, Figures
 from results.database.schema import FINAL_STATES, EvaluationRow, FinalistRow, Role, State, utc
 from results.report.ledger import make_ledger
-from results.report.objectives import OBJECTIVES, Figures
 from results.report.winner import find_winner, quality_figures
 from results.store.rename_delete import is_driven
 from results.store.store import Store, StudyStore

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from results.database.objectives import OBJECTIVES, Objective, shown_with
 from results.report.front import FrontPoint
 from results.report.ledger import Account, Ledger
-from results.report.objectives import OBJECTIVES, Objective, shown_with
 from results.report.report import Contender, Report
 from search_space.errors import escaped, shortened
 from search_space.units import format_count

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from results.database.names import family_of
+from results.database.objectives import OBJECTIVES, Figures, Objective, shown_with
 from results.database.schema import EvaluationRow, FinalistRow, Role, State, damaged
 from results.report.front import FrontPoint, make_front
 from results.report.hypervolume import Hypervolume, hypervolume
 from results.report.ledger import Ledger, make_ledger
-from results.report.objectives import OBJECTIVES, Figures, Objective, shown_with
 from results.report.winner import find_winner
 from results.store.store import StudyStore
 from search_space.causes import Cause

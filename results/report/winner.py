@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from results.database.objectives import Figures, Objective
 from results.database.schema import EvaluationRow, FinalistRow, State
-from results.report.objectives import Figures, Objective
 
 
 class Winner(NamedTuple):

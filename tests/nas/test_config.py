@@ -14,7 +14,7 @@ from nas.config.values import choice
 from nas.strategy.presets import STRATEGIES, ranker_names
 from nas.strategy.pruners import PRUNERS
 from nas.strategy.samplers.registry import SAMPLERS
-from results.report.objectives import OBJECTIVES
+from results.database.objectives import OBJECTIVES
 from search_space.errors import ConfigError
 from search_space.space import Limits
 

@@ -24,7 +24,7 @@ from nas.strategy.presets import SURROGATE, Strategy
 from nas.strategy.problem import Goal, Problem
 from nas.strategy.ranking import Ranking
 from nas.strategy.samplers.base import SpaceSampler
-from results.report.objectives import OBJECTIVES, Figures
+from results.database.objectives import OBJECTIVES, Figures
 from search_space.architecture import Architecture
 from search_space.errors import ConfigError, allowed
 from search_space.space import Limits, SearchSpace

@@ -11,7 +11,7 @@ import pytest
 
 from nas.strategy.curves import FLOOR, IMAGE_STD, MIN_TRIALS, MIXER_PRIOR, LearningCurves, RemainingChange, Shrinkage
 from nas.strategy.trial import Trial
-from results.report.objectives import OBJECTIVES
+from results.database.objectives import OBJECTIVES
 from results.store.store import EpochRecord, NewEvaluation, Role, State
 
 NLL, ACCURACY = OBJECTIVES["nll"], OBJECTIVES["accuracy"]

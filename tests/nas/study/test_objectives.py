@@ -8,8 +8,8 @@ import pytest
 
 from nas.study.garbage import _worth_keeping
 from results.dashboard.reading import ReadingStorage
+from results.database.objectives import OBJECTIVES, Objective, register_objective
 from results.report.hypervolume import hypervolume
-from results.report.objectives import OBJECTIVES, Objective, register_objective
 from results.report.pareto import pareto_front
 from results.report.render import render
 from results.report.report import make_report

@@ -22,7 +22,7 @@ from nas.strategy.samplers import surrogate
 from nas.strategy.samplers.surrogate import SurrogateSampler
 from nas.strategy.scoring import Scoring
 from nas.strategy.trial import Trial
-from results.report.objectives import OBJECTIVES
+from results.database.objectives import OBJECTIVES
 from results.store.store import EpochRecord, NewEvaluation, Role, State
 from search_space import Architecture
 from search_space.errors import ConfigError

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from runners.measuring.proxies.base import register_proxy
+from runners.proxies.base import register_proxy
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from runners.measuring.proxies.material import Material
+    from runners.proxies.material import Material
 
 
 @register_proxy("naswot", "model")
@@ -25,7 +25,7 @@ def naswot(material: Material) -> float:
     """Log-determinant of the B x B numbers of units that two images agree on; NaN without an activation."""
     import torch
 
-    from runners.measuring.proxies.activations import GATES, RECTIFIERS, Activations
+    from runners.proxies.activations import GATES, RECTIFIERS, Activations
 
     images = material.images
     agreements = torch.zeros(len(images), len(images), dtype=torch.float64, device=images.device)

@@ -5,8 +5,8 @@ known without torch: a proxy imports it when it is computed. No fixed proxy may 
 differs between data sets, and `nas proxies` shows it.
 """
 
-from runners.measuring.proxies import entropy, grad_norm, l2, naswot, size, snip, synflow, zico
-from runners.measuring.proxies.base import PROXIES, Proxy, find_proxies, register_proxy
+from runners.proxies import entropy, grad_norm, l2, naswot, size, snip, synflow, zico
+from runners.proxies.base import PROXIES, Proxy, find_proxies, register_proxy
 
 __all__ = [
     "PROXIES",

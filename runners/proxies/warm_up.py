@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from runners.measuring.proxies.images import Images
+from runners.proxies.images import Images
 from runners.recipe import Recipe
 from runners.training.batches import steps_per_epoch, training_batches
 from runners.training.optimisation import learning_rate, make_optimizer

@@ -9,10 +9,10 @@ from collections.abc import Generator, Sequence
 import torch
 
 from runners.measuring.device import describe_device, pick_device, synchronize, versions
-from runners.measuring.proxies.base import NEEDS, Need, Proxy, find_proxies
-from runners.measuring.proxies.images import load_images
-from runners.measuring.proxies.material import Material
 from runners.protocol import DataSpec, EpochResult, Job, Measured, Score
+from runners.proxies.base import NEEDS, Need, Proxy, find_proxies
+from runners.proxies.images import load_images
+from runners.proxies.material import Material
 from runners.recipe import Recipe
 from search_space.architecture import Architecture
 

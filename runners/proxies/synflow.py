@@ -14,12 +14,12 @@ import copy
 import math
 from typing import TYPE_CHECKING
 
-from runners.measuring.proxies.base import register_proxy
+from runners.proxies.base import register_proxy
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from runners.measuring.proxies.material import Material
+    from runners.proxies.material import Material
 
 
 @register_proxy("synflow", "model")
@@ -40,8 +40,8 @@ def log_flow(model: nn.Module, image: Tensor) -> float:
     """
     import torch
 
-    from runners.measuring.proxies.activations import RECTIFIERS, Activations
-    from runners.measuring.proxies.material import weights
+    from runners.proxies.activations import RECTIFIERS, Activations
+    from runners.proxies.material import weights
 
     model = _without_norms(model).double()
     with torch.no_grad():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runners.measuring.proxies.base import register_proxy
+from runners.proxies.base import register_proxy
 
 if TYPE_CHECKING:
-    from runners.measuring.proxies.material import Material, Tensors
+    from runners.proxies.material import Material, Tensors
 
 
 @register_proxy("grad_norm", "model", "gradients")

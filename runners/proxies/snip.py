@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from runners.measuring.proxies.base import register_proxy
+from runners.proxies.base import register_proxy
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from runners.measuring.proxies.material import Material
+    from runners.proxies.material import Material
 
 
 @register_proxy("snip", "model", "gradients")

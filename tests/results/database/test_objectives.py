@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from results.report.objectives import (
+from results.database.objectives import (
     OBJECTIVES,
     Figures,
     Objective,

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runners.measuring.proxies.base import register_proxy
+from runners.proxies.base import register_proxy
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from runners.measuring.proxies.material import Material
+    from runners.proxies.material import Material
     from search_space.models.model import VisionModel
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from runners.measuring.proxies.images import Images
-from runners.measuring.proxies.warm_up import warm_up
+from runners.proxies.images import Images
+from runners.proxies.warm_up import warm_up
 from runners.recipe import Recipe
 from runners.training.optimisation import NO_DECAY
 from search_space.architecture import Architecture

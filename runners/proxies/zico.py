@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from runners.measuring.proxies.base import register_proxy
+from runners.proxies.base import register_proxy
 
 if TYPE_CHECKING:
-    from runners.measuring.proxies.material import Material, Tensors
+    from runners.proxies.material import Material, Tensors
 
 
 @register_proxy("zico", "model", "gradients")

@@ -12,18 +12,18 @@ from torch.nn import functional
 
 from runners.data import recipe_for
 from runners.execution import Execution
-from runners.measuring.proxies import PROXIES, find_proxies, register_proxy
-from runners.measuring.proxies.activations import GATES, RECTIFIERS, Activations
-from runners.measuring.proxies.entropy import mean_block_entropy, spectral_entropy
-from runners.measuring.proxies.grad_norm import sum_of_norms
-from runners.measuring.proxies.images import BATCH, BATCHES, load_images
-from runners.measuring.proxies.material import Material, loss_gradients, settled, weights
-from runners.measuring.proxies.naswot import agreement, log_determinant
-from runners.measuring.proxies.scoring import evaluate, score
-from runners.measuring.proxies.snip import connection_sensitivity
-from runners.measuring.proxies.synflow import log_flow
-from runners.measuring.proxies.zico import log_inverse_variation
 from runners.protocol import DataSpec, Job
+from runners.proxies import PROXIES, find_proxies, register_proxy
+from runners.proxies.activations import GATES, RECTIFIERS, Activations
+from runners.proxies.entropy import mean_block_entropy, spectral_entropy
+from runners.proxies.grad_norm import sum_of_norms
+from runners.proxies.images import BATCH, BATCHES, load_images
+from runners.proxies.material import Material, loss_gradients, settled, weights
+from runners.proxies.naswot import agreement, log_determinant
+from runners.proxies.scoring import evaluate, score
+from runners.proxies.snip import connection_sensitivity
+from runners.proxies.synflow import log_flow
+from runners.proxies.zico import log_inverse_variation
 from search_space import Architecture, Branch, Dense, Stage
 from search_space.errors import ConfigError, DataError
 from search_space.models.building import build

@@ -10,7 +10,7 @@ from search_space.errors import allowed, brief
 from search_space.registry import Registry
 
 if TYPE_CHECKING:
-    from runners.measuring.proxies.material import Material  # imports torch
+    from runners.proxies.material import Material  # imports torch
 
 Need = Literal["model", "gradients", "trained"]
 """A part of `Material` that costs something; what several proxies need is made once."""
