@@ -578,3 +578,10 @@ def test_sizes_are_those_of_the_deployed_form(run, stored, optuna_study):
     trial = optuna_study().trials[row.number]
     assert (trial.user_attrs["params"], trial.user_attrs["macs"]) == (params, macs)
     assert trial.values == [row.nll, params]
+
+
+@pytest.mark.parametrize(("gpus", "device"), [(0, "cpu"), (None, "auto")])
+def test_without_a_gpu_to_reserve_every_job_runs_on_the_cpu(run, recording, gpus, device):
+    evaluator = recording()
+    run(evaluator, budget=1, gpus_per_trial=gpus)
+    assert {job.device for job in evaluator.jobs} == {device}
