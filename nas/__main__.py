@@ -13,7 +13,7 @@ from types import FrameType
 def main() -> None:
     """Entry point of the command line."""
     if os.name != "posix":
-        print("nas: this program needs Linux or macOS; on Windows, run it in WSL", file=sys.stderr)  # noqa: T201
+        sys.stderr.write("nas: this program needs Linux or macOS; on Windows, run it in WSL\n")
         sys.exit(2)
     for number in (signal.SIGTERM, signal.SIGHUP):  # a scheduler that wants the machine back is like a Ctrl-C
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it

@@ -92,6 +92,9 @@ class Registry(Mapping[str, T], Generic[T]):
         """Forget an entry; the plug-in that it came from is taken back."""
         del self._entries[name], self._origins[name]
 
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in self._entries
+
     def __getitem__(self, name: str) -> T:
         if name not in self._entries:
             load_installed()

@@ -17,6 +17,8 @@ def test_entries_are_found_by_name_in_the_order_of_registration() -> None:
     registry.add("a", int)
     assert list(registry) == ["b", "a"]
     assert len(registry) == 2
+    assert "a" in registry
+    assert ["a"] not in registry  # as a YAML file may have it
     assert registry["b"] is registry.find("b") is B
 
 
