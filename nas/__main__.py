@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 
 
 def main() -> None:
@@ -15,16 +13,14 @@ def main() -> None:
     if os.name != "posix":
         sys.stderr.write("nas: this program needs Linux or macOS; on Windows, run it in WSL\n")
         sys.exit(2)
-    for number in (signal.SIGTERM, signal.SIGHUP):  # a scheduler that wants the machine back is like a Ctrl-C
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, _as_ctrl_c)
+    from search_space.signals import stop_as_by_ctrl_c, stop_silently  # not before it is clear where modules come from
+
+    stop_as_by_ctrl_c()
     try:
         code = _told()
     except KeyboardInterrupt:  # while modules were loaded, or an error was told
         code = 130
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # one that comes while Python tidies up says nothing
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
+    stop_silently()  # one that comes while Python tidies up says nothing
     sys.exit(code)
 
 
@@ -88,13 +84,6 @@ def _check_folder() -> None:
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError(f"the current folder is gone ({reason}); change to one that exists") from None
-
-
-def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
-    """What Ctrl-C does at the moment; where it does nothing, as for what a script starts in the background, end."""
-    if not callable(signal.getsignal(signal.SIGINT)):
-        raise KeyboardInterrupt
-    os.kill(os.getpid(), signal.SIGINT)
 
 
 def _forget_current_folder() -> None:

@@ -1,10 +1,11 @@
-"""Ctrl-C and other signals that ask a process to stop: deferred, noted, or allowed, for as long as a block runs.
+"""Ctrl-C and other signals that ask a process to stop: what they do in this process, or for as long as a block runs.
 
 Python runs signal handlers in the main thread only. In other threads these context managers change nothing.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,32 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, a scheduler that wants the machine back, and a terminal that was closed."""
 
 Handler = Callable[[int, FrameType | None], object]
+
+
+def stop_as_by_ctrl_c() -> None:
+    """Let every `STOPPING` signal do what Ctrl-C does at the moment, except those that are ignored, as under nohup."""
+    for number in STOPPING:
+        if number != signal.SIGINT and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _as_ctrl_c)
+
+
+def stop_silently() -> None:
+    """Let every `STOPPING` signal end the process at once, except those that are ignored."""
+    for number in STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def ignore_ctrl_c() -> None:
+    """Ignore Ctrl-C, which reaches all processes of a terminal: the one that started this one decides."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C does; where that is nothing, as in what a script starts in the background, end."""
+    if not callable(signal.getsignal(signal.SIGINT)):
+        raise KeyboardInterrupt
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 @contextmanager

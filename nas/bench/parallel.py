@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -16,6 +15,7 @@ from nas.bench.cache import Cache
 from nas.bench.simulation import Records, Simulation, Simulator
 from nas.bench.table import Table
 from search_space.errors import RunnerError
+from search_space.signals import ignore_ctrl_c
 
 Progress = Callable[[int, int], None]
 """Called with the number of simulations done in this process so far, and of those to do."""
@@ -111,7 +111,7 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def _start_worker(tables: Mapping[str, Table]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    ignore_ctrl_c()
     _simulators.append(Simulator(tables))
 
 

@@ -43,7 +43,8 @@ def command(ctx: click.Context, storage: str | None, out: str, as_json: bool) ->
     nas studies rename OLD NEW
     nas studies delete NAME --yes
 
-    A study is running while a process searches it, and finished when its winner has been tested or its budget is spent.
+    A study is running while a process searches it, and finished when its winner has been tested, or chosen without
+    finalists, or when its budget is spent.
     """  # noqa: D301 (click reads the backspace)
     if ctx.invoked_subcommand is not None:
         refuse_with(ctx, ctx.invoked_subcommand, ("as_json",), "it is for the list of studies")

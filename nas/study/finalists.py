@@ -3,6 +3,9 @@
 One training is a noisy measurement, and the best of many is the luckiest as much as the best (the winner's curse). So
 the winner is chosen among a few architectures by the mean of the first objective over several seeds, and only its
 models are evaluated on the test split.
+
+Without finalists the winner is the trial that would have been the first of them. It is stored as well, as a row with
+rank 1 and no seeds, so that a report shows what the search has chosen; see `results.report.winner`.
 """
 
 from __future__ import annotations
@@ -63,14 +66,22 @@ class Finalists:
         Trials whose repetition has begun stay, however many they are: to drop one would only bring another winner to
         the test split.
         """
-        searched = self._book.searched
-        complete = self._ranking.best([trial for trial in searched if trial.state == State.COMPLETE], len(searched))
-        if len(self._config.objectives) > 1:
-            front = set(pareto_front([self._book.losses(trial) for trial in complete]))
-            complete = sorted(complete, key=lambda trial: complete.index(trial) not in front)
+        complete = self._by_promise([trial for trial in self._book.searched if trial.state == State.COMPLETE])
         begun = self._begun()
         others = [trial for trial in complete if trial not in begun]
         return [*begun, *others][: max(len(begun), self._budget.finalists)]
+
+    def best(self) -> Trial | None:
+        """What is delivered without finalists: the most promising of the complete trials whose weights are kept."""
+        return next(iter(self._by_promise(self._book.kept.trials)), None)
+
+    def _by_promise(self, complete: Sequence[Trial]) -> list[Trial]:
+        """Complete trials, the most promising first; with several objectives first those on the Pareto front."""
+        ordered = self._ranking.best(complete, len(complete))
+        if len(self._config.objectives) > 1:
+            front = set(pareto_front([self._book.losses(trial) for trial in ordered]))
+            ordered = sorted(ordered, key=lambda trial: ordered.index(trial) not in front)
+        return ordered
 
     def _begun(self) -> list[Trial]:
         """The finalists whose trainings have begun since the last trial was started."""
@@ -110,7 +121,9 @@ class Finalists:
                 yield new_test(training, key, self._epochs)
 
     def _rank(self, chosen: Sequence[Trial]) -> Trial | None:
-        """Store means and ranks; returns the winner, None if no finalist could be trained.
+        """Store means and ranks; returns the winner, None if there is no finalist that could be trained.
+
+        Then the trial that is delivered instead gets the rank of the winner.
 
         The rank counts every training of an architecture, its trial included: among finalists, all of which were lucky
         once, that one is still informative. The means in the report are over the fresh seeds alone.
@@ -133,8 +146,20 @@ class Finalists:
                 "sd_nll": stdev(nlls) if len(nlls) > 1 else None,
                 "mean_accuracy": mean(run.figures.accuracy for run in runs),
             }
+        if not ranked:
+            figures |= self._undisputed(rows)
         self._store(rows, figures)
         return ranked[0] if ranked else None
+
+    def _undisputed(self, rows: Sequence[FinalistRow]) -> dict[int, dict[str, Any]]:
+        """The rank of what is delivered without finalists; {} if no trial is complete.
+
+        What is stored already stays, whatever the ranking says by now: a trial that is started since deletes it.
+        """
+        stored = [row.number for row in rows if row.rank == 1 and not row.seeds]
+        number = stored[0] if stored else best.number if (best := self.best()) else None
+        seeds = sum(row.seeds for row in rows if row.number == number and row.mean_nll is not None)
+        return {} if number is None else {number: {"seeds": seeds, "rank": 1}}
 
     def record_test(self) -> None:
         """Store the mean figures of the winner on the test split, once all of its models have been tested."""

@@ -32,6 +32,11 @@ class BestTrials:
         """The trial with the best quality; None if none is complete."""
         return self._kept[0][2] if self._kept else None
 
+    @property
+    def trials(self) -> list[Trial]:
+        """The trials whose weights are kept, by number."""
+        return sorted((trial for _, _, trial in self._kept), key=lambda trial: trial.number)
+
     def add(self, trial: Trial) -> None:
         """Take in a trial that has ended, and delete the files that are not among the best."""
         if trial.state != State.COMPLETE:

@@ -67,7 +67,7 @@ class ProxyContract(Contract):
 
         for family in HARDEST:
             architecture = _architectures()[family]
-            own, untouched = _material(architecture), _material(architecture)
+            own, untouched = _material(architecture), _untouched(family)
             for need in NEEDS:
                 getattr(own, need)
             PROXIES.find(name).compute(own)
@@ -96,6 +96,15 @@ def _images() -> Images:
     from runners.proxies.images import load_images
 
     return load_images(DataSpec("digits"), 0, torch.device("cpu"))
+
+
+@lru_cache
+def _untouched(family: str) -> Material:
+    """The material of a family that no proxy is given."""
+    material = _material(_architectures()[family])
+    for need in NEEDS:
+        getattr(material, need)
+    return material
 
 
 def _material(architecture: Architecture, kind: type[Material] | None = None) -> Material:

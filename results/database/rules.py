@@ -201,8 +201,9 @@ def _refers_to_objectives(reference: Mapping[str, float] | None, objectives: lis
     return "reference", f"it is for {', '.join(reference)}, not for {', '.join(objectives)}"
 
 
-def _has_mean(rank: int | None, mean_nll: float | None) -> tuple[str, str] | None:
-    return None if rank is None else _missing("mean_nll", mean_nll, "a finalist with a rank")
+def _has_mean(rank: int | None, seeds: int, mean_nll: float | None) -> tuple[str, str] | None:
+    is_retrained = rank is not None and seeds > 0  # a winner without finalists has no seeds
+    return _missing("mean_nll", mean_nll, "a finalist with a rank") if is_retrained else None
 
 
 def _tested_in_full(test_nll: float | None, test_accuracy: float | None) -> tuple[str, str] | None:

@@ -5,7 +5,7 @@
     nas_architectures  every distinct architecture, over all studies
     nas_evaluations    what a study spent compute on: a trial, a finalist's training, a test, a batch of proxies
     nas_epochs         the learning curve of every evaluation
-    nas_finalists      the architectures that were retrained with several seeds, and their means
+    nas_finalists      the architectures that were retrained with several seeds, their means, and which one has won
     nas_scores         scores of architectures by training-free proxies, over all studies
 
 Change a table only together with a new migration in `results/database/migrations/versions/`.
@@ -265,11 +265,11 @@ class EpochRow(Base):
 
 
 class FinalistRow(Base):
-    """An architecture retrained in full with several seeds.
+    """An architecture retrained in full with several seeds; or the winner of a search without finalists.
 
     Attributes:
         number: The trial it comes from.
-        seeds: How many seeds its means are over.
+        seeds: How many seeds its means are over; 0 for a winner that was not retrained, which has no means.
         rank: 1 for the winner; null until all finalists are trained.
         mean_nll: Mean validation NLL over the seeds; sd_nll its sample standard deviation (null for one seed).
         test_nll: Mean test NLL over the seeds; for winners alone.

@@ -45,8 +45,8 @@ class Overview:
     """A study at a glance.
 
     Attributes:
-        state: "running" while a process searches it; "finished" if nothing is pending, and the winner was tested or the
-            budget is spent; otherwise "stopped".
+        state: "running" while a process searches it; "finished" if nothing is pending, and the winner was tested, or
+            chosen without finalists, or the budget is spent; otherwise "stopped".
         space: Name of the search space; data that of the data set. None if the study does not say.
         evaluated: Architectures that were evaluated, of the `budget`.
         counts: Trials by state.
@@ -85,9 +85,9 @@ def _overview(store: Store, study: StudyStore) -> Overview:
     counts = {state.value.lower(): sum(row.state == state for row in trials) for state in State}
     times = [time for row in rows for time in (row.started_at, row.finished_at) if time is not None]
     waiting = any(row.state not in FINAL_STATES for row in rows)
-    tested = any(row.rank == 1 and row.test_nll is not None for row in finalists)
+    settled = any(row.rank == 1 and (row.test_nll is not None or not row.seeds) for row in finalists)
     spent = budget is not None and evaluated >= budget
-    finished = not waiting and (tested or spent)
+    finished = not waiting and (settled or spent)
     return Overview(
         name=study.name,
         state="running" if is_driven(store, study.name) else "finished" if finished else "stopped",

@@ -95,7 +95,7 @@ class Report:
         counts: Trials by state.
         causes: Failed trials by cause.
         winner: See `results.report.winner`.
-        finalists: All ranked finalists.
+        finalists: All ranked finalists; none of them a winner that was not trained again.
         families: The hand-designed families under the same limit.
         pareto: The architectures that no other dominates, with what their quality rests on; [] with one objective.
         hypervolume: Of the front; None with one objective, without a reference point (as for a latency without a
@@ -177,7 +177,7 @@ def make_report(study: StudyStore) -> Report:
         counts={state: count for state, count in counts.items() if count or state in ("complete", "pruned", "failed")},
         causes={cause: causes.count(cause) for cause in sorted(set(causes))},
         winner=None if winner is None else contender(*winner),
-        finalists=[contender(row.number, row) for row in retrained if row.rank is not None],
+        finalists=[contender(row.number, row) for row in retrained if row.rank is not None and row.seeds],
         families=[contender(row.number) for row in trials if family_of(row.origin) is not None],
         pareto=front,
         hypervolume=_hypervolume(study.row.reference, front, objectives, rows),

@@ -22,7 +22,10 @@ class Winner(NamedTuple):
 
 
 def find_winner(trials: Sequence[EvaluationRow], finalists: Sequence[FinalistRow], quality: Objective) -> Winner | None:
-    """The finalist ranked first; while there is none, the complete trial that is best in the first objective.
+    """What the search has ranked first; while it has not, the complete trial that is best in the first objective.
+
+    The first is a finalist, or, in a search that ended without finalists, a trial: then its row has no seeds. As soon
+    as a trial is started or resumed after that, there is no such row until the search ends again.
 
     Args:
         trials: Of the study.
@@ -31,7 +34,7 @@ def find_winner(trials: Sequence[EvaluationRow], finalists: Sequence[FinalistRow
     """
     ranked = next((row for row in finalists if row.rank is not None), None)
     if ranked is not None:
-        return Winner(ranked.number, ranked)
+        return Winner(ranked.number, ranked if ranked.seeds else None)
     complete = [row for row in trials if row.state == State.COMPLETE]
     best = min(complete, key=lambda row: quality.loss(quality_figures(row)), default=None)
     return None if best is None else Winner(best.number, None)

@@ -90,6 +90,8 @@ class Driver:
         """Enter an evaluation as RUNNING; a trial also enters Optuna's tables."""
 
         def act(session: Session, revision: int) -> _Row:
+            if new.role == Role.TRIAL:
+                self._withdraw_winner(session)
             return self._insert(session, new, axes, State.RUNNING, revision)
 
         self._rows[new.key] = self._write(act, decides=True)
@@ -129,6 +131,8 @@ class Driver:
         def act(session: Session, row: _Row) -> None:
             if row.trial_id is not None:
                 optuna_tables.set_state(session, row.trial_id, optuna_tables.MIRRORED[state])
+                if state == State.RUNNING:
+                    self._withdraw_winner(session)
 
         self._change(key, changes, act, decides=state == State.RUNNING)
 
@@ -235,6 +239,11 @@ class Driver:
         self._write(act, decides=True)
 
     # Inside.
+
+    def _withdraw_winner(self, session: Session) -> None:
+        """Delete the winner of a search that had ended without finalists, now that it continues."""
+        unfounded = FinalistRow.study_id == self._study.id, FinalistRow.seeds == 0
+        session.execute(sa.delete(FinalistRow).where(*unfounded))
 
     def _write(self, act: Callable[[Session, int], Answer], *, decides: bool = False) -> Answer:
         answer, revision = self._lease.write(act, decisions=self._decisions if decides else None)

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 SEARCH = """
-import signal, sys
+import sys
 from nas import search
-from nas.__main__ import _as_ctrl_c
+from search_space.signals import stop_as_by_ctrl_c
 from runners.synthetic import synthetic
-signal.signal(signal.SIGTERM, _as_ctrl_c)
+stop_as_by_ctrl_c()
 report = search(
     evaluator=synthetic, runner=sys.argv[2], budget=int(sys.argv[3]), epochs=4, out=sys.argv[1], on_change=CHANGE
 )

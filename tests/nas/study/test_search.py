@@ -75,7 +75,7 @@ def test_families_come_first_and_in_full_where_that_takes_little_of_the_compute(
             search.tell(jobs[-1].key, Outcome("complete", 1.0))
     trials = search.book.searched
     assert [trial.origin for trial in trials] == ["family:vit", "family:mixer", "tpe"]
-    assert [trial.stage for trial in trials] == ["families", "families", "sampler"]
+    assert [trial.phase for trial in trials] == ["families", "families", "sampler"]
     assert [job.rungs for job in jobs] == [() if in_full else (2,)] * 2 + [(2,)]
     assert [trial.state for trial in trials] == [State.COMPLETE if in_full else State.PAUSED] * 2 + [State.PAUSED]
 

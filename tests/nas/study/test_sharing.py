@@ -43,7 +43,10 @@ def driver(shared: dict[str, Any]) -> Iterator[Callable[..., Search]]:
     with ExitStack() as stack:
 
         def make(**changes: Any) -> Search:
-            config = SearchConfig.make(**{**shared, **changes})
+            given = {**shared, **changes}
+            if given["finalists"] == 0:  # then there is nothing that could have several seeds
+                del given["seeds"]
+            config = SearchConfig.make(**given)
             folder = open_folder(config)
             store = open_store(config, folder)
             stack.callback(store.close)

@@ -70,6 +70,19 @@ def test_the_winner_comes_before_the_best_trial(store, make_study, add_evaluatio
     assert (best.trial, best.value, best.seeds) == (0, 0.375, 2)
 
 
+def test_a_study_whose_winner_was_chosen_without_finalists_is_finished(
+    sqlite_store, make_study, add_evaluation, architectures
+):
+    """A limit on compute has ended it after 2 of 8 trials."""
+    study = make_study(sqlite_store)
+    for number, nll in enumerate((0.5, 0.25)):
+        add_evaluation(study, number, architectures[number], nll=nll)
+    study.driver.put_finalist(0, architectures[0], 0, rank=1)
+    study.driver.leave()
+    found = overview(sqlite_store)
+    assert (found.state, found.best.trial, found.best.value, found.best.seeds) == ("finished", 0, 0.5, 0)
+
+
 @pytest.mark.parametrize(
     ("trials", "tested", "queued", "expected"),
     [

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from results.database.checks import check_database
 from results.report.render import render
 from results.report.report import make_report
 from results.store.store import Role, State, StudyStore
@@ -109,6 +110,38 @@ def test_the_finalist_ranked_first_wins_even_over_a_luckier_trial(study, add, ar
     assert "validation NLL 0.6250 +- 0.1250, accuracy 75.00 %, mean of 2 fresh seeds" in text
     assert "test NLL 1.0000, accuracy 50.00 %, the same models" in text
     assert "no other architecture has met the test split" in text
+
+
+def test_without_finalists_the_choice_of_the_search_wins_over_the_best_trial(study, add, architectures):
+    add(0, nll=0.5, accuracy=0.75)
+    add(1, nll=0.25)
+    study.driver.put_finalist(0, architectures[0], 0, rank=1)
+    report = make_report(study)
+    assert (report.winner.trial, report.winner.nll, report.winner.seeds, report.finalists) == (0, 0.5, 0, [])
+    assert "validation NLL 0.5000, accuracy 75.00 %, one seed, no finalists" in render(report)
+    assert check_database(study.store.url).problems == []
+
+
+@pytest.mark.parametrize("continues", ["start", "resume"])
+def test_a_search_that_continues_withdraws_its_choice(study, add, architectures, continues):
+    add(0, nll=0.5)
+    add(1, nll=0.25)
+    study.driver.put_finalist(0, architectures[0], 0, rank=1)
+    study.driver.put_finalist(1, architectures[1], 2, rank=2, mean_nll=0.5, mean_accuracy=0.5)
+    add(0, key="finalist-0000-seed-1", role=Role.FINALIST, state=State.FAILED, cause="data")
+    assert make_report(study).winner.trial == 0
+    if continues == "start":
+        add(2, nll=1.0)
+    else:
+        study.driver.set_pending("trial-0001", State.RUNNING)
+    assert [(row.number, row.seeds) for row in study.finalists()] == [(1, 2)]
+
+
+def test_a_winner_that_was_trained_again_needs_its_mean(study, add, architectures):
+    add(0)
+    study.driver.put_finalist(0, architectures[0], 1, rank=1)
+    (problem,) = check_database(study.store.url).problems
+    assert "mean_nll" in str(problem)
 
 
 def test_two_winners_over_time_are_admitted(study, add, architectures):
