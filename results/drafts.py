@@ -25,7 +25,7 @@ def draft(place: Path, kind: str, names: Collection[str]) -> Iterator[Path]:
     Args:
         place: Where the result will be.
         kind: What is made, for the name of the folder.
-        names: The files that may be in it.
+        names: The files that may be in it; ``*`` in a name stands for any text.
 
     Raises:
         OSError: If it cannot be made.
@@ -104,8 +104,8 @@ def _lock(folder: Path) -> int:
 def _remove(folder: Path, names: Collection[str]) -> None:
     """Delete a draft, unless something else is in it."""
     with suppress(OSError):
-        for name in names:
-            (folder / name).unlink(missing_ok=True)
+        for path in [path for name in names for path in folder.glob(name)]:
+            path.unlink(missing_ok=True)
         folder.rmdir()
 
 
