@@ -104,9 +104,16 @@ def _lock(folder: Path) -> int:
 def _remove(folder: Path, names: Collection[str]) -> None:
     """Delete a draft, unless something else is in it."""
     with suppress(OSError):
-        for path in [path for name in names for path in folder.glob(name)]:
-            path.unlink(missing_ok=True)
+        for name in names:
+            for path in _matching(folder, name) if "*" in name else [folder / name]:
+                path.unlink(missing_ok=True)
         folder.rmdir()
+
+
+def _matching(folder: Path, name: str) -> list[Path]:
+    """The files of a folder whose names are this one, ``*`` being any text."""
+    pattern = ".*".join(map(re.escape, name.split("*")))
+    return [path for path in folder.iterdir() if re.fullmatch(pattern, path.name)]
 
 
 def _sync(path: Path) -> None:

@@ -53,7 +53,7 @@ class SearchConfig:
 
     # What is searched, and for what.
     imports: tuple[str, ...] = setting(  # first, since others may name what plug-ins register
-        (), plugins(), "MODULE|FILE", "Plug-in to import, here and in every worker; repeatable"
+        (), plugins(), "MODULE|FILE", "Plug-in to import, in every worker too; repeatable", otherwise="installed ones"
     )
     space: str = setting("mlp_family", path(), "NAME|FILE", "Search space, one that ships or a YAML file")
     data: str = setting("digits", text(), "NAME", "Data set, such as digits, fashion_mnist, cifar10, imagefolder:PATH")

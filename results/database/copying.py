@@ -6,7 +6,6 @@ it is complete.
 
 from __future__ import annotations
 
-import glob
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -123,7 +122,7 @@ def _writing(url: str) -> Iterator[sa.Connection]:
 @contextmanager
 def _new_file(path: Path, url: str) -> Iterator[sa.Connection]:
     """A database beside `path`, which takes its place at the end."""
-    names = [f"{glob.escape(path.name)}{suffix}" for suffix in ("", "-wal", "-shm", "-journal")]
+    names = [f"{path.name}{suffix}" for suffix in ("", "-wal", "-shm", "-journal")]
     sweep(path, "copy", names)
     _must_be_empty_file(path, url)
     try:
