@@ -16,43 +16,86 @@ if TYPE_CHECKING:
     from nas.api import search
     from nas.config import SearchConfig
     from nas.reading import Study, open_study
+    from nas.strategy.axes import suggest
     from nas.strategy.pruners import Pruner, register_pruner
     from nas.strategy.samplers.registry import SamplerSettings, register_sampler
+    from nas.strategy.samplers.surrogate import SurrogateSampler
+    from results.database.objectives import Figures, Objective, register_objective
+    from results.export import Exporter, Trained, register_exporter
     from results.report.report import Report
     from runners.data import Augmentation, Dataset, DatasetInfo, Split, register_dataset
-    from runners.protocol import DataSpec, EpochResult, Evaluator, Job, Measured, Outcome, Runner, TrialSource
+    from runners.measuring.targets import LatencyTarget, register_latency_target
+    from runners.protocol import DataSpec, EpochResult, Evaluator, Job, Latency, Measured, Outcome, Runner, TrialSource
     from runners.proxies import register_proxy
     from runners.proxies.material import Material
     from runners.registry import RunnerSettings, register_runner
-    from search_space import Architecture, Branch, Limits, SearchSpace, Stage, build, list_spaces, load_space
+    from search_space import (
+        Architecture,
+        Branch,
+        Cost,
+        Limits,
+        Mix,
+        Mixer,
+        Op,
+        SearchSpace,
+        Stage,
+        TokenShape,
+        build,
+        list_spaces,
+        load_space,
+        register_layer,
+        register_mixer,
+        register_op,
+    )
     from search_space.errors import NasError
-    from search_space.ops import register_mixer
     from search_space.zoo.baselines import baselines
 
 _HOMES = {
     "nas.api": ("search",),
     "nas.config": ("SearchConfig",),
     "nas.reading": ("Study", "open_study"),
+    "nas.strategy.axes": ("suggest",),
     "nas.strategy.pruners": ("Pruner", "register_pruner"),
     "nas.strategy.samplers.registry": ("SamplerSettings", "register_sampler"),
+    "nas.strategy.samplers.surrogate": ("SurrogateSampler",),
+    "results.database.objectives": ("Figures", "Objective", "register_objective"),
+    "results.export": ("Exporter", "Trained", "register_exporter"),
     "results.report.report": ("Report",),
     "runners.data": ("Augmentation", "Dataset", "DatasetInfo", "Split", "register_dataset"),
-    "runners.proxies": ("register_proxy",),
-    "runners.proxies.material": ("Material",),
+    "runners.measuring.targets": ("LatencyTarget", "register_latency_target"),
     "runners.protocol": (
         "DataSpec",
         "EpochResult",
         "Evaluator",
         "Job",
+        "Latency",
         "Measured",
         "Outcome",
         "Runner",
         "TrialSource",
     ),
+    "runners.proxies": ("register_proxy",),
+    "runners.proxies.material": ("Material",),
     "runners.registry": ("RunnerSettings", "register_runner"),
-    "search_space": ("Architecture", "Branch", "Limits", "SearchSpace", "Stage", "build", "list_spaces", "load_space"),
+    "search_space": (
+        "Architecture",
+        "Branch",
+        "Cost",
+        "Limits",
+        "Mix",
+        "Mixer",
+        "Op",
+        "SearchSpace",
+        "Stage",
+        "TokenShape",
+        "build",
+        "list_spaces",
+        "load_space",
+        "register_layer",
+        "register_mixer",
+        "register_op",
+    ),
     "search_space.errors": ("NasError",),
-    "search_space.ops": ("register_mixer",),
     "search_space.zoo.baselines": ("baselines",),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
@@ -60,16 +103,25 @@ __all__ = [
     "Architecture",
     "Augmentation",
     "Branch",
+    "Cost",
     "DataSpec",
     "Dataset",
     "DatasetInfo",
     "EpochResult",
     "Evaluator",
+    "Exporter",
+    "Figures",
     "Job",
+    "Latency",
+    "LatencyTarget",
     "Limits",
     "Material",
     "Measured",
+    "Mix",
+    "Mixer",
     "NasError",
+    "Objective",
+    "Op",
     "Outcome",
     "Pruner",
     "Report",
@@ -81,6 +133,9 @@ __all__ = [
     "Split",
     "Stage",
     "Study",
+    "SurrogateSampler",
+    "TokenShape",
+    "Trained",
     "TrialSource",
     "baselines",
     "build",
@@ -88,12 +143,18 @@ __all__ = [
     "load_space",
     "open_study",
     "register_dataset",
+    "register_exporter",
+    "register_latency_target",
+    "register_layer",
     "register_mixer",
+    "register_objective",
+    "register_op",
     "register_proxy",
     "register_pruner",
     "register_runner",
     "register_sampler",
     "search",
+    "suggest",
 ]
 
 

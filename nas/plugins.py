@@ -1,59 +1,14 @@
-"""What is registered, by kind, and which plug-ins a study depends on."""
+"""Which plug-ins a study depends on, and whether those of a study that is read have been imported."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from nas.strategy.pruners import PRUNERS
-from nas.strategy.samplers.registry import SAMPLERS
 from results.database.objectives import OBJECTIVES
-from runners.data import DATASETS
-from runners.proxies import PROXIES
-from runners.registry import RUNNERS
+from search_space.errors import StudyError, printable
 from search_space.ops import MIXERS
-from search_space.plugins import Plugin, load, load_installed, provider
-
-REGISTRIES: Mapping[str, Mapping[str, Any]] = {
-    "token mixer": MIXERS,
-    "data set": DATASETS,
-    "sampler": SAMPLERS,
-    "pruner": PRUNERS,
-    "proxy": PROXIES,
-    "objective": OBJECTIVES,
-    "runner": RUNNERS,
-}
-"""Every kind of plug-in with its registry."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Something that is registered.
-
-    Attributes:
-        kind: What it is, such as "data set".
-        name: Its name within the kind.
-        plugin: The plug-in that it comes from; None for this program's own.
-    """
-
-    kind: str
-    name: str
-    plugin: Plugin | None
-
-
-def entries() -> tuple[Entry, ...]:
-    """All that is registered, installed plug-ins included, by kind.
-
-    Raises:
-        ConfigError: If an installed plug-in cannot be imported.
-    """
-    load_installed()
-    return tuple(
-        Entry(kind, name, one.plugin if (one := provider(kind, name)) else None)
-        for kind, registry in REGISTRIES.items()
-        for name in registry
-    )
+from search_space.plugins import Plugin, load, not_imported, provider
 
 
 def plugins_of(imports: Iterable[str], used: Iterable[tuple[str, str]]) -> tuple[Plugin, ...]:
@@ -69,3 +24,29 @@ def plugins_of(imports: Iterable[str], used: Iterable[tuple[str, str]]) -> tuple
     named = [load(name) for name in imports]
     providers = [one.plugin for kind, name in used if (one := provider(kind, name))]
     return tuple(dict.fromkeys([*named, *providers]))
+
+
+def check_imported(study: str, identity: Mapping[str, Any], *, architectures: bool = False) -> None:
+    """See whether what a study holds can be read: the plug-ins that it needs for that were imported.
+
+    A file or module that the database names is never imported by itself: the user has to name it.
+
+    Args:
+        study: Its name.
+        identity: Its identity, as in the database.
+        architectures: Whether its architectures are read, and not its figures alone.
+
+    Raises:
+        StudyError: If not, with the plug-ins to import.
+    """
+    missing = not_imported(identity.get("plugins", {}))
+    unknown = [f"the objective {name}" for name in identity.get("objective", ()) if name not in OBJECTIVES]
+    if architectures:
+        mixers = identity.get("space", {}).get("mixers", {})
+        unknown += [f"the token mixer {name}" for name in mixers if name not in MIXERS and name != "none"]
+    if missing and unknown:
+        what = "plug-in" if len(missing) == 1 else "plug-ins"
+        raise StudyError(
+            f"{', '.join(unknown)} of the study {printable(study, 100)!r} is not known here; import its {what} "
+            f"{printable(', '.join(missing), 500)} with --import"
+        )

@@ -75,7 +75,7 @@ def open_study(name: str | None = None, *, storage: str | None = None, out: str 
         NasError: If there is no such study, or the database cannot be read.
     """
     with closing(Store(storage_url(storage, out), create=False)) as store:
-        study = find_study(store, name)
+        study = find_study(store, name, architectures=True)
         trials = [
             StoredTrial(
                 number=row.number,

@@ -25,7 +25,7 @@ def draft(place: Path, kind: str, names: Collection[str]) -> Iterator[Path]:
     Args:
         place: Where the result will be.
         kind: What is made, for the name of the folder.
-        names: The files that may be in it.
+        names: The files that may be in it; ``*`` in a name stands for any text.
 
     Raises:
         OSError: If it cannot be made.
@@ -105,8 +105,15 @@ def _remove(folder: Path, names: Collection[str]) -> None:
     """Delete a draft, unless something else is in it."""
     with suppress(OSError):
         for name in names:
-            (folder / name).unlink(missing_ok=True)
+            for path in _matching(folder, name) if "*" in name else [folder / name]:
+                path.unlink(missing_ok=True)
         folder.rmdir()
+
+
+def _matching(folder: Path, name: str) -> list[Path]:
+    """The files of a folder whose names are this one, ``*`` being any text."""
+    pattern = ".*".join(map(re.escape, name.split("*")))
+    return [path for path in folder.iterdir() if re.fullmatch(pattern, path.name)]
 
 
 def _sync(path: Path) -> None:

@@ -61,6 +61,7 @@ class Job:
             remote place, as `checkpoint`.
         weights_sha256: For "test": digest of that file when it was written; None if unknown.
         measure_latency: Whether to measure the latency of the model before training it.
+        latency_target: Name of what measures it (`runners.measuring.targets`).
         max_latency_ms: If given, an architecture slower than this is infeasible and not trained.
         timeout_s: Seconds that one attempt may compute; an architecture that takes longer is infeasible. None for no
             limit.
@@ -82,6 +83,7 @@ class Job:
     weights: Location | None = None
     weights_sha256: str | None = None
     measure_latency: bool = False
+    latency_target: str = "device"
     max_latency_ms: float | None = None
     timeout_s: float | None = None
     device: str = "auto"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, NamedTuple
 
-from search_space.errors import ArchitectureError, allowed, brief
+from search_space.errors import ArchitectureError, UnknownOpError, allowed, brief
 from search_space.ops import OPS, Cost, Op, TokenShape
 from search_space.ops.base import require
 from search_space.yaml_fields import read_fields
@@ -146,9 +146,8 @@ def _read_branch(source: Source, path: KeyPath) -> Branch:
     mapping = source.typed(path, dict, "a mapping with an op")
     kind = mapping.get("op")
     if not isinstance(kind, str) or kind not in OPS:
-        raise source.fail(
-            (*path, "op") if "op" in mapping else path, f"is {brief(kind)}, not an op; {allowed(kind, OPS)}"
-        )
+        place = (*path, "op") if "op" in mapping else path
+        raise UnknownOpError(str(source.fail(place, f"is {brief(kind)}, not an op; {allowed(kind, OPS)}")))
     op, own = OPS[kind], [field.name for field in fields(Branch)]
     source.keys(path, [*own, *(field.name for field in fields(op))])
     values, settings = read_fields(source, path, Branch, skip=("op",)), read_fields(source, path, op)

@@ -2,6 +2,7 @@
 
 NasError                 base of all; the command line prints its text as one sentence and exits with 2
   ArchitectureError      an architecture that cannot exist
+    UnknownOpError       an op that is not registered; a plug-in may define it
   SpaceError             a search space that is malformed or empty, or limits that none of its architectures meets
   ConfigError            a flag, a configuration key or a value that is not allowed
   WeightsError           weights that are missing, damaged or of another architecture
@@ -26,6 +27,10 @@ class NasError(Exception):
 
 class ArchitectureError(NasError):
     """An architecture that breaks a rule of the block space."""
+
+
+class UnknownOpError(ArchitectureError):
+    """An op that is not registered; it may be that of a plug-in that was not imported."""
 
 
 class SpaceError(NasError):

@@ -26,6 +26,7 @@ from search_space.paths import user_path
 GROUP = "nas.plugins"
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _MOST_OF_A_REASON = 300
+_SHA256 = "sha256:"
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,12 @@ def provider(kind: str, name: str) -> Loaded | None:
     return next((one for one in _loaded.values() if (kind, name) in one.entries), None)
 
 
+def not_imported(recorded: Mapping[str, str]) -> list[str]:
+    """Those of a study's plug-ins, versions by name, that this process has not imported, in words for a message."""
+    load_installed()
+    return [f"{name} ({version})" for name, version in recorded.items() if name not in _loaded]
+
+
 def load(name: str) -> Plugin:
     """Import a plug-in that a user has named; one whose content has changed replaces the former.
 
@@ -138,8 +145,8 @@ def _of_file(name: str) -> Plugin:
     except OSError as error:
         raise ConfigError(f"--import is {brief(name)}; it cannot be read ({error.strerror or error})") from None
     stem = re.sub(r"\W", "_", path.stem)
-    digest = hashlib.sha256(source).hexdigest()
-    return Plugin(path.name, f"nas_plugin_{stem}_{digest[:12]}", f"sha256:{digest}", source)
+    version = _digest(source)
+    return Plugin(path.name, f"nas_plugin_{stem}_{version.removeprefix(_SHA256)[:12]}", version, source)
 
 
 def _of_module(name: str) -> Plugin:
@@ -164,9 +171,13 @@ def _of_module(name: str) -> Plugin:
         files = sorted(path for folder in spec.submodule_search_locations for path in Path(folder).rglob("*.py"))
     contents = [path.read_bytes() for path in files]
     if spec.submodule_search_locations or "." in name or not contents:
-        digest = hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
-        return Plugin(name, name, f"sha256:{digest}")
-    return Plugin(name, name, f"sha256:{hashlib.sha256(contents[0]).hexdigest()}", contents[0])
+        return Plugin(name, name, _digest(b"".join(hashlib.sha256(content).digest() for content in contents)))
+    return Plugin(name, name, _digest(contents[0]), contents[0])
+
+
+def _digest(content: bytes) -> str:
+    """The version of what no distribution has."""
+    return f"{_SHA256}{hashlib.sha256(content).hexdigest()}"
 
 
 def _import(plugin: Plugin, *, from_source: bool) -> Loaded:
@@ -228,17 +239,27 @@ def _reason(error: BaseException, module: str) -> str:
 
 def _arrived(name: str, module: str, version: str, source: bytes | None) -> Plugin:
     """A plug-in in the process that it was sent to, imported there."""
+    try:
+        return import_exactly(name, module, version, source)
+    except NasError as error:
+        return Plugin(name, module, version, source, problem=str(error))
+
+
+def import_exactly(name: str, module: str, version: str, source: bytes | None = None) -> Plugin:
+    """Import a plug-in that was recorded elsewhere, in this version; the arguments are the attributes of `Plugin`.
+
+    Raises:
+        ConfigError: If it cannot be imported, or is here in another version.
+    """
     plugin = Plugin(name, module, version, source)
     known = _loaded.get(name)
     if known is not None and known.plugin == plugin:
         return known.plugin
-    try:
-        if source is None and not version.startswith("sha256:"):
-            _check_version(plugin)
-        _import(plugin, from_source=source is not None)
-    except NasError as error:
-        return Plugin(name, module, version, source, problem=str(error))
-    return plugin
+    if source is not None and version != _digest(source):
+        raise ConfigError(f"the plug-in {name} was changed: its content is {_digest(source)}, and was {version}")
+    if source is None and not version.startswith(_SHA256):
+        _check_version(plugin)
+    return _import(plugin, from_source=source is not None).plugin
 
 
 def _check_version(plugin: Plugin) -> None:

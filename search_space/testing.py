@@ -1,13 +1,9 @@
-"""Contract tests for ops and token mixers, to run on your own: whatever is registered is tested unasked.
+"""What ops and token mixers promise, tested with each of their examples.
 
-With pytest, a subclass that says which members to test is enough::
+With pytest, a subclass that names what to test is enough::
 
     class TestPool(MixerContract):
-        @pytest.fixture(params=[("pool", {"size": 3})])
-        def case(self, request):
-            return request.param
-
-`violations` runs both contracts without pytest.
+        names = ("pool",)
 """
 
 from __future__ import annotations
@@ -15,14 +11,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from search_space.architecture import Architecture, Branch, Stage
+from search_space.contract import Contract
 from search_space.diagram import diagram
 from search_space.errors import ArchitectureError
 from search_space.models.building import build
@@ -32,8 +29,6 @@ from search_space.models.model import VisionModel
 from search_space.ops import EXAMPLE_SHAPE, MIXERS, OPS, Dense, Op, TokenShape
 from search_space.space import SearchSpace, parse_space
 
-Case = tuple[str, Mapping[str, Any]]
-"""The name of an op or mixer, and settings of it."""
 SPACE = """
 name: contract
 net: {{patch: [2], pooling: [gap, class_token], position: [none], norm: [layernorm, batchnorm],
@@ -44,21 +39,28 @@ scales: [{{image_size: 8, tokens: [4, 16], dim: [8], depth: [1, 2], max_params: 
 """
 
 
-def op_cases() -> list[Case]:
-    """Every registered op with every one of its examples."""
-    return [(kind, example) for kind, op in OPS.items() for example in op.examples]
+class Case(NamedTuple):
+    """The name of an op or mixer, and settings of it."""
+
+    name: str
+    settings: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.name} {dict(self.settings)}"
 
 
-def mixer_cases() -> list[Case]:
-    """Every registered token mixer with every one of its examples."""
-    return [(name, example) for name, mixer in MIXERS.items() for example in mixer.examples]
+class OpContract(Contract):
+    """What an op promises, together with its layer."""
 
+    parameter: ClassVar[str] = "case"
 
-class OpContract:
-    """What an op, with its layer, has to fulfil; `case` names it."""
+    @classmethod
+    def cases(cls, name: str) -> list[Case]:
+        """The examples of an op."""
+        return [Case(name, example) for example in OPS.find(name).examples]
 
     def test_cost_is_exact(self, case: Case) -> None:
-        """Parameters are those of the layer, MACs half the FLOPs that torch counts, and the shape is kept."""
+        """Its parameters are those of the layer, its MACs half the FLOPs that torch counts, and the shape is kept."""
         op = _op(case)
         for class_token in (False, True):
             shape = EXAMPLE_SHAPE._replace(class_token=class_token)
@@ -74,6 +76,7 @@ class OpContract:
             assert 2 * op.cost(shape).macs == flops, f"cost says {op.cost(shape).macs} MACs, torch {flops / 2:g}"
 
     def test_it_is_a_value_described_by_its_settings(self, case: Case) -> None:
+        """It is a frozen dataclass, and equal settings give an equal op."""
         op = _op(case)
         again = type(op)(**op.settings())
         assert again == op
@@ -97,7 +100,7 @@ class OpContract:
             assert again.hash == architecture.hash
 
     def test_fixed_input_size_says_whether_it_suits_one_grid_only(self, case: Case) -> None:
-        """On another grid, tensors of other shapes or other settings are needed if and only if it says so."""
+        """`fixed_input_size` says whether another grid needs tensors of other shapes, or other settings."""
         op, smaller = _op(case), EXAMPLE_SHAPE._replace(grid=2)
         assert op.at(EXAMPLE_SHAPE, EXAMPLE_SHAPE) == op
         other = op.at(EXAMPLE_SHAPE, smaller)
@@ -108,6 +111,7 @@ class OpContract:
         assert op.fixed_input_size == moved
 
     def test_mixes_tokens_says_whether_a_token_sees_the_others(self, case: Case) -> None:
+        """A change of one token reaches the others if and only if `mixes_tokens` says so."""
         op = _op(case)
         layer, x = _scrambled(make_layer(op, EXAMPLE_SHAPE)), _images(1, EXAMPLE_SHAPE.tokens, EXAMPLE_SHAPE.dim)
         changed = x.clone()
@@ -116,12 +120,13 @@ class OpContract:
         assert op.mixes_tokens != torch.equal(layer(x)[0, others], layer(changed)[0, others])
 
     def test_images_are_kept_apart(self, case: Case) -> None:
+        """The output for an image does not depend on the others of its batch."""
         layer = _scrambled(make_layer(_op(case), EXAMPLE_SHAPE))
         x = _images(3, EXAMPLE_SHAPE.tokens, EXAMPLE_SHAPE.dim)
         torch.testing.assert_close(layer(x)[1:2], layer(x[1:2]), rtol=1e-10, atol=1e-12)
 
     def test_the_seed_decides_every_tensor(self, case: Case) -> None:
-        """Whatever memory held before; and the global generator is not used."""
+        """Equal seeds give equal weights, whatever memory held before; the global generator is not used."""
         architecture, before = _network(_op(case)), torch.get_rng_state()
         one, two = (build(architecture, generator=torch.Generator().manual_seed(3)).state_dict() for _ in range(2))
         assert torch.equal(torch.get_rng_state(), before)
@@ -130,6 +135,7 @@ class OpContract:
             assert torch.equal(tensor, two[name]), f"{name} does not come from the generator"
 
     def test_gradients_reach_every_parameter(self, case: Case) -> None:
+        """Each parameter of its layer has a finite gradient that is not 0."""
         model = build(_network(_op(case))).train()
         model(_images(4, 3, 8, 8).float()).square().sum().backward()
         for name, parameter in model.named_parameters():
@@ -138,6 +144,7 @@ class OpContract:
             assert parameter.grad.abs().max() > 0, name
 
     def test_the_deployed_form_computes_the_same_function(self, case: Case) -> None:
+        """Its deployed form computes the same function."""
         op = _op(case)
         assert op.deployed.deployed == op.deployed
         model = VisionModel(_network(op))
@@ -146,6 +153,7 @@ class OpContract:
         assert sum(parameter.numel() for parameter in deployed.parameters()) == _network(op).deployed.params
 
     def test_it_can_be_drawn(self, case: Case) -> None:
+        """Its steps are short texts that fit into a diagram of 100 columns."""
         steps = _op(case).steps(EXAMPLE_SHAPE)
         assert steps, "an op has at least one step"
         assert all(isinstance(step, str) and step for step in steps)
@@ -154,10 +162,18 @@ class OpContract:
         assert max(map(len, drawn.splitlines())) <= 100
 
 
-class MixerContract:
-    """What a token mixer has to fulfil besides the contract of its op; `case` names it."""
+class MixerContract(Contract):
+    """What a token mixer promises besides what its op does."""
+
+    parameter: ClassVar[str] = "case"
+
+    @classmethod
+    def cases(cls, name: str) -> list[Case]:
+        """The examples of a token mixer."""
+        return [Case(name, example) for example in MIXERS.find(name).examples]
 
     def test_its_examples_are_among_its_choices(self, case: Case) -> None:
+        """Each example is a choice that a space may offer."""
         name, example = case
         settings = MIXERS[name].settings()
         assert set(example) <= set(settings)
@@ -167,6 +183,7 @@ class MixerContract:
             assert not settings[key].valid([value]), f"{key} takes a list"  # type: ignore[arg-type]
 
     def test_it_makes_a_branch_that_mixes_tokens(self, case: Case) -> None:
+        """It makes a branch of a registered op that mixes tokens."""
         name, example = case
         mix = MIXERS[name](**example).mix(EXAMPLE_SHAPE)
         mix.op.check(EXAMPLE_SHAPE)
@@ -175,7 +192,7 @@ class MixerContract:
         assert 0 < mix.eps <= 1e-4
 
     def test_a_space_can_name_it(self, case: Case) -> None:
-        """Its architectures are counted, drawn, described by parameters, costed and built."""
+        """A space that names it is counted and drawn from; its architectures are encoded, costed and built."""
         space, rng = _space(case), random.Random(0)
         assert space.size > 0
         least, most = space.cost_range()
@@ -187,25 +204,6 @@ class MixerContract:
             assert space.mutate(found, rng) in space
         found = min(drawn, key=lambda found: (case[0] != space.encode(found)["stage1.mixer"], found.params))
         assert sum(parameter.numel() for parameter in build(found).parameters()) == found.params
-
-
-def violations(ops: list[Case] | None = None, mixers: list[Case] | None = None) -> Iterator[tuple[str, Exception]]:
-    """Every test of both contracts that fails, as ``attention {'heads': 2}: test_...``, and why.
-
-    Args:
-        ops: The ops to test; all that are registered by default.
-        mixers: The token mixers to test; all that are registered by default.
-    """
-    for contract, cases in (
-        (OpContract(), op_cases() if ops is None else ops),
-        (MixerContract(), mixer_cases() if mixers is None else mixers),
-    ):
-        for case in cases:
-            for name in (name for name in dir(contract) if name.startswith("test_")):
-                try:
-                    getattr(contract, name)(case)
-                except Exception as error:  # noqa: BLE001 (a plug-in may raise anything)
-                    yield f"{case[0]} {dict(case[1])}: {name}", error
 
 
 def _op(case: Case) -> Op:

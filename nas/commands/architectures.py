@@ -76,7 +76,7 @@ def _of_trial(name: str, trial: str, storage: str | None, out: str) -> Architect
 
     if trial != "best" and not trial.isdecimal():
         raise ConfigError(f"{name}#{trial} names no trial; allowed: STUDY#NUMBER, such as {name}#12, and STUDY#best")
-    study = existing_study(name, storage, out)
+    study = existing_study(name, storage, out, architectures=True)
     if trial == "best":
         winner = make_report(study).winner
         if winner is None:

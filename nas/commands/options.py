@@ -11,6 +11,7 @@ import click
 from nas.commands.output import say
 from search_space.errors import ConfigError, StorageError, allowed, brief, printable
 from search_space.paths import output_problem, path_problem, user_path
+from search_space.plugins import load
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -94,8 +95,26 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(printable(name, 100) for name in names)
 
 
+def _import(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:
+    for name in value:
+        load(name)
+
+
+import_option = click.option(
+    "--import",
+    multiple=True,
+    callback=_import,
+    expose_value=False,
+    is_eager=True,
+    metavar="MODULE|FILE",
+    help="Plug-in to import; repeatable.",
+)
+"""``--import``: plug-ins, imported before anything else is looked at."""
+
+
 def study_options(function: Command) -> Command:
-    """``--storage`` and ``--out``: where the study is."""
+    """``--storage`` and ``--out``: where the study is; and ``--import`` for what its plug-ins define."""
+    function = import_option(function)
     function = click.option(
         "--out",
         callback=_typed_out,

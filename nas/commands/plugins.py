@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import click
 
+from nas.commands.options import import_option
 from nas.commands.output import say_json, say_text
 
 
 @click.command("plugins", short_help="List what can be searched with, and where it comes from.")
-@click.option("--import", "imports", multiple=True, metavar="MODULE|FILE", help="Plug-in to import; repeatable.")
+@import_option
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def command(imports: tuple[str, ...], as_json: bool) -> None:
+def command(as_json: bool) -> None:
     """List everything that is registered, by kind: token mixers, data sets, samplers, pruners, ...
+
+    Example: nas plugins --import my_plugin.py
 
     What comes from an installed distribution, a module or a file stands with its version or digest.
     """
-    from nas.plugins import entries
-    from search_space.plugins import load
+    from nas.registries import entries
 
-    for name in imports:
-        load(name)
     found = entries()
     if as_json:
         say_json(
@@ -37,9 +37,9 @@ def command(imports: tuple[str, ...], as_json: bool) -> None:
     lines = []
     for kind in dict.fromkeys(entry.kind for entry in found):
         own = ", ".join(entry.name for entry in found if entry.kind == kind and entry.plugin is None)
-        lines.append(f"{kind + ':':13} {own}")
+        lines.append(f"{kind + ':':15} {own}")
         lines += [
-            f"{'':13} {entry.name}  from {entry.plugin.name} ({entry.plugin.version})"
+            f"{'':15} {entry.name}  from {entry.plugin.name} ({entry.plugin.version})"
             for entry in found
             if entry.kind == kind and entry.plugin is not None
         ]

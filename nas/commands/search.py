@@ -133,6 +133,7 @@ def next_steps(config: SearchConfig, report: Report, was_spent: bool) -> str:
     study = config.study_name
     where = f" --storage {shell_word(shown(config.storage))}" if config.storage else ""
     where += f" --out {shell_word(config.out)}" if config.out != "nas-runs" else ""
+    where += "".join(f" --import {shell_word(name)}" for name in config.imports)
     lines = ["Next:", f"  nas dashboard{where}", f"  nas results {study}{where}"]
     if report.winner is not None:
         lines.insert(2, f"  nas export {study}{where} --best -o exported/")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nas.commands.options import Command, Subcommands
+from nas.commands.options import Command, Subcommands, import_option
 from nas.commands.output import say, say_text
 from search_space.paths import user_path
 
@@ -29,7 +29,8 @@ class _Spaces(Subcommands):
 
 
 def _image_options(function: Command) -> Command:
-    """``--data`` and ``--image-size``: the images that a space is bound to."""
+    """``--data`` and ``--image-size``: the images that a space is bound to; and ``--import`` for its token mixers."""
+    function = import_option(function)
     function = click.option(
         "--image-size", type=click.IntRange(1, 1024), metavar="PIXELS", help="For images of this size [that of --data]."
     )(function)

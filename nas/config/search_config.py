@@ -33,6 +33,7 @@ from nas.strategy.presets import STRATEGIES, SURROGATE, Strategy, ranker_names, 
 from nas.strategy.pruners import PRUNERS, pruner_problem
 from nas.strategy.samplers.registry import SAMPLERS, sampler_problem
 from results.database.objectives import OBJECTIVES, Objective, parse_objectives
+from runners.measuring.targets import LATENCY_TARGETS
 from runners.proxies import PROXIES
 from runners.registry import RUNNERS
 from search_space.errors import ConfigError, allowed, brief
@@ -52,7 +53,7 @@ class SearchConfig:
 
     # What is searched, and for what.
     imports: tuple[str, ...] = setting(  # first, since others may name what plug-ins register
-        (), plugins(), "MODULE|FILE", "Plug-in to import, here and in every worker; repeatable"
+        (), plugins(), "MODULE|FILE", "Plug-in to import, in every worker too; repeatable", otherwise="installed ones"
     )
     space: str = setting("mlp_family", path(), "NAME|FILE", "Search space, one that ships or a YAML file")
     data: str = setting("digits", text(), "NAME", "Data set, such as digits, fashion_mnist, cifar10, imagefolder:PATH")
@@ -86,6 +87,9 @@ class SearchConfig:
     )
     max_latency_ms: float | None = setting(
         None, number(0, 1e9), "MS", "Limit on the measured latency of one image", otherwise="no limit", unit="ms"
+    )
+    latency_target: str = setting(
+        "device", choice(LATENCY_TARGETS), "NAME", "What measures the latency; device is the one that runs the trial"
     )
     trial_timeout: float | None = setting(
         None,
@@ -241,6 +245,11 @@ class SearchConfig:
             if getattr(self, name) and not self.parts.has_surrogate:
                 sampler = self.parts.sampler
                 raise ConfigError(f"{flag(name)} is for the sampler {SURROGATE!r}; the sampler is {sampler!r}")
+        if self.latency_target != SearchConfig.latency_target and not self.measures_latency:
+            raise ConfigError(
+                f"--latency-target is {brief(self.latency_target)}, but no latency is measured; allowed with "
+                "--objective latency or --max-latency-ms"
+            )
         if self.finalists == 0 and self.seeds != SearchConfig.seeds:
             raise ConfigError(f"--seeds is {self.seeds}, but --finalists is 0, and only finalists have several seeds")
         if self.address is not None and self.runner != "ray":
@@ -281,6 +290,11 @@ class SearchConfig:
         return parse_objectives(self.objective)
 
     @property
+    def measures_latency(self) -> bool:
+        """Whether the latency of every trial is measured."""
+        return self.max_latency_ms is not None or any(one.measure == "latency" for one in self.objectives)
+
+    @property
     def parts(self) -> Strategy:
         """The parts of the strategy, with those that have a setting of their own replaced by it."""
         strategy = STRATEGIES[self.strategy]
@@ -305,19 +319,6 @@ class SearchConfig:
         """The limits that can be computed, `default` being those of the space."""
         max_params = default.max_params if self.max_params is None else (self.max_params or None)
         return Limits(max_params, self.max_macs)
-
-    def check_compute(self) -> None:
-        """See whether the limit on compute lets a single trial be trained. Simulations may go below it.
-
-        Raises:
-            ConfigError: If not.
-        """
-        # Unless their number is set, there are fewer finalists where compute is short.
-        reserved = (self.finalists or 0) * self.seeds
-        if self.max_fte is not None and self.max_fte + 1e-9 < reserved + 1:
-            finals = f" and {self.finalists} finalists with {self.seeds} seeds {reserved}" if reserved else ""
-            least = f"allowed: numbers from {reserved + 1}, as one full training takes 1{finals}"
-            raise ConfigError(f"--max-fte is {self.max_fte:g}; {least}")
 
 
 SETTINGS = settings_of(SearchConfig)

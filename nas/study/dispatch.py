@@ -120,8 +120,8 @@ class Dispatch:
             reported=trial.epoch,
             checkpoint=files.checkpoint(trial.key),
             weights=files.weights(trial.key),
-            measure_latency=is_trial
-            and (config.max_latency_ms is not None or any(one.measure == "latency" for one in config.objectives)),
+            measure_latency=is_trial and config.measures_latency,
+            latency_target=config.latency_target,
             max_latency_ms=config.max_latency_ms if is_trial else None,
             timeout_s=config.trial_timeout,
             gpus=max(1, int(config.gpus_per_trial or 1)),

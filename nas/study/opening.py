@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nas.config import SearchConfig
+from nas.plugins import check_imported
 from nas.study.files import RunFolder, local_roots, storage_url
 from nas.study.housekeeping import settle
 from nas.study.ownership import Owner
@@ -92,20 +93,24 @@ def folder_of(study: StudyStore, out: str) -> RunFolder:
     return RunFolder(user_path(out, "--out"), study.name, study.row.config.get("checkpoint_dir"))
 
 
-def existing_study(name: str | None, storage: str | None, out: str = "nas-runs") -> StudyStore:
-    """The study of this name, or the only one, to be shown or exported.
-
-    Raises:
-        StudyError: If there is none, or if there are several and no name is given.
-    """
-    return find_study(Store(storage_url(storage, out), create=False), name)
+def existing_study(
+    name: str | None, storage: str | None, out: str = "nas-runs", *, architectures: bool = False
+) -> StudyStore:
+    """The study of this name, or the only one, to be shown or exported; see `find_study`."""
+    return find_study(Store(storage_url(storage, out), create=False), name, architectures=architectures)
 
 
-def find_study(store: Store, name: str | None) -> StudyStore:
+def find_study(store: Store, name: str | None, *, architectures: bool = False) -> StudyStore:
     """The study of this name, or the only one of a database.
 
+    Args:
+        store: The database.
+        name: Its name; None for the only one.
+        architectures: Whether its architectures are to be read, and not its figures alone.
+
     Raises:
-        StudyError: If there is none, or if there are several and no name is given.
+        StudyError: If there is none, if there are several and no name is given, or if it needs a plug-in that was not
+            imported.
     """
     names = store.names()
     if name is None:
@@ -116,4 +121,5 @@ def find_study(store: Store, name: str | None) -> StudyStore:
     study = store.study(name)
     if study is None:
         raise StudyError(f"there is no study {name!r} in {store}; {allowed(name, names) if names else 'it holds none'}")
+    check_imported(study.name, study.row.identity, architectures=architectures)
     return study

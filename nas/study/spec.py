@@ -15,9 +15,11 @@ from nas.strategy.problem import Problem
 from nas.strategy.samplers.registry import make_sampler
 from results.database.connection import shown
 from runners.data import describe_dataset, fingerprint, recipe_for, validation_images
+from runners.measuring.targets import DEVICE
 from runners.protocol import DataSpec
 from runners.recipe import Recipe
 from search_space.architecture import Architecture
+from search_space.errors import ConfigError
 from search_space.paths import user_path
 from search_space.plugins import Plugin
 from search_space.space import Limits, SearchSpace, load_space
@@ -54,8 +56,10 @@ class StudySpec:
         data["name"] = self.data.name.encode(errors="backslashreplace").decode()  # a path need not be valid UTF-8
         data["fingerprint"] = self.fingerprint
         plugins = {plugin.name: plugin.version for plugin in self.plugins}
+        target = self.config.latency_target
         return {
             **({"plugins": plugins} if plugins else {}),
+            **({"latency_target": target} if target != DEVICE else {}),  # earlier versions knew no other
             "space": self.space.to_dict(),
             "data": data,
             "objective": list(self.config.objective),
@@ -108,6 +112,7 @@ class StudySpec:
         used += [("proxy", name) for name in (parts.ranker, *parts.proxies)]
         used += [("objective", name) for name in config.objective]
         used += [("token mixer", name) for name in self.space.definition.mixers]
+        used += [("latency target", config.latency_target)]
         return plugins_of(config.imports, used)
 
     @cached_property
@@ -132,7 +137,7 @@ def make_spec(config: SearchConfig) -> StudySpec:
     Raises:
         NasError: If the data set, the space or a limit cannot be used.
     """
-    config.check_compute()
+    _check_compute(config)
     data = _data(config)
     info = describe_dataset(data)
     space = load_space(config.space, image_size=info.image_size, in_channels=info.in_channels, classes=info.classes)
@@ -153,6 +158,20 @@ def public_settings(config: SearchConfig) -> dict[str, Any]:
     if config.storage:
         settings["storage"] = shown(config.storage)
     return settings
+
+
+def _check_compute(config: SearchConfig) -> None:
+    """See whether the limit on compute lets a single trial be trained. Simulations may go below it.
+
+    Raises:
+        ConfigError: If not.
+    """
+    # Unless their number is set, there are fewer finalists where compute is short.
+    reserved = (config.finalists or 0) * config.seeds
+    if config.max_fte is not None and config.max_fte + 1e-9 < reserved + 1:
+        finals = f" and {config.finalists} finalists with {config.seeds} seeds {reserved}" if reserved else ""
+        least = f"allowed: numbers from {reserved + 1}, as one full training takes 1{finals}"
+        raise ConfigError(f"--max-fte is {config.max_fte:g}; {least}")
 
 
 def _data(config: SearchConfig) -> DataSpec:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import SkipTest
 
-from nas.testing.contract import Contract, holds, nothing_global_drawn
+from nas.testing.randomness import nothing_global_drawn
 from runners.data import Dataset, DatasetInfo, recipe_for
 from runners.data.base import DATASETS
 from runners.protocol import DataSpec
+from search_space.contract import Contract, holds
 
 if TYPE_CHECKING:
     from runners.data import Split

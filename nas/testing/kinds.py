@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from nas.testing.contract import Contract, Finding
 from nas.testing.datasets import DatasetContract
+from nas.testing.exporters import ExporterContract
+from nas.testing.latency_targets import LatencyTargetContract
 from nas.testing.proxies import ProxyContract
 from nas.testing.pruners import PrunerContract
 from nas.testing.runners import RunnerContract
 from nas.testing.samplers import SamplerContract
+from results.testing import ObjectiveContract
+from search_space.contract import Contract, Finding
+from search_space.testing import MixerContract, OpContract
 
 CONTRACTS: Mapping[str, type[Contract]] = {
+    "op": OpContract,
+    "token mixer": MixerContract,
     "data set": DatasetContract,
     "sampler": SamplerContract,
     "pruner": PrunerContract,
     "proxy": ProxyContract,
+    "objective": ObjectiveContract,
+    "latency target": LatencyTargetContract,
     "runner": RunnerContract,
+    "exporter": ExporterContract,
 }
-"""By kind, as in `nas.plugins.REGISTRIES`."""
+"""By kind, as in `nas.registries.REGISTRIES`."""
 
 
 def check(kind: str, name: str) -> Iterator[Finding]:
-    """Look into every promise of an entry; nothing where its kind has no contract."""
-    contract = CONTRACTS.get(kind)
-    return iter(()) if contract is None else contract.check(name)
+    """Look into every promise of an entry."""
+    return CONTRACTS[kind].check(name)

@@ -6,11 +6,12 @@ import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from nas.testing.contract import Contract, holds, nothing_global_drawn
+from nas.testing.randomness import nothing_global_drawn
 from runners.data import recipe_for
 from runners.protocol import DataSpec
 from runners.proxies.base import NEEDS, PROXIES
 from search_space.architecture import Architecture
+from search_space.contract import Contract, holds
 from search_space.zoo.baselines import baselines
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from nas.strategy.pruners import make_pruner
-from nas.testing.contract import Contract, holds
+from search_space.contract import Contract, holds
 
 EPOCHS = (1, 2, 3, 4, 5, 8, 20, 61)
 TRIALS = 12

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 
-from nas.testing.contract import Contract, holds
 from runners.protocol import Cause, DataSpec, Decision, EpochResult, EvaluationError, Job, Measured, Outcome
 from runners.recipe import Recipe
 from runners.registry import RUNNERS, RunnerSettings
+from search_space.contract import Contract, holds
 from search_space.zoo.baselines import baselines
 
 EPOCHS, RUNG = 4, 2

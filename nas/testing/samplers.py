@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import SkipTest
 
 from nas.strategy.samplers.registry import SamplerEntry, find_sampler, make_sampler
-from nas.testing.contract import Contract, holds
+from search_space.contract import Contract, holds
 from search_space.space.space import SearchSpace, load_space
 
 if TYPE_CHECKING:

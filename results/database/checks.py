@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -16,7 +18,8 @@ from results.database.schema import ArchitectureRow, Base, EpochRow, EvaluationR
 from results.database.tables import OPTUNA_STUDIES, present
 from results.optuna_private import models
 from search_space.architecture import Architecture
-from search_space.errors import NasError
+from search_space.errors import NasError, UnknownOpError
+from search_space.plugins import not_imported
 
 
 @dataclass
@@ -193,15 +196,34 @@ def _silent(connection: sa.Connection) -> Iterator[tuple[str, str]]:
 
 
 def _architectures(connection: sa.Connection) -> Iterator[tuple[str, str]]:
-    """The YAML of an architecture gives its hash."""
+    """The YAML of an architecture gives its hash; where an op is a plug-in's, which one was not imported."""
+    missing = _plugins_not_imported(connection)
+    unreadable = 0
     query = sa.select(ArchitectureRow.id, ArchitectureRow.hash, sa.cast(ArchitectureRow.yaml, sa.Text)).order_by(
         ArchitectureRow.id
     )
     for key, expected, text in connection.execute(query):
         try:
             found = Architecture.from_yaml(text).hash
+        except UnknownOpError as error:
+            unreadable += bool(missing)
+            if not missing:
+                yield "nas_architectures", f"the YAML of id {key} is no architecture: {error}"
+            continue
         except NasError as error:
             yield "nas_architectures", f"the YAML of id {key} is no architecture: {error}"
             continue
         if found != expected:
             yield "nas_architectures", f"the YAML of id {key} gives the hash {found}; its row says {expected}"
+    if unreadable:
+        needed = f"needed is one of the plug-ins {', '.join(missing)}; name it with --import"
+        yield "nas_architectures", f"{unreadable} architectures have ops that are not known here; {needed}"
+
+
+def _plugins_not_imported(connection: sa.Connection) -> list[str]:
+    """The plug-ins of all studies that were not imported."""
+    recorded: dict[str, str] = {}
+    for text in connection.scalars(sa.select(sa.cast(StudyRow.identity, sa.Text)).order_by(StudyRow.id)):
+        with suppress(ValueError, TypeError, AttributeError):  # an identity that is damaged is told of elsewhere
+            recorded |= json.loads(text).get("plugins", {})
+    return not_imported(recorded)

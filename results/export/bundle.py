@@ -1,40 +1,33 @@
-"""Exporting a trained architecture as a folder that needs neither the study nor its database any more.
+"""The format "bundle": a folder of plain files, with code that rebuilds the model from them.
 
     architecture.yaml   what it is, in the form it is deployed in
     model.safetensors   its weights; the metadata holds the normalisation of its images
     provenance.json     where it comes from: study, trial, data, recipe, seed, figures, versions
     load.py             rebuilds the model; needs mlp-nas (its package search_space), torch and safetensors
+    plugin-NAME.py      a copy of each plug-in file that its ops come from, imported by load.py
     README.md           a model card
 
-Branches that serve training only (RepMLP's) are merged. The bundle is written beside its destination, loaded back
-through its own `load.py`, compared with the model it was made from, and only then put in place, by one rename.
+Branches that serve training only (RepMLP's) are merged.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import runpy
 import shutil
-import stat
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from results.database.damage import architecture_of
-from results.database.names import file_name
-from results.database.schema import EvaluationRow
-from results.drafts import draft, put, sweep
-from results.export.card import make_card, make_provenance
-from results.export.choice import choose
-from results.report.report import Contender
-from results.store.store import StudyStore
+from results.export.card import make_card
+from results.export.exporter import Exporter, Trained, register_exporter
 from search_space.architecture import Architecture
 from search_space.errors import ExportError
+from search_space.plugins import Plugin
 
-FILES = ("architecture.yaml", "model.safetensors", "provenance.json", "load.py", "README.md")
-LOAD_PY = '''"""Rebuilds the exported model. Needs the package mlp-nas (module search_space), torch and safetensors.
+LOAD_PY = '''"""Rebuilds the exported model.
+
+Needs the package mlp-nas (module search_space), torch and safetensors{needs}.
 
     model, mean, std = load()
     scores = model((images - mean) / std)  # images: (B, {channels}, {size}, {size}), pixels from 0 to 1
@@ -46,11 +39,11 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from search_space import Architecture, build
-
+{imports}
 
 def load(folder=Path(__file__).parent):
     """The model in eval mode, and mean and standard deviation of its images, each (C, 1, 1)."""
-    model = build(Architecture.from_yaml_file(Path(folder) / "architecture.yaml"))
+{plugins}    model = build(Architecture.from_yaml_file(Path(folder) / "architecture.yaml"))
     with safe_open(Path(folder) / "model.safetensors", framework="pt") as file:
         model.load_state_dict({{name: file.get_tensor(name) for name in file.keys()}})
         normalisation = json.loads(file.metadata()["normalisation"])
@@ -59,95 +52,39 @@ def load(folder=Path(__file__).parent):
 '''
 
 
-SAME = 1e-6
-"""Largest difference of outputs where the weights are as they were trained: rounding in float32. Arbitrary."""
-MERGED = 1e-4
-"""Where branches were merged, relative to the largest output: what float32 leaves of a proof in float64. Arbitrary."""
+@register_exporter("bundle")
+class Bundle(Exporter):
+    """Architecture, weights, provenance, model card, and code that loads them."""
 
+    files: ClassVar = (
+        "architecture.yaml",
+        "model.safetensors",
+        "provenance.json",
+        "load.py",
+        "plugin-*.py",
+        "README.md",
+    )
+    keeps_weights: ClassVar = True
 
-@dataclass(frozen=True)
-class Exported:
-    """What was exported.
+    def write(self, trained: Trained, folder: Path) -> None:
+        architecture, deployed = trained.architecture, trained.architecture.deployed
+        (folder / "architecture.yaml").write_text(deployed.to_yaml(), encoding="utf-8")
+        if deployed is architecture:
+            shutil.copyfile(trained.weights, folder / "model.safetensors")
+        else:
+            _deploy(architecture, trained.weights, folder / "model.safetensors")
+        provenance = json.dumps(trained.provenance, indent=2)
+        (folder / "provenance.json").write_text(provenance + "\n", encoding="utf-8")
+        for plugin in trained.plugins:
+            if plugin.source is not None:
+                (folder / _copy_of(plugin)).write_bytes(plugin.source)
+        (folder / "load.py").write_text(_load_py(trained), encoding="utf-8")
+        card = make_card(deployed, trained.contender, trained.provenance)
+        (folder / "README.md").write_text(card, encoding="utf-8")
 
-    Attributes:
-        folder: Where it is.
-        contender: The architecture and its figures.
-        difference: Largest difference between outputs of the bundle and of the model it was made from.
-    """
-
-    folder: Path
-    contender: Contender
-    difference: float
-
-
-def export(study: StudyStore, weights_folder: Path, output: Path, *, trial: int | None = None) -> Exported:
-    """Write and verify a bundle.
-
-    Args:
-        study: The study.
-        weights_folder: Where its weights are.
-        output: The folder to create; it must not exist yet, or be empty.
-        trial: Number of the trial to export; None for the winner.
-
-    Raises:
-        ExportError: If there is no such trial, it has no weights, the folder is taken, or the bundle does not give the
-            same outputs.
-    """
-    output = output.resolve()
-    sweep(output, "export", FILES)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ExportError(f"{output} exists and is not empty; choose another folder with -o")
-    evaluation, contender = choose(study, trial)
-    weights = weights_folder / f"{file_name(evaluation.key, 'evaluation')}.safetensors"
-    if not weights.is_file():
-        raise ExportError(
-            f"the weights of trial {contender.trial} are not at {weights}; the weights of the best trials and of the "
-            "finalists are kept, under the --out folder of the search"
-        )
-    _check_digest(weights, evaluation)
-    architecture = architecture_of(evaluation.architecture)
-    provenance = make_provenance(study, evaluation, contender, architecture)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with draft(output, "export", FILES) as folder:
-            _write(folder, architecture, contender, provenance, weights)
-            difference = _verify(folder, architecture, weights)
-            if output.exists():  # it keeps its permissions
-                folder.chmod(stat.S_IMODE(output.stat().st_mode))
-            put(folder, output)
-    except OSError as error:
-        place = error.filename or output.parent
-        raise ExportError(f"{output} was not written: {place}: {error.strerror or error}") from None
-    return Exported(output, contender, difference)
-
-
-def _write(
-    folder: Path, architecture: Architecture, contender: Contender, provenance: Mapping[str, Any], weights: Path
-) -> None:
-    """Write the files of a bundle."""
-    deployed = architecture.deployed
-    (folder / "architecture.yaml").write_text(deployed.to_yaml(), encoding="utf-8")
-    if deployed is architecture:
-        shutil.copyfile(weights, folder / "model.safetensors")
-    else:
-        _deploy(architecture, weights, folder / "model.safetensors")
-    (folder / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
-    size, channels = architecture.image_size, architecture.in_channels
-    (folder / "load.py").write_text(LOAD_PY.format(size=size, channels=channels), encoding="utf-8")
-    (folder / "README.md").write_text(make_card(deployed, contender, provenance), encoding="utf-8")
-
-
-def _check_digest(weights: Path, evaluation: EvaluationRow) -> None:
-    """Refuse weights that are not those that were trained; those of older versions have no digest."""
-    if evaluation.weights_sha256 is None:
-        return
-    with weights.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != evaluation.weights_sha256:
-        raise ExportError(
-            f"{weights} is damaged: its SHA-256 is {found}, and was {evaluation.weights_sha256} when {evaluation.key} "
-            "was trained; restore the file, or choose another --trial"
-        )
+    def load(self, folder: Path) -> tuple[Callable[[Any], Any], Any, Any]:
+        loaded: tuple[Callable[[Any], Any], Any, Any] = runpy.run_path(str(folder / "load.py"))["load"](folder)
+        return loaded
 
 
 def _deploy(architecture: Architecture, weights: Path, output: Path) -> None:
@@ -160,18 +97,25 @@ def _deploy(architecture: Architecture, weights: Path, output: Path) -> None:
         raise ExportError(f"{weights} could not be brought into its deployed form: {error}") from error
 
 
-def _verify(folder: Path, architecture: Architecture, weights: Path) -> float:
-    """Load the bundle by its own `load.py` and compare its outputs with those of the model it was made from."""
-    from search_space.models.weights_files import compare_outputs  # loads torch
+def _load_py(trained: Trained) -> str:
+    """The code that rebuilds the model, its plug-ins imported first."""
+    calls = []
+    for plugin in trained.plugins:
+        known = [json.dumps(text) for text in (plugin.name, plugin.module, plugin.version)]
+        if plugin.source is not None:
+            known.append(f"(Path(folder) / {json.dumps(_copy_of(plugin))}).read_bytes()")
+        calls += ["    import_exactly(\n", *(f"        {argument},\n" for argument in known), "    )\n"]
+    installed = [f"{one.name} ({one.version})" for one in trained.plugins if one.source is None]
+    needs = f", and the plug-ins {', '.join(installed)}" if installed else ""
+    return LOAD_PY.format(
+        size=trained.architecture.image_size,
+        channels=trained.architecture.in_channels,
+        needs=needs,
+        imports="from search_space.plugins import import_exactly\n" if calls else "",
+        plugins="".join(calls),
+    )
 
-    try:
-        difference, largest = compare_outputs(
-            architecture, weights, lambda: runpy.run_path(str(folder / "load.py"))["load"](folder)
-        )
-    except Exception as error:  # whatever is wrong with the bundle, it must not be delivered
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ExportError(f"the export could not be loaded back, so it was not written: {reason}") from error
-    tolerance = SAME if architecture.deployed is architecture else MERGED * max(1.0, largest)
-    if not difference <= tolerance:  # or it is not a number
-        raise ExportError(f"the export's outputs differ by {difference:.3g}, so it was not written")
-    return difference
+
+def _copy_of(plugin: Plugin) -> str:
+    """Name of the copy of a plug-in's file."""
+    return f"plugin-{plugin.name.removesuffix('.py')}.py"

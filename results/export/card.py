@@ -1,22 +1,29 @@
-"""What a bundle says of itself: `provenance.json`, where it comes from, and `README.md`, its model card."""
+"""What an export says of itself: where it comes from, and a model card."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from results.database.schema import EvaluationRow
-from results.report.report import Contender
-from results.store.store import StudyStore
 from search_space.architecture import Architecture
 from search_space.errors import escaped
+from search_space.plugins import Plugin
 from search_space.units import format_count
+
+if TYPE_CHECKING:  # they load SQLAlchemy, which the names of the formats do not need
+    from results.database.schema import EvaluationRow
+    from results.report.report import Contender
+    from results.store.store import StudyStore
 
 
 def make_provenance(
-    study: StudyStore, evaluation: EvaluationRow, contender: Contender, architecture: Architecture
+    study: StudyStore,
+    evaluation: EvaluationRow,
+    contender: Contender,
+    architecture: Architecture,
+    plugins: Sequence[Plugin] = (),
 ) -> dict[str, Any]:
     """Where exported weights come from, as plain data."""
     identity = study.row.identity
@@ -34,6 +41,7 @@ def make_provenance(
         "limits": {key: identity[key] for key in ("max_params", "max_macs", "max_latency_ms")},
         "recipe": identity["recipe"],
         "seed": evaluation.seed,
+        **({"plugins": {plugin.name: plugin.version for plugin in plugins}} if plugins else {}),
         "validation": dict(zip(("nll", "accuracy"), evaluation.quality, strict=True)),
         "mean_over_seeds": {
             key: getattr(contender, key)

@@ -131,7 +131,9 @@ def _evaluations(study: StudyStore) -> list[EvaluationRow]:
 
 
 def _best(study: StudyStore, trials: Sequence[EvaluationRow], finalists: Sequence[FinalistRow]) -> Best | None:
-    quality = OBJECTIVES.find(study.row.objectives[0])
+    if study.row.objectives[0] not in OBJECTIVES:  # its plug-in was not imported
+        return None
+    quality = OBJECTIVES[study.row.objectives[0]]
     winner = find_winner(trials, finalists, quality)
     if winner is None:
         return None

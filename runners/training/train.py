@@ -25,7 +25,7 @@ from runners.data import Splits, data_directory, load_splits, load_test
 from runners.execution.deadline import TimeLimit
 from runners.files import FileFailure
 from runners.measuring.device import describe_device, pick_devices, versions
-from runners.measuring.latency import measure_latency
+from runners.measuring.targets import LATENCY_TARGETS
 from runners.protocol import Cause, DataSpec, EpochResult, EvaluationError, Interrupted, Job, Latency, Measured
 from runners.training.batches import Normaliser, place, steps_per_epoch, training_batches
 from runners.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -244,7 +244,8 @@ def _latency_within_limit(job: Job, model: VisionModel, device: torch.device) ->
     if not (job.measure_latency or job.max_latency_ms is not None):
         return None
     deployed = job.architecture.deployed
-    latency = measure_latency(model if deployed is job.architecture else build(deployed, device=device), device)
+    target = LATENCY_TARGETS.find(job.latency_target)()
+    latency = target.measure(model if deployed is job.architecture else build(deployed, device=device), device)
     if job.max_latency_ms is not None and latency.median_ms > job.max_latency_ms:
         message = f"one image takes {latency.median_ms:.3g} ms, more than the {job.max_latency_ms:g} ms allowed"
         raise EvaluationError(Cause.TOO_SLOW, message, _measured(device, latency))

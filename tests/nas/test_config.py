@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 
 import click
 import pytest
@@ -16,9 +18,12 @@ from nas.strategy.pruners import PRUNERS
 from nas.strategy.samplers.registry import SAMPLERS
 from results.database.objectives import OBJECTIVES
 from search_space.errors import ConfigError
+from search_space.plugins import forgotten
 from search_space.space import Limits
 
+OWN = str(Path(__file__).parent / "plugins" / "own.py")
 GOOD = {
+    "imports": [OWN],
     "space": "my_space.yaml",
     "data": "imagefolder:/pictures",
     "data_dir": "/data",
@@ -37,6 +42,7 @@ GOOD = {
     "max_params": "50k",
     "max_macs": "1.2G",
     "max_latency_ms": 2.5,
+    "latency_target": "device",
     "trial_timeout": 90.0,
     "epochs": 3,
     "batch_size": 16,
@@ -55,12 +61,14 @@ GOOD = {
     "checkpoint_dir": "s3://bucket/checkpoints",
 }
 READ = GOOD | {
+    "imports": (OWN,),
     "objective": ("accuracy", "params"),
     "proxies": ("zico", "entropy"),
     "max_params": 50_000,
     "max_macs": 1_200_000_000,
 }
 BAD = {
+    "imports": [3, "my-module"],
     "space": [5, ""],
     "data": [["digits"]],
     "data_dir": [1],
@@ -80,6 +88,7 @@ BAD = {
     "max_macs": ["0", "5X"],
     "trial_timeout": [0, -1.0, float("nan"), float("inf"), "an hour", 1e300],
     "max_latency_ms": [0, -1.0, float("nan"), float("inf"), "fast", 1e300],
+    "latency_target": ["devise", 1],
     "epochs": [0, 1.5, 10**9],
     "batch_size": [0, "big"],
     "lr": [0, -0.1, float("nan"), float("inf"), "high", 1e300],
@@ -98,6 +107,12 @@ BAD = {
 }
 NAMES = [field.name for field in fields(SearchConfig)]
 EACH_BAD = [(name, value) for name, values in BAD.items() for value in values]
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays() -> Iterator[None]:
+    with forgotten():
+        yield
 
 
 def options() -> dict[str, click.Option]:

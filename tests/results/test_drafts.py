@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from results import drafts
 from results.database.copying import copy_database
 from results.drafts import draft, put
-from results.export.bundle import FILES, export
+from results.export.bundle import Bundle
+from results.export.writing import export
 from results.store.store import Store
 from search_space.errors import ExportError, StorageError
 
@@ -48,7 +49,7 @@ def study(sqlite_store, make_study, add_evaluation, architectures, tmp_path, mon
     add_evaluation(made, 0, architectures[0])
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "trial-0000.safetensors").write_bytes(b"weights" * 1000)
-    monkeypatch.setattr("results.export.bundle._verify", lambda *_: 0.0)
+    monkeypatch.setattr("results.export.writing._verify", lambda *_: 0.0)
     return made
 
 
@@ -124,9 +125,9 @@ def test_a_copy_that_is_killed_in_the_middle_of_its_rows(study, target, killed_a
 
 
 def test_a_draft_that_is_being_made_is_left_alone(target):
-    with draft(target / "place", "export", FILES) as first:
+    with draft(target / "place", "export", Bundle.files) as first:
         (first / "README.md").write_text("half")
-        with draft(target / "place", "export", FILES) as second:
+        with draft(target / "place", "export", Bundle.files) as second:
             assert first != second
         assert (first / "README.md").read_text() == "half"
     assert list(target.iterdir()) == []
@@ -138,14 +139,14 @@ def test_a_folder_with_something_else_in_it_is_left_alone(target):
         (target / name / "thesis.txt").write_text("years of work")
     (target / ".place.export-44444444").symlink_to(target / ".place.export-notes")
     before = sorted(target.rglob("*"))
-    drafts.sweep(target / "place", "export", FILES)
+    drafts.sweep(target / "place", "export", Bundle.files)
     assert sorted(target.rglob("*")) == before
 
 
 def test_what_is_put_in_its_place_is_on_the_disk_before(target, monkeypatch):
     told = []
     monkeypatch.setattr(drafts, "_sync", lambda path: told.append(path.name))
-    with draft(target / "place", "export", FILES) as folder:
+    with draft(target / "place", "export", Bundle.files) as folder:
         (folder / "README.md").write_text("whole")
         monkeypatch.setattr(Path, "replace", lambda self, other: (told.append("rename"), self.rename(other)))
         put(folder, target / "place")

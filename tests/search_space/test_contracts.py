@@ -14,19 +14,15 @@ from search_space.models.layers import LAYERS, make_layer, register_layer
 from search_space.ops import EXAMPLE_SHAPE, MIXERS, OPS, Cost, Mix, Mixer, Op, TokenShape, register_mixer, register_op
 from search_space.ops.mixer import whole
 from search_space.space import parse_space
-from search_space.testing import Case, MixerContract, OpContract, mixer_cases, op_cases, violations
+from search_space.testing import MixerContract, OpContract
 
 
 class TestOps(OpContract):
-    @pytest.fixture(params=op_cases(), ids=str)
-    def case(self, request: pytest.FixtureRequest) -> Case:
-        return request.param
+    names = tuple(OPS)
 
 
 class TestMixers(MixerContract):
-    @pytest.fixture(params=mixer_cases(), ids=str)
-    def case(self, request: pytest.FixtureRequest) -> Case:
-        return request.param
+    names = tuple(MIXERS)
 
 
 def test_every_op_has_a_layer() -> None:
@@ -81,11 +77,10 @@ def shift() -> Iterator[None]:
     LAYERS.pop(Shift, None)
 
 
-SHIFT_CASES = {"ops": [("shift", example) for example in Shift.examples], "mixers": [("shift", {"heads": 2})]}
-
-
 def test_a_mixer_from_outside_fulfils_the_contract(shift: None) -> None:
-    assert [f"{name}: {error!r}" for name, error in violations(**SHIFT_CASES)] == []
+    findings = [finding for contract in (OpContract, MixerContract) for finding in contract.check("shift")]
+    assert len(findings) == 13
+    assert [finding for finding in findings if finding.problem or finding.skipped] == []
 
 
 def test_a_mixer_from_outside_shares_the_name_of_a_setting(shift: None) -> None:
@@ -120,7 +115,9 @@ def test_the_contract_finds_what_is_wrong(
     shift: None, monkeypatch: pytest.MonkeyPatch, name: str, replacement: object, broken: str
 ) -> None:
     monkeypatch.setattr(Shift, name, replacement)
-    assert broken in " ".join(found for found, _ in violations(ops=SHIFT_CASES["ops"][:1], mixers=[]))
+    (promise,) = {getattr(OpContract, test).__doc__ for test in vars(OpContract) if test.startswith(broken)}
+    problems = {finding.promise: finding.problem for finding in OpContract.check("shift")}
+    assert problems[promise.strip().rstrip(".")].startswith("with shift {'by': ")
 
 
 def test_an_op_without_a_layer_says_what_is_missing(shift: None) -> None:

@@ -160,7 +160,7 @@ def commands(finished, tmp_path, nas, monkeypatch):
     """Every command that reads a database, by name, after a statement has been executed on a copy of the study."""
     monkeypatch.setattr("results.dashboard.server.Dashboard.serve_forever", lambda server: None)
     monkeypatch.setattr("runners.training.train.train", untrained)
-    monkeypatch.setattr("results.export.bundle._verify", lambda *_: 0.0)
+    monkeypatch.setattr("results.export.writing._verify", lambda *_: 0.0)
     out = tmp_path / "runs"
 
     def run(statement: str, budget: int = 5) -> dict[str, Any]:

@@ -22,12 +22,14 @@ from nas.config import SearchConfig
 from runners.protocol import Job
 from runners.synthetic import synthetic
 from search_space import Architecture, Branch, Dense, Stage
+from search_space.plugins import forgotten
 from tests.nas.commands.test_flags import FLAGS
 
 SEARCH = "search --space tiny.yaml --runner inline --strategy random --epochs 4 --budget 2 --finalists 1 --seeds 1 "
 SMALL = SEARCH + "--space small.yaml --budget 6 "
 PHOTOS = SEARCH + "--data imagefolder:photos --image-size 8 "
 TABLES = Path(__file__).parents[3] / "benchmarks" / "tables"
+PLUGINS = [Path(__file__).parents[1] / "plugins" / name for name in ("board.py", "pool.py", "pooled.yaml")]
 MIXER = Architecture(
     image_size=8,
     patch=2,
@@ -46,6 +48,8 @@ EFFECTS: dict[tuple[str, str], tuple[str, str]] = {
     ("search", "--max-params"): (SEARCH, "--max-params 2k"),
     ("search", "--max-macs"): (SEARCH, "--max-macs 1G"),
     ("search", "--max-latency-ms"): (SEARCH, "--max-latency-ms 5"),
+    ("search", "--latency-target"): (SEARCH + "--max-latency-ms 5 --import board.py ", "--latency-target board"),
+    ("search", "--import"): (SEARCH, "--import board.py --max-latency-ms 5 --latency-target board"),
     ("search", "--trial-timeout"): (SEARCH, "--trial-timeout 9"),
     ("search", "--strategy"): (SMALL, "--strategy largest"),
     ("search", "--sampler"): (SMALL, "--sampler local"),
@@ -74,41 +78,53 @@ EFFECTS: dict[tuple[str, str], tuple[str, str]] = {
     ("search", "--checkpoint-dir"): (SEARCH, "--checkpoint-dir elsewhere"),
     ("search", "--config"): (SEARCH, "--config search.yaml"),
     ("search", "--json"): (SEARCH, "--json"),
+    ("results", "--import"): ("results mine", "--import none.py"),
     ("results", "--storage"): ("results mine", "--storage sqlite:///none.db"),
     ("results", "--out"): ("results mine", "--out elsewhere"),
     ("results", "--json"): ("results mine", "--json"),
     ("results", "--csv"): ("results mine", "--csv"),
     ("results", "--top"): ("results mine", "--top 1"),
+    ("studies", "--import"): ("studies", "--import none.py"),
     ("studies", "--storage"): ("studies", "--storage sqlite:///none.db"),
     ("studies", "--out"): ("studies", "--out elsewhere"),
     ("studies", "--json"): ("studies", "--json"),
+    ("studies delete", "--import"): ("studies delete mine --yes", "--import none.py"),
     ("studies delete", "--storage"): ("studies delete mine --yes", "--storage sqlite:///none.db"),
     ("studies delete", "--out"): ("studies delete mine --yes", "--out elsewhere"),
     ("studies delete", "--checkpoint-dir"): ("studies delete far --yes", "--checkpoint-dir kept"),
     ("studies delete", "--yes"): ("studies delete mine", "--yes"),
+    ("studies rename", "--import"): ("studies rename mine yours", "--import none.py"),
     ("studies rename", "--storage"): ("studies rename mine yours", "--storage sqlite:///none.db"),
     ("studies rename", "--out"): ("studies rename mine yours", "--out elsewhere"),
     ("studies rename", "--checkpoint-dir"): ("studies rename far near", "--checkpoint-dir kept"),
+    ("dashboard", "--import"): ("dashboard --port 0", "--import none.py"),
     ("dashboard", "--storage"): ("dashboard --port 0", "--storage sqlite:///none.db"),
     ("dashboard", "--out"): ("dashboard --port 0", "--out elsewhere"),
     ("dashboard", "--host"): ("dashboard --port 0", "--host 192.0.2.1"),  # an address that no machine has (RFC 5737)
     ("dashboard", "--port"): ("dashboard --port 0", "--port 99999"),
     ("export", "--storage"): ("export mine --best -o bundle", "--storage sqlite:///none.db"),
     ("export", "--out"): ("export mine --best -o bundle", "--out elsewhere"),
+    ("export", "--import"): ("export mine --best -o bundle", "--import none.py"),
+    ("export", "--format"): ("export mine --best -o bundle", "--format none"),
     ("export", "--best"): ("export mine -o bundle", "--best"),
     ("export", "--trial"): ("export mine -o bundle", "--trial 77"),
     ("export", "--output"): ("export mine --best", "--output bundle"),
+    ("db check", "--import"): ("db check", "--import none.py"),
     ("db check", "--storage"): ("db check", "--storage sqlite:///none.db"),
     ("db check", "--out"): ("db check", "--out elsewhere"),
     ("db check", "--json"): ("db check", "--json"),
+    ("db upgrade", "--import"): ("db upgrade", "--import none.py"),
     ("db upgrade", "--storage"): ("db upgrade", "--storage sqlite:///none.db"),
     ("db upgrade", "--out"): ("db upgrade", "--out elsewhere"),
+    ("gc", "--import"): ("gc", "--import none.py"),
     ("gc", "--storage"): ("gc", "--storage sqlite:///none.db"),
     ("gc", "--out"): ("gc", "--out elsewhere"),
     ("gc", "--checkpoint-dir"): ("gc far", "--checkpoint-dir kept"),
     ("gc", "--delete"): ("gc mine", "--delete"),
+    ("spaces check", "--import"): ("spaces check pooled.yaml", "--import pool.py"),
     ("spaces check", "--data"): ("spaces check tiny.yaml", "--data digits"),
     ("spaces check", "--image-size"): ("spaces check tiny.yaml", "--image-size 64"),
+    ("spaces show", "--import"): ("spaces show pooled.yaml", "--import pool.py"),
     ("spaces show", "--data"): ("spaces show tiny.yaml", "--data nonsense"),
     ("spaces show", "--image-size"): ("spaces show tiny.yaml", "--image-size 4"),
     ("profile", "--deploy"): ("profile repmlpnet_t224 --closed-form", "--deploy"),
@@ -120,6 +136,7 @@ EFFECTS: dict[tuple[str, str], tuple[str, str]] = {
     ("profile", "--closed-form"): ("profile mixer.yaml --no-timing", "--timing --closed-form"),
     ("profile", "--timing"): ("profile " + MEASURED, "--timing --seconds 1e-9"),
     ("profile", "--seconds"): ("profile " + MEASURED, "--seconds 1"),
+    ("profile", "--import"): ("profile mine#0 --closed-form", "--import none.py"),
     ("profile", "--storage"): ("profile mine#0 --closed-form", "--storage sqlite:///none.db"),
     ("profile", "--out"): ("profile mine#0 --closed-form", "--out elsewhere"),
     ("profile", "--json"): ("profile mixer.yaml --closed-form", "--json"),
@@ -131,6 +148,7 @@ EFFECTS: dict[tuple[str, str], tuple[str, str]] = {
     ("compare", "--closed-form"): ("compare mixer.yaml mixer.yaml --no-timing", "--timing --closed-form"),
     ("compare", "--timing"): ("compare mixer.yaml " + MEASURED, "--timing --seconds 1e-9"),
     ("compare", "--seconds"): ("compare mixer.yaml " + MEASURED, "--seconds 1"),
+    ("compare", "--import"): ("compare mine#0 mixer.yaml --closed-form", "--import none.py"),
     ("compare", "--storage"): ("compare mine#0 mixer.yaml --closed-form", "--storage sqlite:///none.db"),
     ("compare", "--out"): ("compare mine#0 mixer.yaml --closed-form", "--out elsewhere"),
     ("compare", "--json"): ("compare mixer.yaml mixer.yaml --closed-form", "--json"),
@@ -148,6 +166,8 @@ EFFECTS: dict[tuple[str, str], tuple[str, str]] = {
     ("proxies", "--seeds"): ("proxies --json", "--seeds 1"),
     ("proxies", "--design"): ("proxies --json", "--design"),
     ("proxies", "--json"): ("proxies", "--json"),
+    ("plugins", "--import"): ("plugins", "--import board.py"),
+    ("plugins", "--json"): ("plugins", "--json"),
     ("zoo", "--family"): ("zoo", "--family mixer"),
     ("zoo", "--json"): ("zoo mixer_b16", "--json"),
     ("zoo", "--yaml"): ("zoo mixer_b16", "--yaml"),
@@ -164,6 +184,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, space_files: dict[str, Path])
     folder = tmp_path_factory.mktemp("home")
     for name, file in space_files.items():
         shutil.copy(file, folder / f"{name}.yaml")
+    for file in PLUGINS:
+        shutil.copy(file, folder)
     (folder / "search.yaml").write_text("epochs: 2\nlr: 0.25\n")
     for kind in ("cat", "dog"):
         for number in range(10):
@@ -194,7 +216,7 @@ def observe(
 
     def evaluate(job: Job) -> Any:
         own = (job.architecture.hash, job.data, job.recipe, job.seed, job.rungs, job.task, job.checkpoint, job.device)
-        jobs.append(repr((job.key, *own, job.max_latency_ms, job.timeout_s)))
+        jobs.append(repr((job.key, *own, job.latency_target, job.max_latency_ms, job.timeout_s)))
         return synthetic(job)
 
     def compare(contests: Any, arms: Any, scale: Any, *, jobs: int, cache_folder: Path, on_progress: Any) -> Any:
@@ -226,7 +248,8 @@ def observe(
         calls.clear()
         jobs.clear()
         torch.set_num_threads(1)
-        ran = nas(*line.split())
+        with forgotten():
+            ran = nas(*line.split())
         files = sorted(str(path.relative_to(here)) for path in here.rglob("*") if path.suffix not in (".db-wal",))
         seconds = re.compile(r'\d+(\.\d+)? s\b|("\w*(seconds|time|created)\w*": [^,]*)')
         said = seconds.sub("", ran.out)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nas.plugins import REGISTRIES
+from nas.registries import REGISTRIES
 from search_space.plugins import forgotten
 
 OWN = Path(__file__).with_name("own.py")

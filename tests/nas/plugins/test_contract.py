@@ -5,10 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nas.plugins import REGISTRIES
+from nas.registries import REGISTRIES
 from nas.testing import (
     CONTRACTS,
     DatasetContract,
+    ExporterContract,
+    LatencyTargetContract,
+    MixerContract,
+    ObjectiveContract,
+    OpContract,
     ProxyContract,
     PrunerContract,
     RunnerContract,
@@ -43,6 +48,16 @@ class TestRunners(RunnerContract):
     names = tuple(REGISTRIES["runner"])
 
 
-def test_every_kind_with_a_contract_is_tested_here():
-    tested = {TestDatasets, TestSamplers, TestPruners, TestProxies, TestRunners}
-    assert {test.__base__ for test in tested} == set(CONTRACTS.values())
+class TestLatencyTargets(LatencyTargetContract):
+    names = tuple(REGISTRIES["latency target"])
+
+
+class TestExporters(ExporterContract):
+    names = tuple(REGISTRIES["exporter"])
+
+
+def test_every_kind_has_a_contract_and_every_contract_is_tested():
+    here = {TestDatasets, TestSamplers, TestPruners, TestProxies, TestRunners, TestLatencyTargets, TestExporters}
+    in_their_packages = {OpContract, MixerContract, ObjectiveContract}
+    assert {test.__base__ for test in here} | in_their_packages == set(CONTRACTS.values())
+    assert set(CONTRACTS) == set(REGISTRIES)

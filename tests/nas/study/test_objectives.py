@@ -51,9 +51,7 @@ SETTINGS = {"objective": "nll,peak_memory_mib", "budget": 12, "pruner": "none"}
 
 
 class TestItsContract(ObjectiveContract):
-    @pytest.fixture
-    def objective(self, peak_memory):
-        return peak_memory
+    names = ("peak_memory_mib",)
 
 
 @pytest.mark.parametrize("strategy", ["auto", "nsgaii"])

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from results.export.bundle import export
+from results.export.writing import export
 from results.store.store import Ending, EpochRecord, NewEvaluation, Role, State, StudyStore
 from runners.training.weights import save_weights
 from search_space import Architecture, Attention, Branch, Dense, Stage, build, load_space

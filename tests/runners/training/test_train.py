@@ -13,6 +13,7 @@ import torch
 
 from runners.data import Split
 from runners.execution import Execution
+from runners.measuring.targets import TrialDevice
 from runners.protocol import Cause, EpochResult, EvaluationError, Interrupted, Job, Latency, Measured
 from runners.recipe import Recipe
 from runners.training import checkpoint
@@ -144,7 +145,7 @@ def test_a_latency_is_measured_once(make_job: MakeJob, tmp_path: Path, monkeypat
     steps = train(job)
     before = next(steps).measured
     steps.close()
-    monkeypatch.setattr(training, "measure_latency", None)
+    monkeypatch.setattr(TrialDevice, "measure", None)
 
     (*_, last) = train(replace(job, reported=1))
 
@@ -324,11 +325,11 @@ def test_the_latency_is_that_of_the_deployed_form(
 ) -> None:
     measured: list[Architecture] = []
 
-    def measure(model: VisionModel, device: torch.device) -> Latency:
+    def measure(self: TrialDevice, model: VisionModel, device: torch.device) -> Latency:
         measured.append(model.architecture)
         return Latency("", 1, 1, "fp32", 0, 1, 1.0, 1.0, 1.0)
 
-    monkeypatch.setattr(training, "measure_latency", measure)
+    monkeypatch.setattr(TrialDevice, "measure", measure)
     plain = make_architecture()
     repmlp = replace(plain, stages=(Stage(1, 8, (Branch(RepMLP(2), "batchnorm"),)),))
     for architecture in (plain, repmlp):
