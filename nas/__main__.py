@@ -15,22 +15,22 @@ def main() -> None:
     if os.name != "posix":
         print("nas: this program needs Linux or macOS; on Windows, run it in WSL", file=sys.stderr)  # noqa: T201
         sys.exit(2)
-    for number in (signal.SIGTERM, signal.SIGHUP):  # a scheduler that wants the machine back is like a Ctrl-C
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a scheduler that reclaims the machine acts like Ctrl-C
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
             signal.signal(number, _as_ctrl_c)
     try:
-        code = _told()
-    except KeyboardInterrupt:  # while modules were loaded, or an error was told
+        code = _main()
+    except KeyboardInterrupt:  # while modules are imported, or an error is printed
         code = 130
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # one that comes while Python tidies up says nothing
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # no traceback while Python shuts down
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     sys.exit(code)
 
 
-def _told() -> int:
-    """Run the command, and say what its output ends in; returns the exit code."""
-    from nas.commands.output import say  # here and below: what takes its time to load may be interrupted
+def _main() -> int:
+    """Run the command, and report a failure to write its output; returns the exit code."""
+    from nas.commands.output import say  # late imports here and below: slow ones may be interrupted
     from nas.commands.streams import guard_streams
     from search_space.errors import OutputError
 
@@ -39,7 +39,7 @@ def _told() -> int:
         code = _run()
         sys.stdout.flush()
     except OutputError as error:
-        code = 141 if error.reader_gone else 2  # as a shell has it for what a closed pipe ends
+        code = 141 if error.reader_gone else 2  # the exit code of shells for a closed pipe
         if not error.reader_gone:
             with suppress(OutputError):
                 say(f"nas: {error}", err=True)
@@ -50,7 +50,7 @@ def _run() -> int:
     """Run the command; returns the exit code.
 
     Raises:
-        OutputError: If what it has to say is not taken.
+        OutputError: If its output cannot be written.
     """
     import click
 
@@ -91,14 +91,14 @@ def _check_folder() -> None:
 
 
 def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
-    """What Ctrl-C does at the moment; where it does nothing, as for what a script starts in the background, end."""
+    """Act like Ctrl-C; if that is ignored, as in a script's background process, end the program."""
     if not callable(signal.getsignal(signal.SIGINT)):
         raise KeyboardInterrupt
     os.kill(os.getpid(), signal.SIGINT)
 
 
 def _forget_current_folder() -> None:
-    """Import nothing from the current folder, which `python -m` puts first, unless this program lies in it.
+    """Import nothing from the current folder, which `python -m` puts first, unless it holds this program.
 
     The user's own `results.py` or `torch.py` may be there.
     """

@@ -1,4 +1,4 @@
-"""What is registered, by kind, and which plug-ins a study depends on."""
+"""Everything that is registered, by kind, and the plug-ins that a study depends on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Entry:
     Attributes:
         kind: What it is, such as "data set".
         name: Its name within the kind.
-        plugin: The plug-in that it comes from; None for this program's own.
+        plugin: The plug-in that it comes from; None if it is built in.
     """
 
     kind: str
@@ -43,7 +43,7 @@ class Entry:
 
 
 def entries() -> tuple[Entry, ...]:
-    """All that is registered, installed plug-ins included, by kind.
+    """Everything that is registered, by kind, including installed plug-ins.
 
     Raises:
         ConfigError: If an installed plug-in cannot be imported.
@@ -57,7 +57,7 @@ def entries() -> tuple[Entry, ...]:
 
 
 def plugins_of(imports: Iterable[str], used: Iterable[tuple[str, str]]) -> tuple[Plugin, ...]:
-    """The plug-ins that a study depends on: those that its settings name, and those that provide what it uses.
+    """The plug-ins that a study depends on: those that its settings name, and those that register what it uses.
 
     Args:
         imports: Modules and files, as in ``--import``.

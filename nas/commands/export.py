@@ -31,7 +31,7 @@ def command(study: str | None, storage: str | None, out: str, best: bool, trial:
     from results.export.choice import exported_key
 
     if best == (trial is not None):
-        raise click.UsageError("say either --best or --trial N")
+        raise click.UsageError("give either --best or --trial N")
     found = existing_study(study, storage, out)
     settle(found.store, local_roots(out))
     with folder_of(found, out).weights_here(exported_key(found, trial)) as weights:

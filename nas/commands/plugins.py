@@ -7,13 +7,13 @@ import click
 from nas.commands.output import say_json, say_text
 
 
-@click.command("plugins", short_help="List what can be searched with, and where it comes from.")
+@click.command("plugins", short_help="List everything that is registered, and where it comes from.")
 @click.option("--import", "imports", multiple=True, metavar="MODULE|FILE", help="Plug-in to import; repeatable.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(imports: tuple[str, ...], as_json: bool) -> None:
     """List everything that is registered, by kind: token mixers, data sets, samplers, pruners, ...
 
-    What comes from an installed distribution, a module or a file stands with its version or digest.
+    Entries of an installed distribution, a module or a file are listed with its version or digest.
     """
     from nas.plugins import entries
     from search_space.plugins import load

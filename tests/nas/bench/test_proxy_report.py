@@ -165,7 +165,7 @@ def test_failed_trainings_are_left_out(make_table):
         ((0, 1), ("--design",), "has no training with the seeds 3"),
         ((0, 1, 2), ("--design", "--seeds", "0"), "--seeds and --design are two ways to judge; give one of them"),
         ((0, 1, 2), ("--seeds", "one"), "--seeds is 'one'; allowed: search seeds such as 0,1"),
-        ((0, 1, 2), ("--data", "mnist"), "no table is about the data set 'mnist'; allowed: digits"),
+        ((0, 1, 2), ("--data", "mnist"), "no table is for the data set 'mnist'; allowed: digits"),
     ],
 )
 def test_what_is_missing_or_wrong_is_said_in_a_sentence(nas, make_table, seeds, arguments, message):
