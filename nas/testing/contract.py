@@ -1,4 +1,4 @@
-"""What contracts have in common: a test for each promise, run by pytest or by `Contract.check`."""
+"""The base class of contracts: a test for each promise, run by pytest or by `Contract.check`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from unittest import SkipTest
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of one promise.
+    """The result of testing one promise.
 
     Attributes:
         promise: The promise, in a sentence.
         problem: Why it is not kept; "" if it is.
-        skipped: Why it could not be looked into; "" if it was.
+        skipped: Why it could not be tested; "" if it was.
     """
 
     promise: str
@@ -28,7 +28,7 @@ class Contract:
     """The promises of one kind of plug-in: a method ``test_...`` for each, whose docstring states it.
 
     Attributes:
-        names: The entries to test, by the names that they are registered by.
+        names: The registered names of the entries to test.
     """
 
     names: ClassVar[Iterable[str]] = ()
@@ -39,7 +39,7 @@ class Contract:
 
     @classmethod
     def check(cls, name: str) -> Iterator[Finding]:
-        """Look into every promise of an entry, without pytest."""
+        """Test every promise of an entry, without pytest."""
         own = [attribute for base in reversed(cls.__mro__) for attribute in vars(base)]
         for attribute in dict.fromkeys(name for name in own if name.startswith("test_")):
             promise = " ".join((getattr(cls, attribute).__doc__ or attribute).split()).rstrip(".")
@@ -55,14 +55,14 @@ class Contract:
 
 
 def holds(condition: object, otherwise: str) -> None:
-    """Raise AssertionError, with these words, unless something holds."""
+    """Raise AssertionError with the message `otherwise` unless a condition holds."""
     if not condition:
         raise AssertionError(otherwise)
 
 
 @contextmanager
 def nothing_global_drawn() -> Iterator[None]:
-    """See to it that nothing is drawn from torch's global generator inside."""
+    """Check that nothing is drawn from torch's global generator inside."""
     import torch
 
     before = torch.get_rng_state()

@@ -18,10 +18,10 @@ CONTRACTS: Mapping[str, type[Contract]] = {
     "proxy": ProxyContract,
     "runner": RunnerContract,
 }
-"""By kind, as in `nas.plugins.REGISTRIES`."""
+"""The contracts by kind, as in `nas.plugins.REGISTRIES`."""
 
 
 def check(kind: str, name: str) -> Iterator[Finding]:
-    """Look into every promise of an entry; nothing where its kind has no contract."""
+    """Test every promise of an entry; nothing if its kind has no contract."""
     contract = CONTRACTS.get(kind)
     return iter(()) if contract is None else contract.check(name)
