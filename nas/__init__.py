@@ -1,8 +1,8 @@
 """Architecture search over the MLP family of vision models.
 
-`search` is `nas search` for Python, `open_study` reads what a search has left, and `baselines` are the competitors that
-every search has to beat. The functions `register_...` add to what can be searched, with the classes that a plug-in is
-written against. Nothing heavy is imported until it is used.
+`search` is `nas search` for Python, `open_study` reads a study, and `baselines` returns the hand-designed architectures
+to compare with. The functions `register_...` are for plug-ins, as are the classes beside them. Nothing heavy is
+imported until it is used.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def __dir__() -> list[str]:
 
 
 def _check_neighbours() -> None:
-    """Check that Python finds the packages beside this one, and not the user's own modules of the same name.
+    """Check that Python finds the packages next to this one, not modules of the user with the same names.
 
     Raises:
         ImportError: If not.

@@ -17,16 +17,16 @@ def main() -> None:
 
     stop_as_by_ctrl_c()
     try:
-        code = _told()
-    except KeyboardInterrupt:  # while modules were loaded, or an error was told
+        code = _main()
+    except KeyboardInterrupt:  # while modules are imported, or an error is printed
         code = 130
     stop_silently()  # one that comes while Python tidies up says nothing
     sys.exit(code)
 
 
-def _told() -> int:
-    """Run the command, and say what its output ends in; returns the exit code."""
-    from nas.commands.output import say  # here and below: what takes its time to load may be interrupted
+def _main() -> int:
+    """Run the command, and report a failure to write its output; returns the exit code."""
+    from nas.commands.output import say  # late imports here and below: slow ones may be interrupted
     from nas.commands.streams import guard_streams
     from search_space.errors import OutputError
 
@@ -35,7 +35,7 @@ def _told() -> int:
         code = _run()
         sys.stdout.flush()
     except OutputError as error:
-        code = 141 if error.reader_gone else 2  # as a shell has it for what a closed pipe ends
+        code = 141 if error.reader_gone else 2  # the exit code of shells for a closed pipe
         if not error.reader_gone:
             with suppress(OutputError):
                 say(f"nas: {error}", err=True)
@@ -46,7 +46,7 @@ def _run() -> int:
     """Run the command; returns the exit code.
 
     Raises:
-        OutputError: If what it has to say is not taken.
+        OutputError: If its output cannot be written.
     """
     import click
 
@@ -87,7 +87,7 @@ def _check_folder() -> None:
 
 
 def _forget_current_folder() -> None:
-    """Import nothing from the current folder, which `python -m` puts first, unless this program lies in it.
+    """Import nothing from the current folder, which `python -m` puts first, unless it holds this program.
 
     The user's own `results.py` or `torch.py` may be there.
     """

@@ -53,12 +53,12 @@ def search(
 
     Args:
         config: All settings at once.
-        evaluator: What an evaluation does; by default it trains (`runners.training.train.train`).
+        evaluator: Executes an evaluation; by default it trains (`runners.training.train.train`).
         on_change: Called with the search after every change.
-        on_start: Called with the search, and whether the study is new, before the first job. Called again if other
-            drivers of a shared study have taken over from this one.
-        on_notice: Called with a sentence that the user should see, such as what a cluster lacks.
-        **settings: Single settings, named as the flags of `nas search`; see `nas.config.SearchConfig`.
+        on_start: Called with the search, and whether the study is new, before the first job; again if other drivers of
+            a shared study have taken over from this one.
+        on_notice: Called with a sentence for the user, such as what a cluster lacks.
+        **settings: Single settings, named like the flags of `nas search`; see `nas.config.SearchConfig`.
 
     Returns:
         The report.
@@ -73,7 +73,7 @@ def search(
     with looking_once():
         spec = make_spec(config)
         runner = make_runner(config, None if evaluator else spec.data, spec.plugins, on_notice)
-        # First everything that can fail without leaving a trace, then what writes.
+        # Everything that can fail comes before the first write.
         runner.check()
         if evaluator is None:
             _check_this_machine(spec, on_notice)
@@ -104,7 +104,7 @@ def _run(
             if not running.done:
                 runner.run(running, evaluator)
             return
-        except LeaseLost:  # other drivers have taken over what ran here: take part again, if the study still exists
+        except LeaseLost:  # other drivers have taken over what ran here: join again, if the study still exists
             is_new = False
         finally:
             running.close()
@@ -143,7 +143,7 @@ def make_runner(
         config: The configuration.
         images: The images that workers need; None if they need none.
         plugins: The plug-ins that workers import.
-        on_notice: Called with a sentence that the user should see while it runs.
+        on_notice: Called with a sentence for the user while it runs.
 
     Raises:
         RunnerError: If Ray is asked for and there is no home folder.

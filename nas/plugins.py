@@ -12,7 +12,7 @@ from search_space.plugins import Plugin, load, not_imported, provider
 
 
 def plugins_of(imports: Iterable[str], used: Iterable[tuple[str, str]]) -> tuple[Plugin, ...]:
-    """The plug-ins that a study depends on: those that its settings name, and those that provide what it uses.
+    """The plug-ins that a study depends on: those that its settings name, and those that register what it uses.
 
     Args:
         imports: Modules and files, as in ``--import``.

@@ -1,4 +1,4 @@
-"""Reading a study from Python, as it is in the database at the moment."""
+"""Reading a study from Python."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StoredTrial:
         origin: What proposed it.
         epochs: Epochs trained.
         nll: Validation NLL in nats after the last of them; None before the first.
-        accuracy: Validation accuracy likewise, 0 to 1.
+        accuracy: Validation accuracy after the last of them, 0 to 1; None before the first.
         latency_ms: Median latency of one image; None if it was not measured.
     """
 
@@ -43,12 +43,12 @@ class StoredTrial:
 
 @dataclass(frozen=True)
 class Study:
-    """A study as it was when it was read.
+    """A study at the time when it was read.
 
     Attributes:
         name: Its name.
         settings: The settings of its last run, named as in `nas.SearchConfig`.
-        report: Its report; that of a study under way says what is known so far.
+        report: Its report; for an unfinished study, what is known so far.
         trials: Its trials, by number.
     """
 
@@ -67,7 +67,7 @@ def open_study(name: str | None = None, *, storage: str | None = None, out: str 
         >>> best = min(study.trials, key=lambda trial: trial.nll or float("inf"))  # doctest: +SKIP
 
     Args:
-        name: Name of the study; None for the only one there is.
+        name: Name of the study; None if there is only one.
         storage: Database URL; None for ``NAS_STORAGE``, else the SQLite file in `out`.
         out: Folder that the search wrote to.
 

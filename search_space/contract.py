@@ -14,12 +14,12 @@ _LONGEST_PROBLEM = 500
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of one promise.
+    """The result of testing one promise.
 
     Attributes:
         promise: The promise, in a sentence.
         problem: Why it is not kept; "" if it is.
-        skipped: Why it could not be looked into; "" if it was.
+        skipped: Why it could not be tested; "" if it was.
     """
 
     promise: str
@@ -31,7 +31,7 @@ class Contract:
     """The promises of one kind of plug-in: a method ``test_...`` for each, whose docstring states it.
 
     Attributes:
-        names: The entries to test, by the names that they are registered by.
+        names: The registered names of the entries to test.
         parameter: Name of the argument that each test takes.
     """
 
@@ -49,7 +49,7 @@ class Contract:
 
     @classmethod
     def check(cls, name: str) -> Iterator[Finding]:
-        """Look into every promise of an entry, without pytest."""
+        """Test every promise of an entry, without pytest."""
         own = [attribute for base in reversed(cls.__mro__) for attribute in vars(base)]
         for attribute in dict.fromkeys(name for name in own if name.startswith("test_")):
             yield cls._look_into(attribute, name)
@@ -70,7 +70,7 @@ class Contract:
 
 
 def holds(condition: object, otherwise: str) -> None:
-    """Raise AssertionError, with these words, unless something holds."""
+    """Raise AssertionError with the message `otherwise` unless a condition holds."""
     if not condition:
         raise AssertionError(otherwise)
 

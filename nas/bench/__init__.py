@@ -1,4 +1,4 @@
-"""`nas bench`: every strategy, run hundreds of times over tables of trainings that have been done already.
+"""`nas bench`: every strategy, run hundreds of times over tables of finished trainings.
 
 definition, table       what a tabular benchmark is built from, and its files
 replay                  the evaluator that reads a table instead of training
@@ -8,7 +8,7 @@ simulation              one strategy, one pool, some seeds: the real search over
 contest                 which simulations a comparison needs, and the true quality of what they deliver
 estimates               means, intervals, the compute to reach a quality
 parallel                simulations in several processes
-cache, source_code      results of simulations, kept under a hash of all that decides them
+cache, source_code      results of simulations, cached under a hash of everything that decides them
 arms, comparison        from tables and strategies to a result
 picture                 a result as a picture
 proxy_report            how well training-free proxies rank the architectures of a table

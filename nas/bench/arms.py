@@ -1,4 +1,4 @@
-"""Strategies as they take part in a comparison."""
+"""The strategies of a comparison."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SWITCHES = ("families", "local")
 
 
 def arms(names: Sequence[str] = ()) -> list[Arm]:
-    """The strategies of these names, all by default. Random search, which all are compared with, is always the first.
+    """Return the strategies of these names, all by default. Random search, the baseline, is always the first.
 
     Args:
         names: Strategies, or strategies with parts replaced by flags of `nas search`: "auto --no-families".
@@ -35,7 +35,7 @@ def _arm(name: str) -> Arm:
         raise ConfigError(f"--strategies names {strategy!r}; {allowed(strategy, STRATEGIES)}")
     settings = {"strategy": strategy, **_parts(flags)}
     parts = SearchConfig.make(**settings).parts
-    # A table has two search seeds: one for the trials, so one is left for finalists.
+    # A table has two search seeds: one is for the trials, which leaves one for finalists.
     settings |= {"seeds": 1} if parts.has_surrogate else {"finalists": 0}
     return Arm(name, settings, plans=parts.has_surrogate or parts.ranker != "none" or parts.families)
 

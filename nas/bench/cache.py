@@ -1,4 +1,4 @@
-"""Results of simulations in a folder, each under a hash of all that decides it: the simulation, the table, the code."""
+"""A cache of simulation results, each under a hash of what decides it: the simulation, the table, the code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Cache:
     """Records in a folder.
 
     Args:
-        folder: The folder; None to keep nothing.
+        folder: The folder; None to cache nothing.
         tables: The tables by name, without truth.
 
     Raises:
@@ -46,17 +46,17 @@ class Cache:
                 ) from None
 
     def get(self, simulation: Simulation) -> Records | None:
-        """The records of a simulation; None if they are not there."""
+        """The records of a simulation; None if they are not cached."""
         if self._folder is None:
             return None
         try:
             with np.load(self._path(self._folder, simulation)) as arrays:
                 return Records(**arrays)
-        except (OSError, ValueError, EOFError, TypeError):  # not there, or cut off: it is done again
+        except (OSError, ValueError, EOFError, TypeError):  # missing or truncated: it is simulated again
             return None
 
     def put(self, simulation: Simulation, records: Records) -> None:
-        """Keep the records of a simulation.
+        """Store the records of a simulation.
 
         Raises:
             StorageError: If the folder cannot be written to.
@@ -83,7 +83,7 @@ class Cache:
 
 
 def _digest_of_band(table: Table, band: str) -> str:
-    """A hash of all that a search over this band can see."""
+    """A hash of everything that a search over this band can see."""
     names = [entry.architecture.hash for entry in table.band(band)]
     trainings = [asdict(table.trainings[key]) for key in sorted(table.trainings) if key[0] in set(names)]
     scores = {name: {proxy: asdict(score) for proxy, score in table.scores.get(name, {}).items()} for name in names}

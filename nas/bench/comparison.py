@@ -1,4 +1,4 @@
-"""From tables and strategies to a result: the simulations, and how good what they deliver is."""
+"""Comparing strategies over tables: the simulations, and the true quality of what they deliver."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class StrategyResult:
         area: Area under the regret over log2 FTE, in nats times octaves.
         fte_to_random_200: FTE to the mean true NLL of random search with RANDOM_BUDGET.
         fte: FTE that were spent.
-        wrongly_stopped: Of the true best TOP that were started, the share that was stopped early.
-        cost_ratio: CPU seconds of one FTE over the mean of a full training in the band; above 1 if slow architectures
+        wrongly_stopped: The share of the started architectures among the true best TOP that was stopped early.
+        cost_ratio: CPU seconds of one FTE over those of a mean full training in the band; above 1 if slow architectures
             are preferred.
         runs: Runs over the whole band.
     """
@@ -78,9 +78,9 @@ class BandResult:
     Attributes:
         table: Name of the table.
         band: Name of the band.
-        held_out: Whether it was kept aside while strategies were designed.
-        architectures: How many took part.
-        untrained: How many did not, because they are not trained yet; 0 except in a design contest.
+        held_out: Whether it was not used while strategies were designed.
+        architectures: The number that took part.
+        untrained: The number that did not, because they are not trained yet; 0 except in a design contest.
         test_retest_tau: Kendall's tau between two trainings of the same architectures; None if there is only one.
         full_seconds: Mean CPU seconds of a full training.
         random_200: True NLL that random search reaches with RANDOM_BUDGET.
@@ -111,7 +111,7 @@ class Comparison:
     """The results of all strategies over all bands.
 
     Attributes:
-        design: Whether the design seeds judged, and the truth seeds were not read.
+        design: Whether the design seeds were used for scoring, and the truth seeds were not read.
         bands: The results.
     """
 
@@ -159,9 +159,9 @@ def compare(
     Args:
         contests: The bands to compare them over.
         arms: The strategies; random search has to be one of them.
-        scale: How often everything is simulated.
+        scale: The number of runs.
         jobs: Number of processes; 0 to stay in this one.
-        cache_folder: Where results of simulations are kept; None to keep none.
+        cache_folder: Where results of simulations are cached; None to cache none.
         on_progress: Called after every simulation.
 
     Returns:
@@ -239,7 +239,7 @@ def _result(contest: Contest, scored: _Scored, random: _Scored) -> StrategyResul
 
 
 def wrongly_stopped(contest: Contest, records: Records) -> list[Share]:
-    """Of the true best `TOP` that were started, the share that was stopped early: by budget, over all runs.
+    """The share of the started architectures among the true best `TOP` that was stopped early, by budget.
 
     Args:
         contest: The band.

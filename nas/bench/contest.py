@@ -18,20 +18,20 @@ from nas.bench.table import Table
 from search_space.errors import DataError
 
 BUDGETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
-"""Compute of a search, in FTE, at which strategies are compared: whole octaves, up to about the size of a band."""
+"""Budgets, in FTE, at which strategies are compared: powers of two, up to about the size of a band."""
 RANDOM_BUDGET = 200.0
-"""FTE of the random search whose quality is the target to reach; a smaller band is exhausted by then. Arbitrary."""
+"""FTE of the random search whose quality is the target; smaller bands are exhausted by then. Arbitrary."""
 TOP = 0.1
 """The share of a band that counts as its best. Arbitrary."""
 RUNS_PER_TASK = 10
-"""Runs that one process does together: some dozen seconds with the slowest strategies. Arbitrary."""
+"""Runs in one task of a process: a few dozen seconds with the slowest strategies. Arbitrary."""
 FEWEST_POOLS = 10
-"""Resampled pools, however few the runs are. Arbitrary."""
+"""Minimum number of resampled pools. Arbitrary."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How often everything is simulated.
+    """The number of runs.
 
     Attributes:
         runs: Runs of every strategy over the whole band; a fifth as many are added over resampled pools.
@@ -41,19 +41,19 @@ class Scale:
 
     @property
     def pools(self) -> int:
-        """Resampled pools."""
+        """Number of resampled pools."""
         return max(FEWEST_POOLS, self.runs // 10)
 
     @property
     def runs_per_pool(self) -> int:
-        """Runs over each of them."""
+        """Runs over each pool."""
         return max(1, round(self.runs / 5 / self.pools))
 
 
 class Contest:
     """One band of a table.
 
-    In a design contest the truth seeds are not read: the design seeds judge.
+    In a design contest, the design seeds are the truth, and the truth seeds are not read.
 
     Args:
         table: The table.
@@ -62,7 +62,8 @@ class Contest:
 
     Attributes:
         judges: The seeds whose test figures are the truth of this contest.
-        members: Places in the band of the architectures that take part: all, in a design contest those trained so far.
+        members: Indices in the band of the architectures that take part: all or, in a design contest, those trained so
+            far.
     """
 
     def __init__(self, table: Table, band: Band, *, design: bool) -> None:
@@ -71,7 +72,7 @@ class Contest:
         definition = table.definition
         self.judges = definition.design_seeds if design else definition.truth_seeds
         if not self.judges:
-            raise DataError(f"{table.folder} has no design seeds, which judge a design contest")
+            raise DataError(f"{table.folder} has no design seeds, which a design contest needs")
         needed = (*definition.search_seeds, *self.judges)
         trained = [
             all((entry.architecture.hash, seed) in table.trainings for seed in needed) for entry in self._entries
@@ -112,7 +113,7 @@ class Contest:
 
     @cached_property
     def truth(self) -> Floats:
-        """True NLL of the band's architectures, of shape [architectures]: the mean test NLL over the judging seeds.
+        """True NLL of the band's architectures, of shape [architectures]: the mean test NLL over `judges`.
 
         A failed training counts as the worst of the others. NaN for an architecture that does not take part.
         """
@@ -129,18 +130,18 @@ class Contest:
         return means
 
     def quality(self, chosen: NDArray[np.int16], members: tuple[int, ...]) -> Floats:
-        """True NLL of what was delivered, of shape [runs, budgets]; nothing counts as a random member of the pool."""
+        """True NLL of the delivered architectures, of shape [runs, budgets]; none counts as a random member."""
         return np.where(chosen == NOTHING, self.truth[list(members)].mean(), self.truth[chosen])
 
     def best(self, members: tuple[int, ...]) -> float:
-        """The best true NLL that could be delivered."""
+        """The best possible true NLL."""
         return float(self.truth[list(members)].min())
 
     @cached_property
     def top(self) -> NDArray[np.bool_]:
         """Which architectures are the true best TOP of the members, of shape [architectures]."""
         marks = np.zeros(self.truth.shape, dtype=bool)
-        marks[np.argsort(self.truth)[: math.ceil(TOP * len(self.members))]] = True  # NaN comes last
+        marks[np.argsort(self.truth)[: math.ceil(TOP * len(self.members))]] = True  # NaN is sorted last
         return marks
 
     # Properties of the band.
@@ -149,7 +150,7 @@ class Contest:
     def test_retest_tau(self) -> float | None:
         """Kendall's tau of the final validation NLL between search seeds, the mean over pairs.
 
-        It bounds what one training can say of another; None with a single search seed.
+        It bounds how well one training predicts another; None with a single search seed.
         """
         from scipy.stats import kendalltau
 

@@ -1,7 +1,8 @@
-"""What a tabular benchmark is built from: `definition.yaml` of its folder.
+"""The definition of a tabular benchmark: `definition.yaml` in its folder.
 
-Every seed has one role. A search sees the validation curves of the search seeds; what it delivers is judged by the mean
-test NLL over the truth seeds, which it never sees. While strategies are designed, the design seeds judge instead.
+Every seed has one role. A search sees the validation curves of the search seeds; what it delivers is scored by the mean
+test NLL over the truth seeds, which it never sees. While strategies are designed, the design seeds are used for
+scoring.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ from search_space.units import parse_count
 from search_space.yaml_source import Source, read_yaml_file
 
 BAND_WIDTH = 0.1
-"""Relative distance from a band's MACs that its architectures may have. Arbitrary."""
+"""Largest relative distance of an architecture from its band's MACs. Arbitrary."""
 ANY_SIZE = "any"
-"""The name of the band without a size."""
+"""The name of the band of any size."""
 
 
 @dataclass(frozen=True)
 class Band:
-    """Architectures of about equal size.
+    """A band: architectures of about equal size.
 
     Attributes:
         name: Its name.
-        macs: MACs in its middle; None for any size.
-        architectures: How many are drawn.
-        held_out: Whether it is kept aside while strategies are designed.
+        macs: MACs at its centre; None for any size.
+        architectures: The number drawn.
+        held_out: Whether it is not used while strategies are designed.
     """
 
     name: str
@@ -49,17 +50,17 @@ class Band:
 
 @dataclass(frozen=True)
 class Definition:
-    """What a table is built from.
+    """The definition of a table.
 
     Attributes:
         space: Name of the search space.
         data: Name of the data set.
         recipe: Fields of the recipe that differ from the data set's own.
         search_seeds: Seeds whose validation curves a search may see.
-        design_seeds: Seeds whose test figures judge while strategies are designed; not of held-out bands.
+        design_seeds: Seeds whose test figures score strategies while they are designed; held-out bands have none.
         truth_seeds: Seeds whose test figures are the truth.
         draw_seed: Seed of the draw of the architectures.
-        bands: The bands, that of any size included.
+        bands: The bands, including that of any size.
     """
 
     space: str
@@ -88,7 +89,7 @@ class Definition:
 
 
 def read_definition(folder: Path) -> Definition:
-    """Read what a table is built from.
+    """Read the definition of a table.
 
     Raises:
         DataError: If the file cannot be read, or a value in it is not usable.

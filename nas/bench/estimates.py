@@ -1,9 +1,9 @@
-"""Means over runs, with intervals that cover another draw of runs and of architectures.
+"""Means over runs, with intervals that account for the draw of runs and of architectures.
 
-Runs over one pool differ by chance alone; the architectures of a benchmark are a sample too. So runs are repeated over
+Runs over one pool differ by chance alone; the architectures of a benchmark are a sample, too. So runs are repeated over
 smaller pools, each a bootstrap sample of the architectures of the band (drawn with repeats, kept once), the same pools
-for all strategies. The variance between pools, beyond what the few runs over each of them explain, is the part of the
-choice of architectures in the error of a mean; the variance of runs over their number is the part of chance.
+for all strategies. The variance between pools, beyond what the few runs over each of them explain, is the error due to
+the choice of architectures; the variance of runs divided by their number is the error due to chance.
 
 Shapes: R runs over the whole band, P pools with K runs each, B budgets, D figures of one run.
 """
@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 NORMAL_95 = 1.96
-"""Standard errors to either side of a mean that make an interval of 95 %."""
+"""Standard errors on either side of a mean in a 95 % interval of a normal distribution."""
 DRAWS = 2000
-"""How many curves and targets are drawn within their errors. Arbitrary."""
+"""Number of curves and targets that are drawn within their errors. Arbitrary."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class Reached:
 def error_covariance(runs: Floats, pools: Floats) -> Floats:
     """The covariance of the error of the mean over runs, of shape [D, D].
 
-    That of a random-effects model: between-pool covariance by analysis of variance (its negative part is cut off), plus
-    covariance of runs over R.
+    A random-effects model: between-pool covariance by analysis of variance (its negative part is cut off), plus the
+    covariance of runs divided by R.
 
     Args:
         runs: Figures of the runs over the whole band, of shape [R, D].
@@ -76,7 +76,7 @@ def error_covariance(runs: Floats, pools: Floats) -> Floats:
     """
     count, repeats, size = pools.shape
     chance = _covariance(runs)
-    within = chance  # with one run in each pool, the runs over the whole band have to show chance
+    within = chance  # with one run in each pool, only the runs over the whole band show chance
     if repeats > 1:
         within = np.mean([_covariance(pool) for pool in pools], axis=0)
     between = _covariance(pools.mean(axis=1)) - within / repeats if count > 1 else np.zeros((size, size))
@@ -87,7 +87,7 @@ def error_covariance(runs: Floats, pools: Floats) -> Floats:
 
 
 def estimate(runs: Floats, pools: Floats) -> Estimate:
-    """The mean over runs, with an interval of 1.96 standard errors to either side.
+    """The mean over runs, with an interval of 1.96 standard errors on either side.
 
     Args:
         runs: A figure of each run over the whole band, of shape [R].
@@ -99,7 +99,7 @@ def estimate(runs: Floats, pools: Floats) -> Estimate:
 
 
 def first_reached(curve: Sequence[float] | Floats, budgets: Sequence[float], target: float) -> float:
-    """Where a curve first falls to a target, interpolated linearly in log2 of the budget; infinity if nowhere.
+    """The budget where a curve first falls to a target, interpolated linearly in log2; infinity if it never does.
 
     Args:
         curve: Less is better; a value for each budget.
@@ -121,14 +121,14 @@ def reached(runs: Floats, pools: Floats, budgets: Sequence[float], seed: int = 0
     """The compute at which the mean quality falls to a target, which has a mean and an error of its own.
 
     The interval comes from curves and targets that are drawn from a normal distribution with the covariance of their
-    errors, and read in the same way.
+    errors, and evaluated in the same way.
 
     Args:
         runs: Quality by budget of each run over the whole band and, last, the target paired with it: [R, B + 1].
             Less is better.
         pools: The same for the runs over the resampled pools, of shape [P, K, B + 1].
         budgets: In FTE, ascending.
-        seed: Of the draws.
+        seed: Seed of the draws.
     """
     means = runs.mean(axis=0)
     draws = np.random.default_rng(seed).multivariate_normal(
@@ -148,7 +148,7 @@ def area(curves: Floats, budgets: Sequence[float]) -> Floats:
 
 
 def _covariance(samples: Floats) -> Floats:
-    """Of shape [D, D], from samples of shape [n, D]; zero if there is one sample only."""
+    """The covariance, of shape [D, D], of samples of shape [n, D]; zero for a single sample."""
     size = samples.shape[1]
     if len(samples) < 2:
         return np.zeros((size, size))

@@ -1,6 +1,6 @@
-"""A study that is kept in memory: what `nas.study.protocols` asks for, without a database and without files.
+"""A study in memory: an implementation of `nas.study.protocols` without a database and without files.
 
-A search in one piece remembers its own evaluations, so nothing is stored but the finalists.
+A search that is never resumed remembers its evaluations, so only the finalists are stored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from search_space.space import Axis
 
 
 class SimulatedSpec(StudySpec):
-    """What a simulated search asks. Its images are not read, so the data set need not be there."""
+    """The specification of a simulated search. Its images are not read, so the data set may be missing."""
 
     @cached_property
     def scoring_context(self) -> str:
@@ -46,7 +46,7 @@ class MemoryStudy:
         self._driver = MemoryDriver(pool)
 
     def drive(self) -> MemoryDriver:
-        """Start to drive it."""
+        """Start driving it."""
         return self._driver
 
     def finalists(self) -> list[FinalistRow]:
@@ -77,7 +77,7 @@ class MemoryDriver:
         return Changes()
 
     def start(self, new: NewEvaluation, axes: Mapping[str, Axis]) -> None:
-        """Take the architecture of a new trial from the pool."""
+        """Remove the architecture of a new trial from the pool."""
         if new.role == Role.TRIAL:
             self._pool.take(new.architecture)
 
@@ -118,7 +118,7 @@ class MemoryDriver:
 
 
 class NoScores:
-    """No scores are known beforehand, and none are kept: a replay has them all."""
+    """A store that keeps no scores: a replay has all of them."""
 
     def scores(self, context: str, hashes: Iterable[str]) -> dict[str, dict[str, tuple[float | None, float]]]:
         """None are known."""

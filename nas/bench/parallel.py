@@ -1,4 +1,4 @@
-"""Simulations in parallel, each done once: results are kept, so a comparison that was stopped is continued."""
+"""Simulations in parallel, each done once: results are cached, so a stopped comparison can be continued."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from search_space.errors import RunnerError
 from search_space.signals import ignore_ctrl_c
 
 Progress = Callable[[int, int], None]
-"""Called with the number of simulations done in this process so far, and of those to do."""
+"""Called with the number of simulations done so far and the total."""
 
 
 def simulate(
@@ -29,13 +29,13 @@ def simulate(
     cache_folder: Path | None = None,
     on_progress: Progress = lambda done, total: None,
 ) -> list[Records]:
-    """Do simulations, or look up their results.
+    """Run simulations, or look up their results.
 
     Args:
         simulations: The simulations.
         tables: The tables by name, without truth.
-        jobs: Processes, which compute in one thread each; 0 to stay in this process.
-        cache_folder: Where results are kept; None to keep none.
+        jobs: Number of processes, each with one thread; 0 to stay in this process.
+        cache_folder: Where results are cached; None to cache none.
         on_progress: Called after every simulation.
 
     Returns:
@@ -49,7 +49,7 @@ def simulate(
     cache = Cache(cache_folder, tables)
     found = {index: records for index, it in enumerate(simulations) if (records := cache.get(it)) is not None}
     missing = [index for index in range(len(simulations)) if index not in found]
-    random.Random(0).shuffle(missing)  # slow and fast strategies are mixed, so that the time left can be estimated
+    random.Random(0).shuffle(missing)  # mixes slow and fast strategies, so that the time left can be estimated
     on_progress(0, len(missing))
     todo = [simulations[index] for index in missing]
     ended = _in_processes(todo, tables, min(jobs, len(todo))) if jobs and todo else _here(todo, tables)
@@ -62,7 +62,7 @@ def simulate(
 
 
 Ended = Generator[tuple[int, Records], None, None]
-"""The places of simulations and their results, as they end."""
+"""Yields the index and the result of each simulation when it ends."""
 
 
 def _here(simulations: Sequence[Simulation], tables: Mapping[str, Table]) -> Ended:
@@ -72,7 +72,7 @@ def _here(simulations: Sequence[Simulation], tables: Mapping[str, Table]) -> End
 
 
 def _in_processes(simulations: Sequence[Simulation], tables: Mapping[str, Table], jobs: int) -> Ended:
-    """In other processes, which are terminated if the generator is closed."""
+    """Simulate in other processes, which are terminated if the generator is closed."""
     others = active_children()
     with _one_thread_each():
         pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_start_worker, initargs=(dict(tables),))
@@ -81,7 +81,7 @@ def _in_processes(simulations: Sequence[Simulation], tables: Mapping[str, Table]
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BrokenProcessPool:
-            raise RunnerError("a process that simulates died, as if out of memory; try fewer --jobs") from None
+            raise RunnerError("a simulating process died, perhaps out of memory; try fewer --jobs") from None
         except BaseException:
             for process in active_children():
                 if process not in others:
@@ -96,7 +96,7 @@ _simulators: list[Simulator] = []  # of this worker process
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Processes started inside compute in one thread: matrices are small, and every core has a process."""
+    """Limit processes started inside to one thread: matrices are small, and every core has a process."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 FORMATS = (".svg", ".png", ".pdf")
 FEATURED = {"auto": "#d1245b", RANDOM: "#222222"}
-"""Colours of the most important strategies, which are drawn thicker."""
+"""Colours of the most important strategies, which are drawn with thicker lines."""
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#8c564b", "#56b4e9", "#7b5cc4", "#999933", "#cc79a7", "#777777")
 LEAST = 0.0005
-"""Smaller regrets, in nats, are drawn here: the truth is not known more exactly, and the axis is logarithmic."""
+"""Smaller regrets, in nats, are drawn at this value: the truth is not more precise, and the axis is logarithmic."""
 LABEL_GAP = 0.055
-"""Least distance of two labels, as a share of the panel's height."""
+"""Minimum distance of two labels, as a share of the panel's height."""
 
 
 def check(path: Path) -> None:
-    """Check, before hours of work, that a picture can be written under this name.
+    """Check that a picture can be written to this path, before hours of simulation.
 
     Raises:
         ConfigError: If it cannot.
@@ -97,7 +97,7 @@ def _panel(panel: Axes, band: BandResult) -> None:
 
 
 def _label(panel: Axes, ends: Sequence[tuple[float, str]], colours: dict[str, str]) -> None:
-    """Name the curves at their right ends, moved apart where they would overlap."""
+    """Label the curves at their right ends, moved apart if they would overlap."""
     to_axes = panel.transData + panel.transAxes.inverted()
     heights: list[tuple[float, str]] = sorted((float(to_axes.transform((1.0, y))[1]), name) for y, name in ends)
     places = [height for height, _ in heights]
@@ -105,7 +105,7 @@ def _label(panel: Axes, ends: Sequence[tuple[float, str]], colours: dict[str, st
         places[index] = max(places[index], places[index - 1] + LABEL_GAP)
     over = max(0.0, places[-1] - 1.0)
     places[-1] -= over
-    for index in range(len(places) - 2, -1, -1):  # push back down what went over the top
+    for index in range(len(places) - 2, -1, -1):  # push labels that left the panel back down
         places[index] = min(places[index], places[index + 1] - LABEL_GAP)
     for place, (height, name) in zip(places, heights, strict=True):
         panel.annotate(

@@ -1,8 +1,7 @@
 """The architectures of a table's band as a search space, so that a real search can run over them.
 
-A sampler proposes points of the whole space. Only some hundred of them are in a table, so a proposal becomes the
-nearest of those that has not been tried yet. Samplers keep their sense of good regions; they lose precision, all of
-them alike.
+A sampler proposes points of the whole space. A table has only about a hundred of them, so a proposal is replaced by the
+nearest of those that has not been tried yet. Samplers still find good regions, but lose precision, all of them equally.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ from search_space.space import Axis, Limits, Params, SearchSpace
 from search_space.zoo.scaled import family_points
 
 NEIGHBOURS = 10
-"""How many of the nearest architectures count as neighbours. Arbitrary."""
+"""Number of nearest architectures that count as neighbours. Arbitrary."""
 WEIGHTS = {"mixer": 3.0, "patch": 2.0, "stages": 2.0, "dim": 2.0, "depth": 2.0, "channel_ratio": 2.0, "downsample": 2.0}
-"""What a difference on an axis weighs, beside 1 for all others: these axes matter most. Arbitrary."""
+"""Weights of differences on the most important axes; 1 on all others. Arbitrary."""
 HALF_THERE = 0.5
 """Distance on an axis that only one of two architectures has; the largest between two choices is 1. Arbitrary."""
 
 
 class Members:
-    """The architectures of a pool and what is known of them; the pools of many runs share it.
+    """The architectures of a pool with their properties, shared by the pools of many runs.
 
     Args:
         space: The whole space.
@@ -39,11 +38,11 @@ class Members:
     Attributes:
         space: The whole space.
         architectures: The architectures.
-        choices: Their parameters in the space.
-        index: The place of each of them by hash.
-        by_params: The place of each of them by parameters.
-        metric: How far apart two of them are.
-        codes: Their codes by that metric, of shape [members, axes].
+        choices: Their choices in the space.
+        index: Their indices by hash.
+        by_params: Their indices by choices.
+        metric: The distance between them.
+        codes: Their codes for that metric, of shape [members, axes].
 
     Raises:
         SpaceError: If there are none.
@@ -68,7 +67,7 @@ class Members:
         return family_points(Pool(self), Limits())
 
     def nearest(self, index: int) -> NDArray[np.intp]:
-        """Places of the NEIGHBOURS nearest members, the nearest first."""
+        """Indices of the NEIGHBOURS nearest members, the nearest first."""
         if index not in self._nearest:
             order = np.argsort(self.metric.distances(self.codes[index], self.codes), kind="stable")
             self._nearest[index] = order[order != index][:NEIGHBOURS]
@@ -82,10 +81,10 @@ class Members:
 
 
 class Pool(SearchSpace):
-    """A search space that holds some architectures of another one and no others.
+    """A search space that contains only some architectures of another one.
 
     Its axes are those of the whole space. Only architectures that were not taken yet are drawn or proposed, until none
-    are left; from then on, duplicates are, as in every space that is exhausted.
+    are left; then duplicates are, as in every exhausted space.
 
     Args:
         known: The architectures.
@@ -110,11 +109,11 @@ class Pool(SearchSpace):
         return self._known.families
 
     def take(self, architecture: Architecture) -> None:
-        """Do not propose an architecture again: it is evaluated now."""
+        """Do not propose an architecture again, as it is being evaluated."""
         self._free[self.index(architecture)] = False
 
     def index(self, architecture: Architecture) -> int:
-        """The place of an architecture among the members.
+        """The index of an architecture among the members.
 
         Raises:
             SpaceError: If it is not one of them.
@@ -131,7 +130,7 @@ class Pool(SearchSpace):
         return len(self.members)
 
     def decode(self, params: Mapping[str, Any]) -> Architecture:
-        """The member that parameters describe; inactive ones are ignored.
+        """The member with these choices; inactive ones are ignored.
 
         Raises:
             SpaceError: If there is none.
@@ -145,7 +144,7 @@ class Pool(SearchSpace):
         return dict(self._known.choices[self.index(architecture)])
 
     def complete(self, params: Mapping[str, Any], rng: random.Random, limits: Limits | None = None) -> Architecture:
-        """The nearest member that is left, a random one of several; `params` has a choice on every axis."""
+        """The nearest member that is left, a random one in a tie; `params` has a choice on every axis."""
         candidates = self._candidates(limits)
         wish = self._known.metric.code({name: params[name] for name in self._active_names(params)})
         distances = self._known.metric.distances(wish, self._known.codes[candidates])
@@ -154,7 +153,7 @@ class Pool(SearchSpace):
         return self.members[place]
 
     def draw(self, rng: random.Random, limits: Limits | None = None) -> Architecture:
-        """Draw a member that is left: the table's architectures were drawn already, so all are equally likely."""
+        """Draw a member that is left; all are equally likely, as the table's architectures are already a sample."""
         return self.sample(rng, limits)
 
     def sample(self, rng: random.Random, limits: Limits | None = None) -> Architecture:
@@ -179,7 +178,7 @@ class Pool(SearchSpace):
     # Inside.
 
     def _candidates(self, limits: Limits | None) -> NDArray[np.intp]:
-        """Places of the members that can be proposed: those left or, once none are, all."""
+        """Indices of the members that can be proposed: those left or, when there are none, all."""
         allowed = self._known.within(limits or Limits())
         left = np.flatnonzero(self._free & allowed)
         found = left if left.size else np.flatnonzero(allowed)
@@ -205,7 +204,7 @@ class Pool(SearchSpace):
 
 
 class _Metric:
-    """How far apart two architectures are, axis by axis; a code holds the place on every axis, NaN where inactive."""
+    """The distance of architectures, summed over axes; a code is the place on every axis, NaN if inactive."""
 
     def __init__(self, axes: Sequence[Axis]) -> None:
         self._places = [(axis.name, {value: place for place, value in enumerate(axis.values)}) for axis in axes]
@@ -215,11 +214,11 @@ class _Metric:
         self._spans = np.maximum(np.array(ordered, dtype=float), 1.0)
 
     def code(self, choices: Mapping[str, Any]) -> NDArray[np.float64]:
-        """The places of choices on all axes, of shape [axes]."""
+        """The code of choices, of shape [axes]."""
         return np.array([places[choices[name]] if name in choices else np.nan for name, places in self._places])
 
     def distances(self, one: NDArray[np.float64], many: NDArray[np.float64]) -> NDArray[np.float64]:
-        """From one code of shape [axes] to many of shape [n, axes]: a tensor of shape [n]."""
+        """Distances from one code, of shape [axes], to others, of shape [n, axes]; of shape [n]."""
         gap = np.abs(many - one)
         gap = np.where(self._ordered, gap / self._spans, gap > 0)
         missing = np.isnan(many) != np.isnan(one)

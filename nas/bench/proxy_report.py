@@ -1,4 +1,4 @@
-"""How well proxies rank the architectures of a tabular benchmark, from scores and trainings that the table holds."""
+"""How well proxies rank the architectures of a tabular benchmark, from its scores and trainings."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from nas.strategy.features import family_of
 from search_space.errors import ConfigError, DataError
 
 MATCHED = "size-matched"
-"""The group of all architectures that are in a band of equal size."""
+"""The group of all architectures in a band of equal size."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Architectures that share a correlation.
+    """Architectures over which a correlation is computed.
 
     Attributes:
         kind: "all", "band" or "family".
         name: What they share.
-        strata: Their places in the table; only architectures of one stratum are compared with each other.
+        strata: Their indices in the table; only architectures of one stratum are compared with each other.
     """
 
     kind: str
@@ -36,12 +36,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Criterion:
-    """The figure that stands for the quality of an architecture: its mean NLL over some seeds.
+    """The measure of an architecture's quality: its mean NLL over some seeds.
 
     Attributes:
         split: The split it is measured on.
         seeds: The seeds.
-        is_truth: Whether nothing better is known.
+        is_truth: Whether these are the truth seeds.
         spared: Bands that are not read.
     """
 
@@ -56,20 +56,20 @@ class Criterion:
 
 
 def report(table: Table, seeds: Sequence[int] = (), *, design: bool = False) -> dict[str, Any]:
-    """Rank correlation of every proxy with the quality of the architectures once they are trained.
+    """Rank correlation of every proxy with the quality of the trained architectures.
 
-    The truth is the mean test NLL over the truth seeds. While a search is designed, something else has to stand for it:
+    The truth is the mean test NLL over the truth seeds. While a search is designed, another measure replaces it:
 
     Args:
         table: The table.
-        seeds: Search seeds, whose mean validation NLL judges; held-out bands stay unseen.
-        design: Whether the mean test NLL over the design seeds judges; bands without any stay unseen.
+        seeds: Search seeds, to use their mean validation NLL; held-out bands are not read.
+        design: Whether to use the mean test NLL over the design seeds; bands without any are not read.
 
     Returns:
         Plain data. A good proxy has a positive tau; its cost is in seconds and in FTE, shares of a mean full training.
 
     Raises:
-        ConfigError: If a seed is no search seed, or both `seeds` and `design` are given.
+        ConfigError: If a seed is not a search seed, or both `seeds` and `design` are given.
         DataError: If the table lacks trainings or scores.
     """
     criterion = _criterion(table, tuple(seeds), design)
@@ -101,7 +101,7 @@ def report(table: Table, seeds: Sequence[int] = (), *, design: bool = False) -> 
 def _criterion(table: Table, seeds: tuple[int, ...], design: bool) -> Criterion:
     definition = table.definition
     if seeds and design:
-        raise ConfigError("--seeds and --design are two ways to judge; give one of them")
+        raise ConfigError("--seeds and --design exclude each other")
     strangers = [seed for seed in seeds if seed not in definition.search_seeds]
     if strangers:
         raise ConfigError(f"--seeds names {strangers[0]}; allowed: {', '.join(map(str, definition.search_seeds))}")
@@ -110,7 +110,7 @@ def _criterion(table: Table, seeds: tuple[int, ...], design: bool) -> Criterion:
     if not design:
         return Criterion("test", definition.truth_seeds, is_truth=True)
     if not definition.design_seeds:
-        raise DataError(f"{table.folder} has no design seeds; judge by search seeds: {_instead(table)}")
+        raise DataError(f"{table.folder} has no design seeds; use search seeds: {_instead(table)}")
     judging = set(definition.design_seeds)
     spared = tuple(band.name for band in definition.bands if not judging <= set(definition.seeds(band.name)))
     return Criterion("test", definition.design_seeds, spared=spared)
@@ -121,13 +121,13 @@ def _instead(table: Table) -> str:
 
 
 def _quality(table: Table, names: Sequence[str], criterion: Criterion) -> Vector:
-    """Mean NLL of every architecture; NaN where a training failed or, unless this is the truth, is missing."""
+    """Mean NLL of every architecture; NaN if a training failed or, unless this is the truth, is missing."""
     missing = sum((name, seed) not in table.trainings for name in names for seed in criterion.seeds)
     total, which = len(names) * len(criterion.seeds), ", ".join(map(str, criterion.seeds))
     if missing and criterion.is_truth:
         raise DataError(
             f"{table.folder} lacks {missing:,} of the {total:,} trainings with the truth seeds {which}; train them "
-            f"with: python -m benchmarks.table {table.name}; or judge by search seeds: {_instead(table)}"
+            f"with: python -m benchmarks.table {table.name}; or use search seeds: {_instead(table)}"
         )
     if missing == total:
         raise DataError(f"{table.folder} has no training with the seeds {which}")
@@ -136,7 +136,7 @@ def _quality(table: Table, names: Sequence[str], criterion: Criterion) -> Vector
 
 
 def _nlls(table: Table, names: Sequence[str], seed: int, split: str) -> Vector:
-    """(names,): the NLL at the end of a training; NaN where there is none."""
+    """(names,): the NLL at the end of a training; NaN if there is none."""
     values: list[float | None] = []
     for name in names:
         training = table.trainings.get((name, seed))
@@ -167,7 +167,7 @@ def _cost(table: Table, names: Iterable[str], proxy: str, training_seconds: floa
 
 
 def _groups(table: Table, names: Sequence[str]) -> list[Group]:
-    """All architectures of one size or another, every band, and every family within the bands."""
+    """All size-matched architectures, every band, and every family within the bands."""
     bands: dict[str, list[int]] = {band.name: [] for band in table.definition.bands}
     families: dict[str, dict[str, list[int]]] = {}
     for place, name in enumerate(names):
@@ -193,9 +193,9 @@ def _taus(values: Vector, quality: Vector, groups: Iterable[Group]) -> list[Tau]
 
 
 def _retest(table: Table, names: Sequence[str], group: Group) -> Mapping[str, Any]:
-    """Tau between the validation NLLs of two search seeds: how far one training predicts the next.
+    """Tau between the validation NLLs of two search seeds: how well one training predicts another.
 
-    With more than two search seeds it is that of the first two, with a single one None.
+    With more than two search seeds, that of the first two; None with a single one.
     """
     if len(table.definition.search_seeds) < 2:
         return {"retest": None}

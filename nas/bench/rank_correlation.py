@@ -1,7 +1,7 @@
 """Kendall's rank correlation within groups of comparable items, with bootstrap intervals.
 
-Size decides between architectures of any size, so a correlation over all of them says little about a proxy. Here items
-are compared within their stratum only (a band of equal size), and the strata's taus are averaged.
+Among architectures of all sizes, size decides, so a correlation over all of them says little about a proxy. Items are
+therefore compared within their stratum (a band of equal size), and the taus of strata are averaged.
 
 A resample of a stratum is a vector of counts, and tau-b of a resample a quotient of quadratic forms in it, since two
 copies of one item are tied in everything; so all resamples are two matrix products.
@@ -22,9 +22,9 @@ Vector = NDArray[np.float64]
 
 RESAMPLES = 1000
 LEVEL = 0.95
-"""Share of the resamples that an interval holds."""
+"""Share of the resamples within an interval."""
 FEWEST = 10
-"""Items below which a tau says nothing worth showing."""
+"""Minimum number of items for a tau; with fewer, it says nothing. Arbitrary."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Tau:
     """Kendall's tau-b, averaged over strata.
 
     Attributes:
-        tau: -1 to 1; None with fewer than `FEWEST` items, or where all are tied.
+        tau: -1 to 1; None with fewer than `FEWEST` items, or if all are tied.
         low: Lower end of its percentile bootstrap interval over the items, of level `LEVEL`; None without a tau.
         high: Upper end.
         n: Items that took part.
@@ -48,10 +48,10 @@ def rank_correlation(left: Vector, right: Vector, strata: Sequence[Sequence[int]
     """Mean tau-b within the strata, each weighted by its number of pairs of items.
 
     Args:
-        left: (items,) values; NaN where there is none, which leaves out the item.
-        right: (items,) values to be ranked alike, likewise.
+        left: (items,) values; NaN leaves out the item.
+        right: (items,) the values to compare with; NaN likewise.
         strata: The items of every stratum.
-        seed: Seed of the resamples, which are drawn within every stratum.
+        seed: Seed of the resamples, which are drawn within each stratum.
     """
     known = np.isfinite(left) & np.isfinite(right)
     groups = [[item for item in stratum if known[item]] for stratum in strata]
@@ -89,7 +89,7 @@ def tau_b(left: Vector, right: Vector, counts: Vector) -> Vector:
         counts: (R, n), how often each item occurs.
 
     Returns:
-        (R,), NaN where all items are tied.
+        (R,), NaN if all items are tied.
     """
 
     def total(pairs: Vector) -> Vector:
@@ -100,14 +100,14 @@ def tau_b(left: Vector, right: Vector, counts: Vector) -> Vector:
 
 
 def _average(taus: Vector, weights: Vector) -> Vector:
-    """Mean over the strata that have a tau: (strata, R) -> (R,), NaN where none has."""
+    """Mean over the strata that have a tau: (strata, R) -> (R,), NaN if none has one."""
     there = np.isfinite(taus)
     weight = (weights[:, None] * there).sum(axis=0)
     return _quotient((weights[:, None] * np.where(there, taus, 0.0)).sum(axis=0), weight)
 
 
 def _quotient(above: Vector, below: Vector) -> Vector:
-    """NaN where `below` is 0."""
+    """`above / below`, NaN if `below` is 0."""
     quotient = np.full_like(above, np.nan)
     np.divide(above, below, out=quotient, where=below > 0)
     return quotient

@@ -1,6 +1,6 @@
 """The evaluator that reads a table instead of training.
 
-A whole search, with its samplers and pruners, runs over a table as it runs over a GPU.
+A whole search, with its samplers and pruners, runs over a table as it would on a GPU.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from search_space.errors import DataError
 class Replay:
     """Replays the trainings and scores of a table.
 
-    A job's seed decides which training it sees: the seed `first` stands for `seeds[0]`, the next for `seeds[1]`,
-    and so on in a circle.
+    A job's seed decides which training it sees: the seed `first` gets `seeds[0]`, the next one `seeds[1]`, and so on,
+    cyclically.
 
     Attributes:
         table: The table.
-        seeds: Seeds of the table to show: search seeds.
-        first: Seed of a job that sees the first of them.
+        seeds: Search seeds of the table to show.
+        first: Seed of the job that sees the first of them.
     """
 
     table: Table

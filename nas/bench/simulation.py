@@ -1,7 +1,7 @@
-"""Runs of a strategy over a pool: the real search, with a replayed table in place of a GPU.
+"""Runs of a strategy over a pool: the real search, with a replayed table instead of a GPU.
 
-A simulation is handed tables without truth (`Table.visible`), and returns which architecture would be delivered at
-every budget. How good those are it cannot find out; `nas.bench.contest` knows.
+A simulation gets tables without truth (`Table.visible`), and returns the architecture that would be delivered at every
+budget. It cannot find out how good these are; `nas.bench.contest` scores them.
 
 Compute is counted in FTE, full-training equivalents (`results.report.compute`); the full training that the seconds of
 proxies are compared with is the mean of the band.
@@ -31,9 +31,9 @@ from runners.protocol import DataSpec, Decision, EpochResult, Job
 from search_space.space import Limits
 
 NOTHING = -1
-"""Stands for the architecture delivered before anything could be."""
+"""Marks a budget at which no architecture could be delivered."""
 ONE_TRAINING = 1.0
-"""FTE of a full training: while this much is left, a search starts and resumes trials as if it had no limit."""
+"""FTE of a full training: while this much is left, a limit does not affect which trials are started and resumed."""
 STOPPED_EARLY = frozenset({State.PAUSED, State.PRUNED})
 """States of trials that were stopped before their end."""
 _CLOSE = 1e-9
@@ -46,7 +46,7 @@ class Arm:
     Attributes:
         name: Its name.
         settings: Settings of its searches; see `nas.config.SearchConfig`.
-        plans: Whether its budget decides more than the use of the last FTE. If not, one run covers all smaller budgets.
+        plans: Whether its budget affects more than the last FTE. If not, one run covers all smaller budgets.
     """
 
     name: str
@@ -62,9 +62,9 @@ class Simulation:
         arm: The strategy.
         table: Name of the table.
         band: Name of the band.
-        members: The pool: places in the band.
+        members: The pool, as indices in the band.
         runs: Numbers of the runs; a run's number is the seed of its search.
-        budgets: In FTE, ascending.
+        budgets: Budgets in FTE, ascending.
     """
 
     arm: Arm
@@ -75,7 +75,7 @@ class Simulation:
     budgets: tuple[float, ...]
 
     def seeds(self, run: int, search_seeds: Sequence[int]) -> tuple[int, ...]:
-        """The seeds of the table that a run sees, in order: run r begins with the r-th, in a circle."""
+        """The seeds of the table that a run sees, in order: run r begins with the r-th, cyclically."""
         turn = run % len(search_seeds)
         return (*search_seeds[turn:], *search_seeds[:turn])
 
@@ -85,7 +85,7 @@ class Records:
     """The results of runs; R runs, B budgets, N architectures of the band.
 
     Attributes:
-        chosen: [R, B] place in the band of the architecture that would be delivered; NOTHING for none.
+        chosen: [R, B] index in the band of the architecture that would be delivered; NOTHING for none.
         fte: [R, B] FTE spent by then.
         seconds: [R, B] CPU seconds spent by then.
         started: [R, B, N] which architectures had been started.
@@ -116,7 +116,7 @@ class Simulator:
         self._members: dict[tuple[str, str, tuple[int, ...]], Members] = {}
 
     def run(self, simulation: Simulation) -> Records:
-        """Do all runs of a simulation."""
+        """Execute all runs of a simulation."""
         table = self._tables[simulation.table]
         band = table.band(simulation.band)
         key = simulation.table, simulation.band, simulation.members
@@ -133,10 +133,10 @@ class Simulator:
 
 
 def _portions(arm: Arm, budgets: Sequence[float], members: int) -> list[tuple[Arm, Sequence[float]]]:
-    """The searches that a run of an arm consists of, each with the budgets that it covers."""
+    """The searches that make up a run of an arm, each with the budgets that it covers."""
     if arm.plans:
         return [(arm, (budget,)) for budget in budgets]
-    # A budget that trains the whole pool gives the same result in any order: random search is the quickest.
+    # A budget that trains the whole pool gives the same result in any order; random search is the quickest.
     tight = [budget for budget in budgets if budget < members]
     ample = [budget for budget in budgets if budget >= members]
     return [(one, some) for one, some in ((arm, tight), (_ANY_ORDER, ample)) if some]
@@ -157,7 +157,7 @@ def mean_seconds(table: Table, band: str) -> float:
 
 @dataclass(frozen=True)
 class _Snapshot:
-    """A search at some moment; architectures by their places in the pool."""
+    """The state of a search at some moment; architectures are indices in the pool."""
 
     chosen: int = NOTHING
     fte: float = 0.0
@@ -167,10 +167,10 @@ class _Snapshot:
 
 
 def _snapshots(run: _Run, budgets: Sequence[float]) -> list[_Snapshot]:
-    """What is delivered with each budget.
+    """The state that each budget ends with.
 
-    A search is the same for all budgets until one of them has less than a training left; the rest of that one is
-    played by a search of its own.
+    A search is the same for all budgets until one of them has less than a training left; a separate search completes
+    that one.
     """
     found = []
     for budget in budgets[:-1]:
@@ -213,10 +213,10 @@ class _Run:
         return self._unit.equivalents(self._epochs, self._scoring_s)
 
     def with_limit(self, max_fte: float) -> _Run:
-        """The same run as it continues with another limit on compute, too small to start another trial.
+        """Return a copy of this run that continues with another limit on compute, too small to start another trial.
 
-        This one is left as it is. As nothing is proposed any more, the other one needs no sampler that has learned
-        from the trials.
+        This run is not changed. As nothing is proposed any more, the copy needs no sampler that has learned from the
+        trials.
         """
         arm = replace(self._arm, settings={**self._arm.settings, "sampler": "random"})
         other = _Run(arm, self._pool, self._replay, self._seed, max_fte, self._unit)
@@ -226,7 +226,7 @@ class _Run:
         return other
 
     def finish(self, budget: float) -> _Snapshot:
-        """Go on to the end; returns the last moment at which no more than the budget had been spent."""
+        """Run to the end; returns the last state at which no more than the budget had been spent."""
         last = self._look()
         while not self.is_over and self.fte <= budget + _CLOSE:
             if self.fte + ONE_TRAINING + _CLOSE >= budget:
@@ -235,7 +235,7 @@ class _Run:
         return self._look() if self.fte <= budget + _CLOSE else last
 
     def step(self) -> None:
-        """Do what the search asks for next."""
+        """Execute the next job of the search."""
         job = self.search.ask()
         if job is None or job.task == "test":
             self.is_over = True
@@ -244,7 +244,7 @@ class _Run:
 
     def _execute(self, job: Job) -> None:
         outcome = execute(job, self._replay, self._report)
-        if job.task == "score":  # the replay took no time, the scores did
+        if job.task == "score":  # the time of the original scoring counts
             seconds = sum(score.seconds for scores in outcome.measured.scores for score in scores.values())
             outcome = replace(outcome, seconds=seconds)
             self._scoring_s += seconds
@@ -268,8 +268,8 @@ class _Run:
 
 
 def _records(snapshots: Sequence[_Snapshot], budgets: int, members: Sequence[int], size: int) -> Records:
-    """Snapshots, run by run and budget by budget, with places in a band of this size."""
-    place = [*members, NOTHING]  # so that NOTHING, the last, stays what it is
+    """Snapshots as arrays by run and budget, with indices in a band of this size."""
+    place = [*members, NOTHING]  # NOTHING indexes the last, and stays NOTHING
 
     def where(attribute: str) -> NDArray[np.bool_]:
         marks = np.zeros((len(snapshots), size), dtype=bool)

@@ -1,7 +1,7 @@
-"""The source code that decides what a simulation delivers: all that its module imports, directly and indirectly.
+"""The source code that decides what a simulation delivers: everything that its module imports, directly and indirectly.
 
-Results of simulations are kept under a digest of that code. Code that only judges or shows results is not imported by
-a simulation, so results survive a change of it.
+Results of simulations are cached under a digest of that code. A simulation does not import code that only scores or
+shows results, so cached results survive changes to it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _file(name: str, root: Path) -> Path | None:
 
 
 def _imports(node: ast.AST, package: str) -> Iterator[str]:
-    """Names that may be imported modules: of ``from a import b`` both ``a`` and ``a.b``."""
+    """Names that may be modules: both ``a`` and ``a.b`` for ``from a import b``."""
     if isinstance(node, ast.If) and "TYPE_CHECKING" in {getattr(node.test, name, None) for name in ("id", "attr")}:
         for statement in node.orelse:
             yield from _imports(statement, package)
@@ -78,5 +78,5 @@ def _imports(node: ast.AST, package: str) -> Iterator[str]:
         yield base
         yield from (f"{base}.{alias.name}" for alias in node.names)
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, (ast.stmt, ast.excepthandler, ast.match_case)):  # an expression holds no import
+        if isinstance(child, (ast.stmt, ast.excepthandler, ast.match_case)):  # an expression contains no import
             yield from _imports(child, package)

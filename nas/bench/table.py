@@ -2,12 +2,12 @@
 
 A table is a folder of plain text:
 
-    definition.yaml        what it is built from: space, data set, recipe, seeds, bands (`nas.bench.definition`)
+    definition.yaml space, data set, recipe, seeds, bands (`nas.bench.definition`)
     architectures.jsonl    a line for each architecture: its band and its choices
     trainings.jsonl        a line for each training: curve on the validation split, figures on the test split, CPU time
     scores.jsonl           a line for each architecture: scores of the training-free proxies, and their CPU time
 
-`nas.bench.replay` evaluates from it.
+`nas.bench.replay` evaluates jobs from it.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Training:
         architecture: Hash of the architecture.
         seed: Seed of the training.
         seconds: CPU time of the whole training.
-        train_loss: After every epoch.
-        nll: On the validation split, in nats, after every epoch.
-        accuracy: On the validation split, 0 to 1, after every epoch.
-        test_nll: On the test split at the end; None if the training failed.
-        test_accuracy: The same.
+        train_loss: Training loss after every epoch.
+        nll: Validation NLL in nats after every epoch.
+        accuracy: Validation accuracy, 0 to 1, after every epoch.
+        test_nll: Test NLL at the end; None if the training failed.
+        test_accuracy: Test accuracy at the end; None likewise.
         cause: Why it failed; None if it did not.
     """
 
@@ -62,7 +62,7 @@ class Entry:
     Attributes:
         architecture: The architecture.
         band: Name of its band.
-        choices: Its parameters in the space.
+        choices: Its choices in the space.
         origin: "drawn", or "family:NAME" for a hand-designed one.
     """
 
@@ -77,10 +77,10 @@ class Table:
 
     Args:
         folder: Its folder.
-        for_search: Whether to show only what a search may see: the trainings with search seeds, without test figures.
+        for_search: Whether to read only what a search may see: the trainings with search seeds, without test figures.
 
     Raises:
-        DataError: If the folder holds no table, or a line of it cannot be read.
+        DataError: If the folder is not a table, or a line cannot be read.
     """
 
     def __init__(self, folder: Path, *, for_search: bool = False) -> None:
@@ -107,7 +107,7 @@ class Table:
     def _entry(self, line: dict[str, Any]) -> Entry:
         architecture = self.space.decode(line["choices"])
         if architecture.hash != line["hash"]:
-            raise DataError(f"{self.folder}: {line['hash']} has become another architecture; build the table anew")
+            raise DataError(f"{self.folder}: {line['hash']} is another architecture in this version; rebuild the table")
         return Entry(architecture, line["band"], line["choices"], line["origin"])
 
     @cached_property
@@ -121,14 +121,14 @@ class Table:
 
     @cached_property
     def scores(self) -> dict[str, dict[str, Score]]:
-        """The scores by architecture and proxy, none before anything is scored; later lines add to earlier ones."""
+        """The scores by architecture and proxy, empty before any scoring; later lines add to earlier ones."""
         path, found = self.folder / "scores.jsonl", dict[str, dict[str, Score]]()
         for name, scores in _read_lines(path, _named_scores) if path.exists() else ():
             found.setdefault(name, {}).update(scores)
         return found
 
     def visible(self) -> Table:
-        """This table as a search may see it: no other seeds, and no test figures at all."""
+        """This table as a search may see it: only search seeds, and no test figures."""
         return Table(self.folder, for_search=True)
 
     def band(self, name: str) -> list[Entry]:
@@ -185,7 +185,7 @@ def _named_scores(line: dict[str, Any]) -> tuple[str, dict[str, Score]]:
 
 
 def _read_lines(path: Path, make: Callable[[dict[str, Any]], Made]) -> Iterator[Made]:
-    """Make an object of every line of a file."""
+    """Make an object from every line of a file."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -194,6 +194,6 @@ def _read_lines(path: Path, make: Callable[[dict[str, Any]], Made]) -> Iterator[
         try:
             yield make(json.loads(line))
         except ValueError:
-            raise DataError(f"{path}, line {number} is no JSON; a build that was cut off may have left it") from None
+            raise DataError(f"{path}, line {number} is not JSON; an interrupted build may have left it") from None
         except (AttributeError, KeyError, TypeError) as error:
-            raise DataError(f"{path}, line {number} is no line of a table: {type(error).__name__} {error}") from None
+            raise DataError(f"{path}, line {number} is not a line of a table: {type(error).__name__} {error}") from None

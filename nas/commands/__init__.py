@@ -1,4 +1,4 @@
-"""The commands of `nas`, one file each; a command's file is imported when the command is used."""
+"""The commands of `nas`, one file each, which is imported when the command is used."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ COMMANDS = {
     "search": "Search for an architecture, or continue a search.",
     "results": "Show the trials and the report of a study.",
     "studies": "List the studies of a database; rename or delete one.",
-    "dashboard": "Look at the studies in the Optuna dashboard.",
+    "dashboard": "Show the studies in the Optuna dashboard.",
     "export": "Export an architecture with its weights, verified.",
     "db": "Check, upgrade or copy the database.",
-    "gc": "Show what the files of studies take, and delete those not needed.",
+    "gc": "Show how much space studies take, and delete unneeded files.",
     "spaces": "List, show and check search spaces.",
     "profile": "Show what an architecture costs, piece by piece.",
     "bench": "Compare search strategies over tables of trainings.",
     "compare": "Show the costs of architectures side by side.",
     "proxies": "Show how well training-free proxies rank architectures.",
-    "plugins": "List what can be searched with, and where it comes from.",
-    "check-plugin": "Test a plug-in against the contracts of what it registers.",
+    "plugins": "List everything that is registered, and where it comes from.",
+    "check-plugin": "Test a plug-in against the contracts of its kinds.",
     "zoo": "List the published models, or show one.",
 }
 
 
 class LazyGroup(click.Group):
-    """A group that knows the names of its commands and imports them one at a time, so that `nas --help` is quick."""
+    """A group that knows the names of its commands and imports each when it is used, so that `nas --help` is quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -48,7 +48,7 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="mlp-nas", prog_name="nas")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Search for vision architectures in one exact space of ViT, MLP-Mixer, ResMLP, gMLP and their kin.
+    """Search for vision architectures in one exact space of ViT, MLP-Mixer, ResMLP, gMLP and related models.
 
     Start with: nas search --space mlp_family --budget 200
     """

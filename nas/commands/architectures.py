@@ -1,4 +1,4 @@
-"""Architectures as a command line names them: a model of the zoo, a YAML file, or a trial of a study."""
+"""Architectures named on the command line: a model of the zoo, a YAML file, or a trial of a study."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from search_space.paths import user_path
 
 @dataclass(frozen=True)
 class Named:
-    """An architecture and what to call it.
+    """An architecture and its name.
 
     Attributes:
-        name: What to call it.
+        name: The name to show.
         architecture: The architecture.
-        in_zoo: Whether it is of the zoo, which knows its design for every image size.
+        in_zoo: Whether it is from the zoo, which can scale it to other image sizes.
         in_study: Whether it is a trial of a study.
     """
 
@@ -28,7 +28,7 @@ class Named:
 
     @property
     def deployed(self) -> Named:
-        """The same in the form that is shipped."""
+        """The same architecture in its deployed form."""
         return replace(self, architecture=self.architecture.deployed)
 
     def at(self, image_size: int) -> Architecture:
@@ -63,7 +63,7 @@ def find_architecture(text: str, storage: str | None, out: str) -> Named:
     if mark:
         return Named(text, _of_trial(study, trial, storage, out), in_study=True)
     raise ConfigError(
-        f"there is no architecture {text!r}: it is neither a YAML file, nor STUDY#TRIAL, nor in the zoo; "
+        f"there is no architecture {text!r}: it is not a YAML file, not STUDY#TRIAL, and not in the zoo; "
         + allowed(text, zoo.names())
     )
 
@@ -75,7 +75,7 @@ def _of_trial(name: str, trial: str, storage: str | None, out: str) -> Architect
     from results.report.report import make_report
 
     if trial != "best" and not trial.isdecimal():
-        raise ConfigError(f"{name}#{trial} names no trial; allowed: STUDY#NUMBER, such as {name}#12, and STUDY#best")
+        raise ConfigError(f"{name}#{trial} is not a trial; allowed: STUDY#NUMBER, such as {name}#12, and STUDY#best")
     study = existing_study(name, storage, out, architectures=True)
     if trial == "best":
         winner = make_report(study).winner

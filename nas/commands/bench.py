@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 @click.option(
     "--strategies",
     metavar="A,B,...",
-    help="Strategies to compare with random search; flags of nas search replace parts of them [all].",
+    help="Strategies to compare with random search, optionally with flags that replace their parts [all].",
 )
 @click.option("--bands", metavar="A,B,...", help="Bands to compare in [all of equal size].")
-@click.option("--design", is_flag=True, help="Score by the design seeds; truth seeds and held-out bands stay unseen.")
-@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Number of processes [one for each core].")
+@click.option("--design", is_flag=True, help="Score by the design seeds; truth seeds and held-out bands are not read.")
+@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Number of processes [one per core].")
 @click.option(
     "--cache",
     callback=typed_path,
     default="~/.cache/nas/bench",
     metavar="DIR",
-    help="Folder that keeps results [~/.cache/nas/bench].",
+    help="Folder that caches results [~/.cache/nas/bench].",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--out", callback=typed_path, metavar="FILE.svg", help="Draw a picture as well.")
+@click.option("--out", callback=typed_path, metavar="FILE.svg", help="Also draw a picture.")
 def command(
     folders: Sequence[Path],
     runs: int,
@@ -60,9 +60,9 @@ def command(
     nas bench --strategies auto,tpe --runs 100 --design --out design.svg
     nas bench --strategies 'auto,auto --no-families,auto --pruner none'
 
-    Searches see the validation curves of a table's search seeds. What they would deliver is scored by the mean test NLL
-    of other seeds, at 1 to 128 times the compute of one training. Nothing is trained. After Ctrl-C the same command
-    continues.
+    Searches see the validation curves of a table's search seeds. The architectures that they deliver are scored by the
+    mean test NLL of other seeds, at 1 to 128 times the compute of one training. Nothing is trained. After Ctrl-C the
+    same command continues.
     """  # noqa: D301 (click reads the backspace)
     from nas.bench.arms import arms
     from nas.bench.comparison import compare
@@ -96,10 +96,10 @@ def command(
 
 
 def committed_tables() -> list[Path]:
-    """The tables that come with the source of this project.
+    """The tables in the source of this project.
 
     Raises:
-        DataError: If this is an installation without them.
+        DataError: If this installation does not have them.
     """
     folder = Path(__file__).parents[2] / "benchmarks" / "tables"
     found = sorted(path.parent for path in folder.glob("*/definition.yaml"))
@@ -120,7 +120,7 @@ def _contests(folders: Sequence[Path], names: Sequence[str], *, design: bool) ->
             raise ConfigError(f"--bands names {name!r}; {allowed(name, known)}")
     if len({table.name for table in tables}) < len(tables):
         raise ConfigError(
-            f"two tables have one name: {', '.join(map(str, folders))}; the folders' names tell them apart"
+            f"two tables have the same name: {', '.join(map(str, folders))}; a table is named after its folder"
         )
     chosen = [
         Contest(table, band, design=design)
@@ -129,12 +129,12 @@ def _contests(folders: Sequence[Path], names: Sequence[str], *, design: bool) ->
         if (band.name in names if names else band.name != ANY_SIZE) and not (design and _spared(table, band))
     ]
     if not chosen:
-        raise ConfigError("no band is left: those without design seeds take no part in a design contest")
+        raise ConfigError("no band is left: bands without design seeds take no part in a comparison with --design")
     return chosen
 
 
 def _spared(table: Table, band: Band) -> bool:
-    """Whether a band has nothing to be judged by while strategies are designed."""
+    """Whether a band has no design seeds to score by."""
     return not set(table.definition.design_seeds) <= set(table.definition.seeds(band.name))
 
 

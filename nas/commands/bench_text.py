@@ -11,16 +11,16 @@ from nas.commands.tables import blocks, facts, wrapped
 
 MILLI = 1000
 SHOWN_BUDGET = 32.0
-"""FTE at which the figures that depend on the budget are shown; JSON has them all."""
+"""FTE at which figures that depend on the budget are shown; JSON has all of them."""
 
 _LEGEND = (
     (
         "regret",
         "true NLL of what a search would deliver minus that of the best in the band, in 0.001 nats, by FTE spent",
     ),
-    ("FTE", "full-training equivalents: all compute of a search over that of one full training"),
+    ("FTE", "full-training equivalents: the compute of a search divided by that of one full training"),
     ("+-", "half of a 95 % interval, over runs and over bootstrap samples of the band's architectures"),
-    ("area", f"under the regret over log2 FTE from {BUDGETS[0]:g} to {BUDGETS[-1]:g}"),
+    ("area", f"area under the regret over log2 FTE from {BUDGETS[0]:g} to {BUDGETS[-1]:g}"),
     (
         f"to random-{RANDOM_BUDGET:g}",
         f"FTE until the mean true NLL is that of random search with {RANDOM_BUDGET:g} FTE",
@@ -28,18 +28,18 @@ _LEGEND = (
     ("vs random", f"regret minus that of random search, at {SHOWN_BUDGET:g} FTE, paired"),
     (
         "wrongly stopped",
-        f"share of the started architectures among the true best {TOP:.0%} that stood stopped early at "
+        f"share of the started architectures among the true best {TOP:.0%} that had been stopped early at "
         f"{SHOWN_BUDGET:g} FTE; of n, counted over all runs",
     ),
-    ("cost ratio", f"CPU seconds of a FTE over those of a mean full training, at {SHOWN_BUDGET:g} FTE"),
+    ("cost ratio", f"CPU seconds of an FTE over those of a mean full training, at {SHOWN_BUDGET:g} FTE"),
 )
 
 
 def render(comparison: Comparison) -> str:
-    """The whole comparison; held-out bands come last and say so."""
+    """The whole comparison; held-out bands come last and are marked."""
     lines: list[str] = []
     if comparison.design:
-        note = "searches are judged by the design seeds; the truth seeds and the held-out bands are left alone"
+        note = "searches are scored by the design seeds; the truth seeds and the held-out bands are not read"
         lines += [*wrapped(note, "Design: "), ""]
     for band in sorted(comparison.bands, key=lambda band: band.held_out):
         lines += [*_band(band), ""]

@@ -8,18 +8,18 @@ from nas.commands.output import say
 from search_space.errors import ConfigError
 
 BROKEN = 1
-"""The exit code where a promise is not kept."""
+"""The exit code if a promise is not kept."""
 
 
-@click.command("check-plugin", short_help="Test a plug-in against the contracts of what it registers.")
+@click.command("check-plugin", short_help="Test a plug-in against the contracts of its kinds.")
 @click.argument("plugin", metavar="MODULE|FILE")
 def command(plugin: str) -> int:
-    """Test everything that a module or file registers: what its kind promises, line by line.
+    """Test everything that a module or file registers against the promises of its kind.
 
     Example: nas check-plugin my_plugin.py
 
-    The exit code is 1 if a promise is not kept, and 2 if the plug-in cannot be imported or registers nothing. The same
-    tests are classes in `nas.testing`, for pytest.
+    The exit code is 1 if a promise is not kept, and 2 if the plug-in cannot be imported or registers nothing. For
+    pytest, the same tests are classes in `nas.testing`.
     """
     from nas.testing import check
     from search_space.plugins import load, loaded

@@ -21,12 +21,12 @@ RATIOS = ("params", "macs", "macs_per_param", "activation_bytes", "latency", "th
 _NAMES = ("parameters", "MACs", "MACs per parameter", "activations", "latency", "throughput")
 _MAX_NAME = 24
 _GROWTH = 2
-"""The exponent of MACs is that between an image size and twice that size."""
+"""The exponent of MACs is measured between an image size and twice that size."""
 
 
 @click.command("compare", short_help="Show the costs of architectures side by side.")
 @click.argument("architectures", metavar="ARCH ARCH...", nargs=-1)
-@click.option("--deploy", is_flag=True, help="Compare the deployed forms: training branches merged.")
+@click.option("--deploy", is_flag=True, help="Compare the deployed forms, with training branches merged.")
 @measuring_options
 @study_options
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
@@ -48,13 +48,13 @@ def command(
     nas compare mlp_family-digits#best my_model.yaml --closed-form
 
     ARCH is a model of the zoo (nas zoo), a YAML file, or a trial of a study: STUDY#12, STUDY#best. Timings are taken in
-    turn (A, B, A, B, ...), so that other load on the machine affects all of them alike.
+    turn (A, B, A, B, ...), so that other load on the machine affects all of them equally.
     """  # noqa: D301 (click reads the backspace)
     from nas.commands.architectures import find_architecture
     from nas.commands.tables import Notes
 
     if len(architectures) < 2:
-        raise click.UsageError("name two architectures or more to compare; nas profile shows a single one")
+        raise click.UsageError("name two or more architectures to compare; nas profile shows a single one")
     named = [find_architecture(text, storage, out) for text in architectures]
     if not any(one.in_study for one in named):
         refuse_with(ctx, " ".join(architectures), ("storage", "out"), "none is a trial of a study")
@@ -68,7 +68,7 @@ def command(
 
 
 def compare(named: Sequence[Named], profiler: Profiler | None) -> dict[str, Any]:
-    """All that `nas compare --json` shows."""
+    """Everything that `nas compare --json` shows."""
     measured = [Measurement() for _ in named]
     if profiler is not None:
         measured = profiler.measure([one.name for one in named], [one.architecture for one in named])
@@ -129,7 +129,7 @@ def _figures(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def render_comparison(record: Mapping[str, Any]) -> str:
-    """The comparison as text; where the terminal is too narrow for all columns, there are several tables."""
+    """The comparison as text, in several tables if the terminal is too narrow for all columns."""
     return "\n".join(_lines(record)).strip("\n")
 
 

@@ -8,7 +8,7 @@ from nas.commands.options import listed, study_options
 from nas.commands.output import say
 
 
-@click.command("dashboard", short_help="Look at the studies in the Optuna dashboard.")
+@click.command("dashboard", short_help="Show the studies in the Optuna dashboard.")
 @study_options
 @click.option("--host", default="127.0.0.1", metavar="HOST", help="Address to listen on [127.0.0.1].")
 @click.option(
@@ -19,14 +19,14 @@ from nas.commands.output import say
     help="Port, 0 for a free one [8080].",
 )
 def command(storage: str | None, out: str, host: str, port: int) -> None:
-    """Look at the studies in the Optuna dashboard, in a browser; Ctrl-C ends it.
+    """Show the studies in the Optuna dashboard, in a browser; Ctrl-C ends it.
 
     \b
     nas dashboard
     nas dashboard --storage sqlite:///results.db --port 8081
 
-    Where the curves of a study have more than 20,000 points, the dashboard draws those of 200 trials: the best, the
-    newest and the unfinished ones. All other figures cover all trials.
+    If the curves of a study have more than 20,000 points, the dashboard draws those of 200 trials: the best, the newest
+    and the unfinished ones. All other figures cover all trials.
     """  # noqa: D301 (click reads the backspace)
     from nas.study.files import storage_url
     from results.dashboard import Dashboard

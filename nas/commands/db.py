@@ -25,7 +25,7 @@ def command(ctx: click.Context) -> None:
 @command.command("upgrade", short_help="Bring a database of an older version up to date.")
 @study_options
 def upgrade(storage: str | None, out: str) -> None:
-    """Bring a database of an older version of this program up to date. A search does so, too.
+    """Bring a database of an older version of this program up to date. A search does this, too.
 
     Example: nas db upgrade --out nas-runs
     """
@@ -47,9 +47,10 @@ def upgrade(storage: str | None, out: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.pass_context
 def check(ctx: click.Context, storage: str | None, out: str, as_json: bool) -> None:
-    """Look for damage: in the file, the schema, what refers to what, trials in our tables and Optuna's, architectures.
+    """Look for damage in the file, the schema, references between rows, trials in our tables and Optuna's,
+    architectures.
 
-    The exit code is 1 if there is any. Nothing is written, and searches may run at the same time.
+    The exit code is 1 if any is found. Nothing is written, and searches may run at the same time.
 
     Example: nas db check --storage sqlite:///results.db
     """
@@ -78,8 +79,8 @@ def check(ctx: click.Context, storage: str | None, out: str, as_json: bool) -> N
 def copy(source: str, target: str) -> None:
     """Copy all studies from the database FROM to the database TO, from SQLite to PostgreSQL and back.
 
-    TO is empty, or a SQLite file that does not exist. Either everything is copied and compared, or nothing is. A search
-    continues with --storage TO and its old --out, where its weights and checkpoints stay.
+    TO must be empty, or a SQLite file that does not exist. Either everything is copied and compared, or nothing is. A
+    search continues with --storage TO and its old --out, where its weights and checkpoints stay.
 
     Example: nas db copy sqlite:///nas-runs/nas.db postgresql+psycopg://USER@HOST/DB
     """
@@ -92,6 +93,6 @@ def copy(source: str, target: str) -> None:
             source, target, lambda what, name, done, total: note(f"{what} {done:,} of {total:,} rows of {name}")
         )
     rows = f"{sum(copied.rows.values()):,} rows of {len(copied.rows)} tables"
-    say(f"Copied {rows} from {shown(source)} to {shown(target)}; all were read back and are equal.")
+    say(f"Copied {rows} from {shown(source)} to {shown(target)}; all were read back and compared.")
     if copied.nans:
-        say(f"{copied.nans} NaN are NULL there: SQLite cannot hold NaN.")
+        say(f"{copied.nans} NaN values are NULL there: SQLite cannot store NaN.")

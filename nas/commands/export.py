@@ -41,7 +41,7 @@ def command(
     from results.export.writing import export, find_exporter
 
     if best == (trial is not None):
-        raise click.UsageError("say either --best or --trial N")
+        raise click.UsageError("give either --best or --trial N")
     exporter = find_exporter(format_)
     found = existing_study(study, storage, out, architectures=True)
     settle(found.store, local_roots(out))

@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from results.store.store import StudyStore
 
 
-@click.command("gc", short_help="Show what the files of studies take, and delete those not needed.")
+@click.command("gc", short_help="Show how much space studies take, and delete unneeded files.")
 @click.argument("study", required=False)
 @study_options
 @checkpoint_option
-@click.option("--delete", "deleting", is_flag=True, help="Delete what is not needed; else nothing is touched.")
+@click.option("--delete", "deleting", is_flag=True, help="Delete unneeded files; without this flag nothing is touched.")
 def command(study: str | None, storage: str | None, out: str, checkpoint_dir: str | None, deleting: bool) -> None:
-    """Show what the files of STUDY (of all studies if left out) take under --out, and how much is not needed.
+    """Show how much space the files of STUDY (default: all studies) take under --out, and how much is not needed.
 
     \b
-    nas gc                       what all studies take
+    nas gc                       space of all studies
     nas gc mlp_family-digits --delete
 
-    Not needed are checkpoints of evaluations that have ended, weights of trials that are neither among the best nor
-    finalists, and files whose writing was abandoned over a day ago. A study that is being searched keeps everything.
-    Folders and files that are not a study's own are left alone.
+    Unneeded are checkpoints of evaluations that have ended, weights of trials that are neither among the best nor
+    finalists, and files that were abandoned half-written over a day ago. A study that is being searched keeps
+    everything. Folders and files that do not belong to a study are left alone.
     """  # noqa: D301 (click reads the backspace)
     from nas.study.files import local_roots, storage_url
     from nas.study.garbage import delete, survey
@@ -62,12 +62,12 @@ def command(study: str | None, storage: str | None, out: str, checkpoint_dir: st
             if not deleting or not pieces:
                 continue
             try:
-                with resting(store, found.name, "cleaned up"):  # nothing may begin while files go
+                with resting(store, found.name, "cleaned up"):  # nothing may start while files are deleted
                     needless += delete(survey(found, folders, time.time()))
             except StudyError as error:
                 if study is not None:
                     raise
-                say(f"nas: nothing was deleted of it: {error}", err=True)
+                say(f"nas: none of its files were deleted: {error}", err=True)
     if deleting:
         say("", f"Freed {format_bytes(needless)}.")
     elif needless:
@@ -77,7 +77,7 @@ def command(study: str | None, storage: str | None, out: str, checkpoint_dir: st
 
 
 def _own_folders(study: StudyStore, roots: Sequence[Path]) -> list[Path]:
-    """The folders of a study; one that only bears its name is mentioned."""
+    """The folders of a study; one that only has its name is reported."""
     from nas.study.files import RunFolder
     from nas.study.ownership import Owner
     from results.database.names import is_file_name
@@ -89,7 +89,7 @@ def _own_folders(study: StudyStore, roots: Sequence[Path]) -> list[Path]:
     own = [folder for folder in named if owner.owns(folder)]
     for folder in named:
         if folder not in own and os.path.lexists(folder):
-            say(f"nas: the folder {folder} is left alone, as it does not belong to this study", err=True)
+            say(f"nas: the folder {folder} is left alone, because it does not belong to this study", err=True)
     return own
 
 

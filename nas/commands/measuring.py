@@ -27,29 +27,29 @@ def measuring_options(function: Command) -> Command:
             type=click.FloatRange(min=0, min_open=True),
             default=3.0,
             metavar="S",
-            help="Time for each timing; a few passes are made in any case [3].",
+            help="Time for each timing; at least a few passes are made [3].",
         ),
         click.option(
             "--timing/--no-timing", default=True, help="Whether to measure latency and throughput [--timing]."
         ),
-        click.option("--closed-form", is_flag=True, help="Measure nothing and build no model: only counts."),
+        click.option("--closed-form", is_flag=True, help="Only count: measure nothing and build no model."),
         click.option(
             "--threads",
             type=click.IntRange(1, 1024),
             metavar="N",
-            help="CPU threads of torch [as many as it takes by itself].",
+            help="CPU threads of torch [torch's default].",
         ),
         click.option(
             "--batch",
             type=click.IntRange(1, 2**31 - 1),
             metavar="N",
-            help="Images in a batch for the throughput [16, fewer where that would take long].",
+            help="Images in a batch for the throughput [16, or fewer if that takes too long].",
         ),
         click.option(
             "--dtype",
             type=click.Choice(DTYPES),
             default="float32",
-            help="What weights and images are cast to; no autocast [float32].",
+            help="Data type to cast weights and images to; no autocast [float32].",
         ),
         click.option("--device", default="auto", metavar="NAME", help="Device: auto, cpu, cuda, cuda:1, ... [auto]."),
     ):
@@ -60,16 +60,16 @@ def measuring_options(function: Command) -> Command:
 def make_profiler(
     ctx: click.Context, note: Callable[[str], None], *, closed_form: bool, **settings: Any
 ) -> Profiler | None:
-    """What measures as the flags say; None for ``--closed-form``.
+    """Return the profiler for the flags; None for ``--closed-form``.
 
     Args:
         ctx: The command, which knows the flags that were given.
-        note: Told what is being done.
+        note: Called with the current step.
         closed_form: Whether nothing is measured.
         **settings: Fields of `MeasuringSettings`.
 
     Raises:
-        NasError: If a flag has no effect beside another one, or there is no such device.
+        NasError: If a flag has no effect because of another one, or there is no such device.
     """
     if closed_form:
         refuse_with(ctx, "--closed-form", _MEASURED, "it measures nothing")

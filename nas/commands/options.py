@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def typed_path(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-    """Callback of options that take one path or several: makes a `Path` of what was typed, with ``~`` expanded."""
+    """Callback of options that take one or several paths: returns `Path` objects with ``~`` expanded."""
     if isinstance(value, tuple):
         return tuple(typed_path(context, parameter, one) for one in value)
     return None if value is None else _checked(parameter, value, path_problem)
 
 
 def typed_output(context: click.Context, parameter: click.Parameter, value: str) -> Path:
-    """Callback of options that take a folder for what this program writes."""
+    """Callback of options that take a folder for output."""
     return _checked(parameter, value, output_problem)
 
 
@@ -57,7 +57,7 @@ def warn_of_password(context: click.Context, parameter: click.Parameter, value: 
 
         if has_password(value):
             say(
-                "nas: warning: a password on the command line is visible to all users of this machine, and to Ray; "
+                "nas: warning: a password on the command line is visible to all users of this machine and to Ray; "
                 "put it into ~/.pgpass or PGPASSWORD, or the whole URL into NAS_STORAGE",
                 err=True,
             )
@@ -65,7 +65,7 @@ def warn_of_password(context: click.Context, parameter: click.Parameter, value: 
 
 
 def given(ctx: click.Context, name: str) -> str | None:
-    """The flag of this parameter as it was typed on the command line; None if it was not."""
+    """The flag of this parameter as it was given on the command line; None if it was not."""
     if ctx.get_parameter_source(name) is not click.core.ParameterSource.COMMANDLINE:
         return None
     parameter = next(one for one in ctx.command.params if one.name == name)
@@ -78,9 +78,9 @@ def refuse_with(ctx: click.Context, reason: str, names: Iterable[str], why: str)
 
     Args:
         ctx: The command.
-        reason: The flag or word beside which they have no effect.
+        reason: The flag or word with which they have no effect.
         names: Names of their parameters.
-        why: Why they have none, in a clause.
+        why: The reason, as a clause.
 
     Raises:
         UsageError: If one of them was given.
@@ -91,7 +91,7 @@ def refuse_with(ctx: click.Context, reason: str, names: Iterable[str], why: str)
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names from a database, which another program may have written, as text."""
+    """Names from a database as text, safe to print even if another program has written them."""
     return ", ".join(printable(name, 100) for name in names)
 
 
@@ -131,12 +131,12 @@ def study_options(function: Command) -> Command:
 
 
 def checkpoint_option(function: Command) -> Command:
-    """``--checkpoint-dir``, for commands that change files: they never delete from a path that a database names."""
+    """``--checkpoint-dir``, for commands that delete files; they never follow a path that only a database names."""
     return click.option(
         "--checkpoint-dir",
         metavar="DIR",
         callback=_local,
-        help="The --checkpoint-dir of the search, if it had one; without this flag nothing there is touched.",
+        help="The --checkpoint-dir of the search, if any; without this flag nothing there is touched.",
     )(function)
 
 
@@ -155,7 +155,7 @@ def _local(context: click.Context, parameter: click.Parameter, value: str | None
 
 
 def checkpoints_elsewhere(config: Mapping[str, Any], given: str | None) -> str | None:
-    """Where the settings of a study put its checkpoints, if that is neither under --out nor where the command says."""
+    """Where the settings of a study put its checkpoints, if neither under --out nor where the command looks."""
     from nas.study.files import checkpoint_root
 
     place = config.get("checkpoint_dir")
@@ -169,17 +169,17 @@ def checkpoints_elsewhere(config: Mapping[str, Any], given: str | None) -> str |
 
 
 def note_checkpoints(name: str, config: Mapping[str, Any], given: str | None) -> None:
-    """Say that a study has files in a place that the command does not touch."""
+    """Report that a study has files in a place that the command does not touch."""
     if place := checkpoints_elsewhere(config, given):
         say(
             f"nas: the checkpoints and weights of {printable(name, 100)} are in {place}; "
-            f"they stay as they are unless --checkpoint-dir {place} is given",
+            f"they are not touched unless --checkpoint-dir {place} is given",
             err=True,
         )
 
 
 class Subcommands(click.Group):
-    """A command with commands of its own, which answers an unknown one with the known ones."""
+    """A group of commands; the error for an unknown command names the known ones."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         found = super().get_command(ctx, cmd_name)

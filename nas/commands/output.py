@@ -1,4 +1,4 @@
-"""What commands write: names from outside never reach the terminal as control characters."""
+"""Output of commands; control characters in names never reach the terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from search_space.errors import escaped
 
 
 def say(*lines: str, err: bool = False) -> None:
-    """Write lines; a line break inside one comes from a name or a message, and is shown as an escape."""
+    """Write lines; a line break inside one comes from a name or a message and is escaped."""
     for line in lines:
         click.echo(escaped(line), err=err)
 
@@ -21,14 +21,14 @@ def say_text(text: str) -> None:
 
 
 def say_json(plain: object) -> None:
-    """Write plain data as JSON, in ASCII: a program reads every character of it back."""
-    import json  # `nas --help` has no use for it
+    """Write plain data as ASCII JSON, so that every character survives."""
+    import json  # `nas --help` does not need it
 
     click.echo(json.dumps(plain, indent=2))
 
 
 def say_usage(error: click.ClickException) -> None:
-    """Write what is wrong with a command line as one sentence, and where its help is if click found it."""
+    """Write what is wrong with a command line in one sentence, and name the help of the command if it is known."""
     message = error.format_message()
     ctx = getattr(error, "ctx", None)
     if ctx is not None and isinstance(error, (click.MissingParameter, click.NoSuchOption, click.BadOptionUsage)):
@@ -42,6 +42,6 @@ class _Escaping(logging.Formatter):
 
 
 def escape_warnings() -> None:
-    """Escape the messages of loggers that have no handler of their own, too."""
+    """Also escape the messages of loggers without a handler of their own."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_Escaping())

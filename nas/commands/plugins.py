@@ -8,15 +8,15 @@ from nas.commands.options import import_option
 from nas.commands.output import say_json, say_text
 
 
-@click.command("plugins", short_help="List what can be searched with, and where it comes from.")
+@click.command("plugins", short_help="List everything that is registered, and where it comes from.")
 @import_option
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(as_json: bool) -> None:
     """List everything that is registered, by kind: token mixers, data sets, samplers, pruners, ...
 
     Example: nas plugins --import my_plugin.py
 
-    What comes from an installed distribution, a module or a file stands with its version or digest.
+    Entries of an installed distribution, a module or a file are listed with its version or digest.
     """
     from nas.registries import entries
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.command("profile", short_help="Show what an architecture costs, piece by piece.")
 @click.argument("architecture", metavar="ARCH")
-@click.option("--deploy", is_flag=True, help="Profile the deployed form: training branches merged.")
+@click.option("--deploy", is_flag=True, help="Profile the deployed form, with training branches merged.")
 @click.option(
     "--image-sizes", metavar="LIST", help="Show how the cost grows over these image sizes, such as 112,224,448."
 )
@@ -57,7 +57,7 @@ def command(
     sizes = parse_sizes(image_sizes)
     found = find_architecture(architecture, storage, out)
     if not found.in_study:
-        refuse_with(ctx, architecture, ("storage", "out"), "it is no trial of a study")
+        refuse_with(ctx, architecture, ("storage", "out"), "it is not a trial of a study")
     with Notes() as note:
         record = profile(found.deployed if deploy else found, sizes, make_profiler(ctx, note, **flags))
     if as_json:
@@ -67,19 +67,19 @@ def command(
 
 
 def parse_sizes(text: str | None) -> list[int]:
-    """Image sizes from a list with commas; [] for None.
+    """Parse image sizes separated by commas; [] for None.
 
     Raises:
-        ConfigError: If it is no such list.
+        ConfigError: If the text is not such a list.
     """
     words = [] if text is None else [word.strip() for word in text.split(",")]
     if not all(word.isdecimal() and len(word) < 8 and int(word) > 0 for word in words):
-        raise ConfigError(f"--image-sizes is {text!r}; allowed: whole numbers with commas, such as 112,224,448")
+        raise ConfigError(f"--image-sizes is {text!r}; allowed: whole numbers separated by commas, such as 112,224,448")
     return list(dict.fromkeys(map(int, words)))
 
 
 def profile(named: Named, sizes: Sequence[int], profiler: Profiler | None) -> dict[str, Any]:
-    """All that `nas profile --json` shows."""
+    """Everything that `nas profile --json` shows."""
     from search_space.breakdown import breakdown
 
     name, architecture = named.name, named.architecture
@@ -135,14 +135,14 @@ def _row(row: Any, measured: Measurement) -> dict[str, Any]:
 
 
 def _joined(steps: Sequence[str]) -> str:
-    """Steps as one text; one that begins with an operator goes on with what the step before it gives."""
+    """Steps as one text; a step that begins with an operator continues the step before it."""
     return ", ".join(steps).replace(", + ", " + ").replace(", * ", " * ")
 
 
 def _growth(
     named: Named, sizes: Sequence[int], profiler: Profiler | None
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """A row for every image size, and the exponents of MACs in tokens."""
+    """A row for each image size, and the exponents of MACs in tokens."""
     if not sizes:
         return [], {}
     from runners.measuring.profile import resized_weights

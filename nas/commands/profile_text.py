@@ -14,7 +14,7 @@ HEADINGS = ("", "tokens", "width", "depth", "params", "MACs", "%", "activations"
 
 
 def render_profile(profile: Record) -> str:
-    """What `nas profile` shows of the record that it writes as JSON; 80 columns are enough."""
+    """Render the record of `nas profile --json` as text for 80 columns."""
     return "\n".join(map(escaped, _lines(profile)))
 
 
@@ -25,7 +25,7 @@ def where_words(where: Record) -> str:
 
 
 def _timings(profile: Record) -> Iterator[tuple[str, str]]:
-    """Latency and throughput with their spread, or why one is missing."""
+    """Latency and throughput with their spread, or the reason why one is missing."""
     for what, figure, spread, unit in (
         ("latency", "median_ms", "quartiles_ms", "ms"),
         ("throughput", "images_per_s", "images_per_s_quartiles", "images/s"),
@@ -80,7 +80,7 @@ def _facts(profile: Record) -> Iterator[tuple[str, str]]:
 
 
 def _pieces(profile: Record) -> Iterator[tuple[str, ...]]:
-    """The table of all pieces; a stage has a line with its sum if there are several."""
+    """The table of all pieces, with a line for each stage if there are several."""
     rows = {row["key"]: row for row in (*profile["parts"], *profile["branches"])}
     ordered = [rows[key] for key in profile["order"]]
     several = len({row["stage"] for row in profile["branches"]}) > 1
@@ -101,7 +101,7 @@ def _pieces(profile: Record) -> Iterator[tuple[str, ...]]:
 
 
 def _cells(name: str, tokens: str, dim: str, depth: str, rows: Sequence[Record], profile: Record) -> tuple[str, ...]:
-    """The line of one or several pieces."""
+    """The line for one or more pieces."""
     macs = sum(row["macs"] for row in rows)
     memory, time = ([row[key] for row in rows] for key in ("activation_bytes", "time_share"))
     cells = (
@@ -119,7 +119,7 @@ def _cells(name: str, tokens: str, dim: str, depth: str, rows: Sequence[Record],
 
 
 def _shown(cells: tuple[str, ...], profile: Record) -> tuple[str, ...]:
-    """The cells of the columns that have something to say."""
+    """The cells of the columns that are not empty."""
     timed = any(row["time_share"] is not None for row in profile["parts"])
     return cells[: 9 if timed else 8 if profile["activation_bytes"] is not None else 7]
 

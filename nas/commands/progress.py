@@ -23,7 +23,7 @@ from search_space.units import format_count, format_duration
 REDRAW_EVERY_S = 0.2
 PRINT_EVERY_S = 15.0
 LEAST_KNOWN = 4
-"""Evaluations that must have ended before the time left is estimated (arbitrary)."""
+"""Number of evaluations that must have ended before the time left is estimated. Arbitrary."""
 
 
 class Progress:
@@ -34,7 +34,7 @@ class Progress:
         clock: A monotonic clock in seconds.
 
     Attributes:
-        was_spent: Whether the study had nothing left to do when it was opened.
+        was_spent: Whether the study was already finished when it was opened.
     """
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -58,16 +58,16 @@ class Progress:
             self._show(self._search)
         if self._live and self._search is None:
             self._write_in_place("")
-            self._stream.write("\r")  # what went wrong is said in its place
+            self._stream.write("\r")  # the error message replaces it
         elif self._live and self._drawn:
             self._stream.write("\n")
         self._stream.flush()
 
     def begin(self, search: Search, new: bool) -> None:
-        """Say what starts, and with which strategy."""
+        """Print the study and its settings."""
         self._search, self.was_spent, self._fte_before = search, search.done, search.budget.fte
         spec, study, config = search.spec, search.study, search.config
-        doing = "New study" if new else "Study finished before:" if self.was_spent else "Continuing study"
+        doing = "New study" if new else "Finished study" if self.was_spent else "Continuing study"
         limit = "" if config.max_fte is None else f", at most {config.max_fte:.4g} FTE"
         self._print_line(f"{doing} {study.name}: {spec.space.name} on {legible(spec.data.name)}, {spec.limits}")
         self._print_line(f"  budget {config.budget}{limit}, {spec.recipe.epochs} epochs, {config.runner} runner")
@@ -77,7 +77,7 @@ class Progress:
             self._write_in_place(f"starting the {config.runner} runner ...")
 
     def update(self, search: Search) -> None:
-        """Redraw the line if it is time."""
+        """Redraw the line if enough time has passed."""
         interval = REDRAW_EVERY_S if self._live else PRINT_EVERY_S
         if self._clock() - self._drawn_at >= interval:
             self._show(search)
@@ -87,7 +87,7 @@ class Progress:
         self._print_line(f"Note: {text}.")
 
     def farewell(self, again: str) -> str:
-        """What to say after Ctrl-C."""
+        """The message after Ctrl-C."""
         if self._search is None:
             return "Stopped before anything had started."
         done, budget = len(_decided(self._search)), self._search.config.budget
@@ -146,12 +146,12 @@ class Progress:
 
 
 def remaining_seconds(search: Search, elapsed: float, fte_before: float = 0.0) -> float | None:
-    """An estimate of the time left, from what this run has done so far; None while too little is known.
+    """Estimate the time left from the progress of this run; None while too little is known.
 
     Args:
         search: The search.
-        elapsed: Seconds that this run has taken so far.
-        fte_before: Compute that earlier runs had spent, in full-training equivalents.
+        elapsed: Seconds since the start of this run.
+        fte_before: Compute spent by earlier runs, in full-training equivalents.
     """
     fte_here = search.budget.fte - fte_before
     if search.finished_here < LEAST_KNOWN or fte_here <= 0:
@@ -160,7 +160,7 @@ def remaining_seconds(search: Search, elapsed: float, fte_before: float = 0.0) -
 
 
 def _fte_left(search: Search) -> float:
-    """Compute that is still to be spent, if coming trials take as much as past ones."""
+    """Compute still to be spent, if future trials cost as much as past ones."""
     config, epochs = search.config, search.spec.recipe.epochs
     runs = search.book.of(Role.FINALIST)
     left = float(_finalists_planned(search) * epochs - sum(run.epoch for run in runs))
@@ -173,19 +173,19 @@ def _fte_left(search: Search) -> float:
 
 
 def _finalists_planned(search: Search) -> int:
-    """How many trainings of finalists there are in all, or will be."""
+    """The planned number of trainings of finalists."""
     chosen = search.budget.finalists if search.finalists.chosen is None else len(search.finalists.chosen)
     return chosen * search.config.seeds
 
 
 def _decided(search: Search) -> list[Trial]:
-    """The trials that count towards the budget and have ended, or have reached a rung."""
+    """The trials that count towards the budget and have ended or reached a rung."""
     running = {trial.key for trial in search.book.pending if not trial.passed}
     return [trial for trial in search.book.searched if trial.key not in running and counts_towards_budget(trial.cause)]
 
 
 def _phase(search: Search) -> str:
-    """The phase of the search, and how much of it is done."""
+    """The phase of the search, and its progress."""
     if search.phase == "test":
         return "testing the winner"
     if search.phase == "finalists":
@@ -205,7 +205,7 @@ def _phase(search: Search) -> str:
 
 
 def _states(search: Search) -> str:
-    """How many trials run, wait at a rung, were pruned and failed; zeros are left out."""
+    """The numbers of trials that run, wait at a rung, were pruned or failed; zeros are left out."""
     trials = [trial for trial in search.book.searched if counts_towards_budget(trial.cause)]
     counts = {
         "run": sum(trial.state == State.RUNNING for trial in search.book.pending),

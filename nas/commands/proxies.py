@@ -27,13 +27,13 @@ def command(folders: tuple[Path, ...], data: str | None, seeds: str | None, desi
     """Show how well training-free proxies rank the architectures of tabular benchmarks, and what they cost.
 
     \b
-    nas proxies                                    every table of a checkout
-    nas proxies --table benchmarks/tables/digits   this one
-    nas proxies --seeds 0,1                        without a look at the truth, by what a search sees
-    nas proxies --design                           without a look at the truth, by seeds kept for design
+    nas proxies                                    all tables of a checkout
+    nas proxies --table benchmarks/tables/digits one table
+    nas proxies --seeds 0,1                        by what a search sees, without the truth seeds
+    nas proxies --design                           by the design seeds, without the truth seeds
 
-    The figures are Kendall's tau-b with 95 % bootstrap intervals: 1 for the same ranking, 0 for none. Architectures are
-    compared with those of their own size band only, except in the band "any".
+    The figures are Kendall's tau-b with 95 % bootstrap intervals: 1 is the same ranking, 0 is no relation.
+    Architectures are compared only within their size band, except in the band "any".
     """  # noqa: D301 (click reads the backspace)
     from nas.bench.proxy_report import report
 
@@ -64,7 +64,7 @@ def _tables(folders: Sequence[Path], data: str | None) -> list[Table]:
     found = [table for table in tables if table.definition.data == data]
     if not found:
         raise DataError(
-            f"no table is about the data set {data!r}; {allowed(data, {table.definition.data for table in tables})}"
+            f"no table is for the data set {data!r}; {allowed(data, {table.definition.data for table in tables})}"
         )
     return found
 
@@ -77,9 +77,9 @@ def _lines(record: Mapping[str, Any]) -> Iterator[str]:
 
     yield from wrapped(f"rank correlation with the {record['judged_by']}", f"{record['table']}: ")
     if not record["is_truth"]:
-        yield from wrapped("these figures stand in for the truth, which stays unseen", "  note: ")
+        yield from wrapped("these figures replace the truth, which is not read", "  note: ")
     if record["spared"]:
-        yield from wrapped(f"not looked at before the truth is: {', '.join(record['spared'])}", "  bands: ")
+        yield from wrapped(f"not read until the truth is: {', '.join(record['spared'])}", "  bands: ")
     if record["ranked"] < record["architectures"]:
         yield f"  {record['ranked']} of {record['architectures']} architectures are trained with all of these seeds"
     for proxy in record["proxies"]:
@@ -92,7 +92,7 @@ def _lines(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _blocks(record: Mapping[str, Any], places: Sequence[int], cost: bool = False) -> Iterator[str]:
-    """Tables of some groups as columns, as many as the terminal has room for."""
+    """Tables of some groups as columns, as many as fit the terminal."""
     from nas.commands.tables import blocks
 
     groups, proxies = record["groups"], record["proxies"]

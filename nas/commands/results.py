@@ -37,14 +37,12 @@ COLUMNS = (
 @study_options
 @click.option("--json", "as_json", is_flag=True, help="Print all trials as JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print all trials as CSV, their choices as columns.")
-@click.option(
-    "--top", type=click.IntRange(min=1), default=20, metavar="N", help="How many trials the table shows [20]."
-)
+@click.option("--top", type=click.IntRange(min=1), default=20, metavar="N", help="Number of trials in the table [20].")
 @click.pass_context
 def command(
     ctx: click.Context, study: str | None, storage: str | None, out: str, as_json: bool, as_csv: bool, top: int
 ) -> None:
-    """Show the trials and the report of STUDY (may be left out where there is only one).
+    """Show the trials and the report of STUDY (optional if there is only one).
 
     \b
     nas results                          the best 20 trials, and the report
@@ -96,7 +94,7 @@ def to_csv(trials: list[dict[str, Any]]) -> str:
 
 
 def table(trials: list[dict[str, Any]], top: int) -> str:
-    """The trials that got furthest, best first."""
+    """The trials trained for the most epochs, the best first."""
     from nas.commands import tables
     from search_space.units import format_count
 

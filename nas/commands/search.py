@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from results.report.report import Report
 
 NO_WINNER = 3
-"""The exit code of a search in which nothing could be trained."""
+"""The exit code of a search without a winner."""
 
 
 def setting_options(function: Command) -> Command:
     """Every setting of `SearchConfig` as a flag.
 
-    A flag that is not given is None and leaves what the file says, or the default. `SearchConfig` checks the values,
-    in the same words wherever they come from.
+    A flag that is not given is None, and keeps the value of the file or the default. `SearchConfig` checks all values,
+    with the same messages for every source.
     """
     plug_ins_last = sorted(SETTINGS.values(), key=lambda known: known.name == "imports")
     for known in reversed(plug_ins_last):
@@ -53,15 +53,15 @@ def command(config: Path | None, as_json: bool, **flags: Any) -> int:
 
     \b
     nas search                                           200 architectures on digits
-    nas search --max-fte 64 --control random             beside random search with equal compute
+    nas search --max-fte 64 --control random             compared with random search with equal compute
     nas search --data imagefolder:photos --max-params 1M
     nas search --config my_search.yaml --budget 400
 
     The same command again continues where the study stopped. Ctrl-C loses nothing. The exit code is 3 if there is no
-    winner, as nothing could be trained.
+    winner because nothing could be trained.
     """  # noqa: D301 (click reads the backspace)
     given = {name: value for name, value in flags.items() if value not in (None, ())}
-    settings = SearchConfig().with_settings(imports=flags["imports"])  # the file may name what plug-ins register
+    settings = SearchConfig().with_settings(imports=flags["imports"])  # before the file, which may name their entries
     if config is not None:
         settings = settings.with_file(config)
     settings = settings.with_settings(**given)
@@ -69,7 +69,7 @@ def command(config: Path | None, as_json: bool, **flags: Any) -> int:
 
 
 def run(config: SearchConfig, as_json: bool) -> int:
-    """Run a search, and its control if one is asked for, with progress on stderr and the report on stdout.
+    """Run a search, and its control if requested, with progress on stderr and the report on stdout.
 
     Returns:
         The exit code: 0, or `NO_WINNER`.
@@ -91,7 +91,7 @@ def run(config: SearchConfig, as_json: bool) -> int:
 
 
 def _show(config: SearchConfig, report: Report, control: Report | None, was_spent: bool) -> None:
-    """The report and what may come next, on stdout."""
+    """Print the report and the next steps on stdout."""
     from nas.study.control import side_by_side
     from results.report.render import render
 
@@ -118,7 +118,7 @@ def _search(config: SearchConfig) -> tuple[Report, bool]:
 
 
 def command_line(config: SearchConfig) -> str:
-    """What was typed, without the password of a database."""
+    """The command line of this process, without the password of a database."""
     from results.database.connection import shown
 
     secret = config.storage or ""
@@ -127,7 +127,7 @@ def command_line(config: SearchConfig) -> str:
 
 
 def next_steps(config: SearchConfig, report: Report, was_spent: bool) -> str:
-    """What to type next."""
+    """The commands to type next."""
     from results.database.connection import shown
 
     study = config.study_name
@@ -140,6 +140,6 @@ def next_steps(config: SearchConfig, report: Report, was_spent: bool) -> str:
     if was_spent and config.max_fte is not None and report.evaluated < report.budget:
         lines.insert(0, f"Nothing more can be done within --max-fte {config.max_fte:g}; raise it to continue\n")
     elif was_spent:
-        more = f"The budget of {report.budget} was spent already; raise it to continue: --budget {2 * report.budget}\n"
+        more = f"The budget of {report.budget} is spent; raise it to continue: --budget {2 * report.budget}\n"
         lines.insert(0, more)
     return "\n".join(lines)

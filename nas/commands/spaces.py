@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _Spaces(Subcommands):
-    """Its commands; any other word is the name or the file of a space to show."""
+    """The commands of `nas spaces`; any other word is the name or file of a space to show."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -32,9 +32,9 @@ def _image_options(function: Command) -> Command:
     """``--data`` and ``--image-size``: the images that a space is bound to; and ``--import`` for its token mixers."""
     function = import_option(function)
     function = click.option(
-        "--image-size", type=click.IntRange(1, 1024), metavar="PIXELS", help="For images of this size [that of --data]."
+        "--image-size", type=click.IntRange(1, 1024), metavar="PIXELS", help="Image size [that of --data]."
     )(function)
-    return click.option("--data", metavar="NAME", help="For the images of this data set.")(function)
+    return click.option("--data", metavar="NAME", help="Data set whose images the space is for.")(function)
 
 
 @click.group(
@@ -46,11 +46,11 @@ def _image_options(function: Command) -> Command:
 )
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """List the search spaces; show the axes, size and cost range of one; or check a file of your own.
+    """List the search spaces, show the axes, size and cost range of one, or check a file of your own.
 
     \b
     nas spaces                            the spaces that ship
-    nas spaces mlp_family                 one of them, for digits, as by nas spaces show
+    nas spaces mlp_family                 one of them, for digits; short for nas spaces show
     nas spaces mlp_family --image-size 224
     nas spaces check my_space.yaml        validate a file of your own
     """  # noqa: D301 (click reads the backspace)
@@ -90,9 +90,9 @@ def show(space: str, data: str | None, image_size: int | None) -> None:
 @click.argument("file", metavar="FILE")
 @_image_options
 def check(file: str, data: str | None, image_size: int | None) -> None:
-    """Validate the file of a search space: for every size of images that it has a scale for, or for the images given.
+    """Validate the file of a search space, for all image sizes of its scales or for the images given.
 
-    A mistake is answered with its line, and exit code 2.
+    A mistake is reported with its line, and exit code 2.
 
     \b
     nas spaces check my_space.yaml
@@ -163,7 +163,7 @@ def _bound(definition: SpaceDefinition, image_size: int, channels: int, classes:
 
 
 def _images(data: str, image_size: int | None) -> tuple[int, int, int]:
-    """Size, channels and classes of the images of a data set; without one, of usual images of that size."""
+    """Size, channels and classes of the images of a data set; without one, of typical images of that size."""
     if not data and image_size is not None:
         return image_size, 3, 1000 if image_size > 64 else 10
     from runners.data import describe_dataset

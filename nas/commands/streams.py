@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class _Guarded(io.RawIOBase):
-    """An open file that accepts everything after its first failure, so that nothing fails again at exit."""
+    """An open file that ignores all output after its first failure, so that nothing fails again at exit."""
 
     def __init__(self, number: int, name: str) -> None:
         self._number, self.name = number, name
@@ -43,14 +43,14 @@ class _Guarded(io.RawIOBase):
 
 
 def guard_streams() -> None:
-    """Make standard output and error raise OutputError when they cannot be written to; closed ones accept everything.
+    """Make standard output and error raise OutputError if they cannot be written to; closed ones ignore all output.
 
     A character that the terminal cannot show becomes a question mark.
     """
     for number in range(3):
         try:
             os.fstat(number)
-        except OSError:  # else the first file that is opened, a database perhaps, would be taken for it
+        except OSError:  # otherwise the next file to be opened, perhaps a database, would get this number
             os.open(os.devnull, os.O_RDWR)
     sys.stdout = _guarded(sys.stdout, sys.__stdout__, 1, "output")
     sys.stderr = _guarded(sys.stderr, sys.__stderr__, 2, "error")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the studies as JSON.")
 @click.pass_context
 def command(ctx: click.Context, storage: str | None, out: str, as_json: bool) -> None:
-    """List the studies of a database: state, budget, best architecture, compute. Or rename or delete one.
+    """List the studies of a database with state, budget, best architecture and compute, or rename or delete one.
 
     \b
     nas studies                              all studies of nas-runs/nas.db
@@ -47,7 +47,7 @@ def command(ctx: click.Context, storage: str | None, out: str, as_json: bool) ->
     finalists, or when its budget is spent.
     """  # noqa: D301 (click reads the backspace)
     if ctx.invoked_subcommand is not None:
-        refuse_with(ctx, ctx.invoked_subcommand, ("as_json",), "it is for the list of studies")
+        refuse_with(ctx, ctx.invoked_subcommand, ("as_json",), "it applies to the list of studies")
         ctx.default_map = {name: {"storage": storage, "out": out} for name in command.commands}
         return
     from nas.study.files import storage_url
@@ -64,13 +64,13 @@ def command(ctx: click.Context, storage: str | None, out: str, as_json: bool) ->
             raise StudyError(f"{store} holds no studies yet; run a search first")
 
 
-@command.command("rename", short_help="Give a study another name.")
+@command.command("rename", short_help="Rename a study.")
 @click.argument("old")
 @click.argument("new")
 @study_options
 @checkpoint_option
 def rename(old: str, new: str, storage: str | None, out: str, checkpoint_dir: str | None) -> None:
-    """Give the study OLD the name NEW, in the database and for its folder under --out.
+    """Rename the study OLD to NEW, in the database and in its folder under --out.
 
     Example: nas studies rename mlp_family-digits first-try
     """
@@ -88,25 +88,25 @@ def rename(old: str, new: str, storage: str | None, out: str, checkpoint_dir: st
         study = store.study(old)
         if study is not None and (place := checkpoints_elsewhere(study.row.config, checkpoint_dir)):
             raise StudyError(
-                f"the study {old!r} has its checkpoints in {place}; it cannot be renamed unless that is a path, and "
-                "named by --checkpoint-dir"
+                f"the study {old!r} has its checkpoints in {place}; it can be renamed only if that is a path, and "
+                "given as --checkpoint-dir"
             )
         moved = rename_study(store, old, new, roots)
         files = f"; its files are in {' and '.join(map(str, moved))}" if moved else ""
-        say(f"The study {old} of {store} is {new} now{files}")
+        say(f"The study {old} of {store} is now {new}{files}")
 
 
-@command.command("delete", short_help="Delete a study with all that it has.")
+@command.command("delete", short_help="Delete a study and its files.")
 @click.argument("name")
 @study_options
 @checkpoint_option
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def delete(name: str, storage: str | None, out: str, checkpoint_dir: str | None, yes: bool) -> None:
     """Delete the study NAME: its trials, finalists and figures, and its files under --out.
 
     Example: nas studies delete first-try
 
-    Architectures and scores that another study uses stay, and so do files that this program did not write.
+    Architectures and scores that another study uses are kept, as are files that this program did not write.
     """
     from nas.config import name_problem
     from nas.study.files import local_roots, storage_url
@@ -128,7 +128,7 @@ def delete(name: str, storage: str | None, out: str, checkpoint_dir: str | None,
         if has.others:
             more = f", and {len(has.others) - 1} more" if len(has.others) > 1 else ""
             first = printable(str(has.others[0]), 300)
-            say(f"nas: {first}{more}, which this program did not write for the study, stays", err=True)
+            say(f"nas: {first}{more}, which this program did not write for the study, is kept", err=True)
         if not yes:
             if not sys.stdin.isatty():
                 raise click.UsageError(f"this would delete {what}; say --yes to delete it")

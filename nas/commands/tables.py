@@ -16,7 +16,7 @@ GAP = 2
 def table(rows: Sequence[Sequence[str]], left: int = 1) -> Iterator[str]:
     """Lines of aligned columns: the first `left` ones to the left, the others to the right.
 
-    A row of a single cell is a line of its own, which no column has to make room for.
+    A row with a single cell is a separate line, and does not widen a column.
     """
     rows = [[escaped(cell) for cell in row] for row in rows]
     cells = [row for row in rows if len(row) > 1]
@@ -33,7 +33,7 @@ def table(rows: Sequence[Sequence[str]], left: int = 1) -> Iterator[str]:
 
 
 def blocks(names: Sequence[str], figures: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Lines of tables with `names` on the left, each of as many columns as fit the terminal.
+    """Lines of tables with `names` on the left, each with as many columns as fit the terminal.
 
     Args:
         names: The first column of every table.
@@ -50,14 +50,14 @@ def blocks(names: Sequence[str], figures: Sequence[Sequence[str]]) -> Iterator[s
 
 
 def facts(pairs: Sequence[tuple[str, str]], indent: str = "  ") -> Iterator[str]:
-    """Lines that say one thing each, with the values below each other; long ones are wrapped."""
+    """Lines of names and aligned values; long ones are wrapped."""
     width = max(len(name) for name, _ in pairs)
     for name, value in pairs:
         yield from wrapped(value, f"{indent}{name:<{width}}  ")
 
 
 def wrapped(text: str, start: str) -> list[str]:
-    """`start` and `text` in lines that fit into the terminal, the later ones below the beginning of `text`."""
+    """`start` and `text` in lines that fit the terminal, the later ones indented to the beginning of `text`."""
     text, start = escaped(text), escaped(start)
     return textwrap.wrap(
         text, max(columns(), len(start) + 20), initial_indent=start, subsequent_indent=" " * len(start)
@@ -70,7 +70,7 @@ def columns() -> int:
 
 
 def format_number(value: float) -> str:
-    """A number with three significant digits or all digits before the point: ``0.123``, ``12.3``, ``1,234``."""
+    """A number with three significant digits, or all digits before the point: ``0.123``, ``12.3``, ``1,234``."""
     for limit, digits in ((0.9995, 3), (9.995, 2), (99.95, 1)):
         if abs(value) < limit:
             return f"{value:.{digits}f}"
@@ -78,7 +78,7 @@ def format_number(value: float) -> str:
 
 
 class Notes:
-    """Shows the present step in one line on stderr, if that is a terminal."""
+    """Shows the current step in one line on stderr, if that is a terminal."""
 
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()

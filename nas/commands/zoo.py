@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--yaml", "as_yaml", is_flag=True, help="Print the architecture of NAME as YAML.")
 def command(name: str | None, family: str | None, as_json: bool, as_yaml: bool) -> None:
-    """List the published models with their exact size beside what was published, or show one.
+    """List the published models with their exact and their published size, or show one.
 
     \b
     nas zoo                     all of them
@@ -33,7 +33,7 @@ def command(name: str | None, family: str | None, as_json: bool, as_yaml: bool) 
         raise click.UsageError("--json and --yaml exclude each other")
     if name is not None:
         if family is not None:
-            raise click.UsageError("--family is for the list, without the NAME of a model")
+            raise click.UsageError("--family applies to the list, without the NAME of a model")
         entry = zoo.entry(name)
         if as_yaml:
             say_text(entry.architecture.to_yaml().rstrip("\n"))
@@ -55,7 +55,7 @@ def command(name: str | None, family: str | None, as_json: bool, as_yaml: bool) 
 
 
 def record(entry: Entry) -> dict[str, Any]:
-    """All that is known of a model, as plain data."""
+    """Everything that is known about a model, as plain data."""
     architecture, published = entry.architecture, entry.published
     return {
         "name": entry.name,
@@ -81,7 +81,7 @@ _ROW = "{:<23} {:>4} {:>6} {:>6} {:>5}  {:>6} {:>6} {:>6}"
 
 
 def table(entries: list[Entry]) -> str:
-    """All models, family by family, with a footnote for each that differs from what was published or needs a word."""
+    """All models by family, with a footnote for each that differs from its publication or needs an explanation."""
     from nas.commands.tables import wrapped
     from search_space.units import format_count
 
@@ -109,13 +109,13 @@ def table(entries: list[Entry]) -> str:
         lines += wrapped(text, f"[{number}] ")
     end = (
         "Counts are exact, and equal those of the reference code wherever it was run. M/p: MACs per parameter, how "
-        "often one is used for an image. Show a model with: nas zoo NAME"
+        "often each is used for an image. Show a model with: nas zoo NAME"
     )
     return "\n".join([*lines, *wrapped(end, "")])
 
 
 def describe(entry: Entry) -> str:
-    """One model: what it is, its block, its cost beside what was published, and its sources."""
+    """One model: its family, its block, its exact and published cost, and its sources."""
     from nas.commands.tables import facts, wrapped
     from search_space.diagram import diagram
 

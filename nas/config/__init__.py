@@ -1,7 +1,7 @@
 """Settings of a search: the same names as flags, as keys of a ``--config`` file, and as arguments in Python.
 
-`SearchConfig` holds them. Every setting is written once, in its field: its check, help, unit and default. Flags, keys
-and the reference page (docs/reference.md) are made from that.
+`SearchConfig` holds them. Every setting is defined once, by its field: check, help, unit and default. Flags, keys and
+the reference page (docs/reference.md) are generated from it.
 """
 
 from nas.config.search_config import SETTINGS, SearchConfig

@@ -1,4 +1,4 @@
-"""All settings of a search, and what follows from several of them."""
+"""All settings of a search, and checks across them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class SearchConfig:
     )
     objective: tuple[str, ...] = setting(
         ("nll",),
-        name_list("objectives", OBJECTIVES, lambda names: None, repeatable=True),  # `objectives` says it better
+        name_list("objectives", OBJECTIVES, lambda names: None, repeatable=True),  # `objectives` has the better message
         "NAME",
         "Objective, repeatable; the first is the quality searched for",
     )
@@ -95,7 +95,7 @@ class SearchConfig:
         None,
         number(0, 1e9),
         "SECONDS",
-        "Computing time of one attempt at a training; an architecture that takes longer is infeasible",
+        "Time limit for one attempt at a training; an architecture that takes longer is infeasible",
         otherwise="no limit",
         unit="s",
     )
@@ -119,7 +119,7 @@ class SearchConfig:
         None,
         name_list("proxies", PROXIES, _unknown_proxy, or_none=True),
         "NAMES",
-        "Proxies that the surrogate sees beside the architecture, with commas; or none",
+        "Proxies that the surrogate sees in addition to the architecture, separated by commas; or none",
         otherwise="by strategy",
     )
     pruner: str | None = setting(
@@ -136,14 +136,14 @@ class SearchConfig:
         None,
         switch(),
         "",
-        "Whether the neighbours of the best architectures are candidates of the surrogate, too",
+        "Whether neighbours of the best architectures are candidates of the surrogate, too",
         otherwise="by strategy",
     )
     control: str | None = setting(
         None,
         choice(("random",)),
         "NAME",
-        "Strategy that searches afterwards with equal compute, to compare with",
+        "Strategy to compare with, which searches afterwards with equal compute",
         otherwise="no control",
     )
     # How every architecture is trained.
@@ -236,7 +236,7 @@ class SearchConfig:
         self._check_together()
 
     def _check_together(self) -> None:
-        """Refuse a setting that another one makes useless.
+        """Refuse a setting that has no effect because of another one.
 
         Raises:
             ConfigError: If there is one.
@@ -251,7 +251,9 @@ class SearchConfig:
                 "--objective latency or --max-latency-ms"
             )
         if self.finalists == 0 and self.seeds != SearchConfig.seeds:
-            raise ConfigError(f"--seeds is {self.seeds}, but --finalists is 0, and only finalists have several seeds")
+            raise ConfigError(
+                f"--seeds is {self.seeds}, but --finalists is 0, and only finalists are trained with several seeds"
+            )
         if self.address is not None and self.runner != "ray":
             raise ConfigError(f"--address is {brief(self.address)}, but the runner is {self.runner!r}; allowed: ray")
         if self.gpus_per_trial == 0 and self.device not in ("auto", "cpu"):
@@ -261,11 +263,11 @@ class SearchConfig:
 
     @classmethod
     def make(cls, **settings: Any) -> SearchConfig:
-        """A configuration from loosely typed settings; see `with_settings`."""
+        """Return a configuration from loosely typed settings; see `with_settings`."""
         return cls().with_settings(**settings)
 
     def with_settings(self, **settings: Any) -> SearchConfig:
-        """This configuration with other settings: counts such as "50k" and a single objective may be texts.
+        """Return a copy with other settings; counts such as "50k" and a single objective may be strings.
 
         Raises:
             ConfigError: If a name is unknown or a value not allowed.
@@ -276,7 +278,7 @@ class SearchConfig:
         return replace(self, **{name: _convert(name, value) for name, value in settings.items()})
 
     def with_file(self, path: Path) -> SearchConfig:
-        """This configuration with the settings of a YAML file.
+        """Return a copy with the settings of a YAML file.
 
         Raises:
             ConfigError: If the file cannot be read, or a key or value is not allowed, with the line.
@@ -296,7 +298,7 @@ class SearchConfig:
 
     @property
     def parts(self) -> Strategy:
-        """The parts of the strategy, with those that have a setting of their own replaced by it."""
+        """The parts of the strategy, replaced by their own settings if given."""
         strategy = STRATEGIES[self.strategy]
         own = {field.name: getattr(self, field.name) for field in fields(strategy) if field.name != "summary"}
         given = {name: value for name, value in own.items() if value is not None}
@@ -316,13 +318,13 @@ class SearchConfig:
         return "cpu" if self.gpus_per_trial == 0 else self.device
 
     def limits(self, default: Limits) -> Limits:
-        """The limits that can be computed, `default` being those of the space."""
+        """Return the limits that are computed, not measured; `default` are those of the space."""
         max_params = default.max_params if self.max_params is None else (self.max_params or None)
         return Limits(max_params, self.max_macs)
 
 
 SETTINGS = settings_of(SearchConfig)
-"""All settings by name, in the order of the help."""
+"""All settings by name, in the order of the help text."""
 SearchConfig.__doc__ = f"{SearchConfig.__doc__}\n\n    Attributes:\n" + "".join(
     f"        {name}: {known.help}\n" for name, known in SETTINGS.items()
 )

@@ -1,4 +1,4 @@
-"""A setting is written once: flags, keys of ``--config`` files and the reference page are made from its field."""
+"""A setting is defined once: flags, keys of ``--config`` files and the reference page are generated from its field."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from nas.config.values import Kind
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of a setting; `setting` attaches it to the field that holds the value.
+    """The definition of a setting; `setting` attaches it to the field that holds the value.
 
     Attributes:
         name: Name of the field and of the key in a file.
-        kind: Which values it takes.
-        summary: What it means, without a full stop.
-        metavar: What stands for the value in help; "" for a switch.
+        kind: The kind of its value.
+        summary: Its meaning, without a full stop.
+        metavar: The placeholder of the value in help; "" for a switch.
         default: The default; None if it depends on something else.
-        otherwise: What holds where nothing is given, in words; the default itself if it is no None.
+        otherwise: A description of the default; the default itself unless it is None.
         unit: Unit of the value, such as "epochs".
         secret: Whether the value may hold a password.
     """
@@ -39,12 +39,12 @@ class Setting:
 
     @property
     def flags(self) -> str:
-        """The same with both forms of a switch, as `click.option` takes them."""
+        """The flag for `click.option`, with both forms of a switch."""
         return f"{self.flag}/--no-{self.flag.removeprefix('--')}" if self.kind.word is bool else self.flag
 
     @property
     def help(self) -> str:
-        """The help of its flag: what it means, the choices there are, and the default in brackets."""
+        """The help of its flag: its meaning, the choices, and the default in brackets."""
         choices = f": {', '.join(self.kind.choices)}" if self.kind.choices else ""
         default = f" [{self.otherwise}]" if self.otherwise else ""
         return f"{self.summary}{choices}{default}."
@@ -60,16 +60,16 @@ def setting(
     unit: str = "",
     secret: bool = False,
 ) -> Any:
-    """A field of a dataclass of settings.
+    """Define a field of a dataclass of settings.
 
     Args:
         default: The default; None for one that depends on something else, or for none.
-        kind: Which values it takes.
-        metavar: What stands for the value in help; "" for a switch.
-        summary: What it means, without a full stop; choices and default are added to it.
-        otherwise: What holds where nothing is given, in words; by default the default itself.
+        kind: The kind of its value.
+        metavar: The placeholder of the value in help; "" for a switch.
+        summary: Its meaning, without a full stop; choices and default are appended.
+        otherwise: A description of the default; "" to show the default itself.
         unit: Unit of the value.
-        secret: Whether the value may hold a password, and is never shown.
+        secret: Whether the value may hold a password; if so, it is never shown.
     """
     known = {"kind": kind, "metavar": metavar, "summary": summary, "unit": unit, "secret": secret}
     words = otherwise or ("" if default is None else ",".join(default) if isinstance(default, tuple) else str(default))
@@ -77,7 +77,7 @@ def setting(
 
 
 def settings_of(config: Any) -> dict[str, Setting]:
-    """All settings of a dataclass, or of an instance of it, by name."""
+    """All settings of a dataclass or its instance, by name."""
     return {each.name: _setting_of(each) for each in fields(config)}
 
 

@@ -1,6 +1,6 @@
-"""What values a setting takes: how loose input becomes a value of its type, and which values are allowed.
+"""The values of settings: how loose input is converted, and which values are allowed.
 
-Input is loose where it comes from: a word of the command line, a value of a YAML file, an argument in Python.
+Loose input is a word of the command line, a value of a YAML file, or an argument in Python.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from search_space.plugins import load
 from search_space.units import parse_count
 
 MAX_SEED = 2**63 - 1 - 1000
-"""Seeds are BIGINTs in databases, and those of finalists are up to a thousand larger."""
+"""The largest seed: databases store BIGINTs, and the seeds of finalists are up to a thousand larger."""
 LEAST_RESERVED, MOST_RESERVED = 0.0001, 100_000
-"""CPU cores or GPUs for a trial: Ray counts in ten-thousandths, and no machine has more."""
+"""Range of CPU cores or GPUs for a trial: Ray counts in ten-thousandths, and no machine has more."""
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
 def unchanged(value: Any, source: str) -> Any:
-    """The value as it is; a path becomes a text."""
+    """Return the value unchanged; a path becomes a string."""
     return str(value) if isinstance(value, Path) else value
 
 
@@ -35,10 +35,10 @@ class Kind:
 
     Attributes:
         name: What it is, for the reference page, such as "whole number".
-        problem: Says what is wrong with a value, in a clause such as "allowed: digits, mnist"; None if nothing is.
-        convert: Makes a value of loose input, given where it comes from; may raise ConfigError.
-        word: What a single word of the command line is: `str`, `int`, `float`, or `bool` for a switch.
-        choices: All names that are allowed, where the values are names.
+        problem: Returns what is wrong with a value, such as "allowed: digits, mnist"; None if nothing is.
+        convert: Converts loose input, given its source; may raise ConfigError.
+        word: The type of its word on the command line: `str`, `int`, `float`, or `bool` for a switch.
+        choices: All allowed names, if the values are names.
         repeatable: Whether the flag may be given several times.
     """
 
@@ -61,7 +61,7 @@ def whole(least: int, most: int = 10**9) -> Kind:
 
 
 def number(least: float, most: float, include: bool = False) -> Kind:
-    """Numbers above `least` (from it on with `include`) up to `most`."""
+    """Numbers above `least` (or equal to it, with `include`) up to `most`."""
 
     def problem(value: Any) -> str | None:
         fine = isinstance(value, (int, float)) and not isinstance(value, bool) and value <= most
@@ -72,7 +72,7 @@ def number(least: float, most: float, include: bool = False) -> Kind:
 
 
 def gpus() -> Kind:
-    """GPUs of a trial: none, a share of one, or several whole ones."""
+    """GPUs of a trial: none, a share of one, or a whole number."""
 
     def problem(value: Any) -> str | None:
         none = isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0
@@ -85,7 +85,7 @@ def gpus() -> Kind:
 
 
 def count(least: int, most: int) -> Kind:
-    """Counts such as 50k or 1.2G; where `least` is 0, "none" says 0."""
+    """Counts such as 50k or 1.2G; if `least` is 0, "none" means 0."""
 
     def convert(value: Any, source: str) -> int:
         return 0 if least == 0 and str(value) in ("0", "none") else parse_count(value, source)
@@ -94,7 +94,7 @@ def count(least: int, most: int) -> Kind:
 
 
 class NamesNow(Collection[str]):
-    """The names that a function gives at the moment: plug-ins add to them."""
+    """The names that a function returns when they are needed, as plug-ins may add some."""
 
     def __init__(self, names: Callable[[], Collection[str]]) -> None:
         self._names = names
@@ -126,14 +126,14 @@ def name_list(
     repeatable: bool = False,
     or_none: bool = False,
 ) -> Kind:
-    """Several of these names, in one word with commas or in a list.
+    """Several of these names, separated by commas or as a list.
 
     Args:
         what: What they name, such as "proxies".
-        names: All there are.
-        problem: Says what is wrong with a tuple of names.
+        names: All allowed names.
+        problem: Returns what is wrong with a tuple of names; None if nothing is.
         repeatable: Whether the flag may be given several times.
-        or_none: Whether "none" stands for no name at all.
+        or_none: Whether "none" means no names.
     """
 
     def convert(value: Any, source: str) -> tuple[str, ...]:
@@ -147,7 +147,7 @@ def name_list(
 
 
 def plugins() -> Kind:
-    """Plug-ins, which are imported where they are checked: other settings may name what they register."""
+    """Plug-ins, which are imported when they are checked, as other settings may name what they register."""
 
     def convert(value: Any, source: str) -> Any:
         names = [value] if isinstance(value, str) else value
@@ -170,7 +170,7 @@ def switch() -> Kind:
 
 def text() -> Kind:
     """Any text without control characters."""
-    return Kind("text", lambda value: text_problem(value) if isinstance(value, str) and value else "allowed: a text")
+    return Kind("text", lambda value: text_problem(value) if isinstance(value, str) and value else "allowed: text")
 
 
 def path() -> Kind:
@@ -211,7 +211,7 @@ def name_problem(value: Any) -> str | None:
 
 
 def _as_float(value: Any, source: str) -> Any:
-    """Numbers as YAML writes them: 1e-3 is a text there. What is no number stays as it is, for the check."""
+    """Convert numbers that YAML reads as strings, such as 1e-3; anything else is left to the check."""
     if isinstance(value, (int, str)) and not isinstance(value, bool):
         try:
             return float(value)

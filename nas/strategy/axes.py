@@ -20,13 +20,13 @@ def distributions_of(space: SearchSpace) -> dict[str, BaseDistribution]:
 
 
 def suggest(trial: Trial, space: SearchSpace, limits: Limits | None = None) -> Architecture:
-    """The architecture that a trial of any Optuna study is about, for an objective function.
+    """Return the architecture that a trial of an Optuna study evaluates, for use in an objective function.
 
     Args:
         trial: A trial of a study with any sampler.
         space: The search space, each axis of which becomes a parameter.
-        limits: Limits on cost. A choice that breaks a rule of the space or a limit becomes the nearest one that does
-            not.
+        limits: Limits on cost. A choice that breaks a rule of the space or exceeds a limit is replaced by the nearest
+            one that does not.
     """
     wish: dict[str, Any] = {}
     for axis in space.axes:
@@ -41,6 +41,6 @@ def suggest(trial: Trial, space: SearchSpace, limits: Limits | None = None) -> A
 def architecture_of(
     params: Mapping[str, Any], number: int, space: SearchSpace, limits: Limits | None = None
 ) -> Architecture:
-    """The architecture nearest to the parameters of trial `number`; axes that it has no parameter for do not matter."""
+    """The architecture nearest to the parameters of trial `number`; axes without a parameter are ignored."""
     wish = {axis.name: params.get(axis.name, axis.values[0]) for axis in space.axes}
     return space.complete(wish, random.Random(number), limits)

@@ -1,8 +1,8 @@
 """The candidate generator: a sampler whose proposals are made feasible and new.
 
-Optuna's samplers work on a study in memory, not on the one in the database. There they see finished trials, running
-ones, answers to duplicates and infeasible architectures at no cost. The database gets one row for each architecture
-that is really evaluated, with its active parameters only. Random search needs no study.
+Optuna's samplers work on a study in memory, not on the one in the database. That study also holds running trials,
+duplicates and infeasible architectures, at no cost. The database gets one row for each architecture that is evaluated,
+with its active parameters only. Random search needs no study.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from search_space.space import Limits, SearchSpace
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 SAMPLER_TRIES = 20
-"""Proposals in a row that may be duplicates before one is drawn at random instead. Arbitrary: TPE proposes 8 to 55 %
+"""Consecutive proposals that may be duplicates before one is drawn at random instead. Arbitrary: TPE proposes 8 to 55 %
 duplicates on conditional discrete spaces."""
 RANDOM_TRIES = 200
-"""Random draws in a row that may be duplicates before the space counts as exhausted. Arbitrary."""
+"""Consecutive random draws that may be duplicates before the space counts as exhausted. Arbitrary."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """What a sampler is told of an architecture that has been, or is being, evaluated.
+    """What a sampler learns about an architecture that has been, or is being, evaluated.
 
     Attributes:
         values: Objective values, if it was trained in full.
@@ -54,8 +54,8 @@ class CandidateGenerator:
 
     Args:
         space: The space.
-        limits: Limits on cost that every proposal keeps.
-        sampler: An Optuna sampler; None for random draws, which need no study.
+        limits: Limits on cost that every proposal satisfies.
+        sampler: An Optuna sampler; None for random search, which needs no study.
         directions: The direction of every objective.
         seed: Seed of the random draws.
     """
@@ -79,16 +79,16 @@ class CandidateGenerator:
         self._known: dict[str, Known] = {}
 
     def turn(self, number: int) -> None:
-        """Say which trial the next proposals are for.
+        """Set the trial that the next proposals are for.
 
-        Random draws depend on the seed and on this number alone, so random search tries the same architectures however
-        often it is stopped and resumed.
+        Random draws depend on the seed and on this number alone, so random search tries the same architectures no
+        matter how often it is stopped and resumed.
         """
         if number != self._turn:
             self._turn, self._rng = number, random.Random(f"{self._seed}/{number}")
 
     def propose(self) -> Architecture | None:
-        """The next architecture to evaluate, entered; None if the space holds no other within the limits."""
+        """Return the next architecture to evaluate, and record it; None if no other is within the limits."""
         if self._study is None:
             return self._entered(self._draw_at_random())
         for _ in range(SAMPLER_TRIES):
@@ -102,32 +102,32 @@ class CandidateGenerator:
                 return None
         return self._entered(self._draw_at_random())
 
-    def draw(self, besides: Container[str] = ()) -> Architecture | None:
-        """An architecture that may or may not be evaluated; None if the space holds no other within the limits.
+    def draw(self, skip: Container[str] = ()) -> Architecture | None:
+        """Return an architecture without recording it; None if no other is within the limits.
 
         Args:
-            besides: Hashes of architectures that are not wanted, because they were drawn before.
+            skip: Hashes of architectures that are not wanted, because they were drawn before.
         """
         if self._study is not None:
             for _ in range(SAMPLER_TRIES):
                 number, architecture = self._ask(self._study)
                 self._tell(self._study, number, self._known.get(architecture.hash, Known(running=True)))
-                if architecture.hash not in self._known and architecture.hash not in besides:
+                if architecture.hash not in self._known and architecture.hash not in skip:
                     return architecture
-        return self._draw_at_random(besides)
+        return self._draw_at_random(skip)
 
     def knows(self, architecture: Architecture) -> bool:
-        """Whether an architecture was proposed here or entered."""
+        """Whether an architecture has been proposed here or recorded."""
         return architecture.hash in self._known
 
     def enter(self, architecture: Architecture) -> None:
-        """Take note of an architecture that is being evaluated though it was not proposed here."""
+        """Record an architecture that is being evaluated but was not proposed here."""
         self._known[architecture.hash] = Known(running=True)
         if self._study is not None:
             self._numbers[architecture.hash] = self._add(self._study, architecture)
 
     def learn(self, architecture: Architecture, known: Known) -> None:
-        """Take note of the latest result of an architecture that was proposed or entered."""
+        """Record the latest result of an architecture that was proposed or recorded before."""
         self._known[architecture.hash] = known
         if self._study is not None:
             number = self._numbers.pop(architecture.hash, None)
@@ -138,12 +138,12 @@ class CandidateGenerator:
             self.enter(architecture)
         return architecture
 
-    def _draw_at_random(self, besides: Container[str] = ()) -> Architecture | None:
-        """Uniformly on every axis, then made feasible; where that repeats itself, uniformly over the space."""
+    def _draw_at_random(self, skip: Container[str] = ()) -> Architecture | None:
+        """Draw uniformly on every axis and make the result feasible; if that only repeats, uniformly over the space."""
         for attempt in range(SAMPLER_TRIES + RANDOM_TRIES):
             draw = self._space.draw if attempt < SAMPLER_TRIES else self._space.sample
             architecture = draw(self._rng, self._limits)
-            if architecture.hash not in self._known and architecture.hash not in besides:
+            if architecture.hash not in self._known and architecture.hash not in skip:
                 return architecture
         return None
 
@@ -172,11 +172,11 @@ class CandidateGenerator:
             self._tell_loudly(study, number, known)
 
     def _tell_loudly(self, study: optuna.Study, number: int, known: Known) -> None:
-        if known.running:  # a duplicate of a trial under way, or one of many candidates: nothing to learn yet
+        if known.running:  # a duplicate of a running trial, or one of many candidates: nothing to learn yet
             study.tell(number, state=TrialState.FAIL)
             return
         trial_id = self._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
-        # Failed trials are invisible to samplers; an infeasible one is told by a constraint instead.
+        # Failed trials are invisible to samplers; an infeasible one is reported through a constraint instead.
         self._storage.set_trial_system_attr(trial_id, "constraints:feasible", 1.0 if known.infeasible else -1.0)
         if known.values is not None:
             study.tell(number, list(known.values))
@@ -189,7 +189,7 @@ class CandidateGenerator:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what a sampler warns of at every step, such as that CMA-ES ignores constraints."""
+    """Silence warnings that a sampler gives at every step, such as that CMA-ES ignores constraints."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

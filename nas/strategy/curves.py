@@ -1,4 +1,4 @@
-"""Learning-curve extrapolation: which loss a trial is expected to end with, by its curve and those of other trials.
+"""Learning-curve extrapolation: the loss that a trial is expected to end with, from its curve and those of others.
 
 A single validation loss is noisy in three ways. Each is corrected by what the study itself has seen:
 
@@ -44,18 +44,18 @@ MIXER_PRIOR = 16.0
 REFIT = 0.1
 """Losses are compared again once this many more trials have reached an epoch, as a share. Arbitrary: it saves time."""
 NEWEST = 512
-"""At most this many trials are compared, the newest. Arbitrary: comparing takes the square of their number."""
+"""At most this many trials, the newest, are compared. Arbitrary: the time grows with the square of their number."""
 FLOOR = 1e-3
-"""The smallest loss that is told from a smaller one. Arbitrary: it keeps logarithms finite."""
+"""Losses below this count as equal. Arbitrary: it keeps logarithms finite."""
 
 
 class LearningCurves:
     """Extrapolates the learning curves of a study's trials.
 
     Args:
-        trials: All trials; grows while the search goes on.
+        trials: All trials; grows during the search.
         epochs: Epochs of a full training.
-        ideal: The loss that cannot be beaten: logarithms are of the distance from it. None compares losses as they are.
+        ideal: The lowest possible loss: logarithms are of the distance from it. None compares losses as they are.
         window: Share of the epochs over which a loss is averaged, one epoch at least.
         chance: Variance of a log validation loss due to the choice of validation images; 0 if it does not matter.
     """
@@ -82,13 +82,13 @@ class LearningCurves:
     def of(
         cls, quality: Goal, trials: Sequence[Observed], epochs: int, validation_images: int | None
     ) -> LearningCurves:
-        """The curves of a quality that a search knows; only an NLL is smoothed and shrunk.
+        """Return the curves for an objective; only an NLL is smoothed and shrunk.
 
         Args:
             quality: The first objective.
-            trials: All trials; grows while the search goes on.
+            trials: All trials; grows during the search.
             epochs: Epochs of a full training.
-            validation_images: Size of the validation split; None, if it is not known, stands for a large one.
+            validation_images: Size of the validation split; None if it is not known, which counts as large.
         """
         ideal = quality.ideal if quality.direction == "minimize" else -quality.ideal
         if quality.name != "nll":
@@ -102,12 +102,12 @@ class LearningCurves:
         return self._losses(trials, epoch)
 
     def extrapolated(self, trials: Sequence[Observed], epoch: int) -> list[float]:
-        """The log losses that trials are expected to end with, by their curves up to an epoch."""
+        """The log losses that trials are expected to end with, from their curves up to an epoch."""
         self._see()
         return self._extrapolated(trials, epoch)
 
     def final_losses(self, trials: Sequence[Observed]) -> list[float]:
-        """The log losses that trials end with, or are expected to end with by their whole curves."""
+        """The log losses that trials end with, or are expected to end with, from their whole curves."""
         self._see()
         found: dict[str, float] = {}
         for epoch in sorted({trial.epoch for trial in trials}):
@@ -116,7 +116,7 @@ class LearningCurves:
         return [found[trial.key] for trial in trials]
 
     def _see(self) -> None:
-        """Count which epochs the trials have reached: once per question, as nothing changes while it is answered."""
+        """Count the epochs that the trials have reached: once per call, as nothing changes during one."""
         self._last_epochs = Counter(trial.epoch for trial in self._trials)
         self._complete = [trial for trial in self._trials if trial.is_complete and trial.epoch >= self._epochs]
 

@@ -1,7 +1,7 @@
 """Features: architectures as vectors of numbers, for the surrogate.
 
 The features follow the axes of the space, so a new mixer or axis needs no change here. Stages are summed, weighted by
-their share of the depth: what matters is how much of the network mixes tokens in which way.
+their share of the depth: what matters is how much of the network mixes tokens in each way.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Vector = NDArray[np.float64]
 NO_MIXER = "none"
 """The family of networks that mix no tokens."""
 REMEMBERED = 8192
-"""Vectors that are kept, the newest: a long search sees far more candidates than it trains. Arbitrary."""
+"""The number of vectors kept, the newest: a long search sees far more candidates than it trains. Arbitrary."""
 
 
 def family_of(architecture: Architecture) -> str:
-    """The token mixer of most blocks, as `search_space.breakdown.label` calls it; between equals the earlier one."""
+    """The token mixer of most blocks, as named by `search_space.breakdown.label`; the earlier one in a tie."""
     blocks: Counter[str] = Counter()
     for stage in architecture.stages:
         mixers = [label(branch.op) for branch in stage.block if branch.op.mixes_tokens]
@@ -43,7 +43,7 @@ class Features:
         space: The space.
 
     Attributes:
-        names: What each number stands for, such as ``mixer=gating`` (a share of the depth) or ``dim``.
+        names: The meaning of each number, such as ``mixer=gating`` (a share of the depth) or ``dim``.
     """
 
     def __init__(self, space: SearchSpace) -> None:
@@ -54,7 +54,7 @@ class Features:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """What each number stands for."""
+        """The meaning of each number."""
         names = ["log params", "log macs", "log depth"]
         for axis in (*self._net, *self._stage):
             names += [axis.name] if _is_number(axis.values) else [f"{axis.name}={value}" for value in axis.values]
@@ -65,7 +65,7 @@ class Features:
 
         Args:
             architecture: The architecture.
-            choices: The values of its axes in the space, if they are known already.
+            choices: The values of its axes in the space, if already known.
         """
         found = self._known.get(architecture.hash)
         if found is None:
@@ -92,13 +92,13 @@ class Features:
 
 
 def _is_number(values: tuple[Value, ...]) -> bool:
-    """Whether an axis is a scale of numbers; shares of the depth describe the others."""
+    """Whether an axis is numeric; other axes are described by shares of the depth."""
     return len(values) > 2 and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
 
 
 def _numbers(value: Value | None, values: tuple[Value, ...], weight: float) -> list[float]:
     if _is_number(values):
-        # An inactive axis, such as the heads of a mixer without attention, stands in the middle: it says nothing.
+        # An inactive axis, such as the heads of a mixer without attention, gets the middle of the scale.
         place = (len(values) - 1) / 2 if value is None else values.index(value)
         return [weight * (place / (len(values) - 1) - 0.5)]
     return [weight * (choice == value) for choice in values]

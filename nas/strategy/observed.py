@@ -1,4 +1,4 @@
-"""What a model of the search space reads of a trial."""
+"""What models of the search space read from a trial."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Observed(Protocol):
 
     @property
     def key(self) -> str:
-        """What tells it from all other trials."""
+        """The key that identifies it."""
 
     @property
     def architecture(self) -> Architecture:
@@ -38,11 +38,11 @@ class Observed(Protocol):
 
     @property
     def is_infeasible(self) -> bool:
-        """Whether it cannot be trained to its end, however often that is tried."""
+        """Whether it can never be trained to its end."""
 
     @property
     def is_informative(self) -> bool:
-        """Whether its curve is long enough to tell how it will end."""
+        """Whether its curve is long enough to extrapolate."""
 
     @property
     def epoch_seconds(self) -> float:

@@ -1,8 +1,8 @@
-"""What a search does next while it has trials left: resume a trial, start one, or wait.
+"""What a search does next while trials remain: resume one, start one, or wait.
 
 Hand-designed families are started first (phase "families"), then what the strategy proposes. With the sampler
-"surrogate" `nas.strategy.policy` chooses; other samplers propose in the phase "sampler", and a proxy may rank their
-proposals. Trials wait at the pruner's rungs; the ones that it promotes are resumed before anything new is started.
+"surrogate", `nas.strategy.policy` chooses; other samplers propose in the phase "sampler", and a proxy may rank their
+proposals. Trials wait at the pruner's rungs; those that it promotes are resumed before anything new is started.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from results.database.schema import State
 from search_space.architecture import Architecture
 
 FAMILIES_SHARE = 1 / 8
-"""Families are trained in full, whatever the pruner says, where that takes at most this share of the compute.
-Arbitrary: the winner is compared with them."""
+"""Families are trained in full, whatever the pruner says, if that takes at most this share of the compute. The share is
+arbitrary; they are trained in full because the winner is compared with them."""
 RESUMED_SHARE = 1 / 3
 """The share of trials that a pruner promotes, as a guess for that estimate. Arbitrary."""
 SCORED_AT_ONCE = 32
@@ -71,8 +71,8 @@ class Planner:
 
     Args:
         problem: What is searched for.
-        trials: All trials, in order; grows while the search goes on.
-        scoring: Scores by proxies; grows while the search goes on.
+        trials: All trials, in order; grows during the search.
+        scoring: Scores by proxies; grows during the search.
 
     Attributes:
         families: The number of hand-designed families that come first.
@@ -101,20 +101,20 @@ class Planner:
         self.families = len(self._families)
         self._families_in_full = len(self._families) <= FAMILIES_SHARE * self._expected_fte()
         self.exhausted = False
-        self._rungs: list[tuple[int, ...]] = []  # of every trial that was asked about
-        self._off_rung: list[Trial] = []  # wait where they have no rung
+        self._rungs: list[tuple[int, ...]] = []  # by trial, computed on demand
+        self._off_rung: list[Trial] = []  # waiting at an epoch that is not a rung of theirs
         self._scored = 0  # all trials before this one have scores
 
     # What happened.
 
     def entered(self, trial: Trial) -> None:
-        """Take note of a trial, which this planner may or may not have started."""
+        """Record a trial, whether or not this planner has started it."""
         self._pool.drop(trial.architecture)
         if not self.candidates.knows(trial.architecture):
             self.candidates.enter(trial.architecture)
 
     def learn(self, trial: Trial, known: Known) -> None:
-        """Take note of the result of a trial; a waiting one counts as pruned until it is resumed."""
+        """Record the result of a trial; a waiting one counts as pruned until it is resumed."""
         self.candidates.learn(trial.architecture, known)
         if self._waits_off_rung(trial):
             self._off_rung.append(trial)
@@ -122,7 +122,7 @@ class Planner:
     # What is next.
 
     def next(self, can_start: Callable[[], bool], can_resume: Callable[[Trial], bool]) -> Move | None:
-        """The next move, None if there is none now.
+        """Return the next move; None if there is none now.
 
         Args:
             can_start: Whether there is budget and compute left for a new trial.
@@ -141,7 +141,7 @@ class Planner:
         return self._proposal()
 
     def last_chance(self, can_resume: Callable[[Trial], bool]) -> Resume | None:
-        """The best waiting trial that there is compute for, whatever the pruner says; for when nothing else is left."""
+        """Resume the best waiting trial that there is compute for, regardless of the pruner, as a last resort."""
         for rung in reversed(self._pruner.all_rungs):
             waiting = [trial for trial in self._waiting_at(rung) if can_resume(trial)]
             if waiting:
@@ -156,7 +156,7 @@ class Planner:
         return self._pruner.rungs(trial.number)
 
     def is_promoted(self, trial: Trial) -> bool:
-        """Whether a trial that has just reached a rung goes on without waiting."""
+        """Whether a trial that has just reached a rung continues without waiting."""
         return any(promoted is trial for promoted in self._promoted())
 
     def _promoted(self) -> Iterator[Trial]:
@@ -178,7 +178,7 @@ class Planner:
                 yield reached[index]
 
     def _waits_off_rung(self, trial: Trial) -> bool:
-        """Whether it waits where it has no rung: it had one by the settings of an earlier run."""
+        """Whether it waits at an epoch that is no longer one of its rungs, after a change of settings."""
         return trial.state == State.PAUSED and trial.epoch not in self.rungs(trial)
 
     def _waiting_at(self, rung: int) -> list[Trial]:
@@ -206,7 +206,7 @@ class Planner:
         return self._by_proxy(self._parts.ranker)
 
     def _by_surrogate(self) -> Move | None:
-        """The candidate that the policy chooses; the most promising ones are scored by proxies first."""
+        """Start the candidate that the policy chooses; the most promising ones are scored by proxies first."""
         candidate = self._policy.random(len(self._trials))
         if candidate is not None:
             return self._take(candidate)
@@ -220,7 +220,7 @@ class Planner:
         return self._take(scored[0]) if scored else None
 
     def _by_proxy(self, name: str) -> Move | None:
-        """The candidate with the highest value of a proxy; those without one are scored first."""
+        """Start the candidate with the highest value of a proxy; those without one are scored first."""
         self._pool.fill()
         candidates = self._pool.candidates()
         unscored = self._unscored(candidate.architecture for candidate in candidates)
@@ -236,7 +236,7 @@ class Planner:
         return self._take(max(candidates, key=value, default=None))
 
     def _worth_scoring(self, ranked: Sequence[Candidate]) -> list[Architecture]:
-        """The trials and the most promising candidates that lack scores, if they are enough for a batch."""
+        """The trials and the most promising candidates that lack scores, if there are enough for a batch."""
         while self._scored < len(self._trials) and self._has_scores(self._trials[self._scored].architecture):
             self._scored += 1
         wanted = [
@@ -256,7 +256,7 @@ class Planner:
         return [architecture for architecture in architectures if self._scoring.is_open(architecture)]
 
     def _take(self, candidate: Candidate | None) -> Start | None:
-        """Start a candidate of the pool; without one the space is exhausted."""
+        """Start a candidate of the pool; if there is none, the space is exhausted."""
         if candidate is None:
             return self._start(None)
         self._pool.drop(candidate.architecture)

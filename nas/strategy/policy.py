@@ -1,4 +1,4 @@
-"""The default search strategy: which architecture is tried next, by a surrogate of the study's own trials.
+"""The default search strategy: a surrogate of the study's own trials decides which architecture is tried next.
 
 A trial belongs to the phase of the search that proposed it:
 
@@ -26,15 +26,15 @@ from nas.strategy.ranking import Ranking, T
 from search_space.architecture import Architecture
 
 STARTUP = 6
-"""The first trials, hand-designed families included, are not chosen by the surrogate. With 12 the regret is lower by
-0.0020 +- 0.0015 nats (docs/bench.md), which is not told apart from the luck of the comparison."""
+"""The number of trials, hand-designed families included, before the surrogate chooses. With 12 the regret is lower by
+0.0020 +- 0.0015 nats (docs/bench.md), which may be the luck of the comparison."""
 EXPLORE = 8
 """Every `EXPLORE`-th trial is random. Arbitrary: without it the regret changes by less than 0.002 nats, +- 0.002
 (docs/bench.md)."""
 CENTRES = 3
 """The number of best architectures whose neighbours become candidates. Arbitrary."""
 STEPS = 4
-"""The neighbours of each of them that become candidates at a time. Arbitrary."""
+"""The number of neighbours of each that become candidates at a time. Arbitrary."""
 
 
 class SurrogatePolicy(Generic[T]):
@@ -42,7 +42,7 @@ class SurrogatePolicy(Generic[T]):
 
     Args:
         problem: What is searched for.
-        generator: Draws candidates, and knows which architectures have been tried.
+        generator: Draws candidates, and records which architectures have been tried.
         pool: The candidates, drawn by the generator.
         ranking: Ranks candidates.
         rng: Source of the random choices.
@@ -60,7 +60,7 @@ class SurrogatePolicy(Generic[T]):
         self._ranking, self._rng = ranking, rng
 
     def random(self, number: int) -> Candidate | None:
-        """The random candidate that becomes trial `number`; None where the surrogate chooses or nothing is left."""
+        """The random candidate that becomes trial `number`; None if the surrogate chooses or nothing is left."""
         self._pool.fill()
         if not len(self._pool):
             return None
@@ -72,7 +72,7 @@ class SurrogatePolicy(Generic[T]):
         return replace(self._rng.choice(drawn or candidates), phase=phase)
 
     def ranked(self) -> list[Candidate]:
-        """Where the surrogate chooses: all candidates, the best first; none if nothing is left."""
+        """All candidates, the best first, for a trial that the surrogate chooses; none if nothing is left."""
         self._pool.fill()
         if not len(self._pool):
             return []

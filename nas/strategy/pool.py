@@ -1,4 +1,4 @@
-"""The candidate pool: architectures in numbers, of which only the most promising ones are trained."""
+"""The candidate pool: many architectures, of which only the most promising are trained."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from search_space.architecture import Architecture
 
 SIZE = 256
-"""Candidates at once. Arbitrary: ranking them takes milliseconds."""
+"""Number of candidates in a pool. Arbitrary: ranking them takes milliseconds."""
 FRESH = 16
-"""New draws for every candidate that is taken, so that the pool follows the search. Arbitrary."""
+"""New draws for every candidate that is taken, so that the pool is renewed. Arbitrary."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Candidate:
 
     Attributes:
         architecture: The architecture.
-        phase: The phase of the search that it belongs to if it is trained; see `nas.strategy.policy`.
+        phase: The phase of the search that its trial would belong to; see `nas.strategy.policy`.
     """
 
     architecture: Architecture
@@ -30,7 +30,7 @@ class CandidatePool:
     """A pool of candidates that is filled by draws.
 
     Args:
-        draw: Draws an architecture whose hash is none of those given; None if there is none left.
+        draw: Draws an architecture whose hash is not among those given; None if none is left.
     """
 
     def __init__(self, draw: Callable[[Container[str]], Architecture | None]) -> None:
@@ -50,11 +50,11 @@ class CandidatePool:
         self._draw_up_to(SIZE)
 
     def refresh(self, nearby: Iterable[Architecture], rank: Callable[[list[Candidate]], list[Candidate]]) -> None:
-        """Add neighbours of good architectures and new draws, and drop the worst where the pool has become too large.
+        """Add neighbours of good architectures and new draws, and drop the worst if the pool has become too large.
 
         Args:
             nearby: Architectures that have not been trained.
-            rank: Puts candidates into order, the best first.
+            rank: Sorts candidates, the best first.
         """
         for architecture in nearby:
             self._held.setdefault(architecture.hash, Candidate(architecture, "local"))

@@ -1,8 +1,8 @@
 """Search strategies: which parts work together.
 
 A strategy is a sampler, which proposes architectures; a ranker, which may choose among its proposals; a pruner, which
-stops trainings early; and two switches. Every part can be replaced by a flag of its own, so an ablation is a flag, and
-every strategy that `nas bench` compares can be used in a real search under the same name.
+stops trainings early; and two switches. Each part has a flag that replaces it, so an ablation is a flag, and every
+strategy that `nas bench` compares can be used in a real search under the same name.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ SURROGATE = "surrogate"
 
 
 def ranker_names() -> tuple[str, ...]:
-    """What may choose among the proposals of a sampler: nothing, or any proxy."""
+    """The rankers of a sampler's proposals: none, or any proxy."""
     return ("none", *PROXIES)
 
 
 def ranker_problem(name: object) -> str | None:
     """What is wrong with the name of a ranker; None if nothing is."""
     if name == "model":
-        return f"it is the sampler {SURROGATE!r} now: --sampler {SURROGATE}"
+        return f"it is now the sampler {SURROGATE!r}: --sampler {SURROGATE}"
     names = ranker_names()
     return None if name in names else allowed(name, names)
 
@@ -36,11 +36,11 @@ class Strategy:
     """The parts of a search.
 
     Attributes:
-        summary: What it is, in a line.
+        summary: A description in one line.
         sampler: What proposes architectures; see `nas.strategy.samplers.registry`.
-        ranker: What chooses among the proposals: "none" takes them as they come, "params" or another proxy takes the
-            one with the highest value.
-        proxies: Proxies that the surrogate sees beside the architecture. They count for as much as the study's own
+        ranker: What chooses among the proposals: "none" takes each as it is proposed, "params" or another proxy takes
+            the one with the highest value.
+        proxies: Proxies that the surrogate sees in addition to the architecture. They count as much as the study's own
             results support.
         pruner: What stops trainings early; see `nas.strategy.pruners`.
         families: Whether the hand-designed families are tried first.
@@ -57,7 +57,7 @@ class Strategy:
 
     @property
     def has_surrogate(self) -> bool:
-        """Whether a surrogate chooses what is tried."""
+        """Whether a surrogate chooses the architectures."""
         return self.sampler == SURROGATE
 
     @property
@@ -68,8 +68,8 @@ class Strategy:
     def with_parts(self, given: Mapping[str, Any]) -> Strategy:
         """This strategy with some parts replaced.
 
-        Proxies and neighbours serve the surrogate and leave with it. A ranker chooses among what another sampler
-        proposes, so it puts a random sampler in the place of the surrogate.
+        Proxies and neighbours are used by the surrogate alone, and are removed with it. A ranker chooses among the
+        proposals of another sampler, so it replaces the surrogate by random search.
 
         Args:
             given: The new parts by the names of their fields.

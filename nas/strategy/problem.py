@@ -1,4 +1,4 @@
-"""All that a strategy may know of what is searched for."""
+"""Everything that a strategy may know about the search."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from search_space.space import Limits, SearchSpace
 
 
 class Goal(Protocol):
-    """What a strategy asks an objective; `results.database.objectives.Objective` is one."""
+    """What a strategy needs from an objective; `results.database.objectives.Objective` implements it."""
 
     @property
     def name(self) -> str:
@@ -25,7 +25,7 @@ class Goal(Protocol):
 
     @property
     def is_quality(self) -> bool:
-        """Whether it comes from training, so that it is not known before."""
+        """Whether it is a result of training, and unknown before."""
 
     @property
     def ideal(self) -> float:
@@ -40,15 +40,15 @@ class Goal(Protocol):
 
 @dataclass(frozen=True)
 class Problem:
-    """What to search, by which strategy, and how much of it.
+    """What to search, by which strategy, and for how long.
 
     Attributes:
         space: Where architectures come from.
-        limits: Limits on cost that every architecture keeps.
+        limits: Limits on cost that every architecture satisfies.
         objectives: What is optimised, the quality first.
         epochs: Epochs of a full training.
         strategy: The parts that work together.
-        budget: Distinct architectures to try.
+        budget: Number of distinct architectures to try.
         max_fte: Limit on compute, in full-training equivalents; None for no limit.
         seed: Seed of all random choices.
         validation_images: Size of the validation split; None if it is not known.

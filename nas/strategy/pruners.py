@@ -1,11 +1,11 @@
 """When a training is stopped early, and which of the stopped trials are resumed.
 
 A pruner names epochs ("rungs") at which a trial waits, with a checkpoint, until the pruner promotes it. A trial that is
-never promoted counts as pruned. Unlike Optuna's pruners, which decide on a trial once, these come back to it: a trial
-that waits now may be promoted when others have reached the rung.
+never promoted counts as pruned. Unlike Optuna's pruners, which decide once, these decide again: a trial that waits now
+may be promoted when others have reached the rung.
 
-Rungs lie at a quarter of the training or later. Token mixers learn at different speeds: linear ones start fast and
-plateau, permuting ones the reverse.
+Rungs are at a quarter of the training or later. Token mixers learn at different speeds: linear ones start fast and
+plateau, permuting ones do the reverse.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from search_space.errors import allowed
 from search_space.registry import Registered, Registry
 
 FIRST_RUNG = 0.25
-"""Share of the epochs before which no trial is stopped.
+"""No trial is stopped before this share of the epochs.
 
 Kendall's tau between the validation loss after 1/16, 1/8, 1/4 and 1/2 of a training and the final one, among
 architectures of equal size: -0.10, 0.07, 0.25 and 0.44 on digits; after 1/8, 1/4, 3/8 and 5/8 on Fashion-MNIST: 0.16,
 0.33, 0.48 and 0.53. On digits, halving at 1/8 was 0.4 times as efficient as random search, at 1/4 3.1 times.
 """
 RENAMED = {"gentle": "two_rate"}
-"""Pruners by the names that they had in earlier versions, which are still understood."""
+"""Pruners by their names in earlier versions, which are still accepted."""
 
 
 class Pruner(ABC):
-    """Decides at rungs. State lies in the study, not in the pruner: the same arguments give the same answers.
+    """Decides at rungs. A pruner has no state: the same arguments give the same decisions.
 
     Args:
         epochs: Epochs of a full training.
 
     Attributes:
-        shares: Where the rungs lie, as shares of a full training.
+        shares: The positions of the rungs, as shares of a full training.
         all_rungs: Every epoch at which any trial may have to wait, in ascending order.
     """
 
@@ -51,7 +51,7 @@ class Pruner(ABC):
         return self.all_rungs
 
     def has_quota(self, passed: Sequence[bool]) -> bool:
-        """Whether any trial could be promoted now, however good; if not, the trials need not be compared.
+        """Whether any trial could be promoted now, no matter how good; if not, the trials need not be compared.
 
         Args:
             passed: Which of the trials that have reached a rung have been promoted from it.
@@ -60,10 +60,10 @@ class Pruner(ABC):
 
     @abstractmethod
     def promoted(self, losses: Sequence[float], passed: Sequence[bool], waiting: Sequence[bool]) -> list[int]:
-        """The trials at a rung that are promoted now.
+        """Return the trials at a rung that are promoted now.
 
         Args:
-            losses: Of all trials that have reached the rung, less is better.
+            losses: The losses of all trials that have reached the rung; less is better.
             passed: Which of them have been promoted already.
             waiting: Which of them wait; the rest were pruned by an earlier run of the study.
 
@@ -79,7 +79,7 @@ PRUNERS: Registry[PrunerFactory] = Registry("pruner")
 
 
 def register_pruner(name: str) -> Callable[[Registered], Registered]:
-    """Decorator: this class or function, called with the epochs of a full training, makes the pruner `name`.
+    """Decorate a class or function that makes the pruner `name` from the epochs of a full training.
 
     Example:
         >>> @register_pruner("half_way")
@@ -110,9 +110,9 @@ def make_pruner(name: str, epochs: int) -> Pruner:
 class Halving(Pruner):
     """Asynchronous successive halving (https://arxiv.org/abs/1810.05834): the best `share` are promoted at each rung.
 
-    Of n trials that reached a rung, `share` times n may pass it in all. The paper promotes every trial that is among
-    the best at the moment; where later trials are better than earlier ones, as in a search that learns, that promotes
-    more than the share.
+    Of n trials that reached a rung, at most `share` times n pass it. The paper promotes every trial that is currently
+    among the best; if later trials are better than earlier ones, as in a search that learns, that promotes more than
+    the share.
 
     Attributes:
         share: The share that is promoted.
@@ -137,15 +137,15 @@ class Halving(Pruner):
 
 @register_pruner("two_rate")
 class TwoRateHalving(Halving):
-    """Halving that stops few trials at first, and most of the later ones, which have good trials to beat.
+    """Halving that stops few of the first trials, and most of the later ones, which have good trials to beat.
 
-    After a quarter of the training the best tenth can be told from the worst third, hardly more.
+    A quarter of the training separates the best tenth from the worst third, and little more.
 
     Attributes:
-        share: The share that is promoted of the first `first` trials. With 1/2 or 1/3 the regret is lower by 0.0022 +-
-            0.0025 nats (docs/bench.md), at the price of stopping more of the best tenth.
-        first: Where the first rate ends. Arbitrary.
-        later_share: The share that is promoted of the trials after them. Arbitrary.
+        share: The share of the first `first` trials that is promoted. With 1/2 or 1/3 the regret is lower by 0.0022 +-
+            0.0025 nats (docs/bench.md), but more of the best tenth are stopped.
+        first: The number of trials that the first rate holds for. Arbitrary.
+        later_share: The share of the later trials that is promoted. Arbitrary.
     """
 
     share = 2 / 3
@@ -158,17 +158,17 @@ class TwoRateHalving(Halving):
 
 @register_pruner("halving")
 class QuarterHalving(Halving):
-    """Halving at a quarter of the training, by the reduction factor of the paper's experiments, 4."""
+    """Halving at a quarter of the training, with the reduction factor of the paper's experiments, 4."""
 
     share = 1 / 4
 
 
 @register_pruner("hyperband")
 class Hyperband(Halving):
-    """Hyperband (https://arxiv.org/abs/1603.06560): trials take turns in starting to be halved at a later rung.
+    """Hyperband (https://arxiv.org/abs/1603.06560): brackets, taken in turn, differ in their first rung.
 
-    The last of the brackets prunes nothing, which hedges against slow starters. The share is arbitrary: one third in
-    the paper, whose rungs lie farther apart.
+    The last bracket prunes nothing, which hedges against slow starters. The share is arbitrary: one third in the paper,
+    whose rungs are farther apart.
     """
 
     shares = (FIRST_RUNG, 2 * FIRST_RUNG)

@@ -1,8 +1,8 @@
 """Ranking: compares trials at rungs and at the end, and candidates by an acquisition function.
 
-With the sampler "surrogate" a trial counts by its extrapolated final loss (`nas.strategy.curves`) and a candidate by
-what the surrogate predicts (`nas.strategy.surrogate`). With other samplers trials are compared by their loss at the
-same epoch. With several objectives trials are compared by the number of trials that dominate them.
+With the sampler "surrogate", trials are ranked by their extrapolated final loss (`nas.strategy.curves`) and candidates
+by the surrogate's prediction (`nas.strategy.surrogate`). With other samplers, trials are compared by their loss at the
+same epoch. With several objectives, trials are compared by the number of trials that dominate them.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from results.report.pareto import domination_counts, pareto_front
 from search_space.architecture import Architecture
 
 REFERENCE = 128
-"""Random architectures whose features tell how features vary in the space. Arbitrary."""
+"""Number of random architectures from which the variance of features over the space is estimated. Arbitrary."""
 REFIT = 0.1
 """The surrogate is fitted again once this many more epochs have been seen, as a share. Arbitrary: it saves time."""
 MAX_LABELS = 512
-"""At most this many trials are labels: fitting takes the cube of their number, predicting the square. Arbitrary.
+"""At most this many trials are labels: a fit takes time proportional to the cube of their number. Arbitrary.
 
-One half are the best, as candidates compete with them; the other half are the newest of the rest, which tell where the
-search has looked and found nothing.
+One half are the best, as candidates compete with them; the other half are the newest of the rest, which cover regions
+that were searched without success.
 """
 OPTIMISM = 0.5
-"""Standard deviations by which a candidate's predicted loss is lowered: a lower confidence bound (GP-UCB,
+"""Number of standard deviations by which a predicted loss is lowered: a lower confidence bound (GP-UCB,
 https://arxiv.org/abs/0912.3995). Arbitrary: other values, expected improvement and Thompson sampling change the regret
 by 0.0005 to 0.0017 nats, +- 0.002 (docs/bench.md)."""
 TIME_WEIGHT = 0.1
-"""The decrease of the log loss that is worth e times the seconds of training. Arbitrary: without it the regret changes
+"""The decrease of the log loss that justifies e times the seconds of training. Arbitrary: without it the regret changes
 by less than 0.002 nats, +- 0.002 (docs/bench.md), but searches drift to deep, narrow networks, which train for three
 times as long."""
 AUGMENTATION = 0.05
@@ -50,10 +50,10 @@ class Ranking(Generic[T]):
     """Ranks trials and candidates.
 
     Args:
-        problem: What is searched for; its seed decides on the reference architectures and on the trade-offs between
+        problem: What is searched for; its seed determines the reference architectures and the trade-offs between
             several objectives.
-        trials: All trials; grows while the search goes on.
-        scores: Values of proxies by architecture hash; grows while the search goes on.
+        trials: All trials; grows during the search.
+        scores: Values of proxies by architecture hash; grows during the search.
         curves: Extrapolates the trials' learning curves; by default those of the problem's first objective.
     """
 
@@ -77,8 +77,8 @@ class Ranking(Generic[T]):
         self._surrogate: Surrogate | None = None
         self._fitted = 0  # epochs that the surrogate was last fitted to
         self._active: list[T] = []
-        self._listed = 0  # trials that have been put on that list
-        self._aside = 0  # epochs of the trials that were taken off it
+        self._listed = 0  # trials that have been added to that list
+        self._aside = 0  # epochs of the trials that were removed from it
 
     @property
     def can_rank(self) -> bool:
@@ -87,7 +87,7 @@ class Ranking(Generic[T]):
         return self._surrogate is not None
 
     def at_rung(self, trials: Sequence[T], epoch: int) -> list[float]:
-        """Figures that compare trials which have reached a rung, less is better."""
+        """Losses by which trials that have reached a rung are compared; less is better."""
         losses = [trial.losses[epoch] for trial in trials]
         if self._has_surrogate:
             losses = self._curves.extrapolated(trials, epoch)
@@ -97,14 +97,14 @@ class Ranking(Generic[T]):
         return [float(place) for place in _places(points)]
 
     def best(self, trials: Sequence[T], count: int) -> list[T]:
-        """The most promising trials, waiting ones included; none that cannot be trained to its end."""
+        """The most promising trials, waiting ones included, without those that can never be trained to their end."""
         known = [trial for trial in trials if trial.losses and not trial.is_infeasible]
         losses = self._final_losses(known)
         order = sorted(range(len(known)), key=lambda index: losses[index])
         return [known[index] for index in order[:count]]
 
     def centres(self, count: int) -> list[T]:
-        """The trials whose neighbours become candidates: the best; with several objectives some of the Pareto front."""
+        """The trials whose neighbours become candidates: the best or, with several objectives, some of the front."""
         trials = [trial for trial in self._listed_trials() if trial.is_informative]
         if not self._costs:
             return self.best(trials, count)
@@ -116,10 +116,10 @@ class Ranking(Generic[T]):
         return [known[index] for index in self._rng.sample(front, min(count, len(front)))]
 
     def rank(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Candidates by the acquisition function, the best first; needs a surrogate.
+        """Sort candidates by the acquisition function, the best first; this needs a surrogate.
 
-        Of two equally promising ones the quicker to train comes first. With several objectives a random trade-off
-        decides.
+        Of two equally promising candidates, the quicker to train comes first. With several objectives, a random
+        trade-off decides.
         """
         assert self._surrogate is not None
         features = np.array([self._features(candidate.architecture) for candidate in candidates])
@@ -146,7 +146,7 @@ class Ranking(Generic[T]):
         return means - OPTIMISM * stds
 
     def _listed_trials(self) -> list[T]:
-        """All trials but those that the last fit of the surrogate has put aside."""
+        """All trials except those that the last fit of the surrogate has set aside."""
         self._active += self._trials[self._listed :]
         self._listed = len(self._trials)
         return self._active
@@ -155,7 +155,7 @@ class Ranking(Generic[T]):
         if not self._has_surrogate:
             return
         known = _labelled(self._listed_trials())
-        size = self._aside + sum(trial.epoch for trial in known)  # a trial that was resumed tells more
+        size = self._aside + sum(trial.epoch for trial in known)  # a trial that was resumed has a longer curve
         if len(known) < MIN_LABELS or size < (1 + REFIT) * self._fitted:
             return
         known = self._choose(_labelled(self._trials))
@@ -166,7 +166,7 @@ class Ranking(Generic[T]):
         self._surrogate = Surrogate(self._labels(known), self._reference)
 
     def _choose(self, known: list[T]) -> list[T]:
-        """The trials that the surrogate is fitted to; puts the others aside until it is fitted again."""
+        """Return the trials that the surrogate is fitted to; the others are set aside until the next fit."""
         if len(known) <= MAX_LABELS:
             return known
         feasible = [trial for trial in known if not trial.is_infeasible]
@@ -198,14 +198,15 @@ class Ranking(Generic[T]):
         return np.array([np.nan if (value := found.get(name)) is None else value for name in self._proxies])
 
     def _scalarised(self, quality: Array, architectures: Sequence[Architecture]) -> Array:
-        """One number for all objectives: the largest of them, each with a random weight.
+        """Combine all objectives into one number: the largest of them, each with a random weight.
 
         ParEGO's augmented Chebyshev function (https://doi.org/10.1109/TEVC.2005.851274); every call draws another
-        trade-off. Parameters and MACs are exact. Latency is taken to follow the MACs until it is measured.
+        trade-off. Parameters and MACs are exact. Latency is assumed to be proportional to the MACs until it is
+        measured.
         """
         columns = [quality]
         for objective in self._costs:
-            if objective.is_quality:  # the surrogate predicts one quality, and the others follow it
+            if objective.is_quality:  # the surrogate predicts one quality, which stands for the others
                 continue
             cost = [objective.estimate(architecture) for architecture in architectures]
             columns.append(np.log(np.array(cost, dtype=float)))
@@ -219,12 +220,12 @@ class Ranking(Generic[T]):
 
 
 def _labelled(trials: Sequence[T]) -> list[T]:
-    """Trials that can be labels: their final loss can be told, or they cannot be trained."""
+    """Trials that can be labels: their final loss can be extrapolated, or they cannot be trained."""
     return [trial for trial in trials if trial.is_informative or trial.is_infeasible]
 
 
 def _places(points: Sequence[Sequence[float]]) -> list[int]:
-    """The places of points: fewer dominating ones first, then the smaller first coordinate."""
+    """The ranks of points: by the number of points that dominate them, then by the first coordinate."""
     ranks = [(count, point[0]) for count, point in zip(domination_counts(points), points, strict=True)]
     order = sorted(range(len(points)), key=lambda index: ranks[index])
     places = [0] * len(points)

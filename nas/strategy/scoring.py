@@ -1,4 +1,4 @@
-"""Scores of architectures by training-free proxies: computed in batches, once for all studies on the same images."""
+"""Scores of architectures by training-free proxies, computed in batches, once for all studies on the same images."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from search_space.architecture import Architecture
 
 
 class ScoreStore(Protocol):
-    """Where scores are kept, by a context within which a proxy gives an architecture the same value."""
+    """Where scores are kept, by context; within a context, a proxy gives an architecture the same value."""
 
     def scores(self, context: str, hashes: Iterable[str]) -> dict[str, dict[str, tuple[float | None, float]]]:
-        """The values and seconds that are known, by architecture hash and proxy."""
+        """Return the known values and seconds by architecture hash and proxy."""
 
     def put_scores(self, context: str, scores: Mapping[Architecture, Scores]) -> None:
-        """Keep the values and seconds of architectures, by proxy."""
+        """Store the values and seconds of architectures by proxy."""
 
 
 class Scoring:
@@ -25,12 +25,12 @@ class Scoring:
 
     Args:
         proxies: What architectures are scored by.
-        context: Where the same scores hold; see `ScoreStore`.
+        context: The context of all scores; see `ScoreStore`.
         store: Where scores are kept.
 
     Attributes:
         proxies: What architectures are scored by.
-        values: By architecture hash and proxy; None where a proxy has no value.
+        values: Values by architecture hash and proxy; None if a proxy has no value.
         batches: The architectures that are being scored, by the key of the evaluation.
     """
 
@@ -46,12 +46,12 @@ class Scoring:
         return architecture.hash not in self.values and architecture.hash not in self._under_way
 
     def begin(self, key: str, batch: tuple[Architecture, ...]) -> None:
-        """Take note of a batch that is about to be scored."""
+        """Record a batch that is about to be scored."""
         self.batches[key] = batch
         self._under_way |= {architecture.hash for architecture in batch}
 
     def forget(self, key: str) -> None:
-        """Take note that a batch is no longer being scored, whether it has scores or not."""
+        """Record that a batch is no longer being scored, with or without scores."""
         self._under_way -= {architecture.hash for architecture in self.batches.pop(key, ())}
 
     def look_up(self, architectures: Sequence[Architecture]) -> bool:

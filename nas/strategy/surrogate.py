@@ -1,12 +1,12 @@
-"""The surrogate: predicts the final loss of architectures that have not been trained from the study's own trials.
+"""The surrogate: predicts the final loss of untrained architectures from the study's own trials.
 
 A Gaussian process over `nas.strategy.features`, whose labels are the final losses that `nas.strategy.curves` reads or
-extrapolates. Partial trainings are noisier labels than full ones. An architecture that has been trained is better known
-by its own curve than by its neighbours.
+extrapolates. Partial trainings are noisier labels than full ones. For an architecture that has been trained, its own
+curve says more than its neighbours.
 
-The hyperparameters are fixed. From 40 labels of the benchmark's tables (digits 200k, digits 700k, Fashion-MNIST 600k)
-this process ranks new architectures with Kendall's tau 0.46, 0.54 and 0.65, one that maximises its marginal likelihood
-with 0.45, 0.54 and 0.65, and a random forest with 0.40, 0.47 and 0.62.
+The hyperparameters are fixed. From 40 labels of the benchmark's tables (digits 200k, digits 700k, Fashion-MNIST 600k),
+Kendall's tau for new architectures is 0.46, 0.54 and 0.65 with this process, 0.45, 0.54 and 0.65 with one that
+maximises its marginal likelihood, and 0.40, 0.47 and 0.62 with a random forest.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 MIN_LABELS = 6
-"""The fewest labels that it is fitted to. Arbitrary."""
+"""Minimum number of labels to fit it to. Arbitrary."""
 NOISE = 0.15
 """Variance of the label of a full training, as a share of the variance of all labels. Arbitrary."""
 PARTIAL_NOISE = 0.3
-"""The same for a training that waits at a rung. Arbitrary: twice as much."""
+"""The same for a trial that waits at a rung. Arbitrary: twice as much."""
 SECONDS_NOISE = 0.05
 """Variance of the log seconds of an epoch, as a share of their variance over the labels. Arbitrary."""
 LENGTH_SCALE = 3.0
-"""Length scale divided by the square root of the number of features, in which two random architectures are 1.4 apart.
-Arbitrary: long, so that a few dozen labels reach all of the space."""
+"""Length scale divided by the square root of the number of features; in these units two random architectures are 1.4
+apart. Arbitrary: long, so that a few dozen labels cover the space."""
 CAP = 2.5
 """Labels are capped at the median plus this many times the distance from the best label to the median: how bad a bad
-architecture is tells nothing about good ones. Arbitrary."""
+architecture is says nothing about good ones. Arbitrary."""
 RIDGE = 20.0
 """Ridge penalty on the effects of proxies, as a pseudo-count of labels. Arbitrary: large, because a proxy that ranks
-well on one data set misleads on another (`nas proxies`)."""
+well on one data set may mislead on another (`nas proxies`)."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """What is known of one architecture.
+    """What is known about one architecture.
 
     Attributes:
         features: The architecture's features, of shape [d].
-        proxies: Values of proxies, of shape [p]; NaN where there is none.
+        proxies: Values of proxies, of shape [p]; NaN if missing.
         loss: Log loss at the end of its training; None if it cannot be trained, which counts as the worst.
-        is_complete: Whether the loss was seen, not extrapolated.
+        is_complete: Whether the loss was observed, not extrapolated.
         seconds: Seconds of one epoch; 0 if they are not known.
     """
 
@@ -61,12 +61,12 @@ class Label:
 class Surrogate:
     """A Gaussian process with a squared-exponential kernel (https://gaussianprocess.org/gpml/, chapter 2), fitted.
 
-    Its mean function is a ridge regression on the proxies: their effect is what the labels support, shrunk towards zero
-    while labels are few. A second process with the same kernel predicts how long an epoch takes.
+    Its mean function is a ridge regression on the proxies: their effect is estimated from the labels, shrunk towards
+    zero while there are few. A second process with the same kernel predicts how long an epoch takes.
 
     Args:
-        labels: What is known; at least `MIN_LABELS`.
-        reference: Features of random architectures, which tell how features vary in the space, of shape [n, d].
+        labels: At least `MIN_LABELS` labels.
+        reference: Features of random architectures, for their mean and variance over the space, of shape [n, d].
     """
 
     def __init__(self, labels: Sequence[Label], reference: Array) -> None:
@@ -90,11 +90,11 @@ class Surrogate:
             self._seconds_process = _GaussianProcess(timed, noise, np.log(seconds[self._timed]))
 
     def predict(self, features: Array, proxies: Array) -> tuple[Array, Array]:
-        """The log loss at the end of a full training.
+        """Predict the log loss at the end of a full training.
 
         Args:
             features: Features of architectures, of shape [n, d].
-            proxies: Their values of proxies, of shape [n, p].
+            proxies: The values of their proxies, of shape [n, p].
 
         Returns:
             Means and standard deviations, of shape [n].
@@ -109,7 +109,7 @@ class Surrogate:
         return self._seconds_process.means(np.ascontiguousarray(self._kernel_rows(features)[:, self._timed]))
 
     def _kernel_rows(self, features: Array) -> Array:
-        """The kernel between features, of shape [n, d], and the labels; the rows of the last call are kept."""
+        """The kernel between features, of shape [n, d], and the labels; the rows of the last call are cached."""
         keys = [row.tobytes() for row in features]
         new = {key: index for index, key in enumerate(keys) if key not in self._rows}
         if new:
@@ -141,7 +141,7 @@ def _capped(losses: Sequence[float | None]) -> Array:
 
 
 class _Ridge:
-    """Ridge regression on standardised proxies, clipped at three standard deviations; missing values are average."""
+    """Ridge regression on standardised proxies, clipped at three standard deviations; a missing value is average."""
 
     def __init__(self, proxies: Array, losses: Array) -> None:
         known = np.where(np.isfinite(proxies), proxies, np.nan)

@@ -1,4 +1,4 @@
-"""An evaluation as a running search remembers it."""
+"""An evaluation in the memory of a running search."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from search_space.space import mixers_of
 
 
 class Trial:
-    """An evaluation as the search remembers it.
+    """An evaluation in the memory of a running search.
 
     Attributes:
         architecture: What is evaluated.
         phase: The phase of the search that started it; see `nas.strategy.planner`.
         losses: The first objective after each epoch, turned so that less is better.
-        epochs_run: Epochs computed, those that were lost and computed again included.
-        passed: Rungs that it was promoted from.
-        is_orphan: Whether no driver had it when it was last seen in the database.
-        unbilled: Seconds of the epochs of this attempt, to be counted in case it has no proper end.
+        epochs_run: Epochs computed, including those that were lost and computed again.
+        passed: Rungs from which it was promoted.
+        is_orphan: Whether no driver was running it when the database was last read.
+        unbilled: Seconds of the epochs of this attempt, which count if it ends without an outcome.
     """
 
     def __init__(self, row: NewEvaluation | EvaluationRow, architecture: Architecture) -> None:
@@ -48,11 +48,11 @@ class Trial:
         self.passed: set[int] = set()
 
     def update(self, row: EvaluationRow, curve: Iterable[EpochRow], quality: Objective) -> None:
-        """Take over what the database holds.
+        """Update it from the database.
 
         Args:
             row: The evaluation.
-            curve: Its epochs; known ones are left as they are.
+            curve: Its epochs; known ones are skipped.
             quality: The first objective.
         """
         self.state, self.cause, self.attempts = State(row.state), row.cause, row.attempts
@@ -75,7 +75,7 @@ class Trial:
                 self.losses[epoch.epoch] = quality.loss(self.figures)
 
     def copy(self) -> Trial:
-        """The same evaluation, to be continued elsewhere."""
+        """Return an independent copy."""
         twin = copy(self)
         twin.epochs, twin.losses, twin.passed = list(self.epochs), dict(self.losses), set(self.passed)
         return twin
@@ -97,12 +97,12 @@ class Trial:
 
     @property
     def is_infeasible(self) -> bool:
-        """Whether it cannot be trained to its end, however often that is tried."""
+        """Whether it can never be trained to its end."""
         return self.cause in INFEASIBLE_CAUSES
 
     @property
     def is_informative(self) -> bool:
-        """Whether its curve is long enough to tell how it will end: it has reached a rung or its end.
+        """Whether its curve is long enough to extrapolate: it has reached a rung or its end.
 
         The first epochs of a running training would mislead; see `nas.strategy.pruners`.
         """

@@ -1,1 +1,1 @@
-"""One study: what it asks (`spec`), opening it (`opening`), searching (`search`), and its files (`files`)."""
+"""One study: its specification (`spec`), opening it (`opening`), the search (`search`), and its files (`files`)."""

@@ -10,17 +10,17 @@ from results.database.schema import Role
 from search_space.causes import counts_towards_budget
 
 FINALISTS = 3
-"""Finalists unless the settings say otherwise; arbitrary."""
+"""Number of finalists by default; arbitrary."""
 RESERVE = 1 / 4
-"""Largest share of a limit on compute that finalists then get; arbitrary."""
+"""Largest share of a limit on compute that finalists get by default; arbitrary."""
 _ROUNDING = 1e-9
 
 
 def planned_finalists(finalists: int | None, max_fte: float | None, seeds: int) -> int:
-    """How many finalists there will be: fewer where compute is short, and none rather than one.
+    """Return the number of finalists: fewer if compute is short, and none rather than one.
 
     Args:
-        finalists: How many the settings ask for; None to decide by the compute.
+        finalists: The number in the settings; None to derive it from the compute.
         max_fte: The limit on compute, in full-training equivalents; None for no limit.
         seeds: Trainings of each finalist.
     """
@@ -33,7 +33,7 @@ def planned_finalists(finalists: int | None, max_fte: float | None, seeds: int) 
 
 
 class Budget:
-    """The limits of a search, and what is left of them.
+    """The limits of a search, and what is left.
 
     Args:
         config: The settings.
@@ -51,7 +51,7 @@ class Budget:
 
     @property
     def spent(self) -> int:
-        """Trials that count towards the budget: all but those rejected because they are too slow."""
+        """Trials that count towards the budget: all except those rejected as too slow."""
         return sum(counts_towards_budget(trial.cause) for trial in self._book.searched)
 
     @property
@@ -61,37 +61,37 @@ class Budget:
 
     @property
     def finalists(self) -> int:
-        """How many finalists there will be."""
+        """Number of finalists."""
         return planned_finalists(self._config.finalists, self.max_fte, self._config.seeds)
 
     @property
     def reserve(self) -> float:
-        """Compute that is kept for the finalists, in full-training equivalents."""
+        """Compute reserved for the finalists, in full-training equivalents."""
         return float(self.finalists * self._config.seeds)
 
     def can_start(self) -> bool:
-        """Whether there is budget for a new trial, and compute for all of its epochs."""
+        """Whether the budget allows a new trial, and the compute all of its epochs."""
         return self.spent < self._config.budget and self._affordable(1.0)
 
     def can_resume(self, trial: Trial) -> bool:
         """Whether there is compute for the rest of a trial's epochs."""
-        return self._affordable(1.0 - trial.epoch / self._epochs, besides=trial)
+        return self._affordable(1.0 - trial.epoch / self._epochs, excluding=trial)
 
     @property
     def has_compute_to_use_up(self) -> bool:
-        """Whether the trials end for lack of compute, not of budget: then what is left of the compute is used up."""
+        """Whether compute, not the budget, ends the trials: then waiting trials may use up the rest of it."""
         return self.max_fte is not None and (self._planner.exhausted or self.spent < self._config.budget)
 
-    def _affordable(self, fte: float, besides: Trial | None = None) -> bool:
-        """Whether so much compute is left for a trial, besides that of other running trials and of the finalists.
+    def _affordable(self, fte: float, excluding: Trial | None = None) -> bool:
+        """Whether this much compute is left, after that of the finalists and of running trials except `excluding`.
 
-        A running trial is expected to take what it needs to its next rung.
+        A running trial is expected to need the epochs until its next rung.
         """
         if self.max_fte is None:
             return True
         running = sum(
             min([rung for rung in self._planner.rungs(trial) if rung > trial.epoch], default=self._epochs) - trial.epoch
             for trial in self._book.pending
-            if trial.role == Role.TRIAL and trial is not besides
+            if trial.role == Role.TRIAL and trial is not excluding
         )
         return fte <= self.max_fte - self.reserve - self.fte - running / self._epochs + _ROUNDING

@@ -1,4 +1,4 @@
-"""The control of a search: random search with the same compute, for a side-by-side."""
+"""The control of a search: another strategy, such as random search, with the same compute, for comparison."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ from results.report.report import Contender, Report
 
 
 def control_of(config: SearchConfig, report: Report) -> SearchConfig:
-    """The settings of the control of a search: another study, with as much compute as this one has spent.
+    """Return the settings of the control of a search: another study, with as much compute as this one has spent.
 
-    All but the strategy is equal: limits, recipe, seed of the trainings, number of finalists and of their seeds.
+    Everything but the strategy is equal: limits, recipe, training seed, number of finalists and of their seeds.
     """
     count, suffix = (
         min(planned_finalists(config.finalists, config.max_fte, config.seeds), len(report.finalists)),
         f"-{config.control}",
     )
-    fte = max(
-        report.compute.fte, 1.0 + count * config.seeds
-    )  # trainings of finalists may have failed, and cost less then
+    fte = max(report.compute.fte, 1.0 + count * config.seeds)  # failed trainings of finalists cost less
     return replace(
         config,
         strategy=config.control or config.strategy,

@@ -21,11 +21,11 @@ class Dispatch:
     """Turns queued evaluations and moves of the planner into jobs for a runner.
 
     Args:
-        spec: What the study asks.
+        spec: The study's specification.
         book: All evaluations.
-        planner: Knows where a trial has to wait.
+        planner: Knows the rungs of a trial.
         budget: Decides whether a planned trial may still start.
-        scoring: Knows what is to be scored.
+        scoring: Batches of architectures to score.
         files: Where weights and checkpoints are.
         decide: Returns the next move; may queue evaluations instead.
 
@@ -48,7 +48,7 @@ class Dispatch:
         self.ahead: Move | None = None
 
     def next_job(self) -> Job | None:
-        """The next job; None if there is none until a pending evaluation has been told."""
+        """Return the next job; None if there is none until a pending evaluation has ended."""
         self._give_up_tests()
         move = None if self._next_queued() else self.peek()  # which may queue finalists and tests
         trial = self._next_queued()
@@ -70,13 +70,13 @@ class Dispatch:
         return self._job(trial)
 
     def peek(self) -> Move | None:
-        """The next move; None if there is none, or none until a pending evaluation has been told."""
+        """Return the next move; None if there is none, or none until a pending evaluation has ended."""
         if self.ahead is None:
             self.ahead = self._decide()
         return self.ahead
 
     def reconsider(self, changed: Sequence[Trial]) -> None:
-        """Drop the next move if it can no longer be made, now that other drivers have changed something."""
+        """Drop the next move if changes by other drivers have made it invalid."""
         if changed and not self._still_holds(self.ahead):
             self.ahead = None
 
@@ -87,7 +87,7 @@ class Dispatch:
         return isinstance(move, ScoreBatch)
 
     def _next_queued(self) -> Trial | None:
-        """The oldest evaluation in the queue that can run: a test waits for a training that is repeated."""
+        """The oldest queued evaluation that can run; a test waits while its training is repeated."""
         for trial in self._book.queue:
             training = self._book.training_of(trial)
             if training is None or training.state == State.COMPLETE:
@@ -95,7 +95,7 @@ class Dispatch:
         return None
 
     def _give_up_tests(self) -> None:
-        """End the tests that wait for a training that has failed."""
+        """Fail the tests that wait for a failed training."""
         for trial in list(self._book.queue):
             training = self._book.training_of(trial)
             if training is not None and training.state == State.FAILED:

@@ -1,6 +1,6 @@
-"""Other drivers of the same study: what they have changed, and what those that are gone have left behind.
+"""Other drivers of the same study: what they have changed, and what stopped drivers have left behind.
 
-Opening a study again is no special case: everything in the database was done by a driver that is gone.
+Opening a study again is not a special case: everything in the database was done by a driver that has stopped.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from results.store.driver import Outdated
 from runners.protocol import Cause
 
 LOOK_EVERY_S = 1.0
-"""How often the database is read while nothing else happens; arbitrary."""
+"""Seconds between reads of the database while a runner waits; arbitrary."""
 
 Answer = TypeVar("Answer")
 
 
 class OtherDrivers:
-    """Keeps up with other drivers.
+    """Follows the changes of other drivers.
 
     Args:
         driver: This process as a driver.
         book: All evaluations.
-        planner: Is told of trials that others have started.
-        scoring: Is told of batches that are not being scored any more.
+        planner: Learns of trials that others have started.
+        scoring: Learns of batches that are no longer being scored.
         learn: Called with every evaluation that has ended, or waits at a rung.
-        reconsider: Called with all that has changed.
-        count: How many others are at work.
+        reconsider: Called with all evaluations that have changed.
+        count: Number of other active drivers.
 
     Attributes:
-        count: How many others were at work when the database was last read.
+        count: Number of other drivers that were active when the database was last read.
     """
 
     def __init__(
@@ -57,18 +57,18 @@ class OtherDrivers:
         self.count = count
 
     def look_around(self) -> None:
-        """Take over from drivers that are gone, and take in what others have changed."""
+        """Take over from stopped drivers, and read what others have changed."""
         self._looked_at = time.monotonic()
         self.count = self._driver.take_over()
         self.take_in(self._book.merge())
 
     def look_around_now_and_then(self) -> None:
-        """The same, unless that was done less than `LOOK_EVERY_S` ago."""
+        """The same, unless it was done less than `LOOK_EVERY_S` ago."""
         if time.monotonic() - self._looked_at >= LOOK_EVERY_S:
             self.look_around()
 
     def consistently(self, act: Callable[[], Answer]) -> Answer:
-        """Decide on what is known, and again whenever another driver was quicker."""
+        """Make a decision, and make it again if another driver has changed something in the meantime."""
         while True:
             try:
                 return act()
@@ -76,33 +76,33 @@ class OtherDrivers:
                 self.take_in(self._book.merge())
 
     def take_in(self, changed: Sequence[Trial]) -> None:
-        """Draw the consequences of what others have changed, or an earlier run has left."""
+        """Act on what others have changed, or an earlier run has left."""
         for trial in changed:
             if trial.role == Role.TRIAL:
                 self._planner.entered(trial)
-            with suppress(Outdated):  # another driver has taken it up; that is among the next changes
+            with suppress(Outdated):  # another driver has taken it, which is among the next changes
                 self._take_up(trial)
             if trial.state in FINAL_STATES or trial.state == State.PAUSED:
                 self._learn(trial)
         self._reconsider(changed)
 
     def _take_up(self, trial: Trial) -> None:
-        """Queue an evaluation that no driver runs any more, and that may be continued."""
+        """Queue an evaluation that can be continued and that no driver runs any more."""
         if trial.role == Role.PROXIES:
             self._give_up_scoring(trial)
-        elif trial.state == State.RUNNING and trial.is_orphan:  # its driver is gone, which is not its fault
+        elif trial.state == State.RUNNING and trial.is_orphan:  # its driver has stopped
             trial.unbilled = max(0.0, sum(epoch.seconds for epoch in trial.epochs) - trial.seconds)
             self._book.requeue(trial)
-        elif trial.state == State.FAILED and trial.cause == Cause.DATA:  # the images may be readable by now
+        elif trial.state == State.FAILED and trial.cause == Cause.DATA:  # the images may be readable now
             self._book.requeue(trial)
         if trial.role == Role.TRIAL:
             rungs = self._planner.rungs(trial)
             trial.passed = {rung for rung in rungs if rung < trial.epoch}
-            if trial.state == State.QUEUED and trial.epoch in rungs:  # whether it is resumed is decided again
+            if trial.state == State.QUEUED and trial.epoch in rungs:  # the pruner decides again whether it is resumed
                 self._book.pause(trial)
 
     def _give_up_scoring(self, trial: Trial) -> None:
-        """End a batch that is not being scored any more; its scores are asked for again later."""
+        """End a batch that is no longer being scored; its scores are requested again later."""
         if trial.is_orphan and trial.state not in FINAL_STATES:
             self._book.finish(trial, State.PRUNED)
         if trial.state in FINAL_STATES:

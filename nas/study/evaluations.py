@@ -1,7 +1,7 @@
-"""The book of evaluations: what a driver knows of its study, kept in step with the database.
+"""All evaluations of a study in memory, in step with the database.
 
-Every change is one transaction of the driver first, and the same change in memory after it. So memory never shows what
-the database does not have, and `Outdated` leaves both as they were.
+Every change is first one transaction of the driver, then the same change in memory. So memory never contains what the
+database does not, and `Outdated` leaves both unchanged.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ class Evaluations:
     """All evaluations of a study.
 
     Args:
-        spec: What the study asks.
+        spec: The study's specification.
         driver: Writes to the database.
-        files: Where weights and checkpoints are; those of a trial go when it is not among the best.
+        files: Where weights and checkpoints are; those of a trial that is not among the best are deleted.
 
     Attributes:
-        by_key: All evaluations, in the order in which they were entered.
-        searched: The trials among them; the number of a trial is its place in this list.
-        queue: Those that any driver may run, the oldest first.
-        here: Keys of those that run in this process.
+        by_key: All evaluations by key, in the order in which they were added.
+        searched: The trials; the number of a trial is its index in this list.
+        queue: Evaluations that any driver may run, the oldest first.
+        here: Keys of evaluations that this process runs.
         kept: The best trials, whose weights are kept.
         compute: What the evaluations have cost.
     """
@@ -55,7 +55,7 @@ class Evaluations:
     # Reading.
 
     def of(self, role: Role, *states: State) -> list[Trial]:
-        """The evaluations of a role, in these states if any are named."""
+        """The evaluations of a role, in these states if any are given."""
         return [trial for trial in self.by_key.values() if trial.role == role and (not states or trial.state in states)]
 
     @property
@@ -92,7 +92,7 @@ class Evaluations:
     # New evaluations.
 
     def adopt(self, evaluations: Iterable[Trial]) -> list[Trial]:
-        """Enter copies of the evaluations of another book of the same study; returns the copies."""
+        """Add copies of evaluations of the same study; returns the copies."""
         adopted = [self._enter(evaluation.copy()) for evaluation in evaluations]
         for trial in adopted:
             for epoch in trial.epochs:
@@ -102,14 +102,14 @@ class Evaluations:
         return adopted
 
     def start(self, new: NewEvaluation) -> Trial:
-        """Enter an evaluation that runs here."""
+        """Add an evaluation that runs here."""
         self._driver.start(new, self._axes)
         trial = self._enter(Trial(new, new.architecture))
         self._place(trial, here=True)
         return trial
 
     def enqueue(self, news: Iterable[NewEvaluation]) -> None:
-        """Enter evaluations that any driver may run."""
+        """Add evaluations that any driver may run."""
         entered = list(news)
         if not entered:
             return
@@ -122,13 +122,13 @@ class Evaluations:
     # What happens to an evaluation.
 
     def resume(self, trial: Trial) -> None:
-        """Run an evaluation here that is queued, or waits at a rung."""
+        """Run an evaluation here that was queued or waiting at a rung."""
         self._driver.set_pending(trial.key, State.RUNNING)
         trial.state = State.RUNNING
         self._place(trial, here=True)
 
     def record(self, trial: Trial, epochs: Iterable[EpochResult]) -> None:
-        """Add epochs; those that are known already (after a restart without a checkpoint) only count as compute."""
+        """Add epochs; those already known (after a restart without a checkpoint) only count as compute."""
         last = trial.epoch
         new: list[EpochRecord] = []
         repeated = 0
@@ -161,7 +161,7 @@ class Evaluations:
         self._place(trial)
 
     def requeue(self, trial: Trial, *, worker_died: bool = False) -> None:
-        """Queue an evaluation that was interrupted; a worker that died with it counts as an attempt."""
+        """Queue an interrupted evaluation; if its worker died, that counts as an attempt."""
         self._driver.set_pending(trial.key, State.QUEUED, seconds=trial.unbilled, died=worker_died)
         trial.state, trial.cause = State.QUEUED, None
         trial.attempts += worker_died
@@ -169,7 +169,7 @@ class Evaluations:
         self._place(trial)
 
     def train_again(self, training: Trial, test: Trial) -> None:
-        """Queue a complete training whose weights were lost, and after it the test that needs them."""
+        """Queue a complete training whose weights were lost, followed by the test that needs them."""
         self._driver.train_again(training.key, test.key, test.unbilled)
         training.forget()
         training.state, training.attempts = State.QUEUED, training.attempts + 1
@@ -179,7 +179,7 @@ class Evaluations:
         self._place(test)
 
     def finish(self, trial: Trial, state: State, cause: str | None = None, message: str = "") -> None:
-        """End an evaluation, and delete the files that are not needed any more."""
+        """End an evaluation, and delete the files that are no longer needed."""
         self._driver.finish(trial.key, ending(trial, self._objectives, state, cause, message))
         trial.state, trial.cause = state, cause
         self._bill(trial)
@@ -189,7 +189,7 @@ class Evaluations:
     # What other drivers have changed.
 
     def merge(self) -> list[Trial]:
-        """Read what has changed in the database; returns the evaluations whose state or epoch is another one now."""
+        """Read what has changed in the database; returns the evaluations whose state or epoch has changed."""
         changes = self._driver.changes()
         rows = [row for row in changes.evaluations if self._update(row, changes.curves.get(row.key, ()))]
         changed = [self.by_key[row.key] for row in rows]
@@ -214,7 +214,7 @@ class Evaluations:
     def _enter(self, trial: Trial) -> Trial:
         self.by_key[trial.key] = trial
         if trial.role == Role.TRIAL:
-            if trial.number != len(self.searched):  # numbers are places in this list
+            if trial.number != len(self.searched):  # numbers are indices of this list
                 reason = f"the study {self._study!r} has no trial {len(self.searched)}, but {trial.key}"
                 raise damaged("nas_evaluations", trial.key, "number", reason)
             self.searched.append(trial)
@@ -223,7 +223,7 @@ class Evaluations:
         return trial
 
     def _place(self, trial: Trial, *, here: bool = False) -> None:
-        """Put an evaluation on the lists that go with its state, and take it off the others."""
+        """Add an evaluation to the lists that match its state, and remove it from the others."""
         if trial in self.queue:
             self.queue.remove(trial)
         self._pending.pop(trial.key, None)

@@ -1,4 +1,4 @@
-"""Failure limits: when to give up, because further trials would only spend the budget on failures."""
+"""Failure limits: when a search gives up, because more trials would only spend the budget on failures."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from runners.protocol import INFEASIBLE_CAUSES, Cause
 from search_space.errors import RunnerError, SpaceError
 
 MAX_TOO_SLOW = 50
-"""Architectures in a row that may exceed the limit on latency before the search gives up; arbitrary."""
+"""Consecutive architectures above the limit on latency after which the search gives up; arbitrary."""
 MAX_BROKEN = 5
-"""Evaluations in a row that may fail for reasons outside the architecture before the search gives up; arbitrary."""
+"""Consecutive failures not caused by the architecture after which the search gives up; arbitrary."""
 MAX_BEYOND = 20
-"""Trainings in a row that may run out of time or memory before the search gives up; arbitrary."""
+"""Consecutive trainings that run out of time or memory after which the search gives up; arbitrary."""
 
 
 class _Fault(Enum):
-    """What is counted. A success resets the count of its own role only: it says nothing about other roles."""
+    """A kind of failure to count. A success resets the count of its own role only."""
 
     TOO_SLOW = MAX_TOO_SLOW
     BROKEN = MAX_BROKEN
@@ -28,13 +28,13 @@ class _Fault(Enum):
 
 
 class FailureLimits:
-    """Counts failures in a row. A count restarts at zero only after an evaluation that did not fail that way."""
+    """Counts consecutive failures. An evaluation that does not fail in the same way resets the count."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[_Fault, Role]] = Counter()
 
     def went_well(self, trial: Trial) -> None:
-        """Count an evaluation that succeeded: it is complete, or has reached a rung."""
+        """Reset the counts of an evaluation's role: it is complete, or has reached a rung."""
         for fault in _Fault:
             del self._counts[fault, trial.role]
 
@@ -48,8 +48,8 @@ class FailureLimits:
             max_latency_ms: The limit on latency.
 
         Raises:
-            SpaceError: If one architecture after the other exceeds the limit on latency.
-            RunnerError: If one evaluation after the other fails for reasons outside the architecture, or runs out of
+            SpaceError: If too many consecutive architectures exceed the limit on latency.
+            RunnerError: If too many consecutive evaluations fail for reasons outside the architecture, or run out of
                 time or memory.
         """
         if ended.state != State.FAILED:
@@ -74,7 +74,7 @@ class FailureLimits:
 
 
 def _fault(cause: str | None) -> _Fault | None:
-    """What a cause is counted as; None for a divergence, which never ends a search."""
+    """The kind of failure of a cause; None for a divergence, which never ends a search."""
     if cause == Cause.TOO_SLOW:
         return _Fault.TOO_SLOW
     if cause in (Cause.TIMEOUT, Cause.OUT_OF_MEMORY):

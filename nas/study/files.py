@@ -1,4 +1,4 @@
-"""The folder of a study: where its files are.
+"""The folder of a study, and the paths of its files.
 
 nas-runs/
   nas.db                       the database of all studies (unless --storage says otherwise)
@@ -8,7 +8,7 @@ nas-runs/
     weights/                   trial-0012.safetensors, finalist-0012-seed-1.safetensors, ...
     checkpoints/               of trainings that are running, paused or interrupted
 
-With --checkpoint-dir the last two are elsewhere, perhaps on remote storage.
+With --checkpoint-dir the last two are in another place, which may be remote storage.
 """
 
 from __future__ import annotations
@@ -40,11 +40,10 @@ class RunFolder:
     Args:
         out: The output folder.
         study: Name of the study.
-        checkpoint_dir: Where checkpoints and weights are, in a folder with the name of the study; None for the output
-            folder.
+        checkpoint_dir: The parent of the study's folder for checkpoints and weights; None for the output folder.
 
     Raises:
-        StorageError: If the name of the study, or later the key of an evaluation, would lead out of the folder.
+        StorageError: If the name of the study, or later the key of an evaluation, leads out of the folder.
     """
 
     def __init__(self, out: Path, study: str, checkpoint_dir: str | None = None) -> None:
@@ -55,13 +54,13 @@ class RunFolder:
         self.checkpoints, self.weights_folder = files / "checkpoints", files / "weights"
 
     def check(self, owner: Owner | None) -> None:
-        """Raise an error if the files of a study may not be put here; nothing is written.
+        """Raise an error if the study may not use these folders; nothing is written.
 
         Args:
             owner: The study; None for one that does not exist yet.
 
         Raises:
-            StorageError: If something else is here.
+            StorageError: If they hold something else.
         """
         for folder, option in self._folders.items():
             must_be_usable(folder, owner, option)
@@ -71,7 +70,7 @@ class RunFolder:
         """Create the folders; those that were created are removed again if the body fails.
 
         Raises:
-            StorageError: If they cannot be created, or not be written to.
+            StorageError: If they cannot be created or written to.
         """
         files = self.weights_folder.parent if isinstance(self.weights_folder, Path) else None
         new: list[Path] = []
@@ -96,7 +95,7 @@ class RunFolder:
         """Mark the folders as those of a study.
 
         Raises:
-            StorageError: If they belong to something else by now, or cannot be written to.
+            StorageError: If they belong to something else in the meantime, or cannot be written to.
         """
         self.check(owner)
         for folder in self._folders:
@@ -111,7 +110,7 @@ class RunFolder:
         return self.weights_folder / evaluation_file(key, ".safetensors")
 
     def has_weights(self, key: str, sha256: str | None) -> bool:
-        """Whether the weights of an evaluation can be read from here, and are those with this SHA-256."""
+        """Whether the weights of an evaluation can be read from here, and have this SHA-256."""
         try:
             content = self.weights(key).read_bytes()
         except OSError:
@@ -131,7 +130,7 @@ class RunFolder:
         """Write the report as text and as JSON.
 
         Raises:
-            StorageError: If it cannot be written; an earlier report is kept then.
+            StorageError: If it cannot be written; an earlier report is then kept.
         """
         try:
             write_atomically(self.path / "report.txt", f"{text}\n".encode())
@@ -140,7 +139,7 @@ class RunFolder:
             raise StorageError(f"the report {error}; nas results shows it") from None
 
     def sweep(self, needed: Collection[str]) -> None:
-        """Delete the checkpoints of all evaluations but those needed; on remote storage none is deleted."""
+        """Delete the checkpoints of all evaluations except those needed; on remote storage none is deleted."""
         if isinstance(self.checkpoints, Path) and not self.checkpoints.is_symlink():
             for path in self.checkpoints.glob("*.pt"):
                 if is_file_of_evaluation(path) and path.stem not in needed:
@@ -148,7 +147,7 @@ class RunFolder:
 
     @contextmanager
     def weights_here(self, key: str) -> Iterator[Path]:
-        """A local folder that holds the weights of an evaluation, if there are any; remote ones are fetched."""
+        """A local folder with the weights of an evaluation, if there are any; remote weights are fetched."""
         if isinstance(self.weights_folder, Path):
             yield self.weights_folder
             return
@@ -164,7 +163,7 @@ class RunFolder:
 
 
 def local_roots(out: str | Path, checkpoint_dir: str | None = None) -> list[Path]:
-    """The local folders in which a command looks for those of studies; never one that only a database names."""
+    """The local folders in which a command looks for studies; never one that only a database names."""
     named = [user_path(out, "--out").resolve(), *([] if checkpoint_dir is None else [checkpoint_root(checkpoint_dir)])]
     return [root for root in dict.fromkeys(named) if isinstance(root, Path)]
 
@@ -195,13 +194,13 @@ def _try_out(folder: Location) -> list[Path]:
 
 
 def _remove(path: Location) -> None:
-    """Delete a file if possible: one that is left takes up space, but is no reason to end a search."""
+    """Delete a file if possible; a file that remains takes up space, but does not end a search."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        log.warning("%s cannot be deleted, nas gc may do so later: %s", path, error.strerror)
+        log.warning("%s cannot be deleted (%s); nas gc deletes it later", path, error.strerror)
 
 
 def storage_url(storage: str | None, out: str | Path) -> str:
-    """The database to use: the one named, else ``NAS_STORAGE``, else the SQLite file in the output folder."""
+    """The database to use: `storage`, else ``NAS_STORAGE``, else the SQLite file in the output folder."""
     return storage or os.environ.get("NAS_STORAGE") or sqlite_url(user_path(out, "--out").resolve() / "nas.db")

@@ -1,8 +1,8 @@
-"""Finalists: the best trials are trained again with fresh seeds, and the winner meets the test split.
+"""Finalists: the best trials are trained again with fresh seeds, and the winner is evaluated on the test split.
 
-One training is a noisy measurement, and the best of many is the luckiest as much as the best (the winner's curse). So
-the winner is chosen among a few architectures by the mean of the first objective over several seeds, and only its
-models are evaluated on the test split.
+One training is a noisy measurement, and the best of many measurements is partly luck (the winner's curse). So the
+winner is chosen among a few architectures by the mean of the first objective over several seeds, and only its models
+are evaluated on the test split.
 
 Without finalists the winner is the trial that would have been the first of them. It is stored as well, as a row with
 rank 1 and no seeds, so that a report shows what the search has chosen; see `results.report.winner`.
@@ -32,15 +32,15 @@ class Finalists:
     """Chooses finalists, ranks them, and records the test of the winner.
 
     Args:
-        spec: What the study asks.
-        study: Where finalists are read from.
-        driver: Where they are written to.
+        spec: The study's specification.
+        study: Reads finalists.
+        driver: Writes finalists.
         book: All evaluations.
-        budget: How many finalists there will be.
-        ranking: Says which trials are the most promising.
+        budget: The number of finalists.
+        ranking: Ranks the trials.
 
     Attributes:
-        chosen: The trials that are trained again; None while that is open.
+        chosen: The trials that are trained again; None until they are chosen.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Finalists:
         self.chosen: list[Trial] | None = None
 
     def reconsider(self, changed: Sequence[Trial]) -> None:
-        """Let the choice be made again if other drivers have changed something that it did not take into account."""
+        """Discard the choice if other drivers have changed something that it did not take into account."""
         if self.chosen is None:
             return
         numbers = {trial.number for trial in self.chosen}
@@ -61,10 +61,10 @@ class Finalists:
                 return
 
     def choose(self) -> list[Trial]:
-        """The trials to train again: the most promising ones; with several objectives first those on the Pareto front.
+        """Choose the trials to train again: the most promising ones, with several objectives first those on the front.
 
-        Trials whose repetition has begun stay, however many they are: to drop one would only bring another winner to
-        the test split.
+        Trials whose repetition has begun stay finalists, even if there are too many: without one, a second winner could
+        be evaluated on the test split.
         """
         complete = self._by_promise([trial for trial in self._book.searched if trial.state == State.COMPLETE])
         begun = self._begun()
@@ -84,7 +84,7 @@ class Finalists:
         return ordered
 
     def _begun(self) -> list[Trial]:
-        """The finalists whose trainings have begun since the last trial was started."""
+        """The finalists whose trainings have begun after the last trial was started."""
         begun: list[int] = []
         for evaluation in reversed(self._book.by_key.values()):
             if evaluation.role == Role.TRIAL:
@@ -94,7 +94,7 @@ class Finalists:
         return [self._book.searched[number] for number in dict.fromkeys(reversed(begun))]
 
     def trainings(self, chosen: Sequence[Trial]) -> Iterator[NewEvaluation]:
-        """The trainings that are missing; their seeds differ from the one that the trials were trained with."""
+        """The missing trainings; their seeds differ from the one that the trials were trained with."""
         for trial in chosen:
             for index in range(1, self._config.seeds + 1):
                 key = evaluation_key(Role.FINALIST, trial.number, index)
@@ -102,7 +102,7 @@ class Finalists:
                     yield new_training(trial, key, self._config.seed + index, self._epochs)
 
     def enter(self, chosen: Sequence[Trial]) -> None:
-        """Store which trials are finalists, without ranks."""
+        """Store the finalists, without ranks."""
         rows = self._study.finalists()
         known = {row.number for row in rows}
         self._store(
@@ -111,7 +111,7 @@ class Finalists:
         self.chosen = list(chosen)
 
     def tests(self) -> Iterator[NewEvaluation]:
-        """Rank the finalists, and return the tests of the winner's models that are missing."""
+        """Rank the finalists, and return the missing tests of the winner's models."""
         winner = self._rank(self.chosen or ())
         if winner is None:
             return
@@ -121,12 +121,12 @@ class Finalists:
                 yield new_test(training, key, self._epochs)
 
     def _rank(self, chosen: Sequence[Trial]) -> Trial | None:
-        """Store means and ranks; returns the winner, None if there is no finalist that could be trained.
+        """Store means and ranks; returns the winner, or None if no finalist could be trained.
 
-        Then the trial that is delivered instead gets the rank of the winner.
+        In that case, the trial that is delivered instead gets the rank of the winner.
 
-        The rank counts every training of an architecture, its trial included: among finalists, all of which were lucky
-        once, that one is still informative. The means in the report are over the fresh seeds alone.
+        The rank is by all trainings of an architecture, its trial included: all finalists were lucky in their trials,
+        so these are still informative. The means in the report are over the fresh seeds alone.
         """
         trained = {trial.number: self._trained(trial.number) for trial in chosen}
         ranked = sorted(
@@ -134,7 +134,7 @@ class Finalists:
             key=lambda trial: mean(self._book.loss(run) for run in (trial, *trained[trial.number])),
         )
         rows = self._study.finalists()
-        # Finalists of an earlier, smaller budget keep their means, but not their ranks.
+        # Finalists of an earlier, smaller budget keep their means, but lose their ranks.
         figures: dict[int, dict[str, Any]] = {row.number: {"rank": None} for row in rows}
         for rank, trial in enumerate(ranked, start=1):
             runs = trained[trial.number]
@@ -162,7 +162,7 @@ class Finalists:
         return {} if number is None else {number: {"seeds": seeds, "rank": 1}}
 
     def record_test(self) -> None:
-        """Store the mean figures of the winner on the test split, once all of its models have been tested."""
+        """Store the winner's mean figures on the test split, once all of its models have been tested."""
         rows = self._study.finalists()
         for row in rows:
             tested = [test for test in self._book.of(Role.TEST, State.COMPLETE) if test.number == row.number]
@@ -176,7 +176,7 @@ class Finalists:
         return [run for run in self._book.of(Role.FINALIST, State.COMPLETE) if run.number == number]
 
     def _store(self, rows: Sequence[FinalistRow], figures: Mapping[int, Mapping[str, Any]]) -> None:
-        """Store figures of finalists by number, unless these rows have them already.
+        """Store figures of finalists by number, unless the rows already have them.
 
         Raises:
             Outdated: If other drivers have decided something since this one has read the database.

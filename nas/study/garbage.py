@@ -1,7 +1,7 @@
-"""How much space the files of a study take, and which of them are not needed any more.
+"""How much space the files of a study take, and which of them are no longer needed.
 
-The database decides: an evaluation that may be resumed needs all of its files. Files of evaluations that the database
-does not have, files with other names than ours, and links are left alone.
+The database decides: an evaluation that may be resumed needs all of its files. Files of evaluations that are not in the
+database, files with names that are not ours, and links are left alone.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Piece:
         path: Where it is.
         kind: One of `KINDS`.
         size: Bytes.
-        needed: Whether it is needed, or may be.
+        needed: Whether it is or may be needed.
     """
 
     path: Path
@@ -61,7 +61,7 @@ def survey(study: StudyStore, folders: Iterable[Path], now: float) -> list[Piece
 
 
 def delete(pieces: Iterable[Piece]) -> int:
-    """Delete the files that are not needed; returns the bytes that this frees.
+    """Delete the files that are not needed; returns the number of bytes freed.
 
     Raises:
         StorageError: If something cannot be deleted.
@@ -93,11 +93,11 @@ def _worth_keeping(study: StudyStore, rows: Iterable[EvaluationRow]) -> set[str]
 
 
 def _files(folder: Path, unneeded: Mapping[str, Collection[str]], now: float) -> Iterator[Piece]:
-    """Our files in the folder of a study; needed are all but abandoned ones and those of `unneeded` evaluations."""
+    """Our files in the folder of a study; all are needed except abandoned ones and those of `unneeded` evaluations."""
     for path, is_ours in contents(folder):
         try:
             status = path.lstat()
-        except FileNotFoundError:  # a search that is running has deleted it
+        except FileNotFoundError:  # a running search has deleted it
             continue
         if is_ours and is_unfinished(path.name):
             yield Piece(path, "temporary", status.st_size, now - status.st_mtime <= ABANDONED_AFTER_S)

@@ -1,14 +1,14 @@
 """Renaming and deleting a study with its folders: all or nothing, even if the process is killed half-way.
 
-The database is the truth, and folders follow it. Both begin with a step that leaves a trace in the folder:
+The database decides, and folders follow it. Both operations begin with a step that leaves a trace in the folder:
 
     rename   The file MOVING is created in the folder, the folder is moved, the database commits, the report is written
              with the new name, MOVING is removed.
     delete   The folder is set aside as ``.NAME.deleted-UID``, the database commits, our files are deleted, the marker
              last.
 
-Other commands begin with `settle`. It finds these traces, looks up the uid of the study in the database, and completes
-what was committed or undoes what was not.
+Other commands begin with `settle`. It finds these traces, looks up the study's uid in the database, and completes what
+was committed or undoes what was not.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def rename_study(store: Store, old: str, new: str, roots: Sequence[Path]) -> lis
 
     Raises:
         StudyError: If there is no such study, the new name is taken, or the study is being searched.
-        StorageError: If the database fails or a folder cannot be moved; then everything is as it was.
+        StorageError: If the database fails or a folder cannot be moved; then nothing has changed.
     """
     moved: list[Path] = []
     with _settled_on_failure(store, roots), renaming(store, old, new) as study:
@@ -81,12 +81,12 @@ def delete_study(store: Store, name: str, roots: Sequence[Path]) -> list[Path]:
         roots: Where its folders are.
 
     Returns:
-        Folders that are left because they hold files that are not ours.
+        Folders that remain because they hold files that are not ours.
 
     Raises:
         StudyError: If there is no such study, or it is being searched.
-        StorageError: If the database fails or a folder cannot be moved out of the way; then everything is as it was.
-            Also if files are left over, which it names.
+        StorageError: If the database fails or a folder cannot be moved out of the way; then nothing has changed. Also
+            if files remain, which the message names.
     """
     aside: list[Path] = []
     with _settled_on_failure(store, roots), deleting(store, name) as study:
@@ -117,7 +117,7 @@ class Belongings:
         folders: Its folders.
         files: How many files of ours are in them.
         size: Their size in bytes.
-        others: Other files in them, and folders with the name of the study that are not its own. They are kept.
+        others: Other files in them, and folders with the study's name that do not belong to it; both are kept.
     """
 
     trials: int
@@ -154,9 +154,8 @@ def owned_folders(owner: Owner, roots: Sequence[Path]) -> Iterator[Path]:
 
 
 def settle(store: Store, roots: Sequence[Path]) -> None:
-    """Complete or undo renames and deletions that were killed half-way; what cannot be settled is left as it is.
-
-    A study with damaged rows is no reason to refuse work on other studies.
+    """Complete or undo renames and deletions that were killed half-way; what cannot be settled is left unchanged.
+    Damaged rows of one study do not prevent work on other studies.
     """
     for root in roots:
         for folder in _unsettled(root):
@@ -166,12 +165,14 @@ def settle(store: Store, roots: Sequence[Path]) -> None:
                 continue
             except (OSError, StorageError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error
-                log.warning("%s is left of a study that was renamed or deleted: %s", folder, reason)
+                log.warning(
+                    "the folder %s of a study that was renamed or deleted cannot be tidied up: %s", folder, reason
+                )
 
 
 @contextmanager
 def _settled_on_failure(store: Store, roots: Sequence[Path]) -> Iterator[None]:
-    """Make the folders follow the database after any failure, even one that hides whether a commit was made."""
+    """Settle after any failure, even one that hides whether the commit was made."""
     try:
         yield
     except BaseException:
@@ -183,14 +184,14 @@ def _unsettled(root: Path) -> list[Path]:
     try:
         folders = [path for path in sorted(root.iterdir()) if path.is_dir() and not path.is_symlink()]
         return [path for path in folders if _ASIDE.fullmatch(path.name) or (path / MOVING).is_file()]
-    except OSError:  # there is none yet, or it is for the command to say
+    except OSError:  # it does not exist yet, or the command reports the problem
         return []
 
 
 def _settle(store: Store, folder: Path) -> None:
     marker, aside = read_marker(folder), _ASIDE.fullmatch(folder.name)
     if marker is None:
-        if aside is not None:  # the marker goes last
+        if aside is not None:  # the marker is deleted last
             _give_back(folder, aside[1])
         return
     with store.session() as session:
@@ -225,22 +226,22 @@ def _end_move(store: Store, folder: Path) -> None:
         if study is not None and (folder / "report.json").is_file():
             report = make_report(study)
             RunFolder(folder.parent, folder.name).write_report(render(report), report.to_dict())
-    except StorageError as error:  # damaged rows, a full disk: the study is renamed all the same
+    except StorageError as error:  # damaged rows, a full disk: the study is renamed nevertheless
         log.warning(
-            "the report in %s still has the former name of the study; a later command updates it: %s", folder, error
+            "the report in %s still has the old name of the study; a later command updates it: %s", folder, error
         )
     else:
         (folder / MOVING).unlink(missing_ok=True)
 
 
 def _end_deletion(folder: Path, name: str) -> Path | None:
-    """Delete our files in a folder that was set aside; returns where its other files are now, None if it has none."""
+    """Delete our files in a folder that was set aside; returns the new path of its other files, None if it has none."""
     remove_own(folder)
     return _give_back(folder, name)
 
 
 def _give_back(folder: Path, name: str) -> Path | None:
-    """Remove a folder that was set aside if it is empty, else move it back to where the user expects it."""
+    """Remove a folder that was set aside if it is empty, else move it back to where the user looks for it."""
     try:
         folder.rmdir()
     except OSError:

@@ -12,7 +12,7 @@ from results.database.schema import State
 from results.report.pareto import pareto_front
 
 KEPT_WEIGHTS = 10
-"""Trials whose weights are kept, besides those on the Pareto front of several objectives; arbitrary."""
+"""Number of trials whose weights are kept, in addition to those on the Pareto front; arbitrary."""
 
 
 class BestTrials:
@@ -25,7 +25,7 @@ class BestTrials:
 
     def __init__(self, objectives: Sequence[Objective], folder: Files) -> None:
         self._objectives, self._folder = objectives, folder
-        self._kept: list[tuple[float, int, Trial]] = []  # loss and number, by which they are ordered
+        self._kept: list[tuple[float, int, Trial]] = []  # sorted by loss and number
 
     @property
     def best(self) -> Trial | None:
@@ -38,7 +38,7 @@ class BestTrials:
         return sorted((trial for _, _, trial in self._kept), key=lambda trial: trial.number)
 
     def add(self, trial: Trial) -> None:
-        """Take in a trial that has ended, and delete the files that are not among the best."""
+        """Add a trial that has ended, and delete the files of those no longer among the best."""
         if trial.state != State.COMPLETE:
             self._folder.discard(trial.key)
             return

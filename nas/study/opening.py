@@ -1,4 +1,4 @@
-"""Opening a study: a new one is created, and an existing one is continued if it has the same spec."""
+"""Opening a study: a new one is created, and an existing one is continued if its specification is the same."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from search_space.paths import user_path
 
 
 def open_store(config: SearchConfig, folder: RunFolder, on_wait: Callable[[str], None] = lambda _: None) -> Store:
-    """Open the database of a search, after a check that the study may use its folder.
+    """Open the database of a search, after checking that the study may use its folder.
 
     If it may not, nothing is written and no database is created. A rename or deletion of a study that was killed
     half-way is completed or undone first.
@@ -48,10 +48,10 @@ def open_store(config: SearchConfig, folder: RunFolder, on_wait: Callable[[str],
 
 
 def open_study(store: Store, spec: StudySpec) -> tuple[StudyStore, bool]:
-    """The study to work on, and whether it is new.
+    """Create or open the study; returns it, and whether it is new.
 
     Raises:
-        StudyError: If the study exists and has another spec.
+        StudyError: If the study exists with another specification.
     """
     config = spec.config
     study, is_new = store.study(config.study_name), False
@@ -68,7 +68,7 @@ def open_study(store: Store, spec: StudySpec) -> tuple[StudyStore, bool]:
     differences = spec.differences(study.row.identity)
     if differences:
         raise StudyError(
-            f"the study {study.name!r} has other settings than this command: {'; '.join(differences)}. "
+            f"the study {study.name!r} has settings that differ from this command: {'; '.join(differences)}. "
             "Use the settings of the study, or a new name with --study"
         )
     study.update_config(public_settings(config))
@@ -76,7 +76,7 @@ def open_study(store: Store, spec: StudySpec) -> tuple[StudyStore, bool]:
 
 
 def open_with_files(store: Store, spec: StudySpec, folder: RunFolder) -> tuple[StudyStore, bool]:
-    """`open_study`, with the folder created and marked; a study that is refused leaves no folder behind."""
+    """Call `open_study` with the folder created and marked; a refused study leaves no folder behind."""
     with folder.made():
         study, is_new = open_study(store, spec)
         folder.claim(Owner.of(store, study.row))
@@ -89,14 +89,14 @@ def open_folder(config: SearchConfig) -> RunFolder:
 
 
 def folder_of(study: StudyStore, out: str) -> RunFolder:
-    """The folder of an existing study, to read from; the database knows where its checkpoints are."""
+    """The folder of an existing study, for reading; the database knows where its checkpoints are."""
     return RunFolder(user_path(out, "--out"), study.name, study.row.config.get("checkpoint_dir"))
 
 
 def existing_study(
     name: str | None, storage: str | None, out: str = "nas-runs", *, architectures: bool = False
 ) -> StudyStore:
-    """The study of this name, or the only one, to be shown or exported; see `find_study`."""
+    """The study of this name, or the only one, for reading; see `find_study`."""
     return find_study(Store(storage_url(storage, out), create=False), name, architectures=architectures)
 
 

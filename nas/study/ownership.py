@@ -1,10 +1,10 @@
 """Which folders and files belong to a study: folders by the marker in them, files by their names.
 
-A folder with the name of a study may be the user's own. So a folder is used only if it is new or empty, or has a marker
-with the uid of the study; and only files with names that this program gives are deleted or replaced in it. Links are
-never followed.
+A folder with the name of a study may be the user's own. So a folder is used only if it is new, empty, or has a marker
+with the study's uid, and only files with names that this program gives are deleted or replaced in it. Links are never
+followed.
 
-Earlier versions wrote no marker. Their folders are recognised by what they hold, and get a marker when their study is
+Earlier versions wrote no marker. Their folders are recognised by their contents, and get a marker when their study is
 continued.
 """
 
@@ -30,9 +30,9 @@ from search_space.errors import StorageError, printable
 
 MARKER = ".nas-study.json"
 MOVING = ".nas-moving"
-"""Name of a file that is in a folder while its study is being renamed; see `nas.study.housekeeping`."""
+"""Name of the file that marks a folder whose study is being renamed; see `nas.study.housekeeping`."""
 _LONGEST_MARKER = 10_000
-_RAY = re.compile(  # what Ray Tune left in the folders of earlier versions
+_RAY = re.compile(  # files of Ray Tune in the folders of earlier versions
     r"(experiment_state|basic-variant-state|searcher-state|search_gen_state)-.+\.(json|pkl)|result\.json|progress\.csv"
     r"|(params|error|tuner|trainable)\.(json|txt|pkl)|events\.out\.tfevents\..+|\.validate_storage_marker"
 )
@@ -67,7 +67,7 @@ class Owner:
 
     @classmethod
     def of(cls, store: Store, study: StudyRow) -> Owner:
-        """A study of a database."""
+        """The owner for a study in a database."""
         return cls(study.name, Marker(study.uid, store.place))
 
     def owns(self, folder: Path) -> bool:
@@ -84,7 +84,7 @@ class Owner:
         return _is_of_earlier_version(folder) and not self._has_namesake(folder.parent)
 
     def mark(self, folder: Location) -> None:
-        """Write the marker into a folder of the study; one from before its database was moved is updated.
+        """Write the marker into a folder of the study; it is updated if its database was moved.
 
         Raises:
             StorageError: If it cannot be written.
@@ -96,7 +96,7 @@ class Owner:
                 raise StorageError(f"the marker {error}") from None
 
     def _has_namesake(self, out: Path) -> bool:
-        """Whether the output folder has a database of its own, other than this one, with a study of the same name."""
+        """Whether the output folder has another database, with a study of the same name."""
         own = sqlite_url(os.path.realpath(out / "nas.db"))
         if own == self.marker.database or not (out / "nas.db").is_file():
             return False
@@ -104,12 +104,12 @@ class Owner:
             with snapshot(own) as connection:
                 found = connection.exec_driver_sql("SELECT 1 FROM nas_studies WHERE name = ?", (self.name,))
                 return found.first() is not None
-        except StorageError:  # then that is no database of ours
+        except StorageError:  # it is not a database of ours
             return False
 
 
 def must_be_usable(folder: Location, owner: Owner | None, option: str) -> None:
-    """Raise an error if a study may not use a folder; nothing is written.
+    """Raise an error unless a study may use a folder; nothing is written.
 
     Args:
         folder: The folder, which need not exist.
@@ -126,7 +126,9 @@ def must_be_usable(folder: Location, owner: Owner | None, option: str) -> None:
             place = f" of the database {printable(marker.database, 300)}" if marker.database else ""
             raise StorageError(f"the folder {folder} belongs to another study{place}; {advice}")
         return
-    if not isinstance(folder, Path) or not folder.is_dir():  # objects of other names are never touched
+    if (
+        not isinstance(folder, Path) or not folder.is_dir()
+    ):  # on remote storage, objects with other names are never touched
         return
     held = sorted(contents(folder), key=lambda found: found[1])  # what is not ours comes first
     if held and (owner is None or not owner.owns(folder.resolve())):
@@ -137,7 +139,7 @@ def must_be_usable(folder: Location, owner: Owner | None, option: str) -> None:
 
 
 def read_marker(folder: Location) -> Marker | None:
-    """The marker of a folder; None if it has none, and a marker that matches no study if it is damaged.
+    """The marker of a folder; None if there is none. A damaged one matches no study.
 
     Raises:
         StorageError: If it cannot be read.
@@ -157,7 +159,7 @@ def read_marker(folder: Location) -> Marker | None:
 
 
 def contents(folder: Path) -> Iterator[tuple[Path, bool]]:
-    """All that is in a folder of a study, and whether it has the name of one of our files.
+    """Yield everything in a folder of a study, and whether its name is that of one of our files.
 
     Raises:
         StorageError: If something cannot be read.
@@ -173,7 +175,7 @@ def contents(folder: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def remove_own(folder: Path) -> None:
-    """Delete the files with names of ours, the folders that are empty then, and last the marker.
+    """Delete our files, then empty folders, and the marker last.
 
     Raises:
         OSError: If something cannot be deleted.
@@ -183,19 +185,19 @@ def remove_own(folder: Path) -> None:
             path.unlink(missing_ok=True)
     for parent, _, _ in os.walk(folder, topdown=False):
         if Path(parent).relative_to(folder).parts[:1] in (("checkpoints",), ("weights",), ("ray",)):
-            with suppress(OSError):  # it holds something else
+            with suppress(OSError):  # it is not empty
                 Path(parent).rmdir()
     (folder / MARKER).unlink(missing_ok=True)
 
 
 def is_unfinished(name: str) -> bool:
-    """Whether a file has the name of one of ours that is not completely written."""
+    """Whether a file has the temporary name of one of our files."""
     unfinished = _UNFINISHED.fullmatch(name)
     return unfinished is not None and any(_is_name_of_ours(unfinished[1], place) for place in ("", *_SUFFIXES))
 
 
 def is_file_of_evaluation(path: Path) -> bool:
-    """Whether a file in a folder of checkpoints or weights has the name of a complete one of ours."""
+    """Whether a file in a folder of checkpoints or weights has the name of one of our complete files."""
     return path.suffix == _SUFFIXES.get(path.parent.name) and is_evaluation_key(path.stem)
 
 
@@ -208,7 +210,7 @@ def _within(folder: Path, place: str) -> Iterator[tuple[Path, bool]]:
 
 
 def _is_name_of_ours(name: str, place: str) -> bool:
-    """Whether a file has a name of ours, in a subfolder or in the folder itself ("")."""
+    """Whether a file in a subfolder, or in the folder itself (""), has a name of ours."""
     if place == "ray":
         return _RAY.fullmatch(name) is not None
     if place == "":

@@ -1,7 +1,7 @@
-"""What a search needs of the world outside: a study to work on, a driver to write with, a place for files.
+"""What a search needs from outside: a study, a driver that writes to it, a place for files.
 
-`results.store` and `nas.study.files` implement these with a database and a folder. Anything else that does may take
-their place, such as the memory that `nas bench` simulates searches in.
+`results.store` and `nas.study.files` implement these protocols with a database and a folder, and `nas.bench.memory` in
+memory, for simulated searches.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from search_space.space import Axis
 
 
 class Driver(Protocol):
-    """This process as a driver of a study, see `results.store.driver.Driver`.
+    """This process as a driver of a study; see `results.store.driver.Driver`.
 
-    Every method that writes may raise `results.store.driver.Outdated`: another driver was quicker, and nothing has
-    been written.
+    Every method that writes may raise `results.store.driver.Outdated`: another driver has written first, and nothing
+    was written.
     """
 
     def take_over(self) -> int:
-        """Free what stopped drivers were running; returns how many other drivers are at work."""
+        """Release the evaluations of stopped drivers; returns the number of other active drivers."""
         ...
 
     def changes(self) -> Changes:
-        """What other drivers have changed since the last call."""
+        """Return what other drivers have changed since the last call."""
         ...
 
     def start(self, new: NewEvaluation, axes: Mapping[str, Axis]) -> None:
-        """Enter an evaluation as RUNNING."""
+        """Add an evaluation as RUNNING."""
         ...
 
     def enqueue(self, news: Iterable[NewEvaluation], axes: Mapping[str, Axis]) -> None:
-        """Enter evaluations as QUEUED."""
+        """Add evaluations as QUEUED."""
         ...
 
     def set_pending(
@@ -60,11 +60,11 @@ class Driver(Protocol):
         ...
 
     def train_again(self, key: str, waiting: str, seconds: float) -> None:
-        """Queue a training whose weights were lost, and the evaluation that waits for them."""
+        """Queue a training whose weights were lost, and the evaluation that needs them."""
         ...
 
     def decide(self) -> None:
-        """Record that something was decided that no row shows."""
+        """Record that a decision was made that changes no row."""
         ...
 
     def put_finalists(self, finalists: Sequence[tuple[int, Architecture, Mapping[str, Any]]]) -> None:
@@ -77,7 +77,7 @@ class Driver(Protocol):
 
 
 class Study(Protocol):
-    """A study that can be driven, see `results.store.store.StudyStore`."""
+    """A study that can be driven; see `results.store.store.StudyStore`."""
 
     @property
     def name(self) -> str:
@@ -95,7 +95,7 @@ class Study(Protocol):
         ...
 
     def drive(self) -> Driver:
-        """Start to drive it."""
+        """Start driving it."""
         ...
 
     def finalists(self) -> list[FinalistRow]:
@@ -104,7 +104,7 @@ class Study(Protocol):
 
 
 class Files(Protocol):
-    """Where the weights and checkpoints of a study are, see `nas.study.files.RunFolder`."""
+    """Where the weights and checkpoints of a study are; see `nas.study.files.RunFolder`."""
 
     def checkpoint(self, key: str) -> Location:
         """Checkpoint file of an evaluation."""
@@ -127,5 +127,5 @@ class Files(Protocol):
         ...
 
     def sweep(self, needed: set[str]) -> None:
-        """Delete all checkpoints but those of these evaluations."""
+        """Delete all checkpoints except those of these evaluations."""
         ...

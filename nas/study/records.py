@@ -1,4 +1,4 @@
-"""What is entered in the database for a move of the planner, and what is recorded when an evaluation ends."""
+"""The records that a move of the planner adds to the database, and those of the end of an evaluation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from runners.protocol import INFEASIBLE_CAUSES
 
 
 def new_trial(spec: StudySpec, start: Start, number: int) -> NewEvaluation:
-    """Trial `number`."""
+    """The record of trial `number`."""
     architecture = start.architecture
     choices = spec.space.encode(architecture)
     return NewEvaluation(
@@ -35,7 +35,7 @@ def new_trial(spec: StudySpec, start: Start, number: int) -> NewEvaluation:
 
 
 def new_scoring(spec: StudySpec, move: ScoreBatch, number: int) -> NewEvaluation:
-    """The scoring of batch `number`."""
+    """The record of the scoring of batch `number`."""
     return NewEvaluation(
         key=evaluation_key(Role.PROXIES, number),
         role=Role.PROXIES,
@@ -50,12 +50,12 @@ def new_scoring(spec: StudySpec, move: ScoreBatch, number: int) -> NewEvaluation
 
 
 def new_training(trial: Trial, key: str, seed: int, epochs: int) -> NewEvaluation:
-    """The training of a finalist, with a fresh seed."""
+    """The record of the training of a finalist, with a fresh seed."""
     return _repeated(trial, Role.FINALIST, key, seed, epochs)
 
 
 def new_test(training: Trial, key: str, epochs: int) -> NewEvaluation:
-    """The test of the weights of a finalist's training."""
+    """The record of the test of a finalist's weights."""
     return _repeated(training, Role.TEST, key, training.seed, epochs)
 
 
@@ -73,7 +73,7 @@ def _repeated(trial: Trial, role: Role, key: str, seed: int, epochs: int) -> New
 
 
 def facts(trial: Trial) -> Facts:
-    """What was measured besides the epochs."""
+    """What was measured in addition to the epochs."""
     measured = trial.measured
     return Facts(
         latency_ms=measured.latency_ms,
@@ -89,10 +89,10 @@ def facts(trial: Trial) -> Facts:
 def ending(
     trial: Trial, objectives: Sequence[Objective], state: State, cause: str | None = None, message: str = ""
 ) -> Ending:
-    """The end of an evaluation, as the database keeps it.
+    """The record of the end of an evaluation.
 
     Args:
-        trial: The evaluation as it was before; its unbilled seconds are added to its account.
+        trial: The evaluation before its end; its unbilled seconds are added to its total.
         objectives: The objectives of the study.
         state: Its final state.
         cause: Why it failed.
@@ -124,7 +124,7 @@ def ending(
 
 
 def known(trial: Trial, objectives: Sequence[Objective]) -> Known:
-    """What the sampler learns of a trial that has ended, or waits at a rung."""
+    """What the sampler learns from a trial that has ended or waits at a rung."""
     if trial.state == State.FAILED:
         return Known(infeasible=trial.cause in INFEASIBLE_CAUSES)
     first = objectives[0]

@@ -1,14 +1,14 @@
-"""The search: what a runner asks for jobs, and tells what became of them.
+"""The search: it gives jobs to a runner, and receives their outcomes.
 
-A study goes through three phases. Each begins when nothing of the one before is running any more:
+A study has three phases. Each begins when nothing of the previous one is running any more:
 
     trials     what the planner starts and resumes (`nas.strategy.planner`), until the budget is spent
     finalists  the best trials trained again in full with fresh seeds, ranked by the mean of the first objective
     test       the winner's models evaluated on the test split
 
 All state that matters is in the database before a job is handed out, and as soon as anything is reported. So opening
-the same study again continues it. Several processes may search the same study: each takes in what the others have
-changed, and decides nothing on outdated information; see `results.store.driver`.
+the same study again continues it. Several processes may search the same study: each reads what the others have changed,
+and makes no decision on outdated information; see `results.store.driver`.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ from search_space.signals import uninterrupted
 log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 5
-"""Worker processes that an evaluation may cost before it counts as lost; arbitrary."""
+"""Number of attempts after which an evaluation whose worker dies has failed; arbitrary."""
 SEED_OF_NEXT_DRIVER = 7919
-"""Distance between the seeds of drivers that search side by side; an arbitrary prime."""
+"""Distance between the seeds of concurrent drivers; an arbitrary prime."""
 
 
 class Search:
     """One run of a study; a `runners.protocol.TrialSource`.
 
     Args:
-        spec: What the study asks.
+        spec: The study's specification.
         study: Where everything is stored.
         folder: Where weights and checkpoints are.
         on_change: Called after every change, for a progress display.
@@ -59,8 +59,8 @@ class Search:
 
     Attributes:
         book: All evaluations, those of earlier runs included.
-        planner: Decides about trials.
-        budget: What may still be spent.
+        planner: Decides which trials to start and resume.
+        budget: The limits of the search, and what is left.
         scoring: Scores by training-free proxies.
         others: Other drivers of the same study.
         finalists: The trials that are trained again.
@@ -99,16 +99,16 @@ class Search:
 
     @property
     def phase(self) -> str:
-        """Which phase the study is in: trials, finalists or test."""
+        """The current phase of the study: trials, finalists or test."""
         roles = {trial.role for trial in self.book.pending}
         if self.finalists.chosen is None and Role.FINALIST not in roles:
             return "trials"
         return "test" if Role.TEST in roles else "finalists"
 
     def choice(self) -> Architecture | None:
-        """What would be delivered if the search ended now: the winner, if there is one, else the best complete trial.
+        """What the search would deliver if it ended now: the winner, if there is one, else the best complete trial.
 
-        While no trial is complete, it is what the best trial may become.
+        While no trial is complete, it is the trial that is expected to become the best.
         """
         winner = next((row for row in self.study.finalists() if row.rank == 1), None)
         if winner is not None:
@@ -126,7 +126,7 @@ class Search:
 
     @uninterrupted()
     def ask(self) -> Job | None:
-        """The next job; None if there is none until a pending evaluation has been told."""
+        """Return the next job; None if there is none until a pending evaluation has ended."""
         self.others.look_around()
         job = self.others.consistently(self.dispatch.next_job)
         if job is not None:
@@ -135,7 +135,7 @@ class Search:
 
     @uninterrupted()
     def report(self, key: str, epochs: Sequence[EpochResult]) -> Decision:
-        """Take in new epochs, and decide at a rung whether the training continues."""
+        """Record new epochs, and decide at a rung whether the training continues."""
         trial = self.book.by_key[key]
         self.book.record(trial, epochs)
         decision = self.others.consistently(lambda: self._decide(trial))
@@ -144,13 +144,13 @@ class Search:
 
     @uninterrupted()
     def tell(self, key: str, outcome: Outcome) -> None:
-        """Take in how an evaluation ended: it pauses at a rung, is queued again, or is over."""
+        """Record the outcome of an evaluation: it pauses at a rung, is queued again, or has ended."""
         trial = self.book.by_key[key]
         trial.unbilled = max(trial.unbilled, outcome.seconds)
         if self._is_continued(trial, outcome):
             return
         if outcome.cause == Cause.WEIGHTS:
-            if self._can_reach_weights(trial):  # then it is the worker's machine that cannot
+            if self._can_reach_weights(trial):  # then the worker's machine cannot
                 outcome = replace(outcome, cause=Cause.DATA)
             elif self.others.consistently(lambda: self._train_again(trial, outcome.message)):
                 return
@@ -163,23 +163,23 @@ class Search:
 
     @uninterrupted()
     def idle(self) -> None:
-        """Called now and then while a runner waits: other drivers may have changed something."""
+        """Follow other drivers; a runner calls this repeatedly while it waits."""
         self.others.look_around_now_and_then()
         self._on_change(self)
 
     @uninterrupted()
     def close(self) -> None:
-        """Queue what is still running here, because the runner was stopped, and delete checkpoints of ended trials."""
-        with suppress(LeaseLost, StorageError):  # then other drivers queue it, once this lease has expired
+        """Queue what is still running here, and delete the checkpoints of trials that have ended."""
+        with suppress(LeaseLost, StorageError):  # other drivers queue it when this lease has expired
             for key in sorted(self.book.here):
-                with suppress(Outdated):  # the connection broke, and it was not known that it had ended
+                with suppress(Outdated):  # the connection failed, and its end was recorded without an answer
                     self.book.requeue(self.book.by_key[key])
         self.driver.leave(self.folder.sweep)
 
     # Phases.
 
     def _decide_next(self) -> Move | None:
-        """The next move; None while the trials have none, which may queue finalists or tests."""
+        """Return the next move of the trials; None if there is none, which may queue finalists or tests."""
         if self.finalists.chosen is None:
             move: Move | None = self.planner.next(self.budget.can_start, self.budget.can_resume)
             if move is None and not self.book.pending and (self.budget.has_compute_to_use_up or self.book.best is None):
@@ -197,7 +197,7 @@ class Search:
         if self.finalists.chosen is None:
             self._prune_waiting()
             chosen = self.finalists.choose()
-            self.book.enqueue(self.finalists.trainings(chosen))  # which fails if others have chosen meanwhile
+            self.book.enqueue(self.finalists.trainings(chosen))  # fails if others have chosen in the meantime
             self.finalists.enter(chosen)
         if not self.book.queue:
             self.book.enqueue(self.finalists.tests())
@@ -205,7 +205,7 @@ class Search:
             self.finalists.record_test()
 
     def _prune_waiting(self) -> None:
-        """Prune the trials that still wait at a rung, now that no trial will be resumed."""
+        """Prune the trials that still wait at a rung, as no trial will be resumed."""
         for trial in self.book.searched:
             if trial.state == State.PAUSED:
                 self.book.finish(trial, State.PRUNED)
@@ -221,7 +221,7 @@ class Search:
         if not self._is_at_rung(trial):
             return Decision.CONTINUE
         if self.planner.is_promoted(trial) and self.budget.can_resume(trial):
-            if self.study.is_shared:  # another driver may have promoted a trial meanwhile, with the same compute
+            if self.study.is_shared:  # another driver may have spent the same compute on another promotion
                 self.driver.decide()
             trial.passed.add(trial.epoch)
             return Decision.CONTINUE
@@ -234,7 +234,7 @@ class Search:
         return trial.epoch in self.planner.rungs(trial) and trial.epoch not in trial.passed
 
     def _is_continued(self, trial: Trial, outcome: Outcome) -> bool:
-        """Take in an end that is not the evaluation's fault; whether it was one, and is dealt with.
+        """Handle an interruption that the evaluation did not cause; returns whether it was one.
 
         Raises:
             StorageError: If there was no room for a checkpoint.
@@ -246,7 +246,7 @@ class Search:
         worker_died = outcome.cause == Cause.WORKER_LOST
         if not worker_died and outcome.cause != Cause.NODE_LOST:
             return False
-        if self._is_at_rung(trial):  # it had done what it had to do
+        if self._is_at_rung(trial):  # it has done what it had to do
             self._pause(trial)
         elif worker_died and trial.attempts >= MAX_ATTEMPTS:
             return False
@@ -278,19 +278,19 @@ class Search:
         self._on_change(self)
 
     def _learn(self, trial: Trial) -> None:
-        """Draw the consequences of a trial that has ended, or waits at a rung."""
+        """Learn from a trial that has ended or waits at a rung."""
         if trial.role == Role.TRIAL:
             self.planner.learn(trial, known(trial, self.config.objectives))
             if trial.state != State.PAUSED:
                 self.book.kept.add(trial)
 
     def _can_reach_weights(self, test: Trial) -> bool:
-        """Whether the weights to be tested can be read from here, as they were written."""
+        """Whether the weights to be tested can be read from here, unchanged."""
         training = self.book.training_of(test)
         return training is not None and self.folder.has_weights(training.key, training.measured.weights_sha256)
 
     def _train_again(self, test: Trial, message: str) -> bool:
-        """Queue the training whose weights were lost before they were tested; False if it has been tried too often."""
+        """Queue a training whose weights were lost before their test; False if it has had too many attempts."""
         training = self.book.training_of(test)
         if training is None or training.attempts >= MAX_ATTEMPTS:
             return False

@@ -1,4 +1,4 @@
-"""What a study asks: the search space, the images, the training and the settings, and whether two of these agree."""
+"""The specification of a study: search space, images, training and settings, and whether two of them agree."""
 
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ from search_space.zoo.scaled import family_points
 class StudySpec:
     """What a search looks for, and how it trains.
 
-    Everything in `identity` must stay the same for as long as a study is continued: otherwise its trials could not be
-    compared.
+    Everything in `identity` must stay the same in all runs of a study; otherwise its trials could not be compared.
 
     Attributes:
         space: The search space, bound to the image size of the data set.
@@ -50,7 +49,7 @@ class StudySpec:
     validation_images: int | None = None
 
     def identity(self) -> dict[str, Any]:
-        """What must not change, as plain data that is stored with the study."""
+        """The part that must not change, as plain data that is stored with the study."""
         data = asdict(self.data)
         del data["directory"]  # the same images may be in another folder
         data["name"] = self.data.name.encode(errors="backslashreplace").decode()  # a path need not be valid UTF-8
@@ -71,9 +70,9 @@ class StudySpec:
         }
 
     def differences(self, recorded: Mapping[str, Any]) -> list[str]:
-        """What differs from the `identity` that is stored with a study, one phrase for each key.
+        """Compare with the `identity` that is stored with a study; returns a phrase for each key that differs.
 
-        A folder of images that is known by its content may have been moved.
+        A folder of images that is identified by its content may have been moved.
         """
         before, now = {"plugins": {}, **recorded}, {"plugins": {}, **self.identity()}
         known = before.get("data", {}).get("fingerprint", "")
@@ -89,7 +88,7 @@ class StudySpec:
 
     @property
     def problem(self) -> Problem:
-        """What a strategy may know."""
+        """The part that a strategy may know."""
         config, parts = self.config, self.config.parts
         return Problem(
             space=self.space,
@@ -117,7 +116,7 @@ class StudySpec:
 
     @cached_property
     def fingerprint(self) -> str:
-        """What identifies the images besides their name."""
+        """The identity of the images, in addition to their name."""
         return fingerprint(self.data)
 
     @cached_property
@@ -143,7 +142,7 @@ def make_spec(config: SearchConfig) -> StudySpec:
     space = load_space(config.space, image_size=info.image_size, in_channels=info.in_channels, classes=info.classes)
     limits = config.limits(space.limits)
     space.check_limits(limits)
-    if ":" in config.parts.sampler:  # what is wrong with a foreign class is said before anything is written
+    if ":" in config.parts.sampler:  # a problem with a user's class is reported before anything is written
         make_sampler(config.parts.sampler, space, {}, limits, seed=config.seed)
     overrides = {name: getattr(config, name) for name in ("epochs", "batch_size", "lr")}
     recipe = recipe_for(config.data, **{name: value for name, value in overrides.items() if value is not None})
@@ -183,7 +182,7 @@ def _data(config: SearchConfig) -> DataSpec:
 
 
 def _without_place(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Images without the path of their folder, if a fingerprint says which they are."""
+    """Images without the path of their folder, if a fingerprint identifies them."""
     return {**data, "name": data["name"].partition(":")[0]} if data["fingerprint"] else dict(data)
 
 

@@ -1,4 +1,4 @@
-"""What every plug-in of a kind promises, as tests that its author can run.
+"""The promises of every kind of plug-in, as tests that its author can run.
 
 With pytest, subclass the contract of a kind and name the entries::
 
@@ -8,7 +8,7 @@ With pytest, subclass the contract of a kind and name the entries::
     class TestMine(PrunerContract):
         names = ("mine",)
 
-Without it, ``nas check-plugin FILE`` runs the contracts of all that a file registers.
+Without pytest, ``nas check-plugin FILE`` runs the contracts of everything that a file registers.
 """
 
 from nas.testing.datasets import DatasetContract

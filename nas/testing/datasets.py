@@ -1,4 +1,4 @@
-"""What a data set promises. B images, C channels, H and W pixels."""
+"""The promises of a data set. B images, C channels, H and W pixels."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 class DatasetContract(Contract):
-    """A data set says what it holds without loading it, and holds the same images each time."""
+    """A data set describes its images without loading them, and always holds the same images."""
 
     def test_sizes_are_known(self, name: str) -> None:
         """Its sizes are whole numbers from 1, known without an image."""
         with _example(name) as (dataset, spec):
             info = dataset.describe(spec)
-            holds(isinstance(info, DatasetInfo), f"describe returns {info!r}, which is no DatasetInfo")
+            holds(isinstance(info, DatasetInfo), f"describe returns {info!r}, which is not a DatasetInfo")
             for field in ("image_size", "in_channels", "classes"):
                 value = getattr(info, field)
                 holds(isinstance(value, int) and value >= 1, f"its {field} is {value!r}")
@@ -75,7 +75,7 @@ class DatasetContract(Contract):
 
 @contextmanager
 def _example(name: str) -> Iterator[tuple[Dataset, DataSpec]]:
-    """A data set with images to load, which may lie in a folder that is gone afterwards."""
+    """A data set with images to load, possibly from a temporary folder."""
     dataset = DATASETS.find(name)
     with tempfile.TemporaryDirectory() as folder:
         spec = dataset.example(name, Path(folder))
@@ -100,5 +100,5 @@ def _check_split(part: str, split: Split, info: DatasetInfo) -> None:
     least, most = int(split.labels.min()), int(split.labels.max())
     holds(
         least >= 0 and most < info.classes,
-        f"the labels of its {part} split reach from {least} to {most}, and there are {info.classes} classes",
+        f"the labels of its {part} split range from {least} to {most}, and there are {info.classes} classes",
     )

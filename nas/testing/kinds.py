@@ -27,9 +27,9 @@ CONTRACTS: Mapping[str, type[Contract]] = {
     "runner": RunnerContract,
     "exporter": ExporterContract,
 }
-"""By kind, as in `nas.registries.REGISTRIES`."""
+"""The contracts by kind, as in `nas.registries.REGISTRIES`."""
 
 
 def check(kind: str, name: str) -> Iterator[Finding]:
-    """Look into every promise of an entry."""
+    """Test every promise of an entry."""
     return CONTRACTS[kind].check(name)

@@ -1,4 +1,4 @@
-"""What a proxy promises, on the published families scaled down to scikit-learn's digits."""
+"""The promises of a proxy, on the published families scaled down to scikit-learn's digits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ProxyContract(Contract):
     """A proxy is a function of its material: the same each time, and it leaves the material as it was."""
 
     def test_it_scores_architectures(self, name: str) -> None:
-        """It gives a number, which is finite for some architecture."""
+        """It returns numbers, at least one of them finite."""
         values = [PROXIES.find(name).compute(_material(one)) for one in _architectures().values()]
         holds(all(isinstance(value, float) for value in values), f"its scores are {values}")
         holds(any(math.isfinite(value) for value in values), f"none of its scores is finite: {values}")
@@ -46,7 +46,7 @@ class ProxyContract(Contract):
             holds(same, f"it scores {family} {first}, and then {second}")
 
     def test_it_declares_what_it_reads(self, name: str) -> None:
-        """It reads nothing of its material but what it declares to need."""
+        """It reads only those parts of its material that it declares."""
         from runners.proxies.material import Material
 
         proxy = PROXIES.find(name)
@@ -55,7 +55,7 @@ class ProxyContract(Contract):
             def __getattribute__(self, attribute: str) -> Any:
                 holds(
                     attribute not in NEEDS or attribute in proxy.needs,
-                    f"it reads {attribute!r}, and is registered as one that needs {list(proxy.needs)}",
+                    f"it reads {attribute!r}, but is registered with the needs {list(proxy.needs)}",
                 )
                 return super().__getattribute__(attribute)
 
@@ -113,5 +113,5 @@ def _material(architecture: Architecture, kind: type[Material] | None = None) ->
 
     from runners.proxies.material import Material
 
-    torch.set_num_threads(1)  # what is computed is small, and the last digits depend on it
+    torch.set_num_threads(1)  # the models are small, and the last digits depend on the number of threads
     return (kind or Material)(architecture, _images(), recipe_for("digits"), 0)

@@ -1,4 +1,4 @@
-"""What a pruner promises."""
+"""The promises of a pruner."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class PrunerContract(Contract):
     """A pruner names rungs within the training, and resumes the best of the trials that wait at one."""
 
     def test_rungs_lie_within_the_training(self, name: str) -> None:
-        """Its rungs are epochs before the last one, in order, and all of them are known beforehand."""
+        """Its rungs are epochs before the last one, in order, and all of them are in `all_rungs`."""
         for epochs in EPOCHS:
             pruner = make_pruner(name, epochs)
             for number in range(TRIALS):
@@ -26,7 +26,7 @@ class PrunerContract(Contract):
                 holds(set(rungs) <= set(pruner.all_rungs), f"{where}, and all_rungs is {tuple(pruner.all_rungs)}")
 
     def test_the_best_that_wait_are_resumed(self, name: str) -> None:
-        """Only waiting trials are resumed, the best first, and none before a better one that waits too."""
+        """Only waiting trials are resumed, the best first, and none before a better one that also waits."""
         for losses, passed, waiting in _situations():
             found = make_pruner(name, 8).promoted(losses, passed, waiting)
             holds(len(set(found)) == len(found), f"it resumes a trial twice: {found}")
@@ -39,7 +39,7 @@ class PrunerContract(Contract):
             )
 
     def test_no_quota_means_that_none_is_resumed(self, name: str) -> None:
-        """Where it says that there is no quota, it resumes no trial."""
+        """If it has no quota, it resumes no trial."""
         for losses, passed, waiting in _situations():
             pruner = make_pruner(name, 8)
             if not pruner.has_quota(passed):

@@ -1,4 +1,4 @@
-"""What a runner promises, whatever the search is and whatever a job does."""
+"""The promises of a runner, for any search and any job."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class RunnerContract(Contract):
     """A runner executes every job once, obeys decisions at rungs, and turns every failure into an outcome."""
 
     def test_jobs_are_executed(self, name: str) -> None:
-        """Every job is reported in full and told once; a stopped one ends at its rung, a failed one with its cause."""
+        """Every job reports all epochs and ends once; a stopped one ends at its rung, a failed one with its cause."""
         source = RecordingSource([_job(key) for key in ("whole", "stopped", "diverged", "broken", "last")])
         runner = RUNNERS.find(name)(RunnerSettings())
         runner.check()
@@ -42,7 +42,7 @@ class RunnerContract(Contract):
 
 @dataclass
 class RecordingSource:
-    """Hands out jobs in order, stops the one that is called "stopped", and keeps what it is told."""
+    """Hands out jobs in order, stops the one with the key "stopped", and records what it receives."""
 
     waiting: list[Job]
     running: set[str] = field(default_factory=set)
@@ -63,12 +63,12 @@ class RecordingSource:
         return job
 
     def report(self, key: str, epochs: Sequence[EpochResult]) -> Decision:
-        """Keep the epochs."""
+        """Record the epochs."""
         self.epochs.setdefault(key, []).extend(epoch.epoch for epoch in epochs)
         return Decision.STOP if key == "stopped" and epochs[-1].epoch >= RUNG else Decision.CONTINUE
 
     def tell(self, key: str, outcome: Outcome) -> None:
-        """Keep the outcome."""
+        """Record the outcome."""
         self.running.discard(key)
         self.outcomes.setdefault(key, []).append(outcome)
 
@@ -77,7 +77,7 @@ class RecordingSource:
 
 
 def by_key(job: Job) -> Generator[EpochResult, None, Measured]:
-    """An evaluator that behaves as the job's key says; importable, so that it can be sent to workers."""
+    """An evaluator whose behaviour depends on the job's key; importable, so that it can be sent to workers."""
     if job.key == "broken":
         raise ZeroDivisionError("division by zero")
     for epoch in range(1, job.recipe.epochs + 1):

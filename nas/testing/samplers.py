@@ -1,4 +1,4 @@
-"""What a sampler promises, on any Optuna study over the axes of a search space."""
+"""The promises of a sampler, on any Optuna study over the axes of a search space."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 PROPOSALS = 24
-"""More than the random trials that samplers with a model begin with."""
+"""Number of proposals: more than the random trials with which model-based samplers begin."""
 FEW = 12
-"""For several objectives, which make a step of a Gaussian process a minute's work."""
+"""Number of proposals with several objectives, where a step of a Gaussian process may take a minute."""
 LARGEST_SEED = 2**63 - 1
 Point = Mapping[str, Any]
 
 
 class SamplerContract(Contract):
-    """A sampler proposes points of a search space, from nothing but its seed and what it was told."""
+    """A sampler proposes points of a search space, from its seed and the results alone."""
 
     def test_it_is_an_optuna_sampler(self, name: str) -> None:
         """It is an `optuna.samplers.BaseSampler`."""
@@ -35,7 +35,7 @@ class SamplerContract(Contract):
         holds(isinstance(made, BaseSampler), f"it makes a {type(made).__name__}")
 
     def test_proposals_are_points_of_the_space(self, name: str) -> None:
-        """Every proposal has a value of each axis, while trials end in every way that they can."""
+        """Every proposal has a value for each axis, however trials end."""
         axes = {axis.name: axis.values for axis in _space().axes}
         for point in _once(name, find_sampler(name)):
             holds(set(point) == set(axes), f"it proposes values for {sorted(point)}")
@@ -50,11 +50,11 @@ class SamplerContract(Contract):
         )
 
     def test_every_seed_of_a_search_is_taken(self, name: str) -> None:
-        """It takes every seed that a search may have."""
+        """It accepts every seed that a search may have."""
         holds(_proposals(name, count=1, seed=LARGEST_SEED), "it proposes nothing")
 
     def test_several_objectives(self, name: str) -> None:
-        """It handles several objectives, unless it was registered as one that does not."""
+        """It handles several objectives, unless it is registered for one objective."""
         if not find_sampler(name).several_objectives:
             raise SkipTest("it is registered for one objective")
         holds(len(_proposals(name, objectives=2, count=FEW)) == FEW, "it stops proposing")
@@ -79,10 +79,10 @@ def _once(name: str, entry: SamplerEntry) -> list[Point]:
 
 
 def _proposals(name: str, objectives: int = 1, count: int = PROPOSALS, seed: int = 0) -> list[Point]:
-    """What it proposes while some trials are pruned, fail or are still running.
+    """Its proposals while some trials are pruned, fail or are still running.
 
-    As in a search, a proposal that breaks a rule of the space is told as failed, and the nearest architecture that does
-    not is what was trained.
+    As in a search, a proposal that breaks a rule of the space is reported as failed, and the nearest architecture that
+    does not break one is trained.
     """
     import optuna
     from optuna.trial import TrialState, create_trial

@@ -1,4 +1,4 @@
-"""The base class of samplers that walk over the space and give Optuna a value on every axis."""
+"""The base class of samplers that propose a point of the space: a value on every axis."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from search_space.space import Limits, SearchSpace
 
 
 class SpaceSampler(BaseSampler):
-    """A sampler that proposes points of a search space; where it proposes nothing, they are random.
+    """A sampler that proposes points of a search space; without a proposal, a trial is random.
 
     Args:
         space: Where architectures come from.
-        distributions: How Optuna sees the axes of the space; a trial has a value for each of them.
-        limits: Limits that architectures keep.
+        distributions: The axes of the space as Optuna distributions; a trial has a value for each of them.
+        limits: Limits that architectures satisfy.
         seed: Seed of all random choices.
     """
 
@@ -53,7 +53,7 @@ class SpaceSampler(BaseSampler):
 
     @staticmethod
     def best(trials: Sequence[FrozenTrial], study: Study) -> FrozenTrial:
-        """The trial trained furthest and, among those, dominated by the fewest and best in the first objective."""
+        """The trial trained for the most epochs; of several, the least dominated, then best in the first objective."""
         maximized = [direction == StudyDirection.MAXIMIZE for direction in study.directions]
 
         def losses(trial: FrozenTrial) -> list[float]:

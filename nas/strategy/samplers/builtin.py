@@ -1,4 +1,4 @@
-"""The samplers that come with this program: our own, and Optuna's with every setting that matters made explicit.
+"""The built-in samplers: our own, and Optuna's with every setting that matters made explicit.
 
 Names are registered without loading Optuna: each function imports what it makes when it is called.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 STARTUP_TRIALS = 20
 """Random trials before TPE, CMA-ES and GP sampling begin. Arbitrary: twice Optuna's default for TPE, as the spaces have
-some twenty axes."""
+about twenty axes."""
 
 
 @register_sampler("surrogate")
@@ -57,8 +57,8 @@ def _cmaes(settings: SamplerSettings) -> BaseSampler:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        # It models the ordered axes (width, depths) and leaves the others random; pruned trials count by the value
-        # they were stopped at, else it would learn from the few complete ones alone.
+        # It models the ordered axes (width, depths) and leaves the others random; pruned trials count with the value
+        # they were stopped at; otherwise it would learn from the few complete ones alone.
         return CmaEsSampler(
             n_startup_trials=STARTUP_TRIALS,
             consider_pruned_trials=True,

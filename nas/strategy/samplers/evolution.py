@@ -1,7 +1,8 @@
 """Regularised evolution (https://arxiv.org/abs/1802.01548) as an Optuna sampler.
 
-The population is the youngest `population` finished trials: an individual dies of age, not of being beaten, so a lucky
-measurement does not survive. A parent is the best of a random tournament, a child is a neighbour of it in the space.
+The population is the youngest `population` finished trials: individuals are removed by age, not by quality, so a lucky
+measurement does not survive. A parent is the best of a random tournament, a child is one of its neighbours in the
+space.
 
 The paper's population of 100 and tournament of 25 suit budgets of 20,000 architectures; the defaults here keep its
 ratio of about four to one and are otherwise arbitrary.
@@ -25,10 +26,10 @@ class RegularizedEvolutionSampler(SpaceSampler):
 
     Args:
         space: Where children come from.
-        distributions: How Optuna sees the axes of the space; a trial has a value for each of them.
-        limits: Limits that children keep.
-        population: How many of the youngest trials are alive.
-        tournament: How many of them compete to be the parent.
+        distributions: The axes of the space as Optuna distributions; a trial has a value for each of them.
+        limits: Limits that children satisfy.
+        population: Size of the population.
+        tournament: How many of its members compete to be the parent.
         seed: Seed of all random choices.
     """
 
@@ -48,7 +49,7 @@ class RegularizedEvolutionSampler(SpaceSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """A child's value on every axis; nothing while the population is still to be filled at random."""
+        """A child's value on every axis; nothing while the population is still being filled at random."""
         finished = self.finished(study)
         if len(finished) < self._population:
             return {}

@@ -1,8 +1,8 @@
 """Local search as an Optuna sampler: the neighbours of the best architecture found so far, in random order.
 
-From a random start all neighbours of the best are tried; a better one becomes the centre at once. Once a centre has no
-untried neighbour left the search starts again from a random architecture (https://arxiv.org/abs/2004.08996, with the
-first improvement instead of the best one, which saves trainings).
+From a random start, all neighbours of the best are tried; a better one becomes the centre at once. When a centre has no
+untried neighbour left, the search restarts from a random architecture (https://arxiv.org/abs/2004.08996, with the first
+improvement instead of the best, which saves trainings).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class LocalSearchSampler(SpaceSampler):
 
     Args:
         space: Where neighbours come from.
-        distributions: How Optuna sees the axes of the space; a trial has a value for each of them.
-        limits: Limits that neighbours keep.
+        distributions: The axes of the space as Optuna distributions; a trial has a value for each of them.
+        limits: Limits that neighbours satisfy.
         seed: Seed of all random choices.
     """
 
@@ -45,7 +45,7 @@ class LocalSearchSampler(SpaceSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """A neighbour's value on every axis; none at the beginning of a start, which is random."""
+        """A neighbour's value on every axis; none for the first trial of a start, which is random."""
         finished = self.finished(study)
         ours = [other for other in finished if other.number >= self._began]
         if not ours:

@@ -1,6 +1,6 @@
-"""The samplers that a search knows by name, and how others are named.
+"""The samplers that are registered by name, and how to name others.
 
-Names are known without Optuna: what makes a sampler imports it when it is called. A name such as
+Names are registered without loading Optuna: it is imported when a sampler is made. A name such as
 ``optuna.samplers:QMCSampler`` is a class of any installed module.
 """
 
@@ -28,14 +28,15 @@ _CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 @dataclass(frozen=True)
 class SamplerSettings:
-    """What a sampler may be made from.
+    """What is available to the function that makes a sampler.
 
     Attributes:
         space: Where architectures come from.
-        distributions: How Optuna sees the axes of the space. Samplers propose a value on every axis, those of absent
-            stages included: with a fixed set of axes the models behind TPE, CMA-ES and GP cover all of them jointly.
-        limits: Limits that architectures keep.
-        seed: Seed of all random choices; NumPy takes it.
+        distributions: The axes of the space as Optuna distributions. Samplers propose a value on every axis, those of
+            absent stages included: with a fixed set of axes the models behind TPE, CMA-ES and GP cover all of them
+            jointly.
+        limits: Limits that architectures satisfy.
+        seed: Seed of all random choices, within NumPy's range.
     """
 
     space: SearchSpace
@@ -50,10 +51,10 @@ _Make = TypeVar("_Make", bound=MakeSampler)
 
 @dataclass(frozen=True)
 class SamplerEntry:
-    """A sampler that is known by name.
+    """A registered sampler.
 
     Attributes:
-        make: Makes one.
+        make: Makes the sampler.
         several_objectives: Whether it handles more than one objective.
     """
 
@@ -65,7 +66,7 @@ SAMPLERS: Registry[SamplerEntry] = Registry("sampler")
 
 
 def register_sampler(name: str, *, several_objectives: bool = True) -> Callable[[_Make], _Make]:
-    """Decorator: this function of `SamplerSettings` makes the sampler `name`.
+    """Decorate a function of `SamplerSettings` that makes the sampler `name`.
 
     Example:
         >>> @register_sampler("quasi_random")
@@ -90,10 +91,10 @@ def register_sampler(name: str, *, several_objectives: bool = True) -> Callable[
 
 
 def sampler_problem(name: object) -> str | None:
-    """What is wrong with the name of a sampler; None if nothing is. A class is not imported for it."""
+    """What is wrong with the name of a sampler; None if nothing is. A class that it names is not imported."""
     if name in SAMPLERS or (isinstance(name, str) and _CLASS.fullmatch(name)):
         return None
-    return f"{allowed(name, SAMPLERS)}; or MODULE:CLASS, any Optuna sampler"
+    return f"{allowed(name, SAMPLERS)}; or any Optuna sampler as MODULE:CLASS"
 
 
 def find_sampler(name: str) -> SamplerEntry:
@@ -139,7 +140,7 @@ def sampler_of(name: str, space: SearchSpace, limits: Limits, *, seed: int) -> B
 
 
 def _class_maker(name: str) -> MakeSampler:
-    """What makes a sampler of the class MODULE:CLASS, with a seed if its constructor takes one."""
+    """Return a function that makes a sampler of the class MODULE:CLASS, with a seed if its constructor takes one."""
     from optuna.exceptions import ExperimentalWarning
     from optuna.samplers import BaseSampler
 
@@ -156,7 +157,7 @@ def _class_maker(name: str) -> MakeSampler:
     def make(settings: SamplerSettings) -> BaseSampler:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)  # it is named on purpose
+                warnings.simplefilter("ignore", ExperimentalWarning)  # the user has named it
                 made = construct(seed=settings.seed) if takes_seed else construct()
         except Exception as error:
             raise ConfigError(f"the sampler {name} cannot be made ({type(error).__name__}: {error})") from error

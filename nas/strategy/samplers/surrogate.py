@@ -30,7 +30,8 @@ from search_space.errors import ConfigError, allowed
 from search_space.space import Limits, SearchSpace
 
 SCORED_AT_ONCE = 32
-"""The most promising candidates whose proxies are computed. Arbitrary: the others are not going to be chosen."""
+"""Number of candidates, the most promising ones, whose proxies are computed. Arbitrary: the others are rarely
+chosen."""
 
 Proxy = Callable[[Architecture], float | None]
 
@@ -38,14 +39,14 @@ Proxy = Callable[[Architecture], float | None]
 class SurrogateSampler(SpaceSampler):
     """Chooses the architecture that a Gaussian process, fitted to the study's trials, ranks first.
 
-    The first trials are hand-designed families, if any are given, and random architectures. From then on candidates,
-    random draws and neighbours of the best architectures, are ranked by their predicted loss; see
+    The first trials are hand-designed families, if any are given, and random architectures. After those, candidates
+    (random draws and neighbours of the best architectures) are ranked by their predicted loss; see
     `nas.strategy.policy`. Stopped trials count: the values that they have reported are extrapolated to the end of the
     training by those of complete trials with the same token mixer. A trial with a violated constraint counts as one
-    that cannot be trained. If trials have a user attribute ``epoch_seconds``, then of two equally promising candidates
-    the quicker to train comes first.
+    that cannot be trained. If trials have a user attribute ``epoch_seconds``, the quicker to train of two equally
+    promising candidates comes first.
 
-    No architecture is proposed twice until none is left. All state is derived from the study's trials, so a study may
+    No architecture is proposed twice until none is left. All state is derived from the study's trials, so a study can
     be resumed with a new sampler.
 
     Example:
@@ -55,13 +56,13 @@ class SurrogateSampler(SpaceSampler):
         >>> study.optimize(lambda trial: train(suggest(trial, space, limits)), n_trials=100)
 
     Args:
-        space: Where architectures come from; trials get its axes as parameters by `nas.strategy.axes.suggest`.
-        limits: Limits on cost that architectures keep.
+        space: Where architectures come from; `nas.strategy.axes.suggest` makes its axes parameters of a trial.
+        limits: Limits on cost that architectures satisfy.
         epochs: How many values a full training reports; None for as many as the longest complete trial has reported.
-        ideal: A value of the first objective that no trial can beat, such as 0 for a loss: then values are compared by
+        ideal: A value of the first objective that no trial can beat, such as 0 for a loss: values are then compared by
             the logarithm of their distance from it. None compares them as they are.
         costs: The objectives after the first, by their names in `nas search --objective`, such as ``("params",)``.
-            Those that are not named are known of trials, not of candidates.
+            Objectives that are not named are known for trials only, not for candidates.
         families: Architectures to try first, by name.
         proxies: Training-free proxies by name: functions of an architecture that return a number, or None.
         local: Whether neighbours of the best architectures are candidates.
@@ -104,7 +105,7 @@ class SurrogateSampler(SpaceSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """A value on every axis; none, so that Optuna draws at random, once no new architecture is left."""
+        """A value on every axis; nothing once no new architecture is left, so that Optuna draws at random."""
         with self._lock:
             trials = study.get_trials(deepcopy=False)
             architecture = self._run_of(study, trials, begun=trial.number).propose(trial.number)
@@ -127,7 +128,7 @@ class SurrogateSampler(SpaceSampler):
         return (first, *self._costs, *(_Measured("minimize" if one == "minimize" else "maximize") for one in unnamed))
 
     def _run_of(self, study: Study, trials: Sequence[FrozenTrial], begun: int) -> _Run:
-        """The state for a study, brought up to date; if it has to be made, by the number of trials begun before."""
+        """The up-to-date state for a study; a new one is seeded by the number of trials that have begun."""
         sign = 1.0 if study.directions[0] == StudyDirection.MINIMIZE else -1.0
         lengths = [len(trial.intermediate_values) for trial in trials if trial.state == TrialState.COMPLETE]
         epochs = self._epochs or max([1, *lengths])
@@ -152,7 +153,7 @@ class SurrogateSampler(SpaceSampler):
 
 @dataclass(frozen=True)
 class _Measured:
-    """An objective of which nothing is known before a trial has ended."""
+    """An objective that is unknown until a trial has ended."""
 
     direction: Literal["minimize", "maximize"]
     name: str = ""
@@ -263,7 +264,7 @@ class Observation:
 
     @property
     def is_informative(self) -> bool:
-        """Whether it has reported a value."""
+        """Whether it has reported any value."""
         return bool(self.losses)
 
     def train_loss(self, epoch: int) -> float:

@@ -409,7 +409,7 @@ class TestCommand:
         ran = bench("--table", folder, "--strategies", "random", "--design")
         assert (ran.code, ran.err.strip()) == (
             2,
-            "nas: no band is left: those without design seeds take no part in a design contest",
+            "nas: no band is left: bands without design seeds take no part in a comparison with --design",
         )
 
     def test_a_band_of_any_size_takes_part_only_if_it_is_named(

@@ -138,7 +138,7 @@ def test_a_table_may_have_no_design_seeds(nas, make_table):
     path.write_text(path.read_text().replace("design_seeds: [3]", "design_seeds: []"))
     ran = nas("proxies", "--table", table.folder, "--design")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
-    assert "has no design seeds; judge by search seeds: --seeds 0,1" in ran.err
+    assert "has no design seeds; use search seeds: --seeds 0,1" in ran.err
 
 
 def test_families_are_compared_within_their_bands(make_table):
@@ -163,9 +163,9 @@ def test_failed_trainings_are_left_out(make_table):
         ((), ("--seeds", "0,1"), "has no training with the seeds 0, 1"),
         ((0, 1, 2), ("--seeds", "2"), "--seeds names 2; allowed: 0, 1"),
         ((0, 1), ("--design",), "has no training with the seeds 3"),
-        ((0, 1, 2), ("--design", "--seeds", "0"), "--seeds and --design are two ways to judge; give one of them"),
+        ((0, 1, 2), ("--design", "--seeds", "0"), "--seeds and --design exclude each other"),
         ((0, 1, 2), ("--seeds", "one"), "--seeds is 'one'; allowed: search seeds such as 0,1"),
-        ((0, 1, 2), ("--data", "mnist"), "no table is about the data set 'mnist'; allowed: digits"),
+        ((0, 1, 2), ("--data", "mnist"), "no table is for the data set 'mnist'; allowed: digits"),
     ],
 )
 def test_what_is_missing_or_wrong_is_said_in_a_sentence(nas, make_table, seeds, arguments, message):

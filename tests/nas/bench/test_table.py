@@ -118,11 +118,15 @@ def test_a_mistake_in_a_definition_is_placed(define: Callable[..., Path], old: s
 @pytest.mark.parametrize(
     ("name", "line", "message"),
     [
-        ("trainings", '{"architecture": "ab', "line 9 is no JSON; a build that was cut off may have left it"),
-        ("trainings", '{"architecture": "ab", "sed": 0}', "line 9 is no line of a table: "),
-        ("architectures", "[1]", "line 3 is no line of a table: "),
-        ("architectures", '{"hash": "ab"}', "line 3 is no line of a table: KeyError 'choices'"),
-        ("scores", '{"hash": "ab", "values": {"l2": 1}, "seconds": {}}', "line 1 is no line of a table: KeyError 'l2'"),
+        ("trainings", '{"architecture": "ab', "line 9 is not JSON; an interrupted build may have left it"),
+        ("trainings", '{"architecture": "ab", "sed": 0}', "line 9 is not a line of a table: "),
+        ("architectures", "[1]", "line 3 is not a line of a table: "),
+        ("architectures", '{"hash": "ab"}', "line 3 is not a line of a table: KeyError 'choices'"),
+        (
+            "scores",
+            '{"hash": "ab", "values": {"l2": 1}, "seconds": {}}',
+            "line 1 is not a line of a table: KeyError 'l2'",
+        ),
     ],
 )
 def test_a_broken_line_is_placed(table: Table, name: str, line: str, message: str) -> None:
@@ -144,7 +148,7 @@ def test_an_architecture_that_the_space_makes_differently_by_now_is_noticed(tabl
     path = table.folder / "architectures.jsonl"
     name = next(iter(table.entries))
     path.write_text(path.read_text().replace(name, name[::-1]))
-    with pytest.raises(DataError, match="has become another architecture"):
+    with pytest.raises(DataError, match="is another architecture in this version"):
         _ = Table(table.folder).entries
 
 

@@ -147,11 +147,17 @@ def test_nothing_heavy_is_loaded_for_a_quick_answer(arguments, tmp_path):
         (["search", "--seeds", "3", "--finalists", "0"], "--seeds is 3, but --finalists is 0"),
         (["results", "--json", "--top", "5"], "--top has no effect with --json: all trials are written"),
         (["results", "--csv", "--top", "5"], "--top has no effect with --csv"),
-        (["studies", "--json", "rename", "a", "b"], "--json has no effect with rename: it is for the list of studies"),
+        (
+            ["studies", "--json", "rename", "a", "b"],
+            "--json has no effect with rename: it applies to the list of studies",
+        ),
         (["profile", "vit_s16", "--closed-form", "--device", "cpu"], "--device has no effect with --closed-form"),
         (["profile", "vit_s16", "--closed-form", "--no-timing"], "--no-timing has no effect with --closed-form"),
         (["compare", "vit_s16", "vip_s7", "--no-timing", "--batch", "2"], "--batch has no effect with --no-timing"),
-        (["profile", "vit_s16", "--storage", "sqlite:///x.db"], "--storage has no effect with vit_s16: it is no trial"),
+        (
+            ["profile", "vit_s16", "--storage", "sqlite:///x.db"],
+            "--storage has no effect with vit_s16: it is not a trial",
+        ),
         (["compare", "vit_s16", "vip_s7", "--out", "x"], "--out has no effect with vit_s16 vip_s7: none is a trial"),
     ],
 )
@@ -297,9 +303,9 @@ def test_the_same_command_again_says_what_to_do_next(searched):
     folder, command, _ = searched
     ran = process(*command, "--budget", 3, cwd=folder)
     assert ran.returncode == 0, ran.stderr
-    assert "Study finished before: mine" in ran.stderr
+    assert "Finished study mine" in ran.stderr
     assert "Winner: trial " in ran.stdout
-    assert "The budget of 3 was spent already; raise it to continue: --budget 6" in ran.stdout
+    assert "The budget of 3 is spent; raise it to continue: --budget 6" in ran.stdout
     for step in ("nas dashboard", "nas export mine --best -o exported/", "nas results mine"):
         assert step in ran.stdout
 

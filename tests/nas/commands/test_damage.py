@@ -149,7 +149,7 @@ def change(table: str, column: str, value: str) -> str:
     return f"UPDATE {table} SET {column} = {value.format(column)} WHERE {WHERE.get(table, 'true')}"
 
 
-REFUSED = ["has other settings than this command", "belongs to another study", "Optuna's tables have no study"]
+REFUSED = ["has settings that differ from this command", "belongs to another study", "Optuna's tables have no study"]
 """What a search may say instead: its study is not the one that it asks for, or cannot be found by its name."""
 EVERYWHERE = ["SELECT 1", *LOST, *(change(*damage) for damage in (*DAMAGES[::5], *HARMLESS))]
 """After these all commands are tried, after the others those that read most."""

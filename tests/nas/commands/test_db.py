@@ -106,7 +106,7 @@ def test_a_search_goes_on_where_it_was_copied_to(nas, url, run, recording, postg
         ran = nas("db", "copy", source, target)
         assert (ran.code, ran.err) == (0, "")
         assert ran.out.startswith("Copied ")
-        assert "all were read back and are equal" in ran.out
+        assert "all were read back and compared" in ran.out
         evaluator = recording()
         report = run(evaluator, budget=done + 2, storage=target)
         assert report.evaluated == done + 2

@@ -222,7 +222,7 @@ def test_a_trial_of_a_study(record, nas, run, stored, settings, monkeypatch, tmp
     for name, message in (
         ("study#99", "nas: the study 'study' has no trial 99; allowed: 0 to 5\n"),
         ("studie#1", "did you mean 'study'?\n"),
-        ("study#first", "study#first names no trial; allowed: STUDY#NUMBER, such as study#12, and STUDY#best\n"),
+        ("study#first", "study#first is not a trial; allowed: STUDY#NUMBER, such as study#12, and STUDY#best\n"),
     ):
         ran = nas("profile", name, *options)
         assert (ran.code, ran.out) == (2, "")
@@ -256,8 +256,8 @@ def test_a_study_without_a_winner_says_so(nas, open_search, settings):
         (["profile", "mixer.yaml", "--batch", "0"], "--batch"),
         (["profile", "mixer.yaml", "--threads", "0"], "--threads"),
         (["profile", "mixer.yaml", "--seconds", "0"], "--seconds"),
-        (["compare"], "two architectures or more"),
-        (["compare", "mixer.yaml"], "two architectures or more"),
+        (["compare"], "two or more architectures"),
+        (["compare", "mixer.yaml"], "two or more architectures"),
         (["compare", "mixer.yaml", "mixr_b16"], "did you mean 'mixer_b16'"),
         (["compare", "mixer.yaml", "vit.yaml", "--device", "abacus"], "no device named 'abacus'"),
     ],

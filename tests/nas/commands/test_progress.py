@@ -222,7 +222,7 @@ def test_a_finished_study_is_announced_as_such(begin, run, clock):
     with Progress(stream, clock) as progress:
         progress.begin(begin(budget=2, finalists=0), False)
     assert progress.was_spent
-    assert stream.getvalue().startswith("Study finished before: study")
+    assert stream.getvalue().startswith("Finished study study")
     assert " FTE" not in stream.getvalue()
 
 

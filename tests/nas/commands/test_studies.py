@@ -57,7 +57,7 @@ def test_a_renamed_study_goes_on_under_its_new_name(nas, at, run, recording, set
     ran = nas("studies", "rename", "study", "other", *at)
     folder = Path(settings["out"]) / "other"
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out.endswith(f"is other now; its files are in {folder}\n")
+    assert ran.out.endswith(f"is now other; its files are in {folder}\n")
     assert (folder / "report.txt").read_text().startswith("Study other: ")
     assert json.loads((folder / "report.json").read_text())["study"] == "other"
     evaluator = recording()

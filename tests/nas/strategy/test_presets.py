@@ -87,6 +87,6 @@ def test_a_ranker_takes_the_place_of_the_surrogate():
 
 def test_the_ranker_of_earlier_versions_is_a_sampler_now():
     with pytest.raises(
-        ConfigError, match="--ranker is 'model'; it is the sampler 'surrogate' now: --sampler surrogate"
+        ConfigError, match="--ranker is 'model'; it is now the sampler 'surrogate': --sampler surrogate"
     ):
         SearchConfig.make(ranker="model")

@@ -191,7 +191,7 @@ def test_a_study_that_is_being_searched_keeps_everything(nas, run, settings, dat
     assert named.code == 2
     assert "the study 'study' is being searched; stop the search before it is cleaned up" in named.err
     assert all_of_them.code == 0
-    assert "nas: nothing was deleted of it: the study 'study' is being searched;" in all_of_them.err
+    assert "nas: none of its files were deleted: the study 'study' is being searched;" in all_of_them.err
     assert "Freed 8 B." in all_of_them.out
     assert [folder.checkpoint("trial-0000").exists() for folder in folders] == [True, False]
 

@@ -256,7 +256,7 @@ def test_damage_of_a_study_that_was_renamed_is_no_reason_to_refuse_others(nas, r
     run(budget=1, finalists=0)
     damage(roots[0], "nas_evaluations.nll")
     assert nas("studies", "rename", "study", "other", "--out", roots[0]).code == 0
-    assert "still has the former name of the study; a later command updates it: the database is damaged" in caplog.text
+    assert "still has the old name of the study; a later command updates it: the database is damaged" in caplog.text
     damage(roots[0], cell)
     caplog.clear()
     assert run(study="new", budget=2, finalists=0).evaluated == 2

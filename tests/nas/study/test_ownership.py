@@ -158,7 +158,7 @@ def test_deleting_a_study_leaves_what_it_did_not_write(nas, settings, mixed, tmp
     ran = nas("studies", "delete", "study", "--yes", "--out", settings["out"])
     assert (ran.code, ran.err.count("\n")) == (0, 1)
     assert f"nas: {folder.path}/" in ran.err
-    assert "and 3 more, which this program did not write for the study, stays" in ran.err
+    assert "and 3 more, which this program did not write for the study, is kept" in ran.err
     assert ran.out.endswith(f"3 files ({ran.out.partition('3 files (')[2].partition(')')[0]}) in {folder.path}.\n")
     assert set(tree(folder.path)) == theirs
     assert (tmp_path / "precious" / "trial-0000.pt").read_text() == "mine"
@@ -171,7 +171,7 @@ def test_a_folder_that_only_bears_the_name_stays(nas, run, settings, data):
     database = f"sqlite:///{settings['out']}/nas.db"
     ran = nas("studies", "delete", "data", "--yes", "--storage", database, "--out", data.parent)
     assert ran.code == 0
-    assert f"nas: {data}, which this program did not write for the study, stays" in ran.err
+    assert f"nas: {data}, which this program did not write for the study, is kept" in ran.err
     assert tree(data) == before
     assert (Path(settings["out"]) / "data" / "report.txt").exists()
 
@@ -207,9 +207,7 @@ def test_a_path_from_a_database_is_not_followed(nas, run, settings, tmp_path, co
     change(settings["out"], config, str(tmp_path / "precious"))
     ran = nas(*command, "--out", settings["out"])
     assert ran.code == 0
-    assert (
-        f"are in {tmp_path}/precious; they stay as they are unless --checkpoint-dir {tmp_path}/precious is" in ran.err
-    )
+    assert f"are in {tmp_path}/precious; they are not touched unless --checkpoint-dir {tmp_path}/precious is" in ran.err
     assert tree(tmp_path / "precious") == before
 
 

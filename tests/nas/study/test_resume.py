@@ -205,7 +205,7 @@ def test_other_settings_are_refused(run, stored, recording, space_files, changes
     evaluator = recording()
     with pytest.raises(StudyError, match=difference) as caught:
         run(evaluator, budget=9, **changes)
-    assert "'study' has other settings than this command" in str(caught.value)
+    assert "'study' has settings that differ from this command" in str(caught.value)
     assert "--study" in str(caught.value)
     assert evaluator.jobs == []
     assert (len(stored().evaluations()), stored().row.config) == before
