@@ -226,7 +226,7 @@ class Evaluator(Protocol):
 
     It raises EvaluationError for typed failures. It is closed when the search decides STOP, and Interrupted is thrown
     into it when the runner is stopped; either way the job may be handed out again, with `Job.reported` saying which
-    epochs the search has. It is pickled to workers, so it has to be importable.
+    epochs the search has. It is pickled to workers, so it must be importable.
     """
 
     def __call__(self, job: Job) -> Generator[EpochResult, None, Measured]: ...

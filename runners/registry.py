@@ -21,7 +21,7 @@ class RunnerSettings:
         address: Address of a cluster; None for this machine.
         cpus_per_trial: CPU cores that a job reserves.
         gpus_per_trial: GPUs that a job reserves; None to let the runner decide.
-        packages: Packages that workers on other machines have to be able to import.
+        packages: Packages that workers on other machines must be able to import.
         plugins: Plug-ins that every process which runs jobs has to import.
         images: What workers need to have; None if they need no images.
         notice: Takes a sentence that the user should see.

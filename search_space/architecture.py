@@ -264,10 +264,10 @@ class Architecture:
 
     def _check(self) -> None:
         for name in ("image_size", "patch", "in_channels", "classes"):
-            require(getattr(self, name) >= 1, f"{name} has to be at least 1; it is {getattr(self, name)}")
+            require(getattr(self, name) >= 1, f"{name} must be at least 1; it is {getattr(self, name)}")
         require(
             self.image_size % self.patch == 0,
-            f"the patch has to divide the image; image_size is {self.image_size}, patch is {self.patch}",
+            f"the patch must divide the image; image_size is {self.image_size}, patch is {self.patch}",
         )
         require(
             self.pooling != "class_token" or self.class_token,
@@ -275,18 +275,18 @@ class Architecture:
         )
         require(
             self.position_grid is None or self.position_grid >= 1,
-            f"position_grid has to be at least 1; it is {self.position_grid}",
+            f"position_grid must be at least 1; it is {self.position_grid}",
         )
-        require(0 <= self.drop_path < 1, f"drop_path has to lie in [0, 1); it is {self.drop_path}")
-        require(0 < self.final_eps <= 0.1, f"final_eps has to lie in (0, 0.1]; it is {self.final_eps}")
+        require(0 <= self.drop_path < 1, f"drop_path must be in [0, 1); it is {self.drop_path}")
+        require(0 < self.final_eps <= 0.1, f"final_eps must be in (0, 0.1]; it is {self.final_eps}")
         require(len(self.stages) >= 1, "an architecture needs at least one stage")
         require(self.depth <= DEEPEST, f"there may be {DEEPEST:,} blocks at most; there are {self.depth:,}")
         require(self.stages[0].downsample == "none", "the first stage cannot downsample; use a larger patch")
         grid, dim = self.grid, self.stages[0].dim
         for index, stage in enumerate(self.stages):
             at = f"stage {index + 1}: "
-            require(stage.depth >= 1, f"{at}depth has to be at least 1; it is {stage.depth}")
-            require(stage.dim >= 1, f"{at}dim has to be at least 1; it is {stage.dim}")
+            require(stage.depth >= 1, f"{at}depth must be at least 1; it is {stage.depth}")
+            require(stage.dim >= 1, f"{at}dim must be at least 1; it is {stage.dim}")
             require(len(stage.block) >= 1, f"{at}a block needs at least one branch")
             require(
                 not self.class_token or stage.downsample == "none",

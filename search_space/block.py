@@ -42,9 +42,9 @@ class Branch:
         )
         require(
             self.layer_scale is None or 0 < self.layer_scale <= 1,
-            f"layer_scale has to lie in (0, 1]; it is {self.layer_scale}",
+            f"layer_scale must be in (0, 1]; it is {self.layer_scale}",
         )
-        require(0 < self.eps <= 0.1, f"eps has to lie in (0, 0.1]; it is {self.eps}")
+        require(0 < self.eps <= 0.1, f"eps must be in (0, 0.1]; it is {self.eps}")
         object.__setattr__(self, "eps", float(self.eps) if self.norm in NORMS_WITH_EPS else DEFAULT_EPS)
         if self.layer_scale is not None:
             object.__setattr__(self, "layer_scale", float(self.layer_scale))

@@ -39,7 +39,7 @@ def path_problem(text: str) -> str | None:
 def output_problem(text: str) -> str | None:
     """What is wrong with the path of an output folder; None if it is usable.
 
-    Its name has to be UTF-8, as URLs of databases and files of weights need it.
+    Its name must be UTF-8, as URLs of databases and files of weights need it.
     """
     if problem := path_problem(text):
         return problem

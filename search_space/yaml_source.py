@@ -217,7 +217,7 @@ def _construct(
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                raise error(f"{name}:{line}: a key has to be a plain word")
+                raise error(f"{name}:{line}: a key must be a plain word")
             key = key_node.value
             if key in mapping:
                 raise error(f"{name}:{line}: the key {brief(key)} is given twice")

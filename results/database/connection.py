@@ -131,7 +131,7 @@ def plain_engine(url: str, *, create: bool = True) -> sa.Engine:
 
     Args:
         url: Of the database.
-        create: Whether a SQLite file may be created, and has to be writable.
+        create: Whether a SQLite file may be created, and must be writable.
 
     Raises:
         StorageError: If the URL is not supported, or a SQLite file does not exist or cannot be written to.

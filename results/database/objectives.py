@@ -88,7 +88,7 @@ class Objective(ABC):
         kind: What it takes to know it. "quality" comes from training: it is known after every epoch, from NLL and
             accuracy alone, and may stand first. "exact" needs the architecture alone. "measured" needs a device.
         limit: The setting that limits it, which is then its reference point; None if there is none.
-        measure: What has to be measured for it besides training; None for nothing.
+        measure: What must be measured for it besides training; None for nothing.
         always_shown: Whether the report's tables have a column for it in any case.
     """
 

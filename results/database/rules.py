@@ -218,7 +218,7 @@ TOGETHER: dict[str, list[Callable[..., tuple[str, str] | None]]] = {
     EvaluationRow.__tablename__: [_key_fits, _has_epochs, _has_nll],
     FinalistRow.__tablename__: [_has_mean, _tested_in_full],
 }
-"""What columns have to be together; the parameters are those columns."""
+"""What columns must be together; the parameters are those columns."""
 WANTED: dict[str, list[Callable[..., tuple[str, str] | None]]] = {
     EvaluationRow.__tablename__: [_has_accuracy, _has_choices],
 }

@@ -23,13 +23,13 @@ class SqliteFile:
 
     Args:
         path: The file.
-        create: Whether it is created where it is missing, and has to be writable.
+        create: Whether it is created where it is missing, and must be writable.
 
     Attributes:
         is_read_only: Whether the file or its folder cannot be written to.
 
     Raises:
-        StorageError: If it does not exist and must not be created, or has to be writable and is not.
+        StorageError: If it does not exist and must not be created, or must be writable and is not.
     """
 
     def __init__(self, path: Path, *, create: bool) -> None:
@@ -134,7 +134,7 @@ class SqliteFile:
                 connection = _tried(_open(Path(folder, self._path.name), "rw", options))
         except OSError as error:  # deleted or not, the copy stays open
             raise StorageError(
-                f"the database {self._name} cannot be read: it is read-only and has to be copied to a temporary "
+                f"the database {self._name} cannot be read: it is read-only and must be copied to a temporary "
                 f"folder (TMPDIR): {error.strerror or error}"
             ) from None
         connection.execute("PRAGMA query_only=ON")

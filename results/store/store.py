@@ -204,7 +204,7 @@ class StudyStore:
         self.store.patiently(write)
 
     def drive(self) -> Driver:
-        """Take part in the study; on SQLite the lock of `Store.driving` has to be held."""
+        """Take part in the study; on SQLite the lock of `Store.driving` must be held."""
         return Driver(self.store, self.row)
 
     def read(self, act: Callable[[Session], Answer]) -> Answer:

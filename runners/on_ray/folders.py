@@ -74,7 +74,7 @@ def check_ray_folders(environment: Mapping[str, str]) -> None:
 
 
 def _obstacle(folder: Path) -> str | None:
-    """Why nothing can be written to a folder, which may have to be made first; None if nothing is in the way."""
+    """Why nothing can be written to a folder, which may must be made first; None if nothing is in the way."""
     for place in (folder, *folder.parents):
         if os.path.lexists(place):
             what = "it" if place == folder else brief(str(place), 300)

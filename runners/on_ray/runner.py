@@ -249,7 +249,7 @@ class RayTuneRunner:
         Raises:
             KeyboardInterrupt: On Ctrl-C, after the workers have written their checkpoints.
             RunnerError: If Ray cannot be reached or started, or a job needs more than there is.
-            DataError: If `images` have to be sent to a cluster, and this machine lacks them too.
+            DataError: If `images` must be sent to a cluster, and this machine lacks them too.
         """
         for starts in range(1, MOST_STARTS + 1):
             if source.done:

@@ -111,7 +111,7 @@ def _shapes(state: Mapping[str, Any]) -> dict[str, torch.Size]:
 
 
 def _identity(job: Job) -> dict[str, Any]:
-    """What has to be equal for a training to be the same one; where the images lie or are cached does not matter."""
+    """What must be equal for a training to be the same one; where the images lie or are cached does not matter."""
     data = _without_place(asdict(job.data))
     del data["directory"]
     return {"architecture": job.architecture.hash, "data": data, "recipe": asdict(job.recipe), "seed": job.seed}

@@ -19,7 +19,7 @@ TOLERANCE = 1e-10
 def reparameterize(model: VisionModel) -> VisionModel:
     """The deployed model that computes the same function as `model` does in eval mode.
 
-    The result is checked: both models run on the same images in float64, and their features and outputs have to agree
+    The result is checked: both models run on the same images in float64, and their features and outputs must agree
     to 1e-10 of the largest value.
 
     Args:

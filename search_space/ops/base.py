@@ -58,7 +58,7 @@ class Op:
 
     Class attributes:
         kind: Its name in YAML.
-        examples: Settings of a few members, which the contract tests run; they have to work on EXAMPLE_SHAPE.
+        examples: Settings of a few members, which the contract tests run; they must work on EXAMPLE_SHAPE.
         layer: The module that registers the layer, imported when a model is built. Empty for the ops of this package,
             and where the module that registers the op registers its layer as well.
         mixes_tokens: Whether information moves between tokens.

@@ -71,7 +71,7 @@ class Dense(Op):
         require(self.hidden is None or self.hidden >= 1, f"dense needs a positive hidden width; it is {self.hidden}")
         require(
             not self.glu or (self.hidden is not None and self.hidden % 2 == 0),
-            f"a gated linear unit splits its hidden width in halves, so it has to be even; it is {self.hidden}",
+            f"a gated linear unit splits its hidden width in halves, so it must be even; it is {self.hidden}",
         )
         require(not self.batchnorm or self.axis == "channel", "batchnorm in dense runs over channels; axis is token")
 
@@ -120,7 +120,7 @@ def parse_width(text: str, shape: TokenShape) -> int:
     require(match is not None, f"a hidden width is a multiple of C or N, such as C/2 or 4N; it is {brief(text)}")
     assert match is not None
     factor, unit, divisor = int(match[1] or 1), shape.dim if match[2] == "C" else shape.tokens, int(match[3] or 1)
-    require(factor > 0 and divisor > 0, f"a hidden width has to be positive; it is {brief(text)}")
+    require(factor > 0 and divisor > 0, f"a hidden width must be positive; it is {brief(text)}")
     return max(1, factor * unit // divisor)
 
 

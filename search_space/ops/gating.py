@@ -30,10 +30,10 @@ class Gating(Op):
     def check(self, shape: TokenShape) -> None:
         require(
             self.hidden >= 2 and self.hidden % 2 == 0,
-            f"gating splits its hidden width in halves, so it has to be even; it is {self.hidden}",
+            f"gating splits its hidden width in halves, so it must be even; it is {self.hidden}",
         )
-        require(0 < self.gate_eps <= 0.1, f"gate_eps has to lie in (0, 0.1]; it is {self.gate_eps}")
-        require(self.attention_dim >= 0, f"attention_dim has to be 0 (none) or more; it is {self.attention_dim}")
+        require(0 < self.gate_eps <= 0.1, f"gate_eps must be in (0, 0.1]; it is {self.gate_eps}")
+        require(self.attention_dim >= 0, f"attention_dim must be 0 (none) or more; it is {self.attention_dim}")
 
     def cost(self, shape: TokenShape) -> Cost:
         n, c, half = shape.tokens, shape.dim, self.hidden // 2

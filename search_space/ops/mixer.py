@@ -66,7 +66,7 @@ class Mixer:
     """Base of all token mixers.
 
     Class attributes:
-        examples: Settings of a few members, which the contract tests run; they have to work on EXAMPLE_SHAPE.
+        examples: Settings of a few members, which the contract tests run; they must work on EXAMPLE_SHAPE.
     """
 
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)

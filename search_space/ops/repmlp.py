@@ -49,11 +49,11 @@ class RepMLP(Op):
         require(
             all(kernel >= 1 and kernel % 2 == 1 for kernel in self.kernels)
             and len(set(self.kernels)) == len(self.kernels),
-            f"the kernels of repmlp have to be odd and different; they are {list(self.kernels)}",
+            f"the kernels of repmlp must be odd and different; they are {list(self.kernels)}",
         )
         require(
             1 <= self.reduction <= shape.dim,
-            f"the reduction of repmlp has to lie between 1 and C; it is {self.reduction}, C is {shape.dim}",
+            f"the reduction of repmlp must be between 1 and C; it is {self.reduction}, C is {shape.dim}",
         )
 
     def cost(self, shape: TokenShape) -> Cost:

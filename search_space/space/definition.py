@@ -154,7 +154,7 @@ def _read(source: Source) -> SpaceDefinition:
     sizes = [scale.image_size for scale in scales]
     if not 1 <= len(sizes) <= MOST_SCALES or sizes != sorted(set(sizes)):
         raise source.fail(
-            ("scales",), f"has to name at least one scale, and {MOST_SCALES} at most, by growing image_size"
+            ("scales",), f"must name at least one scale, and {MOST_SCALES} at most, by growing image_size"
         )
     return SpaceDefinition(name, summary.strip(), net, stage, _read_mixers(source), scales)
 
@@ -172,7 +172,7 @@ def _read_mixers(source: Source) -> dict[str, dict[str, tuple[Value, ...]]]:
             if key in own
         }
     if not mixers:
-        raise source.fail(path, f"has to name at least one token mixer; {allowed('', names)}")
+        raise source.fail(path, f"must name at least one token mixer; {allowed('', names)}")
     return mixers
 
 

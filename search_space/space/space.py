@@ -28,7 +28,7 @@ MAX_DRAWS = 5000
 class SearchSpace(Codec):
     """A search space bound to images of one size.
 
-    Axes, and the way from parameters to architectures and back, are those of `Codec`. What has to be counted is counted
+    Axes, and the way from parameters to architectures and back, are those of `Codec`. What must be counted is counted
     when it is first needed.
 
     Raises:

@@ -234,7 +234,7 @@ FAULTS: dict[str, tuple[str, str, str]] = {
         "    [mlp]\n",
         "allowed: a mapping",
     ),
-    "no scales": (TEXT[TEXT.index("scales:") :], "scales: []\n", ":22: scales has to name at least one scale"),
+    "no scales": (TEXT[TEXT.index("scales:") :], "scales: []\n", ":22: scales must name at least one scale"),
     "scales is a mapping": (
         TEXT[TEXT.index("scales:") :],
         "scales: {}\n",
