@@ -1,6 +1,6 @@
-"""Contract tests for ops and token mixers, to run on your own: whatever is registered is tested unasked.
+"""Contract tests for ops and token mixers, which authors of plug-ins can run on their own.
 
-With pytest, a subclass that says which members to test is enough::
+With pytest, a subclass that names the cases to test is enough::
 
     class TestPool(MixerContract):
         @pytest.fixture(params=[("pool", {"size": 3})])
@@ -33,7 +33,7 @@ from search_space.ops import EXAMPLE_SHAPE, MIXERS, OPS, Dense, Op, TokenShape
 from search_space.space import SearchSpace, parse_space
 
 Case = tuple[str, Mapping[str, Any]]
-"""The name of an op or mixer, and settings of it."""
+"""The name of an op or mixer, and its settings."""
 SPACE = """
 name: contract
 net: {{patch: [2], pooling: [gap, class_token], position: [none], norm: [layernorm, batchnorm],
@@ -45,20 +45,20 @@ scales: [{{image_size: 8, tokens: [4, 16], dim: [8], depth: [1, 2], max_params: 
 
 
 def op_cases() -> list[Case]:
-    """Every registered op with every one of its examples."""
+    """Every registered op with each of its examples."""
     return [(kind, example) for kind, op in OPS.items() for example in op.examples]
 
 
 def mixer_cases() -> list[Case]:
-    """Every registered token mixer with every one of its examples."""
+    """Every registered token mixer with each of its examples."""
     return [(name, example) for name, mixer in MIXERS.items() for example in mixer.examples]
 
 
 class OpContract:
-    """What an op, with its layer, has to fulfil; `case` names it."""
+    """What every op and its layer must fulfil; `case` names the op."""
 
     def test_cost_is_exact(self, case: Case) -> None:
-        """Parameters are those of the layer, MACs half the FLOPs that torch counts, and the shape is kept."""
+        """Parameters are those of the layer, MACs are half the FLOPs that torch counts, and the shape is kept."""
         op = _op(case)
         for class_token in (False, True):
             shape = EXAMPLE_SHAPE._replace(class_token=class_token)
@@ -89,7 +89,7 @@ class OpContract:
             raise AssertionError("an op is a frozen dataclass")
 
     def test_it_is_written_and_read(self, case: Case) -> None:
-        """An architecture with it is equal after YAML and JSON, and so is its hash."""
+        """An architecture with it survives YAML and JSON, and so does its hash."""
         architecture = _network(_op(case))
         data = json.loads(json.dumps(architecture.to_dict()))
         for again in (Architecture.from_yaml(architecture.to_yaml()), Architecture.from_dict(data)):
@@ -97,7 +97,7 @@ class OpContract:
             assert again.hash == architecture.hash
 
     def test_fixed_input_size_says_whether_it_suits_one_grid_only(self, case: Case) -> None:
-        """On another grid, tensors of other shapes or other settings are needed if and only if it says so."""
+        """On another grid it needs tensors of other shapes or other settings exactly if it says so."""
         op, smaller = _op(case), EXAMPLE_SHAPE._replace(grid=2)
         assert op.at(EXAMPLE_SHAPE, EXAMPLE_SHAPE) == op
         other = op.at(EXAMPLE_SHAPE, smaller)
@@ -121,7 +121,7 @@ class OpContract:
         torch.testing.assert_close(layer(x)[1:2], layer(x[1:2]), rtol=1e-10, atol=1e-12)
 
     def test_the_seed_decides_every_tensor(self, case: Case) -> None:
-        """Whatever memory held before; and the global generator is not used."""
+        """Whatever the memory held before; the global generator is not used."""
         architecture, before = _network(_op(case)), torch.get_rng_state()
         one, two = (build(architecture, generator=torch.Generator().manual_seed(3)).state_dict() for _ in range(2))
         assert torch.equal(torch.get_rng_state(), before)
@@ -142,7 +142,7 @@ class OpContract:
         assert op.deployed.deployed == op.deployed
         model = VisionModel(_network(op))
         _scrambled(model)
-        deployed = reparameterize(model)  # compares outputs, and raises WeightsError if they differ
+        deployed = reparameterize(model)  # compares the outputs, and raises WeightsError if they differ
         assert sum(parameter.numel() for parameter in deployed.parameters()) == _network(op).deployed.params
 
     def test_it_can_be_drawn(self, case: Case) -> None:
@@ -155,7 +155,7 @@ class OpContract:
 
 
 class MixerContract:
-    """What a token mixer has to fulfil besides the contract of its op; `case` names it."""
+    """What every token mixer must fulfil besides the contract of its op; `case` names the mixer."""
 
     def test_its_examples_are_among_its_choices(self, case: Case) -> None:
         name, example = case
@@ -175,7 +175,7 @@ class MixerContract:
         assert 0 < mix.eps <= 1e-4
 
     def test_a_space_can_name_it(self, case: Case) -> None:
-        """Its architectures are counted, drawn, described by parameters, costed and built."""
+        """Its architectures can be counted, sampled, encoded, costed and built."""
         space, rng = _space(case), random.Random(0)
         assert space.size > 0
         least, most = space.cost_range()
@@ -190,11 +190,11 @@ class MixerContract:
 
 
 def violations(ops: list[Case] | None = None, mixers: list[Case] | None = None) -> Iterator[tuple[str, Exception]]:
-    """Every test of both contracts that fails, as ``attention {'heads': 2}: test_...``, and why.
+    """Every failing test of both contracts, as ``attention {'heads': 2}: test_...``, and why it fails.
 
     Args:
-        ops: The ops to test; all that are registered by default.
-        mixers: The token mixers to test; all that are registered by default.
+        ops: The ops to test; by default all registered ones.
+        mixers: The token mixers to test; by default all registered ones.
     """
     for contract, cases in (
         (OpContract(), op_cases() if ops is None else ops),
@@ -224,7 +224,7 @@ def _allowed(op: Op, shape: TokenShape) -> bool:
 
 
 def _network(op: Op) -> Architecture:
-    """Images of 3 x 8 x 8, and one block of this op and a channel MLP on EXAMPLE_SHAPE."""
+    """A network for 3 x 8 x 8 images: one block of this op and a channel MLP, at EXAMPLE_SHAPE."""
     block = (Branch(op, "batchnorm", layer_scale=0.5), Branch(Dense("channel", 16)))
     return Architecture(8, 2, (Stage(1, EXAMPLE_SHAPE.dim, block),), classes=5)
 
@@ -240,7 +240,7 @@ def _images(*shape: int) -> Tensor:
 
 
 def _scrambled(module: torch.nn.Module) -> torch.nn.Module:
-    """The module in float64 and evaluation, with every parameter and buffer drawn at random (variances positive)."""
+    """The module in float64 and eval mode, with every parameter and buffer drawn at random (variances positive)."""
     generator = torch.Generator().manual_seed(1)
     module = module.double().eval()
     with torch.no_grad():

@@ -1,7 +1,7 @@
-"""Whether the Ray that a search uses is still there.
+"""Detects the death of the Ray instance that a search uses.
 
-Ray itself waits for a dead control store (GCS) for a minute and then ends the process without a word; a dead raylet on
-this machine it never misses, and trials wait for ever.
+Ray itself waits a minute for a dead control store (GCS) and then exits the process silently. It never notices a dead
+raylet on this machine, and trials would wait forever.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from runners.on_ray.ray_private import VITAL, this_node
 
 LOOK_EVERY_S = 1.0
 PATIENCE_S = 30.0
-"""How long the head of a cluster may be out of reach: it may be started again, and Ray gives up after a minute."""
+"""How long the head of a cluster may be unreachable: it may be restarted, and Ray gives up after a minute."""
 STUCK_S = 15.0
-"""How long the main thread may hang in a call to a Ray that is gone."""
+"""How long the main thread may hang in a call to a dead Ray."""
 ANSWER_TIMEOUT_S = 2.0
 
 
 class RayGone(BaseException):
-    """Ray has died. No `Exception`: of those Tune makes failures of trials, or tidies up what is not there any more."""
+    """Ray has died. Not an `Exception`: Tune turns those into failed trials, or cleans up what no longer exists."""
 
 
 class Pulse:
-    """Watches Ray from a thread, as the main thread may hang in a call to it.
+    """Watches Ray from a thread, since the main thread may hang in a call to it.
 
     Args:
-        address: Of the cluster; None for a Ray of this process.
-        last_words: Takes a sentence if the process has to end, since a call to Ray does not come back.
+        address: Address of the cluster; None for the Ray of this process.
+        on_exit: Called with a message if the process must exit because a call to Ray does not return.
     """
 
     def __init__(self, address: str | None, last_words: Callable[[str], None] | None = None) -> None:
@@ -44,7 +44,7 @@ class Pulse:
         self._head: str | None = None
         if self._node is None:
             self._head = address and address.removeprefix(CLIENT)
-        elif not self._node.all_processes:  # they are not children of this process
+        elif not self._node.all_processes:  # these are not children of this process
             self._head = str(self._node.gcs_address)
         self._where = f"the Ray cluster at {address}" if address else "Ray on this machine"
         self._last_words = last_words or _say
@@ -65,20 +65,20 @@ class Pulse:
 
     @property
     def gone(self) -> str | None:
-        """A clause that says what has died; None while Ray is there."""
+        """A clause that says what has died; None while Ray is alive."""
         dead = self._dead_here()
         if dead is not None:
             self._gone = f"{self._where} has died ({dead})"
         return self._gone
 
     def feel(self) -> None:
-        """Raise RayGone if it is."""
+        """Raise RayGone if Ray has died."""
         if self.gone is not None:
             raise RayGone(self.gone)
 
     @contextmanager
     def outside(self) -> Iterator[None]:
-        """What takes its time without Ray, such as waiting for a database."""
+        """Suspend the watch during long work without Ray, such as waiting for a database."""
         self._in_ray = False
         try:
             yield
@@ -86,7 +86,7 @@ class Pulse:
             self._in_ray = True
 
     def _dead_here(self) -> str | None:
-        """Which process of Ray's has died that this process cannot do without; None if all are there."""
+        """Which vital process of Ray has died; None if all are alive."""
         if self._node is None:
             return None
         if self._head is None:
@@ -125,12 +125,12 @@ class Pulse:
                 hangs_since = now
             elif now - hangs_since > STUCK_S:
                 self._last_words(
-                    f"{self.gone}, and nothing else can be done. Nothing is lost; the same command goes on"
+                    f"{self.gone}, and this process cannot recover. Nothing is lost; the same command continues the study"
                 )
 
 
 def _say(text: str) -> None:
-    """End the process as Ray itself would, but with a sentence."""
+    """Exit the process as Ray itself would, but with a message."""
     sys.stderr.write(f"\nnas: {text}\n")
     sys.stderr.flush()
     os._exit(2)

@@ -1,8 +1,8 @@
 """The runner that executes jobs on a Ray cluster, through Ray Tune.
 
-Tune places trials, packs fractional GPUs, reuses worker processes and grows autoscaling clusters. It neither decides
-nor remembers: a `Searcher` hands out the jobs of the source, a `TrialScheduler` passes reports on and stops what the
-source decides to stop. Tune's own experiment state is never read back.
+Tune places trials, packs fractional GPUs, reuses worker processes and grows autoscaling clusters. It neither makes
+decisions nor keeps state: a `Searcher` hands out the jobs of the source, and a `TrialScheduler` passes reports on and
+stops what the source decides to stop. Tune's own experiment state is never read back.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000000")
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
 os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "60")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-# And its core reads this: else it takes SIGTERM for a crash, prints a stack, and a search cannot stop cleanly.
+# Ray's core reads this: otherwise it treats SIGTERM as a crash and prints a stack, and a search cannot stop cleanly.
 os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
 
 import ray
@@ -62,16 +62,16 @@ from search_space.signals import handlers_kept
 log = logging.getLogger(__name__)
 
 PATIENCE_S = 60.0
-"""How long a cluster may have no room for a trial before the user is told. Arbitrary."""
+"""How long a cluster may lack resources for a trial before the user is notified. Arbitrary."""
 
 MOST_STARTS = 4
-"""How often Ray is started on this machine if it keeps dying. Arbitrary."""
+"""How many times Ray is started on this machine if it keeps dying. Arbitrary."""
 
 Answer = TypeVar("Answer")
 
 
 class _Bridge:
-    """Between Tune's callbacks and the source. Tune swallows exceptions in callbacks, so they are kept for later."""
+    """Connects Tune's callbacks to the source. Tune swallows exceptions in callbacks, so they are kept for later."""
 
     def __init__(self, source: TrialSource, pack: Callable[[Job], Packed], pulse: Pulse) -> None:
         self.source, self.pack, self.pulse = source, pack, pulse
@@ -80,7 +80,9 @@ class _Bridge:
         self.reasons: dict[str, tuple[Cause, str]] = {}  # Tune's trial id -> why its worker was lost
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
-        """Tune saves its state as it starts; it is never read, and the source cannot be pickled."""
+        """Pickle to nothing: Tune saves its state at the start, which is never read, and the source cannot be
+        pickled.
+        """
         return object, ()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -120,12 +122,12 @@ class _Bridge:
         self._guarded(tell, None)
 
     def lost(self, trial: Trial) -> None:
-        """Remember why a worker was lost, unless all of Ray is."""
+        """Record why a worker was lost, unless Ray itself is."""
         self.pulse.feel()
         self.reasons[trial.trial_id] = loss(trial)
 
     def all_lost(self, words: str) -> None:
-        """Tell the source that everything running is lost with Ray."""
+        """Tell the source that all running jobs are lost with Ray."""
         for key in self.keys.values():
             self.source.tell(key, Outcome("failed", 0.0, Cause.NODE_LOST, words))
 
@@ -143,14 +145,14 @@ class _Bridge:
 
 
 class _AskSource(Searcher):
-    """Asks the source for the next job when Tune has room, and tells it of every end."""
+    """Asks the source for the next job when Tune has room, and tells it how every job ended."""
 
     def __init__(self, bridge: _Bridge) -> None:
         super().__init__()
         self._bridge = bridge
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        return cast("dict[str, Any] | None", self._bridge.suggest(trial_id))  # Tune's own type leaves FINISHED out
+        return cast("dict[str, Any] | None", self._bridge.suggest(trial_id))  # Tune's own type omits FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._bridge.complete(trial_id, result, error)
@@ -177,7 +179,7 @@ class _TellSource(FIFOScheduler):
 
 
 class _Idle(tune.Callback):
-    """Lets the search update its display, and says once if trials wait for resources and none runs."""
+    """Lets the search update its display, and reports once if trials wait for resources and none is running."""
 
     def __init__(self, bridge: _Bridge, notice: Callable[[str], None], patience_s: float) -> None:
         self._bridge, self._notice, self._patience_s = bridge, notice, patience_s
@@ -210,15 +212,15 @@ class RayTuneRunner:
     """Executes jobs on Ray.
 
     Attributes:
-        address: Of a running cluster ("auto", "HOST:PORT", "ray://HOST:PORT"); None for ``RAY_ADDRESS``, else to start
-            Ray here.
+        address: Address of a running cluster ("auto", "HOST:PORT", "ray://HOST:PORT"); None for ``RAY_ADDRESS``, or to
+            start Ray here if that is not set.
         cpus_per_trial: CPU cores a job reserves.
-        gpus_per_trial: GPUs a job reserves; None for 1 where the cluster has GPUs, else 0.
+        gpus_per_trial: GPUs a job reserves; None for 1 if the cluster has GPUs, else 0.
         packages: Packages that are sent to workers on a cluster.
         plugins: Plug-ins that every worker imports.
-        images: The images that are sent to nodes of a cluster that lack them; None if no job needs images.
-        notice: Shows a sentence to the user.
-        patience_s: Seconds that trials wait for resources before the user is told.
+        images: Images to send to the nodes of a cluster that lack them; None if no job needs images.
+        notice: Shows a message to the user.
+        notify_after_s: Seconds that trials wait for resources before the user is notified.
     """
 
     address: str | None = None
@@ -234,7 +236,7 @@ class RayTuneRunner:
         """Check that a cluster listens at the address, or that this machine has what Ray and a job need.
 
         Raises:
-            RunnerError: If it does not.
+            RunnerError: If not.
         """
         check_temporary()
         if self._address is None:
@@ -249,7 +251,7 @@ class RayTuneRunner:
         Raises:
             KeyboardInterrupt: On Ctrl-C, after the workers have written their checkpoints.
             RunnerError: If Ray cannot be reached or started, or a job needs more than there is.
-            DataError: If `images` must be sent to a cluster, and this machine lacks them too.
+            DataError: If `images` must be sent to a cluster, and this machine lacks them, too.
         """
         for starts in range(1, MOST_STARTS + 1):
             if source.done:
@@ -257,13 +259,13 @@ class RayTuneRunner:
             gone = self._run_until_ray_is_gone(source, evaluator, is_last=starts == MOST_STARTS)
             if gone is None:
                 break
-            self.notice(f"{gone}; it is started again, and trials resume from their checkpoints")
+            self.notice(f"{gone}; Ray is restarted, and trials resume from their checkpoints")
         if not source.done:  # Tune stops its loop on Ctrl-C, lets the workers clean up, and returns
             raise KeyboardInterrupt
 
     def _run_until_ray_is_gone(self, source: TrialSource, evaluator: Evaluator, is_last: bool) -> str | None:
-        """Execute until the source is done, or Ctrl-C; returns what has died if Ray may be started again."""
-        kept = handlers_kept(signal.SIGINT, signal.SIGUSR1)  # Tune replaces them for good
+        """Execute until the source is done, or until Ctrl-C; returns what has died if Ray may be restarted."""
+        kept = handlers_kept(signal.SIGINT, signal.SIGUSR1)  # Tune does not restore them
         with connection(self._address, self.packages) as is_new, quiet(), kept, Pulse(self._address) as pulse:
             on_cluster = self._address is not None
             threads, data_dir = max(1, int(self.cpus_per_trial)), os.environ.get("NAS_DATA_DIR")
@@ -283,11 +285,11 @@ class RayTuneRunner:
                     bridge.all_lost(gone)
                     if on_cluster or not is_new:
                         raise RunnerError(
-                            f"{gone}. Nothing is lost; when it is back, the same command goes on"
+                            f"{gone}. Nothing is lost; once it is back, the same command continues the study"
                         ) from None
                     if is_last:
                         raise RunnerError(
-                            f"{gone} {MOST_STARTS} times. Nothing is lost; the same command goes on"
+                            f"{gone} {MOST_STARTS} times. Nothing is lost; the same command continues the study"
                         ) from None
                     return gone
         if bridge.error is not None:
@@ -295,13 +297,13 @@ class RayTuneRunner:
         return None
 
     def _tune(self, bridge: _Bridge) -> None:
-        """Execute in Tune's loop until the source is done, or Ctrl-C."""
+        """Execute in Tune's loop until the source is done, or until Ctrl-C."""
         with ExitStack() as undo:
-            # What Tune writes about its experiment is never read.
+            # The experiment state that Tune writes is never read.
             notes = undo.enter_context(TemporaryDirectory(prefix="nas-tune-", ignore_cleanup_errors=True))
             if (self._address or "").startswith(CLIENT):
                 undo.enter_context(tune_on_a_client(notes))
-            # Not `tune.Tuner`: through Ray's client it would move to the cluster, away from the source.
+            # Not `tune.Tuner`: through Ray's client it would run on the cluster, away from the source.
             tune.run(
                 EvaluationTrainable,
                 name="tune",
@@ -336,5 +338,5 @@ class RayTuneRunner:
 
 
 def _name(trial: Trial) -> str:
-    """Tune's name of a trial: the job's key, made unique for jobs that are tried again."""
+    """Tune's name for a trial: the job's key, made unique for jobs that are retried."""
     return f"{trial.config['packed']!r}-{trial.trial_id[-6:]}"

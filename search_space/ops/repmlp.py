@@ -15,12 +15,12 @@ class RepMLP(Op):
     """(BN(W x) + sum over k of BN(depthwise conv_k(x))) * sigmoid(fc(ReLU(fc(mean of x over tokens)))).
 
     W is an N x N matrix over the tokens for each of S sets of channels: channel c uses set c mod S, and so do the
-    convolutions. The deployed form has one matrix and bias a set, and computes the same function.
+    convolutions. The deployed form has one matrix and bias per set, and computes the same function.
 
     Attributes:
         sharesets: S, the number of sets; divides C.
         kernels: Sizes of the convolutions, odd; () for none.
-        reduction: C over the hidden width of the gate.
+        reduction: C divided by the hidden width of the gate.
         deploy: Whether this is the deployed form; its kernels are ().
     """
 

@@ -550,7 +550,7 @@ RULES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "odd halves of a gated linear unit": (
         of(Dense("channel", 7, glu=True)),
-        "stage 1: branch 1: a gated linear unit splits its hidden width in halves, so it must be even; it is 7",
+        "stage 1: branch 1: a gated linear unit splits its hidden width into halves, so it must be even; it is 7",
     ),
     "batchnorm over tokens": (
         of(MLP, Dense("token", 8, batchnorm=True)),
@@ -893,7 +893,7 @@ def test_deployed_and_at_may_change_places(one_block: Make) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
-        ("depth: 1", "depth: 1001", "there may be 1,000 blocks at most; there are 1,001"),
+        ("depth: 1", "depth: 1001", "an architecture may have at most 1,000 blocks; it has 1,001"),
         ("dim: 8", f"dim: {10**30}", f"dim is {10**30}; allowed: whole numbers up to 10,000,000"),
         ("drop_path: 0.0", f"drop_path: 1{'0' * 400}", "a whole number of 1,329 bits is too large"),
         ("image_size: 8", f"image_size: -{10**12}", "allowed: whole numbers up to 10,000,000"),

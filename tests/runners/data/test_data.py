@@ -94,7 +94,7 @@ def test_settings_that_do_not_fit_are_refused(spec: DataSpec, message: str) -> N
 
 
 def test_a_name_is_registered_once() -> None:
-    with pytest.raises(ValueError, match="'digits' is registered already"):
+    with pytest.raises(ValueError, match="'digits' is already registered"):
         register_dataset("digits")(Digits)
 
 
