@@ -1,4 +1,4 @@
-"""What holds for every objective, as a class of tests that authors of plug-ins can use for theirs.
+"""Contract tests for objectives, which authors of plug-ins can run on their own.
 
 Example:
     >>> class TestPeakMemory(ObjectiveContract):
@@ -20,7 +20,7 @@ from results.database.objectives import OBJECTIVES, Figures, Objective
 from search_space.space import SearchSpace
 
 FIGURES = Figures(0.5, 0.75, 100, 1000, 1.5, 2.5, "a device", "another device")
-"""Of an architecture of which everything is known."""
+"""Figures of an architecture with every measurement."""
 _LIMITS = {"max_params": None, "max_macs": None, "max_latency_ms": None}
 
 
@@ -32,7 +32,7 @@ class ObjectiveContract:
 
     def test_it_says_what_it_is(self, objective: Objective) -> None:
         assert objective.title
-        assert 1 <= len(objective.heading) <= 8, "its heading has to fit into a column of 8 characters"
+        assert 1 <= len(objective.heading) <= 8, "its heading must fit into a column of 8 characters"
         assert objective.direction in ("minimize", "maximize")
         assert objective.kind in ("quality", "exact", "measured")
         assert type(objective).__doc__

@@ -1,13 +1,13 @@
-"""Exporting a trained architecture as a folder that needs neither the study nor its database any more.
+"""Exports a trained architecture as a folder that no longer needs the study or its database.
 
-    architecture.yaml   what it is, in the form it is deployed in
+    architecture.yaml   the architecture, in its deployed form
     model.safetensors   its weights; the metadata holds the normalisation of its images
-    provenance.json     where it comes from: study, trial, data, recipe, seed, figures, versions
+    provenance.json     its provenance: study, trial, data, recipe, seed, figures, versions
     load.py             rebuilds the model; needs mlp-nas (its package search_space), torch and safetensors
     README.md           a model card
 
-Branches that serve training only (RepMLP's) are merged. The bundle is written beside its destination, loaded back
-through its own `load.py`, compared with the model it was made from, and only then put in place, by one rename.
+Branches that are used only in training (RepMLP's) are merged. The bundle is written beside its destination, loaded back
+through its own `load.py`, compared with the original model, and only then moved into place by one rename.
 """
 
 from __future__ import annotations
@@ -60,19 +60,20 @@ def load(folder=Path(__file__).parent):
 
 
 SAME = 1e-6
-"""Largest difference of outputs where the weights are as they were trained: rounding in float32. Arbitrary."""
+"""Maximum difference of outputs if the weights are those that were trained: rounding in float32. Arbitrary."""
 MERGED = 1e-4
-"""Where branches were merged, relative to the largest output: what float32 leaves of a proof in float64. Arbitrary."""
+"""Maximum difference if branches were merged, relative to the largest output; verified more tightly in float64.
+Arbitrary."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was exported.
+    """The result of an export.
 
     Attributes:
-        folder: Where it is.
+        folder: The folder of the bundle.
         contender: The architecture and its figures.
-        difference: Largest difference between outputs of the bundle and of the model it was made from.
+        difference: Largest difference between outputs of the bundle and of the original model.
     """
 
     folder: Path
@@ -85,13 +86,13 @@ def export(study: StudyStore, weights_folder: Path, output: Path, *, trial: int 
 
     Args:
         study: The study.
-        weights_folder: Where its weights are.
-        output: The folder to create; it must not exist yet, or be empty.
+        weights_folder: The folder of its weights.
+        output: The folder to create; it must be empty or not exist yet.
         trial: Number of the trial to export; None for the winner.
 
     Raises:
-        ExportError: If there is no such trial, it has no weights, the folder is taken, or the bundle does not give the
-            same outputs.
+        ExportError: If there is no such trial, it has no weights, the folder is not empty, or the bundle gives other
+            outputs.
     """
     output = output.resolve()
     sweep(output, "export", FILES)
@@ -112,7 +113,7 @@ def export(study: StudyStore, weights_folder: Path, output: Path, *, trial: int 
         with draft(output, "export", FILES) as folder:
             _write(folder, architecture, contender, provenance, weights)
             difference = _verify(folder, architecture, weights)
-            if output.exists():  # it keeps its permissions
+            if output.exists():  # an existing folder keeps its permissions
                 folder.chmod(stat.S_IMODE(output.stat().st_mode))
             put(folder, output)
     except OSError as error:
@@ -138,7 +139,7 @@ def _write(
 
 
 def _check_digest(weights: Path, evaluation: EvaluationRow) -> None:
-    """Refuse weights that are not those that were trained; those of older versions have no digest."""
+    """Refuse weights other than those that were trained; older versions recorded no digest."""
     if evaluation.weights_sha256 is None:
         return
     with weights.open("rb") as file:
@@ -156,22 +157,22 @@ def _deploy(architecture: Architecture, weights: Path, output: Path) -> None:
 
     try:
         deploy_file(architecture, weights, output)
-    except Exception as error:  # damaged weights, or some that are not finite
-        raise ExportError(f"{weights} could not be brought into its deployed form: {error}") from error
+    except Exception as error:  # weights that are damaged or not finite
+        raise ExportError(f"{weights} could not be converted to the deployed form: {error}") from error
 
 
 def _verify(folder: Path, architecture: Architecture, weights: Path) -> float:
-    """Load the bundle by its own `load.py` and compare its outputs with those of the model it was made from."""
+    """Load the bundle by its own `load.py`, and compare its outputs with those of the original model."""
     from search_space.models.weights_files import compare_outputs  # loads torch
 
     try:
         difference, largest = compare_outputs(
             architecture, weights, lambda: runpy.run_path(str(folder / "load.py"))["load"](folder)
         )
-    except Exception as error:  # whatever is wrong with the bundle, it must not be delivered
+    except Exception as error:  # a bundle with any problem must not be delivered
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ExportError(f"the export could not be loaded back, so it was not written: {reason}") from error
     tolerance = SAME if architecture.deployed is architecture else MERGED * max(1.0, largest)
-    if not difference <= tolerance:  # or it is not a number
+    if not difference <= tolerance:  # also true for NaN
         raise ExportError(f"the export's outputs differ by {difference:.3g}, so it was not written")
     return difference

@@ -1,4 +1,4 @@
-"""What a bundle says of itself: `provenance.json`, where it comes from, and `README.md`, its model card."""
+"""The descriptions in a bundle: `provenance.json` and the model card `README.md`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from search_space.units import format_count
 def make_provenance(
     study: StudyStore, evaluation: EvaluationRow, contender: Contender, architecture: Architecture
 ) -> dict[str, Any]:
-    """Where exported weights come from, as plain data."""
+    """The provenance of exported weights, as plain data."""
     identity = study.row.identity
     return {
         "architecture": architecture.deployed.hash,
@@ -50,7 +50,7 @@ def make_provenance(
 
 
 def _without_paths(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What is said of the data set, with the name of a folder in place of its path."""
+    """The description of the data set, with the name of a folder in place of its path."""
     name, colon, path = data["name"].partition(":")
     return {**data, "name": f"{name}{colon}{Path(path).name}"}
 

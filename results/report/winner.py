@@ -1,4 +1,4 @@
-"""The winner rule: which architecture a study delivers. Reports, listings and exports all ask here."""
+"""The winner rule: which architecture a study delivers. Reports, listings and exports all use it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from results.database.schema import EvaluationRow, FinalistRow, State
 
 
 class Winner(NamedTuple):
-    """What a study delivers.
+    """The architecture that a study delivers.
 
     Attributes:
-        number: Of its trial.
-        finalist: Its means over fresh seeds; None where it is a trial that was not trained again.
+        number: Number of its trial.
+        finalist: Its means over fresh seeds; None if it is a trial that was not retrained.
     """
 
     number: int
@@ -22,12 +22,12 @@ class Winner(NamedTuple):
 
 
 def find_winner(trials: Sequence[EvaluationRow], finalists: Sequence[FinalistRow], quality: Objective) -> Winner | None:
-    """The finalist ranked first; while there is none, the complete trial that is best in the first objective.
+    """The finalist ranked first; if there is none yet, the complete trial that is best in the first objective.
 
     Args:
-        trials: Of the study.
-        finalists: Of the study, by rank.
-        quality: Its first objective.
+        trials: The study's trials.
+        finalists: The study's finalists, by rank.
+        quality: The study's first objective.
     """
     ranked = next((row for row in finalists if row.rank is not None), None)
     if ranked is not None:
@@ -38,7 +38,7 @@ def find_winner(trials: Sequence[EvaluationRow], finalists: Sequence[FinalistRow
 
 
 def quality_figures(row: EvaluationRow) -> Figures:
-    """The figures of a complete evaluation that its quality rests on.
+    """The figures of a complete evaluation that define its quality.
 
     Raises:
         StorageError: If the database has lost one.

@@ -16,7 +16,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from runners.data.base import legible
-from runners.data.looking import looked
+from runners.data.scanning import scanned
 from search_space.errors import DataError
 from search_space.units import format_bytes
 
@@ -51,7 +51,7 @@ def content_digests(
     Raises:
         DataError: If a file cannot be read, naming it.
     """
-    known = looked().digests
+    known = scanned().digests
     new = [path for path in paths if path not in known]
     known.update(zip(new, _digests_of_files(new, directory, notify), strict=True))
     return [known[path] for path in paths]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from runners.data.base import legible
-from runners.data.looking import looked
+from runners.data.scanning import scanned
 from search_space.errors import DataError
 
 _LITTER = frozenset(
@@ -155,7 +155,7 @@ _trees: dict[str, Tree] = {}
 
 def read_tree(root: str) -> Tree:
     """The tree at a root: the one read before if nothing has changed since."""
-    tree, seen = _trees.get(root), looked().trees
+    tree, seen = _trees.get(root), scanned().trees
     if tree is None or (root not in seen and not tree.is_current()):
         _trees.clear()  # keep one data set at a time; a large one has a million names
         tree = _trees[root] = Tree(root)

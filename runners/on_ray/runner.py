@@ -41,8 +41,8 @@ from runners.on_ray.connection import connection, first_words, quiet
 from runners.on_ray.folders import check_ray_folders, check_temporary
 from runners.on_ray.images import WithImages, send
 from runners.on_ray.losses import loss, waiting
-from runners.on_ray.pulse import Pulse, RayGone
 from runners.on_ray.ray_private import tune_on_a_client
+from runners.on_ray.watchdog import RayGone, Watchdog
 from runners.on_ray.worker import EvaluationTrainable, Packed
 from runners.protocol import (
     Cause,
@@ -61,7 +61,7 @@ from search_space.signals import handlers_kept
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S = 60.0
+NOTIFY_AFTER_S = 60.0
 """How long a cluster may lack resources for a trial before the user is notified. Arbitrary."""
 
 MOST_STARTS = 4
@@ -73,8 +73,8 @@ Answer = TypeVar("Answer")
 class _Bridge:
     """Connects Tune's callbacks to the source. Tune swallows exceptions in callbacks, so they are kept for later."""
 
-    def __init__(self, source: TrialSource, pack: Callable[[Job], Packed], pulse: Pulse) -> None:
-        self.source, self.pack, self.pulse = source, pack, pulse
+    def __init__(self, source: TrialSource, pack: Callable[[Job], Packed], watchdog: Watchdog) -> None:
+        self.source, self.pack, self.watchdog = source, pack, watchdog
         self.error: Exception | None = None
         self.keys: dict[str, str] = {}  # Tune's trial id -> job key
         self.reasons: dict[str, tuple[Cause, str]] = {}  # Tune's trial id -> why its worker was lost
@@ -123,7 +123,7 @@ class _Bridge:
 
     def lost(self, trial: Trial) -> None:
         """Record why a worker was lost, unless Ray itself is."""
-        self.pulse.feel()
+        self.watchdog.check()
         self.reasons[trial.trial_id] = loss(trial)
 
     def all_lost(self, words: str) -> None:
@@ -137,7 +137,7 @@ class _Bridge:
     def _guarded(self, act: Callable[[], Answer], otherwise: Answer) -> Answer:
         if self.error is None:
             try:
-                with self.pulse.outside():
+                with self.watchdog.suspended():
                     return act()
             except Exception as error:  # noqa: BLE001 (raised again by RayTuneRunner.run)
                 self.error = error
@@ -181,17 +181,17 @@ class _TellSource(FIFOScheduler):
 class _Idle(tune.Callback):
     """Lets the search update its display, and reports once if trials wait for resources and none is running."""
 
-    def __init__(self, bridge: _Bridge, notice: Callable[[str], None], patience_s: float) -> None:
-        self._bridge, self._notice, self._patience_s = bridge, notice, patience_s
+    def __init__(self, bridge: _Bridge, notice: Callable[[str], None], notify_after_s: float) -> None:
+        self._bridge, self._notice, self._patience_s = bridge, notice, notify_after_s
         self._idle_since: float | None = None
         self._said = False
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        self._bridge.pulse.feel()
+        self._bridge.watchdog.check()
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._bridge.idle()
-        self._bridge.pulse.feel()
+        self._bridge.watchdog.check()
         if self._said:
             return
         states = {trial.status for trial in trials}
@@ -230,7 +230,7 @@ class RayTuneRunner:
     plugins: tuple[Plugin, ...] = ()
     images: DataSpec | None = None
     notice: Callable[[str], None] = log.warning
-    patience_s: float = PATIENCE_S
+    notify_after_s: float = NOTIFY_AFTER_S
 
     def check(self) -> None:
         """Check that a cluster listens at the address, or that this machine has what Ray and a job need.
@@ -266,17 +266,19 @@ class RayTuneRunner:
     def _run_until_ray_is_gone(self, source: TrialSource, evaluator: Evaluator, is_last: bool) -> str | None:
         """Execute until the source is done, or until Ctrl-C; returns what has died if Ray may be restarted."""
         kept = handlers_kept(signal.SIGINT, signal.SIGUSR1)  # Tune does not restore them
-        with connection(self._address, self.packages) as is_new, quiet(), kept, Pulse(self._address) as pulse:
+        with connection(self._address, self.packages) as is_new, quiet(), kept, Watchdog(self._address) as watchdog:
             on_cluster = self._address is not None
             threads, data_dir = max(1, int(self.cpus_per_trial)), os.environ.get("NAS_DATA_DIR")
             work = evaluator
-            bridge = _Bridge(source, lambda job: Packed(job, work, threads, on_cluster, data_dir, self.plugins), pulse)
+            bridge = _Bridge(
+                source, lambda job: Packed(job, work, threads, on_cluster, data_dir, self.plugins), watchdog
+            )
             try:
                 parcel = send(self.images) if on_cluster and self.images else None
                 work = WithImages(evaluator, parcel) if parcel else evaluator
                 self._tune(bridge)
             except (RayGone, Exception) as error:
-                gone = pulse.gone
+                gone = watchdog.gone
                 if gone is None:
                     if isinstance(error, (RayError, TuneError)):
                         raise RunnerError(f"Ray failed: {first_words(error)}") from error
@@ -312,7 +314,7 @@ class RayTuneRunner:
                 storage_path=notes,
                 search_alg=_AskSource(bridge),
                 scheduler=_TellSource(bridge),
-                callbacks=[_Idle(bridge, self.notice, self.patience_s)],
+                callbacks=[_Idle(bridge, self.notice, self.notify_after_s)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 trial_name_creator=_name,
                 trial_dirname_creator=_name,

@@ -85,7 +85,7 @@ def gradients(losses: Sequence[Loss], images: Tensor, labels: Tensor, micro_batc
     return torch.stack(parts).sum()
 
 
-class Beginning:
+class Snapshot:
     """A snapshot of a model and its optimizer to return to, in CPU memory."""
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -30,7 +30,7 @@ from runners.protocol import Cause, DataSpec, EpochResult, EvaluationError, Inte
 from runners.training.batches import Normaliser, place, steps_per_epoch, training_batches
 from runners.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from runners.training.evaluate import evaluate_within_memory, first_batch
-from runners.training.memory import Beginning, gradients, within_memory
+from runners.training.memory import Snapshot, gradients, within_memory
 from runners.training.optimisation import learning_rate, make_optimizer
 from runners.training.precision import autocast_for
 from runners.training.replicas import Replicas
@@ -98,7 +98,7 @@ def _train(job: Job, model: VisionModel, devices: tuple[torch.device, ...]) -> G
     measured = replace(_measured(device, latency, len(devices)), micro_batch=training.micro_batch)
     curve: list[EpochResult] = []
     if resumed is not None:
-        training.take_up(resumed)
+        training.restore(resumed)
         curve = list(resumed.curve)
         measured = replace(measured, micro_batch=training.micro_batch)
         limit.pause()
@@ -166,7 +166,7 @@ class _Training:
         batches = self.micro_batch, self.evaluation_batch
         return Checkpoint(curve, self.model.state_dict(), self.optimizer.state_dict(), latency, *batches)
 
-    def take_up(self, state: Checkpoint) -> None:
+    def restore(self, state: Checkpoint) -> None:
         """Restore the state from a checkpoint."""
         self.model.load_state_dict(state.model)
         self.optimizer.load_state_dict(dict(state.optimizer))
@@ -176,12 +176,12 @@ class _Training:
     def run_epoch(self, epoch: int) -> EpochResult:
         """Train for one epoch and validate; `epoch` is 1 for the first."""
         started = time.perf_counter()
-        beginning = Beginning(self.model, self.optimizer)
+        snapshot = Snapshot(self.model, self.optimizer)
 
         def learn(micro_batch: int) -> float:
             if micro_batch != self.micro_batch:  # memory ran out
                 self.micro_batch = micro_batch
-                beginning.restore()
+                snapshot.restore()
             self.draws.manual_seed(_seed(self.seed, epoch, "data"))
             purposes = ["drop path", *(f"drop path {index}" for index in range(1, len(self.losses)))]
             self.replicas.seed([_seed(self.seed, epoch, purpose) for purpose in purposes])

@@ -20,7 +20,7 @@ from runners.on_ray.address import CLIENT
 from runners.on_ray.ray_private import VITAL, this_node
 
 LOOK_EVERY_S = 1.0
-PATIENCE_S = 30.0
+HEAD_SILENT_S = 30.0
 """How long the head of a cluster may be unreachable: it may be restarted, and Ray gives up after a minute."""
 STUCK_S = 15.0
 """How long the main thread may hang in a call to a dead Ray."""
@@ -31,15 +31,15 @@ class RayGone(BaseException):
     """Ray has died. Not an `Exception`: Tune turns those into failed trials, or cleans up what no longer exists."""
 
 
-class Pulse:
+class Watchdog:
     """Watches Ray from a thread, since the main thread may hang in a call to it.
 
     Args:
         address: Address of the cluster; None for the Ray of this process.
-        on_exit: Called with a message if the process must exit because a call to Ray does not return.
+        exit_with: Exits the process with a message, when a call to a dead Ray does not return.
     """
 
-    def __init__(self, address: str | None, last_words: Callable[[str], None] | None = None) -> None:
+    def __init__(self, address: str | None, exit_with: Callable[[str], None] | None = None) -> None:
         self._node = this_node()
         self._head: str | None = None
         if self._node is None:
@@ -47,13 +47,13 @@ class Pulse:
         elif not self._node.all_processes:  # these are not children of this process
             self._head = str(self._node.gcs_address)
         self._where = f"the Ray cluster at {address}" if address else "Ray on this machine"
-        self._last_words = last_words or _say
+        self._exit_with = exit_with or _exit_process
         self._gone: str | None = None
         self._in_ray = True
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="nas-ray-pulse", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="nas-ray-watchdog", daemon=True)
 
-    def __enter__(self) -> Pulse:
+    def __enter__(self) -> Watchdog:
         self._thread.start()
         return self
 
@@ -71,13 +71,13 @@ class Pulse:
             self._gone = f"{self._where} has died ({dead})"
         return self._gone
 
-    def feel(self) -> None:
+    def check(self) -> None:
         """Raise RayGone if Ray has died."""
         if self.gone is not None:
             raise RayGone(self.gone)
 
     @contextmanager
-    def outside(self) -> Iterator[None]:
+    def suspended(self) -> Iterator[None]:
         """Suspend the watch during long work without Ray, such as waiting for a database."""
         self._in_ray = False
         try:
@@ -117,19 +117,19 @@ class Pulse:
             if self._head is not None:
                 if self._head_answers():
                     answered = now
-                elif now - answered > PATIENCE_S:
+                elif now - answered > HEAD_SILENT_S:
                     self._gone = f"{self._where} has died (its head does not answer)"
             if self.gone is None or not self._in_ray:
                 hangs_since = float("nan")
             elif math.isnan(hangs_since):
                 hangs_since = now
             elif now - hangs_since > STUCK_S:
-                self._last_words(
-                    f"{self.gone}, and this process cannot recover. Nothing is lost; the same command continues the study"
+                self._exit_with(
+                    f"{self.gone}; this process cannot recover. Nothing is lost; the same command continues the study"
                 )
 
 
-def _say(text: str) -> None:
+def _exit_process(text: str) -> None:
     """Exit the process as Ray itself would, but with a message."""
     sys.stderr.write(f"\nnas: {text}\n")
     sys.stderr.flush()
