@@ -22,7 +22,7 @@ from nas.study.spec import StudySpec, make_spec
 from results.report.render import render
 from results.report.report import Report, make_report
 from runners.data import prepare
-from runners.data.looking import looking_once
+from runners.data.scanning import scanning_once
 from runners.evaluator import TaskEvaluator
 from runners.protocol import DataSpec, Evaluator, Runner
 from runners.registry import RUNNERS, RunnerSettings
@@ -70,7 +70,7 @@ def search(
     if config is not None and settings:
         raise TypeError("give search() either a config or single settings, not both")
     config = config or SearchConfig.make(**settings)
-    with looking_once():
+    with scanning_once():
         spec = make_spec(config)
         runner = make_runner(config, None if evaluator else spec.data, spec.plugins, on_notice)
         # Everything that can fail comes before the first write.

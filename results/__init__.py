@@ -1,1 +1,1 @@
-"""What is remembered: the SQL database, reports on it, the dashboard, and exported bundles."""
+"""Stored results: the SQL database, reports on it, the dashboard, and exported bundles."""

@@ -1,8 +1,8 @@
-"""Making a file or folder beside its place, where one rename puts it when it is complete.
+"""Writes a file or folder beside its destination, and moves it there by one rename when it is complete.
 
-A draft is a folder ``.NAME.KIND-xxxxxxxx`` beside the place, locked by the process that makes it. A process that is
-killed leaves it unlocked, and the next draft for the same place deletes it. Only files that a draft may hold are
-deleted from a folder with such a name; if it holds anything else, it stays.
+A draft is a folder ``.NAME.KIND-xxxxxxxx`` beside the destination, locked by the process that writes it. A killed
+process leaves it unlocked, and the next draft for the same destination deletes it. From a folder with such a name only
+files that a draft may hold are deleted; if it holds anything else, it stays.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _TRIES = 10
 
 @contextmanager
 def draft(place: Path, kind: str, names: Collection[str]) -> Iterator[Path]:
-    """A temporary folder beside a place; what killed processes have left there is deleted first.
+    """A temporary folder beside a destination; leftovers of killed processes are deleted first.
 
     Args:
-        place: Where the result will be.
-        kind: What is made, for the name of the folder.
-        names: The files that may be in it; ``*`` in a name stands for any text.
+        place: The destination of the result.
+        kind: The kind of result, for the name of the folder.
+        names: The files that it may contain; ``*`` in a name stands for any text.
 
     Raises:
-        OSError: If it cannot be made.
+        OSError: If it cannot be created.
     """
     sweep(place, kind, names)
     folder, lock = _locked_folder(place, kind)
@@ -40,11 +40,11 @@ def draft(place: Path, kind: str, names: Collection[str]) -> Iterator[Path]:
 
 
 def sweep(place: Path, kind: str, names: Collection[str]) -> None:
-    """Delete the drafts that killed processes have left beside a place; see `draft`."""
+    """Delete the drafts that killed processes have left beside a destination; see `draft`."""
     pattern = re.compile(re.escape(f".{place.name}.{kind}-") + r"[0-9a-z_]{8}")
     with suppress(OSError):
         for folder in [path for path in place.parent.iterdir() if pattern.fullmatch(path.name)]:
-            with suppress(OSError):  # another user's, or one that is being made
+            with suppress(OSError):  # another user's, or one in progress
                 lock = _lock(folder)
                 try:
                     _remove(folder, names)
@@ -53,14 +53,14 @@ def sweep(place: Path, kind: str, names: Collection[str]) -> None:
 
 
 def put(made: Path, place: Path) -> None:
-    """Put a result in its place by one rename, once it is on the disk.
+    """Move a result to its destination by one rename, after syncing it to disk.
 
     Args:
         made: A file, or a folder of files.
-        place: Where nothing is, or for a file another file, for a folder an empty one.
+        place: The destination: nothing, an existing file for a file, or an empty folder for a folder.
 
     Raises:
-        OSError: If that fails; nothing has changed then.
+        OSError: If that fails; nothing has changed in that case.
     """
     for path in (*made.iterdir(), made) if made.is_dir() else (made,):
         _sync(path)
@@ -78,16 +78,16 @@ def _locked_folder(place: Path, kind: str) -> tuple[Path, int]:
         except (
             BlockingIOError,
             FileNotFoundError,
-        ):  # another process took it for an abandoned one before it was locked
+        ):  # another process deleted it as abandoned before it was locked
             continue
         if folder.exists():
             return folder, lock
         os.close(lock)
-    raise BlockingIOError(f"other processes delete what is made beside {place}")
+    raise BlockingIOError(f"other processes delete the drafts beside {place}")
 
 
 def _lock(folder: Path) -> int:
-    """Lock a folder that is not locked; it is free again once the descriptor is closed or the process is dead.
+    """Lock an unlocked folder until the descriptor is closed or the process dies.
 
     Raises:
         OSError: If another process has locked it, or it cannot be locked.
@@ -102,7 +102,7 @@ def _lock(folder: Path) -> int:
 
 
 def _remove(folder: Path, names: Collection[str]) -> None:
-    """Delete a draft, unless something else is in it."""
+    """Delete a draft, unless it contains anything else."""
     with suppress(OSError):
         for name in names:
             for path in _matching(folder, name) if "*" in name else [folder / name]:

@@ -1,7 +1,7 @@
-"""What this program uses of Optuna that is not public, in one place.
+"""All uses of Optuna's private API.
 
-The bounds on Optuna in `pyproject.toml` are there for this module. `tests/results/database/test_optuna_tables.py` reads
-back through Optuna's public interface what is written by its table definitions.
+The bounds on Optuna in `pyproject.toml` exist because of this module. `tests/results/database/test_optuna_tables.py`
+reads back through Optuna's public interface what was written through its table definitions.
 """
 
 from __future__ import annotations

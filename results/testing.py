@@ -1,4 +1,4 @@
-"""What an objective promises.
+"""Contract tests for objectives, which authors of plug-ins can run on their own.
 
 Example:
     >>> class TestPeakMemory(ObjectiveContract):
@@ -16,7 +16,7 @@ from search_space.contract import Contract, holds
 from search_space.space import SearchSpace, load_space
 
 FIGURES = Figures(0.5, 0.75, 100, 1000, 1.5, 2.5, "a device", "another device")
-"""Of an architecture of which everything is known."""
+"""Figures of an architecture with every measurement."""
 _LIMITS = {"max_params": None, "max_macs": None, "max_latency_ms": None}
 
 

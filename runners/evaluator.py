@@ -10,10 +10,10 @@ from runners.protocol import EpochResult, Evaluator, Job, Measured
 
 @dataclass(frozen=True)
 class TaskEvaluator:
-    """Sends a job to what does its task. Torch is loaded when the first job comes.
+    """Dispatches a job by its task. Torch is loaded with the first job.
 
     Attributes:
-        train: What trains and tests; None for `runners.training.train.train`.
+        train: The evaluator that trains and tests; None for `runners.training.train.train`.
     """
 
     train: Evaluator | None = None

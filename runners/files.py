@@ -1,4 +1,4 @@
-"""Files that are either there as a whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from search_space.units import format_bytes
 
 
 class FileFailure(OSError):
-    """Storage that did not take or give a file; its text says which, why, and how much room there is."""
+    """A file that could not be written or read; the text says which, why, and how much space is free."""
 
 
 def write_atomically(path: Location, content: bytes) -> None:
-    """Write a file so that no reader ever sees half of it, creating its folder if need be.
+    """Write a file so that no reader ever sees half of it; creates its folder if necessary.
 
-    It is on the disk before it takes its name: a machine that dies leaves the old one or the new one.
+    It is synced to disk before it is renamed: after a crash of the machine either the old or the new file is there.
 
     Raises:
-        FileFailure: If the storage does not take it; what was there before is still there.
+        FileFailure: If it cannot be written; an existing file is unchanged.
     """
     try:
         if isinstance(path, RemoteFile):
@@ -45,17 +45,17 @@ def _write(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         unfinished.replace(path)
     except BaseException:
-        with suppress(OSError):  # what went wrong first is what to say
+        with suppress(OSError):  # report the first error
             unfinished.unlink(missing_ok=True)
         raise
 
 
 @contextmanager
 def local_copy(path: Location) -> Iterator[Path]:
-    """The file on this machine's disks, for what reads files alone; a remote one is fetched for the while.
+    """A local path of the file, for code that reads only local files; a remote file is downloaded temporarily.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If there is no such file.
     """
     if isinstance(path, Path):
         yield path

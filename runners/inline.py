@@ -1,4 +1,4 @@
-"""The runner that executes everything in this process, one job after the other: for debugging and notebooks."""
+"""The runner that executes all jobs in this process, one after another: for debugging and notebooks."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from runners.execution import execute
 from runners.protocol import Evaluator, TrialSource
 from runners.resources import check_this_machine
-from search_space.signals import first_ctrl_c_noted
+from search_space.signals import first_ctrl_c_recorded
 
 WAIT_S = 0.2
-"""Pause before asking for a job again when there is none. Arbitrary."""
+"""Pause before asking again when there is no job. Arbitrary."""
 
 
 @dataclass(frozen=True)
 class InlineRunner:
-    """Executes jobs here and now.
+    """Executes jobs in this process.
 
     Attributes:
-        threads: Threads that torch uses; results on a CPU depend on it in the last digits.
-        gpus: GPUs that a job uses; 0 for what its device says.
+        threads: Threads that torch uses; on a CPU, the last digits of results depend on it.
+        gpus: GPUs that a job uses; 0 to let its device decide.
     """
 
     threads: int = 1
@@ -37,18 +37,18 @@ class InlineRunner:
         """Execute until the source is done.
 
         Raises:
-            KeyboardInterrupt: On Ctrl-C, after the running job has written a checkpoint at the end of its epoch; on
-                a second Ctrl-C at once.
+            KeyboardInterrupt: On Ctrl-C, after the running job has written a checkpoint at the end of its epoch; on a
+                second Ctrl-C, at once.
         """
         from runners.measuring.device import set_threads  # loads torch
 
         set_threads(self.threads)
-        with first_ctrl_c_noted() as stopped:
+        with first_ctrl_c_recorded() as stopped:
             while not source.done:
                 job = source.ask()
                 if job is not None:
                     source.tell(job.key, execute(job, evaluator, source.report, stopped.is_set))
-                else:  # other drivers are at work on the same search
+                else:  # other drivers are working on the same study
                     source.idle()
                     stopped.wait(WAIT_S)
                 if stopped.is_set():

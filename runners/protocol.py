@@ -1,9 +1,9 @@
 """The protocol between a search, which decides, and a runner, which executes.
 
 A search hands out `Job`s and is told how they ended (`TrialSource`); a runner executes them somewhere (`Runner`); what
-a job does while it runs is an `Evaluator`, by default `runners.training.train.train`. Another evaluator replays a table
-or measures overhead, another runner changes the place; neither depends on the other. `runners.execution` drives every
-job, whichever the runner.
+a job computes is its `Evaluator`, by default `runners.training.train.train`. Another evaluator replays a table or
+measures overhead, another runner executes elsewhere; neither depends on the other. `runners.execution` drives every
+job, whatever the runner.
 
 The life of a job:
 
@@ -31,7 +31,7 @@ class DataSpec:
     Attributes:
         name: A registered data set, or ``imagefolder:PATH``.
         directory: Where data sets are cached; None for `NAS_DATA_DIR`, else the user's cache folder.
-        split_seed: Seed of the train / validation split (and of the test split where the data set has none).
+        split_seed: Seed of the train / validation split (and of the test split if the data set has none).
         image_size: Side to which an image folder is resized; None for the data set's own.
     """
 
@@ -46,7 +46,7 @@ class Job:
     """One evaluation to execute.
 
     Attributes:
-        key: Unique within the study and fit for a file name, such as ``trial-0012`` or ``finalist-0012-seed-1``.
+        key: Unique within the study and valid as a file name, such as ``trial-0012`` or ``finalist-0012-seed-1``.
         architecture: What to evaluate.
         data: The images to evaluate it on.
         recipe: How to train.
@@ -55,18 +55,19 @@ class Job:
         reported: Epochs that the search already has; the evaluation resumes after them, from its checkpoint.
         task: "train" sees the train and validation splits only; "test" loads `weights` and sees the test split only;
             "score" computes `proxies` of every architecture of `batch`, from training images.
-        checkpoint: File that a training can be resumed from, written at every rung and between rungs; None for none.
-            A path, or a place on remote storage (`runners.remote.locate`).
+        checkpoint: File from which a training can be resumed, written at every rung and between rungs; None for none. A
+            path, or a location on remote storage (`runners.remote.locate`).
         weights: File for the final weights (safetensors): written by "train" if given, read by "test". A path or a
-            remote place, as `checkpoint`.
+            remote location, like `checkpoint`.
         weights_sha256: For "test": digest of that file when it was written; None if unknown.
         measure_latency: Whether to measure the latency of the model before training it.
         latency_target: Name of what measures it (`runners.measuring.targets`).
-        max_latency_ms: If given, an architecture slower than this is infeasible and not trained.
-        timeout_s: Seconds that one attempt may compute; an architecture that takes longer is infeasible. None for no
+        max_latency_ms: If given, a slower architecture is infeasible and not trained.
+        timeout_s: Seconds that one attempt may take; an architecture that takes longer is infeasible. None for no
             limit.
         device: "auto", "cpu", "cuda", "cuda:1", ...
-        gpus: How many GPUs share every batch of a training, starting with `device`; ignored where `device` is no GPU.
+        gpus: Number of GPUs that share every batch of a training, starting with `device`; ignored if `device` is not a
+            GPU.
         batch: For "score": the architectures to score.
         proxies: For "score": names of the proxies.
     """
@@ -102,7 +103,7 @@ class EpochResult:
         nll: Mean negative log-likelihood on the validation split, in nats; for a "test" job on the test split.
         accuracy: Share of its images classified correctly, 0 to 1.
         seconds: Wall time of the epoch, validation included.
-        measured: Facts known by now, so that they are not lost if the evaluation is stopped.
+        measured: Measurements so far, so that they are not lost if the evaluation is stopped.
     """
 
     epoch: int
@@ -118,8 +119,8 @@ class Score:
     """The score of an architecture by one proxy.
 
     Attributes:
-        value: More is better; None where it cannot be computed.
-        seconds: Compute that it takes on its own, building the model included.
+        value: Higher is better; None if it cannot be computed.
+        seconds: Compute time on its own, including building the model.
     """
 
     value: float | None
@@ -132,11 +133,11 @@ class Latency:
 
     Attributes:
         device: Where it was measured, in words (see `Measured.device`).
-        threads: Threads of torch; they matter on a CPU.
+        threads: Threads of torch; relevant on a CPU.
         batch_size: Images in one pass.
-        precision: Of weights and images: "fp32".
-        warm_up: Passes before the first one that counts.
-        repeats: Passes that count.
+        precision: Precision of weights and images: "fp32".
+        warm_up: Number of passes before the first counted one.
+        repeats: Number of counted passes.
         median_ms: Median of their wall times.
         lower_ms: Their first quartile.
         upper_ms: Their third quartile.
@@ -155,18 +156,18 @@ class Latency:
 
 @dataclass(frozen=True)
 class Measured:
-    """Facts that an evaluator measures besides its epochs; all optional.
+    """What an evaluator measures besides its epochs; all optional.
 
     Attributes:
         latency_ms: Median time of a forward pass of one image; `latency` says how it was measured.
-        peak_memory_mib: The most memory in use on the device at once.
-        device: Where it ran, in words ("NVIDIA H100 80GB HBM3", "CPU (AMD EPYC), 1 thread").
-        versions: Versions of Python, torch and others that shaped the result.
+        peak_memory_mib: Peak memory in use on the device.
+        device: The device it ran on, in words ("NVIDIA H100 80GB HBM3", "CPU (AMD EPYC), 1 thread").
+        versions: Versions of Python, torch and other software that affects the result.
         latency: Where and how `latency_ms` was measured; None if unknown.
         scores: For a "score" job: the scores of every architecture of its batch by proxy, in order.
-        micro_batch: Images that pass through the model at once in training: fewer than the recipe's batch where memory
-            is short; None where nothing was trained.
-        weights_sha256: Digest of the file of weights; None where none was written.
+        micro_batch: Images that pass through the model at once in training: fewer than the recipe's batch if memory is
+            short; None if nothing was trained.
+        weights_sha256: Digest of the file of weights; None if none was written.
     """
 
     latency_ms: float | None = None
@@ -185,10 +186,10 @@ class Outcome:
 
     Attributes:
         status: "complete"; "stopped" on a decision of the search; "failed" for `cause`.
-        seconds: Compute spent in this process, set-up and measurements included.
+        seconds: Compute time in this process, including set-up and measurements.
         cause: Why it failed; None otherwise.
         message: Why it failed, for the user.
-        measured: Facts besides the epochs.
+        measured: Measurements besides the epochs.
     """
 
     status: Literal["complete", "stopped", "failed"]
@@ -202,9 +203,9 @@ class EvaluationError(Exception):
     """Raised by an evaluator to end as a typed failure.
 
     Attributes:
-        cause: Why.
-        measured: Facts besides the epochs.
-        epochs: Epochs that were computed and could not be yielded before the failure.
+        cause: Why it failed.
+        measured: Measurements besides the epochs.
+        epochs: Epochs that were computed but could not be yielded before the failure.
     """
 
     def __init__(
@@ -220,38 +221,38 @@ class EvaluationError(Exception):
 
 
 class Interrupted(BaseException):
-    """Thrown into an evaluator that is to resume another time: it saves a checkpoint and ends."""
+    """Thrown into an evaluator that will be resumed later: it saves a checkpoint and ends."""
 
 
 class Evaluator(Protocol):
-    """What a job does: a generator that yields every epoch and returns what else it measured.
+    """The computation of a job: a generator that yields every epoch and returns its other measurements.
 
     It raises EvaluationError for typed failures. It is closed when the search decides STOP, and Interrupted is thrown
-    into it when the runner is stopped; either way the job may be handed out again, with `Job.reported` saying which
-    epochs the search has. It is pickled to workers, so it has to be importable.
+    into it when the runner is stopped; in either case the job may be handed out again, and `Job.reported` then says
+    which epochs the search already has. It is pickled and sent to workers, so it must be importable.
     """
 
     def __call__(self, job: Job) -> Generator[EpochResult, None, Measured]: ...
 
 
 class Decision(enum.Enum):
-    """The answer of the search to a report."""
+    """The decision of the search on a report."""
 
     CONTINUE = "continue"
     STOP = "stop"
 
 
 class TrialSource(Protocol):
-    """The search as a runner sees it. Not thread-safe: a runner calls it from one thread."""
+    """The search from a runner's point of view. Not thread-safe: a runner calls it from one thread."""
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to hand out and nothing is running."""
+        """Whether there is nothing left to hand out and nothing is running."""
 
     def ask(self) -> Job | None:
-        """The next job, or None if there is none until another one has ended.
+        """The next job, or None if there is none until a running one has ended.
 
-        A key may be handed out again after its end: a training that was stopped at a rung is resumed.
+        A key may be handed out again after it has ended: a training that stopped at a rung may be resumed.
         """
 
     def report(self, key: str, epochs: Sequence[EpochResult]) -> Decision:
@@ -265,7 +266,7 @@ class TrialSource(Protocol):
 
 
 class Runner(Protocol):
-    """Executes jobs of a source until it is done."""
+    """Executes the jobs of a source until it is done."""
 
     def check(self) -> None:
         """Check that the executor is available, before anything is written.

@@ -1,4 +1,4 @@
-"""How a model is trained: every number of the training loop in one place."""
+"""How a model is trained: all settings of the training loop in one place."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Recipe:
 
     Attributes:
         epochs: Passes over the training split.
-        batch_size: Images a step.
+        batch_size: Images per step.
         lr: Peak learning rate of AdamW.
         weight_decay: Decoupled weight decay; biases, norms, positions and tokens have none.
         warmup: Share of all steps over which the learning rate grows linearly.

@@ -1,4 +1,4 @@
-"""The runners that a search knows by name. Names are known without Ray: what makes a runner imports it."""
+"""The registry of runners. Names are available without Ray, which is imported when a runner is created."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunnerSettings:
-    """What a runner may be made from.
+    """The settings from which a runner is created.
 
     Attributes:
         address: Address of a cluster; None for this machine.
         cpus_per_trial: CPU cores that a job reserves.
         gpus_per_trial: GPUs that a job reserves; None to let the runner decide.
-        packages: Packages that workers on other machines have to be able to import.
-        plugins: Plug-ins that every process which runs jobs has to import.
-        images: What workers need to have; None if they need no images.
-        notice: Takes a sentence that the user should see.
+        packages: Packages that workers on other machines must be able to import.
+        plugins: Plug-ins that every process that runs jobs must import.
+        images: The images that workers need; None if they need none.
+        notice: Shows a message to the user.
     """
 
     address: str | None = None
@@ -41,7 +41,7 @@ RUNNERS: Registry[MakeRunner] = Registry("runner")
 
 
 def register_runner(name: str) -> Callable[[Registered], Registered]:
-    """Decorator: this class or function of `RunnerSettings` makes the runner `name`.
+    """Decorator that registers a class or function of `RunnerSettings` as the runner `name`.
 
     Args:
         name: As in ``--runner``.

@@ -1,8 +1,8 @@
-"""Where checkpoints and weights lie: a path, or an object on remote storage (S3, Google Cloud Storage).
+"""Locations of checkpoints and weights: a path, or an object on remote storage (S3, Google Cloud Storage).
 
-Remote storage is reached through `pyarrow.fs`, which Ray brings along. It finds credentials where the tools of the
-storage do (``AWS_ACCESS_KEY_ID``, ``~/.aws``, an instance's role, ``GOOGLE_APPLICATION_CREDENTIALS``); they are not
-allowed in URLs, which are shown in messages.
+Remote storage is accessed through `pyarrow.fs`, which comes with Ray. It finds credentials in the same places as the
+storage's own tools (``AWS_ACCESS_KEY_ID``, ``~/.aws``, an instance's role, ``GOOGLE_APPLICATION_CREDENTIALS``); they
+are not allowed in URLs, which are shown in messages.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ ALLOWED = "allowed: a path, file:///PATH, s3://BUCKET/KEY, gs://BUCKET/KEY"
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """An object on remote storage, with the few methods of `pathlib.Path` that files of evaluations need.
+    """An object on remote storage, with the methods of `pathlib.Path` that files of evaluations need.
 
-    It holds no connection, so it may be pickled. Every failure is an OSError, a missing object a FileNotFoundError.
+    It holds no connection, so it can be pickled. Every failure is an OSError, a missing object a FileNotFoundError.
 
     Attributes:
         url: Such as ``s3://bucket/runs/trial-0001.pt?region=eu-west-1``; `locate` checks it.
@@ -40,7 +40,7 @@ class RemoteFile:
         return self.url
 
     def __truediv__(self, name: str) -> RemoteFile:
-        """What lies under it by this name."""
+        """The object with this name under it."""
         parts = urlsplit(self.url)
         return RemoteFile(urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(name)}")))
 
@@ -54,7 +54,7 @@ class RemoteFile:
             raise OSError(str(error)) from error
 
     def write_bytes(self, content: bytes) -> None:
-        """Put it there as a whole; readers see what was there before until then."""
+        """Write the whole object; until then, readers see the previous content."""
         try:
             filesystem, path = self._open()
             with filesystem.open_output_stream(path) as stream:
@@ -83,29 +83,29 @@ Location: TypeAlias = Path | RemoteFile
 
 
 def locate(place: str) -> Location:
-    """The place that a user means by a path or URL.
+    """The location that a path or URL names.
 
     Raises:
-        StorageError: If it is neither, or of a kind that is not supported.
+        StorageError: If it is neither, or not supported.
     """
     scheme, found, rest = place.partition("://")
     if not found and not re.match(r"(file|s3|gs):", place):
         return user_path(place, "the place", StorageError)
     if "@" in rest.partition("/")[0]:
         raise StorageError(
-            f"a place on {scheme} names credentials, which would be shown in messages; give them in the environment"
+            f"a URL of {scheme} contains credentials, which messages would show; set them in the environment"
         )
     parts = urlsplit(place)
     if scheme == "file" and found and parts.netloc in ("", "localhost") and parts.path.strip("/"):
         return Path(unquote(parts.path))
     if scheme in REMOTE_SCHEMES and found and parts.netloc and parts.path.strip("/"):
         return RemoteFile(place)
-    raise StorageError(f"the place {place!r} is not supported; {ALLOWED}")
+    raise StorageError(f"the location {place!r} is not supported; {ALLOWED}")
 
 
 @lru_cache(maxsize=8)
 def connect(root: str) -> tuple[FileSystem, str]:
-    """The file system that ``SCHEME://BUCKET[/?OPTIONS]`` means, and where the bucket is in it."""
+    """The file system of ``SCHEME://BUCKET[/?OPTIONS]``, and the bucket's path in it."""
     from pyarrow.fs import FileSystem
 
     filesystem, path = FileSystem.from_uri(root)
@@ -113,7 +113,7 @@ def connect(root: str) -> tuple[FileSystem, str]:
 
 
 def _arrow_errors() -> type[Exception]:
-    """What pyarrow raises besides OSError."""
+    """Exceptions that pyarrow raises besides OSError."""
     from pyarrow.lib import ArrowException
 
     return ArrowException  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Checks that there are the resources that a trial reserves."""
+"""Checks that the resources that a trial reserves are available."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from search_space.errors import RunnerError
 
 
 def check_resources(wanted: Mapping[str, float], there: Mapping[str, float]) -> None:
-    """Check that there is as much as one trial reserves, by kind ("CPU", "GPU").
+    """Check that the resources that one trial reserves are available, by kind ("CPU", "GPU").
 
     Raises:
-        RunnerError: If there is less.
+        RunnerError: If not.
     """
     for kind, amount in wanted.items():
         if amount > there.get(kind, 0.0):
@@ -22,10 +22,10 @@ def check_resources(wanted: Mapping[str, float], there: Mapping[str, float]) -> 
 
 
 def check_this_machine(cpus: float, gpus: float) -> None:
-    """Check what one trial reserves against this machine, before anything is started.
+    """Check that this machine has what one trial reserves, before anything is started.
 
     Raises:
-        RunnerError: If this machine has less.
+        RunnerError: If not.
     """
     there = {"CPU": float(os.cpu_count() or 1)}
     if gpus:

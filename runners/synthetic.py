@@ -1,4 +1,4 @@
-"""An evaluator that computes nothing: for trying out searches, and for measuring the cost of everything else.
+"""An evaluator that trains nothing: for trying out searches, and for measuring the cost of everything else.
 
 Its learning curves are a smooth function of the architecture and the seed. They say nothing about real images.
 """
@@ -14,7 +14,7 @@ from runners.protocol import EpochResult, Job, Measured
 
 
 def synthetic(job: Job) -> Generator[EpochResult, None, Measured]:
-    """Yield the epochs of an invented learning curve that the search lacks, at once; larger models end a bit lower."""
+    """Yield the missing epochs of a synthetic learning curve at once; larger models end slightly lower."""
     architecture = job.architecture
     floor = 0.2 + 0.2 * _share(architecture.hash) - 0.01 * math.log10(architecture.params)
     floor += 0.02 * _share(f"{architecture.hash}/{job.seed}")
@@ -27,5 +27,5 @@ def synthetic(job: Job) -> Generator[EpochResult, None, Measured]:
 
 
 def _share(text: str) -> float:
-    """A number in [0, 1) that depends on a text alone."""
+    """A number in [0, 1) that depends only on a text."""
     return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 2**32

@@ -1,6 +1,6 @@
 """The block space: architectures, their exact cost, search spaces over them, and models built from them.
 
-Nothing is imported until it is used, so that describing an architecture does not load torch.
+Nothing is imported until it is used, so describing an architecture does not load torch.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 A block is an ordered list of residual branches, x <- x + DropPath(gamma * op(norm(x))), not a pair of a token mixer
 and a channel mixer: gMLP has one branch, FF-only puts the channel branch first.
 
-An Architecture is canonical as soon as it exists: settings without effect (an epsilon where there is no norm) are
-reset, and neighbouring stages with the same block are merged. So two descriptions of the same network are equal and
-have the same `hash`. A description that breaks a rule raises ArchitectureError.
+An Architecture is always canonical: settings without effect (such as an epsilon where there is no norm) are reset, and
+neighbouring stages with the same block are merged. Two descriptions of the same network are therefore equal and have
+the same `hash`. A description that breaks a rule raises ArchitectureError.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from search_space.yaml_fields import LARGEST, read_fields
 from search_space.yaml_source import Source, read_yaml, read_yaml_file
 
 DEEPEST = 10**3
-"""The most blocks of an architecture (arbitrary)."""
+"""Maximum number of blocks in an architecture (arbitrary)."""
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
@@ -102,9 +102,9 @@ class Architecture:
 
     @property
     def fixed_input_size(self) -> bool:
-        """Whether weights that mix tokens suit one number of tokens only, as those of all mixers but attention do.
+        """Whether the weights that mix tokens fit only one number of tokens, as in all mixers except attention.
 
-        Learned positions suit one number of tokens as well, but they can be interpolated.
+        Learned positions also fit only one number of tokens, but they can be interpolated.
         """
         return any(
             branch.op.fixed_input_size or (branch.norm != "none" and branch.norm_axis == "token")
@@ -114,12 +114,12 @@ class Architecture:
 
     @property
     def any_image_size(self) -> bool:
-        """Whether a model takes images of other sizes without a change."""
+        """Whether a model accepts images of other sizes unchanged."""
         return not self.fixed_input_size and self.position == "none"
 
     @property
     def image_sizes(self) -> str:
-        """Which image sizes its weights suit, in words."""
+        """Which image sizes its weights fit, in words."""
         if self.fixed_input_size:
             return "this one only: the weights that mix tokens fit this grid"
         return (
@@ -129,7 +129,7 @@ class Architecture:
     # Cost.
 
     def parts(self) -> tuple[Part, ...]:
-        """Its pieces in the order in which an image meets them; norms and activations count no MACs."""
+        """Its parts in forward order; norms and activations count no MACs."""
         return tuple(map(Part._make, self._parts()))
 
     @cached_property
@@ -183,10 +183,11 @@ class Architecture:
         return self._with_branches(lambda branch, shape: branch.deployed)
 
     def at(self, image_size: int) -> Architecture:
-        """The same design for images of another size; what depends on the number of tokens is adapted.
+        """The same design for images of another size; whatever depends on the number of tokens is adapted.
 
         Raises:
-            ArchitectureError: If the design does not exist there, for example if the patch does not divide the image.
+            ArchitectureError: If the design is impossible at that size, for example because the patch does not divide
+                it.
         """
         side = image_size // self.patch
 
@@ -264,10 +265,10 @@ class Architecture:
 
     def _check(self) -> None:
         for name in ("image_size", "patch", "in_channels", "classes"):
-            require(getattr(self, name) >= 1, f"{name} has to be at least 1; it is {getattr(self, name)}")
+            require(getattr(self, name) >= 1, f"{name} must be at least 1; it is {getattr(self, name)}")
         require(
             self.image_size % self.patch == 0,
-            f"the patch has to divide the image; image_size is {self.image_size}, patch is {self.patch}",
+            f"the patch must divide the image; image_size is {self.image_size}, patch is {self.patch}",
         )
         require(
             self.pooling != "class_token" or self.class_token,
@@ -275,18 +276,18 @@ class Architecture:
         )
         require(
             self.position_grid is None or self.position_grid >= 1,
-            f"position_grid has to be at least 1; it is {self.position_grid}",
+            f"position_grid must be at least 1; it is {self.position_grid}",
         )
-        require(0 <= self.drop_path < 1, f"drop_path has to lie in [0, 1); it is {self.drop_path}")
-        require(0 < self.final_eps <= 0.1, f"final_eps has to lie in (0, 0.1]; it is {self.final_eps}")
+        require(0 <= self.drop_path < 1, f"drop_path must be in [0, 1); it is {self.drop_path}")
+        require(0 < self.final_eps <= 0.1, f"final_eps must be in (0, 0.1]; it is {self.final_eps}")
         require(len(self.stages) >= 1, "an architecture needs at least one stage")
-        require(self.depth <= DEEPEST, f"there may be {DEEPEST:,} blocks at most; there are {self.depth:,}")
+        require(self.depth <= DEEPEST, f"an architecture may have at most {DEEPEST:,} blocks; it has {self.depth:,}")
         require(self.stages[0].downsample == "none", "the first stage cannot downsample; use a larger patch")
         grid, dim = self.grid, self.stages[0].dim
         for index, stage in enumerate(self.stages):
             at = f"stage {index + 1}: "
-            require(stage.depth >= 1, f"{at}depth has to be at least 1; it is {stage.depth}")
-            require(stage.dim >= 1, f"{at}dim has to be at least 1; it is {stage.dim}")
+            require(stage.depth >= 1, f"{at}depth must be at least 1; it is {stage.depth}")
+            require(stage.dim >= 1, f"{at}dim must be at least 1; it is {stage.dim}")
             require(len(stage.block) >= 1, f"{at}a block needs at least one branch")
             require(
                 not self.class_token or stage.downsample == "none",

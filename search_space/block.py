@@ -1,4 +1,4 @@
-"""The pieces of an architecture: residual branches, and stages of equal blocks."""
+"""The parts of an architecture: residual branches, and stages of equal blocks."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Branch:
 
     Attributes:
         op: What the branch computes.
-        norm: Normalisation in front of it; "affine" is a learned scale and shift (ResMLP).
-        norm_axis: What a layernorm or affine runs over: the C channels of a token, or the N tokens of a channel.
+        norm: Normalisation before it; "affine" is a learned scale and shift (ResMLP).
+        norm_axis: What a layernorm or affine normalises over: the C channels of a token, or the N tokens of a channel.
         eps: Epsilon of a layernorm or batchnorm.
         layer_scale: Initial value of a learned factor per channel, or None for no such factor.
     """
@@ -42,9 +42,9 @@ class Branch:
         )
         require(
             self.layer_scale is None or 0 < self.layer_scale <= 1,
-            f"layer_scale has to lie in (0, 1]; it is {self.layer_scale}",
+            f"layer_scale must be in (0, 1]; it is {self.layer_scale}",
         )
-        require(0 < self.eps <= 0.1, f"eps has to lie in (0, 0.1]; it is {self.eps}")
+        require(0 < self.eps <= 0.1, f"eps must be in (0, 0.1]; it is {self.eps}")
         object.__setattr__(self, "eps", float(self.eps) if self.norm in NORMS_WITH_EPS else DEFAULT_EPS)
         if self.layer_scale is not None:
             object.__setattr__(self, "layer_scale", float(self.layer_scale))
@@ -57,7 +57,7 @@ class Branch:
         return self if self.op.deployed is self.op else replace(self, op=self.op.deployed)
 
     def at(self, shape: TokenShape, other: TokenShape) -> Branch:
-        """The same design on another grid; `shape` are the tokens that this branch was made for."""
+        """The same design on another grid; `shape` is the token shape that this branch was made for."""
         return replace(self, op=self.op.at(shape, other, over_tokens=self.norm_axis == "token"))
 
     def cost(self, shape: TokenShape) -> Cost:
@@ -88,8 +88,8 @@ class Stage:
         depth: Number of blocks.
         dim: C, the number of channels.
         block: The residual branches of a block, in order.
-        downsample: How the stage is entered: "none"; "conv1", a 1 x 1 convolution to the new width; "conv2", a
-            2 x 2 convolution of stride 2; or "conv2_bn_relu", the same without bias, with BatchNorm and ReLU.
+        downsample: The layer at its entrance: "none"; "conv1", a 1 x 1 convolution to the new width; "conv2", a 2 x 2
+            convolution of stride 2; or "conv2_bn_relu", the same without bias, with BatchNorm and ReLU.
     """
 
     depth: int
@@ -112,14 +112,14 @@ class Stage:
 
 
 class Part(NamedTuple):
-    """A piece of an architecture with what it costs; the costs of all parts add up to that of the architecture.
+    """A part of an architecture and its cost; the costs of all parts add up to that of the architecture.
 
     Attributes:
         kind: "stem", "class_token", "position", "downsample", "branch", "norm" or "head".
-        params: Trainable parameters, those of all equal blocks together.
+        params: Trainable parameters, summed over all equal blocks.
         macs: MACs for one image, likewise.
-        stage: Index of its stage; -1 if it belongs to no stage.
-        branch: Index of the branch in its block; -1 if it is no branch.
+        stage: Index of its stage; -1 if it is outside all stages.
+        branch: Index of the branch in its block; -1 if it is not a branch.
     """
 
     kind: str

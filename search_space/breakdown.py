@@ -1,4 +1,4 @@
-"""What each piece of an architecture costs, and how the cost grows with the tokens; closed forms, without torch."""
+"""What each part of an architecture costs, and how the cost grows with the tokens; closed forms, without torch."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ NORMS = {"layernorm": "LayerNorm", "affine": "Affine", "batchnorm": "BatchNorm"}
 
 @dataclass(frozen=True)
 class Row:
-    """A piece of an architecture; the costs of all rows add up to that of the architecture.
+    """A part of an architecture; the costs of all rows add up to that of the architecture.
 
     Attributes:
         key: Its name in the model: "stem", "class_token", "position", "stages.0.downsample", "stages.0.branches.1",
             "norm", "head".
         label: What it is, in a word or two.
         words: What it does, step by step.
-        tokens: N, the number of tokens that it works on (class token included).
-        dim: C, the number of their channels.
-        cost: Its cost in all `depth` blocks.
-        stage: Number of its stage, from 1; None if it belongs to no stage.
-        branch: Number of the branch in its block, from 1; None if it is no branch.
-        kind: Name of the op in YAML; None if it is no branch.
-        depth: Number of equal blocks that it is in.
+        tokens: N, the number of tokens it works on, including the class token.
+        dim: C, the number of channels.
+        cost: Its cost, summed over all `depth` blocks.
+        stage: Number of its stage, from 1; None if it is outside all stages.
+        branch: Number of the branch in its block, from 1; None if it is not a branch.
+        kind: Name of the op in YAML; None if it is not a branch.
+        depth: Number of equal blocks that contain it.
     """
 
     key: str
@@ -44,17 +44,17 @@ class Row:
 
 
 def breakdown(architecture: Architecture) -> tuple[Row, ...]:
-    """The pieces of an architecture in the order in which an image meets them; equal blocks share a row."""
+    """The parts of an architecture in forward order; equal blocks share a row."""
     return tuple(_rows(architecture))
 
 
 def branch_key(stage: int, branch: int) -> str:
-    """Key of the row of a branch, both counted from 0."""
+    """Row key of a branch; both indices start at 0."""
     return f"stages.{stage}.branches.{branch}"
 
 
 def downsample_key(stage: int) -> str:
-    """Key of the row of the downsampling in front of a stage, counted from 0."""
+    """Row key of the downsampling before a stage; the index starts at 0."""
     return f"stages.{stage}.downsample"
 
 
@@ -75,7 +75,7 @@ def token_mixers(architecture: Architecture) -> str:
 
 
 def exponent(points: Sequence[tuple[int, int]]) -> float | None:
-    """The least-squares slope p of log y = p log x + q over points (x, y); None without two different x.
+    """The least-squares slope p of log y = p log x + q over points (x, y); None unless two x differ.
 
     Raises:
         ValueError: If a number is not positive.
@@ -95,7 +95,7 @@ def macs_exponents(architectures: Sequence[Architecture]) -> dict[str, float]:
         architectures: One design at several image sizes.
 
     Returns:
-        The exponent of the whole ("total") and of each kind of branch by `label`; empty without two numbers of tokens.
+        The exponent of the whole ("total") and of each kind of branch by `label`; empty unless two token counts differ.
     """
     points: dict[str, list[tuple[int, int]]] = {}
     for architecture in architectures:
@@ -176,7 +176,7 @@ def _head(architecture: Architecture, shape: TokenShape, cost: Cost) -> Row:
 
 _BEFORE = {"stem": _stem, "class_token": _class_token, "position": _position}
 _AFTER = {"norm": _norm, "head": _head}
-"""Rows of what precedes and follows the stages, on the tokens of the first and the last stage."""
+"""Rows for what precedes and follows the stages, at the token shapes of the first and the last stage."""
 
 
 def _convolution(side: int, bn_relu: bool) -> tuple[str, ...]:

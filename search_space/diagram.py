@@ -10,7 +10,7 @@ from search_space.ops import TokenShape
 
 
 def diagram(architecture: Architecture) -> str:
-    """The whole network, top to bottom, in lines of about 80 columns at most."""
+    """The whole network, top to bottom, in lines of at most about 80 columns."""
     size, grid = architecture.image_size, architecture.grid
     lines = [f"image {architecture.in_channels} x {size} x {size}"]
     relu = ", BatchNorm, ReLU" if architecture.stem == "conv_bn_relu" else ""
@@ -30,7 +30,7 @@ def diagram(architecture: Architecture) -> str:
 
 
 def block_lines(block: tuple[Branch, ...], shape: TokenShape) -> Iterator[str]:
-    """The branches of a block, one step a line."""
+    """The branches of a block, one step per line."""
     for branch in block:
         first, *others = steps(branch, shape)
         yield f"├─╮ {first}"
@@ -52,7 +52,7 @@ def _tokens(shape: TokenShape) -> str:
 
 
 def _boxed(lines: list[str], times: str, tokens: str) -> list[str]:
-    """The lines of a block, with a bracket on their right that says how often the block is repeated."""
+    """The lines of a block, with a bracket on the right that says how often the block is repeated."""
     width = max(len(line) for line in lines) + 1
     marks = ["╮", *["│"] * (len(lines) - 2), "╯"]
     middle = len(lines) // 2

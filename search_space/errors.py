@@ -1,4 +1,4 @@
-"""The exception tree of the project: whatever a user can cause ends in one of these.
+"""The exception tree of the project: every error that a user can cause is one of these.
 
 NasError                 base of all; the command line prints its text as one sentence and exits with 2
   ArchitectureError      an architecture that cannot exist
@@ -13,7 +13,7 @@ NasError                 base of all; the command line prints its text as one se
   LeaseLost              a study that another process has taken over from this one
   RunnerError            an executor (Ray, a device) that is not available
   ExportError            an export that could not be written or verified
-  OutputError            standard output or error that accepts nothing more
+  OutputError            standard output or standard error that accepts no more data
 """
 
 from __future__ import annotations
@@ -70,10 +70,10 @@ class ExportError(NasError):
 
 
 class OutputError(NasError):
-    """Standard output or error that accepts nothing more.
+    """Standard output or standard error that accepts no more data.
 
     Attributes:
-        reader_gone: Whether the reader of a pipe (head, less) has ended, which is no failure.
+        reader_gone: Whether the reader of a pipe (such as head or less) has exited, which is not a failure.
     """
 
     def __init__(self, message: str, *, reader_gone: bool) -> None:
@@ -82,13 +82,13 @@ class OutputError(NasError):
 
 
 MOST_NAMED, SOME = 32, 5
-"""Choices that a message lists in full, and how many it gives as examples if there are more."""
+"""How many choices a message lists in full, and how many examples it gives if there are more."""
 MOST_SHOWN = 60
-"""Characters of a foreign value in a message."""
+"""Maximum length of a foreign value in a message."""
 
 
 def brief(value: object, most: int = MOST_SHOWN) -> str:
-    """A foreign value for a message: as Python writes it, on one line, harmless to a terminal, shortened."""
+    """A foreign value for a message: its repr on one line, harmless to a terminal, shortened."""
     if isinstance(value, str):
         text = repr(value[: 2 * most])  # it may hold a whole file
     elif isinstance(value, int) and value.bit_length() > 4 * most:  # Python refuses to write very long ones
@@ -104,9 +104,9 @@ def printable(text: str, most: int) -> str:
 
 
 def escaped(text: str) -> str:
-    """Foreign text as one line that a terminal shows and does not obey: unprintable characters become escapes.
+    """Foreign text as one line that a terminal shows without interpreting it: unprintable characters become escapes.
 
-    These include line breaks, ESC, marks that change the direction of text, characters without width, and the bytes of
+    These include line breaks, ESC, marks that change the direction of text, zero-width characters, and the bytes of
     file names that are not UTF-8.
     """
     if text.isprintable():
@@ -115,13 +115,13 @@ def escaped(text: str) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """Foreign text, escaped, for a column of `most` characters."""
+    """Foreign text, escaped and cut to `most` characters, for a column."""
     text = escaped(text)
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def allowed(value: object, choices: Iterable[object]) -> str:
-    """Say what is allowed (if there are many choices, the nearest few), and which choice is nearest to `value`.
+    """A clause that says what is allowed (the nearest few of many choices), and which choice is nearest to `value`.
 
     Returns:
         A clause such as ``allowed: gap, class_token; did you mean 'gap'?``.

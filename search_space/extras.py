@@ -7,7 +7,7 @@ import importlib.util
 from search_space.errors import ConfigError
 
 EXTRAS = {"cmaes": "cmaes", "matplotlib": "bench", "psycopg": "postgres"}
-"""Package, and the extra that it belongs to in `pyproject.toml`."""
+"""Each package, and the extra that installs it in `pyproject.toml`."""
 
 
 def check_installed(package: str, feature: str) -> None:
@@ -15,7 +15,7 @@ def check_installed(package: str, feature: str) -> None:
 
     Args:
         package: A key of `EXTRAS`.
-        feature: What needs the package, as the first words of the message.
+        feature: What needs the package; the message begins with it.
 
     Raises:
         ConfigError: If it is not installed; the message names the extra.

@@ -1,4 +1,4 @@
-"""Paths that users type: in flags, keys of files, environment variables and arguments in Python."""
+"""Paths given by users: in flags, configuration files, environment variables and Python arguments."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _MOST_OF_A_PATH = 300
 
 
 def user_path(text: str | os.PathLike[str], source: str = "the path", error: type[NasError] = ConfigError) -> Path:
-    """The path that a user means; ``~`` and ``~NAME`` at its beginning are home folders.
+    """The path that a user means; a leading ``~`` or ``~NAME`` is a home folder.
 
     Args:
-        text: The text that was typed. A file whose name begins with ``~`` is written ``./~NAME``.
-        source: Where it was typed, for the message.
+        text: The text as given. A file whose name begins with ``~`` is written ``./~NAME``.
+        source: Where it was given, for the message.
         error: The exception class to raise.
 
     Raises:
-        NasError: (of class `error`) If there is no such home folder, or the name is longer than files may have.
+        NasError: (of class `error`) If there is no such home folder, or the name is too long for a file.
     """
     if problem := _unusable(text):
         raise error(f"{source} is {brief(os.fspath(text), _MOST_OF_A_PATH)}; {problem}")
@@ -30,7 +30,7 @@ def user_path(text: str | os.PathLike[str], source: str = "the path", error: typ
 
 
 def path_problem(text: str) -> str | None:
-    """What is wrong with a path that was typed; None if it is usable."""
+    """What is wrong with a path; None if it is usable."""
     if text in ("", "-"):
         return "allowed: a path, such as ./- for a file or folder of that name"
     return text_problem(text) or _unusable(text)
@@ -39,14 +39,14 @@ def path_problem(text: str) -> str | None:
 def output_problem(text: str) -> str | None:
     """What is wrong with the path of an output folder; None if it is usable.
 
-    Its name has to be UTF-8, as URLs of databases and files of weights need it.
+    Its name must be UTF-8, as database URLs and weight files require.
     """
     if problem := path_problem(text):
         return problem
     try:
         text.encode()
     except UnicodeEncodeError:
-        return "its name is not UTF-8 in this locale, as databases and files of weights need it"
+        return "its name is not UTF-8 in this locale, which databases and files of weights require"
     return None
 
 
@@ -76,16 +76,17 @@ def _unusable(text: str | os.PathLike[str]) -> str | None:
             return f"there is no user {brief(owner)} on this machine; allowed: ~ for your home folder, ./~ for a file"
         return "there is no home folder; set HOME, or name it in full"
     except OSError as error:
-        return "its name is longer than files may have" if error.errno == errno.ENAMETOOLONG else None
-    except ValueError:  # no file can have this name; opening it gives the message
+        return "its name is too long for a file" if error.errno == errno.ENAMETOOLONG else None
+    except ValueError:  # no file can have this name; opening it raises the error
         return None
     return None
 
 
 def shell_word(text: str) -> str:
-    """A word of a command that is shown for copying; a shell reads it as `text`, whatever that contains.
+    """`text` as one word of a command to be copied; a shell reads it back unchanged, whatever it contains.
 
-    Text that a terminal cannot show, or would obey, is written byte by byte in the form ``$'...'`` of bash and zsh.
+    Text that a terminal cannot show, or would interpret, is written byte by byte in the form ``$'...'`` of bash and
+    zsh.
     """
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")

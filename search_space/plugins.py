@@ -1,9 +1,9 @@
-"""Modules that add to the registries, and how every process of a program comes to import the same ones.
+"""Modules that add to the registries, and how every process of the program imports the same ones.
 
-A plug-in is a module whose import registers something. An installed distribution names its own under the entry point
-group ``nas.plugins``; these are imported when a name is asked for that is not registered otherwise. Others are named
-by the user, as a module or as a file. A `Plugin` that is unpickled in another process is imported there, the content of
-a file included, so that what follows it in the pickle may be of its classes.
+A plug-in is a module whose import registers something. An installed distribution names its plug-ins under the entry
+point group ``nas.plugins``; these are imported when a name is looked up that is not registered yet. Others are named by
+the user, as a module or as a file. A `Plugin` that is unpickled in another process is imported there (a file travels
+with its content), so that later objects in the pickle may use its classes.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ class Plugin:
     """A module that registers something.
 
     Attributes:
-        name: What a person knows it by: its entry point, module or file.
+        name: The name shown to users: its entry point, module or file.
         module: The module that is imported.
-        version: "DISTRIBUTION VERSION", or "sha256:DIGEST" of its source where no distribution has it.
-        source: Content of a single file, which other processes need not have; None for what they import themselves.
-        problem: Why it could not be imported in the process that it was sent to; "" if it was.
+        version: "DISTRIBUTION VERSION", or "sha256:DIGEST" of its source if it is in no distribution.
+        source: Content of a single file, which other processes need not have; None for a module that they import
+            themselves.
+        problem: Why it could not be imported in the process that it was sent to; "" if it could.
     """
 
     name: str
@@ -57,20 +58,20 @@ class Loaded:
 
     Attributes:
         plugin: The plug-in.
-        entries: What it has registered, as kind and name.
+        entries: What it registered, as (kind, name).
     """
 
     plugin: Plugin
     entries: list[tuple[str, str]] = field(default_factory=list)
     _undo: list[Callable[[], None]] = field(default_factory=list, repr=False)
 
-    def note(self, kind: str, name: str, undo: Callable[[], None]) -> None:
-        """Take note of an entry, and of how to take it back."""
+    def record(self, kind: str, name: str, undo: Callable[[], None]) -> None:
+        """Record an entry and how to undo its registration."""
         self.entries.append((kind, name))
         self._undo.append(undo)
 
-    def take_back(self) -> None:
-        """Remove its entries, and the module, so that it can be imported anew."""
+    def unregister(self) -> None:
+        """Remove its entries and the module, so that it can be imported again."""
         for undo in reversed(self._undo):
             undo()
         sys.modules.pop(self.plugin.module, None)
@@ -83,17 +84,17 @@ _looked = False
 
 
 def loaded() -> tuple[Loaded, ...]:
-    """The plug-ins that this process has imported, in this order."""
+    """The plug-ins that this process has imported, in order of import."""
     return tuple(_loaded.values())
 
 
 def loading() -> Loaded | None:
-    """The plug-in that is being imported; None if none is."""
+    """The plug-in that is being imported; None if there is none."""
     return _loading[-1] if _loading else None
 
 
 def provider(kind: str, name: str) -> Loaded | None:
-    """The plug-in that has registered an entry; None for one of this program's own."""
+    """The plug-in that registered an entry; None for a built-in entry."""
     return next((one for one in _loaded.values() if (kind, name) in one.entries), None)
 
 
@@ -104,13 +105,13 @@ def not_imported(recorded: Mapping[str, str]) -> list[str]:
 
 
 def load(name: str) -> Plugin:
-    """Import a plug-in that a user has named; one whose content has changed replaces the former.
+    """Import a plug-in named by the user; if its content has changed, it replaces the earlier import.
 
     Args:
         name: A module, or the path of a ``.py`` file.
 
     Raises:
-        ConfigError: If there is none, or it cannot be imported, with the line that is at fault.
+        ConfigError: If it does not exist or cannot be imported; names the line at fault.
     """
     is_file = name.endswith(".py") or "/" in name
     if not is_file and name in _loaded:
@@ -123,13 +124,13 @@ def load_installed() -> None:
     """Import the plug-ins of installed distributions, once.
 
     Raises:
-        ConfigError: If one cannot be imported.
+        ConfigError: If one of them cannot be imported.
     """
     global _looked
     if _looked:
         return
     _looked = True
-    from importlib.metadata import entry_points  # takes longer than all else here
+    from importlib.metadata import entry_points  # the slowest step here
 
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         distribution = point.dist
@@ -138,7 +139,7 @@ def load_installed() -> None:
 
 
 def _of_file(name: str) -> Plugin:
-    """The plug-in of a file's path, not imported yet."""
+    """The plug-in in a file, not imported yet."""
     path = user_path(name, "--import")
     try:
         source = path.read_bytes()
@@ -150,7 +151,7 @@ def _of_file(name: str) -> Plugin:
 
 
 def _of_module(name: str) -> Plugin:
-    """The plug-in of a module's name, not imported yet."""
+    """The plug-in in a module, not imported yet."""
     if not _MODULE.fullmatch(name):
         raise ConfigError(f"--import is {brief(name)}; allowed: a module such as my_package.plugin, or a .py file")
     try:
@@ -185,7 +186,7 @@ def _import(plugin: Plugin, *, from_source: bool) -> Loaded:
     if known is not None:
         if known.plugin == plugin:
             return known
-        known.take_back()
+        known.unregister()
     one = _loaded[plugin.name] = Loaded(plugin)
     _loading.append(one)
     try:
@@ -194,7 +195,7 @@ def _import(plugin: Plugin, *, from_source: bool) -> Loaded:
         else:
             importlib.import_module(plugin.module)
     except Exception as error:  # whatever the module raises
-        one.take_back()
+        one.unregister()
         raise ConfigError(f"the plug-in {plugin.name} cannot be imported ({_reason(error, plugin.module)})") from error
     finally:
         _loading.pop()
@@ -202,7 +203,7 @@ def _import(plugin: Plugin, *, from_source: bool) -> Loaded:
 
 
 class _Shipped(SourceFileLoader):
-    """Loads a module from its content; there is no file, and so no cache of bytecode beside it."""
+    """Loads a module from its content; without a file there is no bytecode cache."""
 
     def __init__(self, plugin: Plugin) -> None:
         super().__init__(plugin.module, plugin.name)
@@ -224,7 +225,7 @@ def _import_source(plugin: Plugin) -> None:
 
 
 def _reason(error: BaseException, module: str) -> str:
-    """An exception in words, with the line of the plug-in that it came from."""
+    """An exception in words, with the line of the plug-in that raised it."""
     said = str(error) if isinstance(error, NasError) else f"{type(error).__name__}: {error}"
     said = printable(" ".join(said.split()), _MOST_OF_A_REASON)
     if isinstance(error, SyntaxError):
@@ -272,15 +273,17 @@ def _check_version(plugin: Plugin) -> None:
     except PackageNotFoundError:
         raise ConfigError(f"the plug-in {plugin.name} ({plugin.version}) is not installed here") from None
     if found != wanted:
-        raise ConfigError(f"the plug-in {plugin.name} is {distribution} {found} here, and {wanted} where the search is")
+        raise ConfigError(
+            f"the plug-in {plugin.name} is {distribution} {found} here, and {wanted} where the search runs"
+        )
 
 
 @contextmanager
 def forgotten() -> Iterator[None]:
-    """Undo, at the end, what is imported inside: for tests, and to look at a plug-in without keeping it."""
+    """Undo all imports of plug-ins inside the block at its end: for tests, and for inspecting a plug-in."""
     before = set(_loaded)
     try:
         yield
     finally:
         for one in reversed([one for name, one in _loaded.items() if name not in before]):
-            one.take_back()
+            one.unregister()

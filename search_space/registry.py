@@ -1,8 +1,8 @@
-"""What every kind of plug-in has in common: a name, a place it comes from, and one registry of its kind.
+"""What all kinds of plug-ins have in common: a name, an origin, and one registry for each kind.
 
 Each kind (token mixers, data sets, samplers, ...) has one `Registry`. An entry is registered where it is defined, by a
-decorator; the contract tests of a kind read its registry, so that what is registered is tested. A name that is not
-registered may be that of an installed plug-in (`search_space.plugins`), so these are imported before it is refused.
+decorator; the contract tests of a kind read its registry, so every registered entry is tested. An unknown name may
+belong to an installed plug-in (`search_space.plugins`), so these are imported before the name is refused.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Registered = TypeVar("Registered")
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """The entries of one kind by name, in the order in which they were registered.
+    """The entries of one kind by name, in order of registration.
 
     Example:
         >>> mixers: Registry[type] = Registry("token mixer")
@@ -40,7 +40,7 @@ class Registry(Mapping[str, T], Generic[T]):
         self._origins: dict[str, str] = {}
 
     def register(self, name: str) -> Callable[[Registered], Registered]:
-        """Decorator that makes a class (or function) known by `name`.
+        """Decorator that registers a class (or function) as `name`.
 
         Raises:
             ValueError: If the name is taken.
@@ -53,32 +53,32 @@ class Registry(Mapping[str, T], Generic[T]):
         return decorate
 
     def add(self, name: str, entry: T, origin: str | None = None) -> None:
-        """Make an entry known by `name`.
+        """Register an entry as `name`.
 
         Args:
             name: Unique within the kind.
             entry: What to register.
-            origin: The module that it comes from, by default the one that defines it; what a plug-in adds comes from
-                the plug-in.
+            origin: The module that it comes from, by default the one that defines it; entries added by a plug-in come
+                from the plug-in.
 
         Raises:
             ValueError: If the name is taken.
         """
         if name in self._entries:
             taken = self._origins[name]
-            raise ValueError(f"a {self.kind} named {name!r} is registered already, by {taken}")
+            raise ValueError(f"the {self.kind} {name!r} is already registered, by {taken}")
         self._entries[name] = entry
         self._origins[name] = origin or _module_of(entry)
         one = loading()
         if one is not None:
             self._origins[name] = one.plugin.name
-            one.note(self.kind, name, lambda: self.discard(name))
+            one.record(self.kind, name, lambda: self.discard(name))
 
     def find(self, name: str) -> T:
-        """The entry of this name.
+        """The entry with this name.
 
         Raises:
-            NasError: If there is none (of the type that the registry was made with).
+            NasError: (of the registry's error type) If there is none.
         """
         if name not in self:
             raise self._error(f"there is no {self.kind} named {brief(name)}; {allowed(name, self._entries)}")
@@ -89,7 +89,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return self._origins[name]
 
     def discard(self, name: str) -> None:
-        """Forget an entry; the plug-in that it came from is taken back."""
+        """Remove an entry, together with the plug-in that it came from."""
         del self._entries[name], self._origins[name]
 
     def __contains__(self, name: object) -> bool:

@@ -1,6 +1,6 @@
 """Ctrl-C and other signals that ask a process to stop: what they do in this process, or for as long as a block runs.
 
-Python runs signal handlers in the main thread only. In other threads these context managers change nothing.
+Python runs signal handlers in the main thread only. In other threads these context managers have no effect.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, a scheduler that wants the machine back, and a terminal that was closed."""
+"""Ctrl-C, a scheduler that reclaims the machine, and a closed terminal."""
 
 Handler = Callable[[int, FrameType | None], object]
 
@@ -46,9 +46,9 @@ def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Defer all `STOPPING` signals to the end of the block, for a step that must not be left half done.
+    """Defer all `STOPPING` signals to the end of the block, for a step that must not be interrupted halfway.
 
-    Only a pause while the database cannot be reached can be interrupted all the same; see `interruptible`.
+    Only a pause while the database cannot be reached can still be interrupted; see `interruptible`.
     """
     caught: list[int] = []
     try:
@@ -71,7 +71,7 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def first_ctrl_c_noted() -> Iterator[threading.Event]:
+def first_ctrl_c_recorded() -> Iterator[threading.Event]:
     """Yield an event that the first Ctrl-C sets; a second Ctrl-C has its usual effect."""
     noted = threading.Event()
     usual = signal.getsignal(signal.SIGINT)
@@ -86,18 +86,18 @@ def first_ctrl_c_noted() -> Iterator[threading.Event]:
 
 @contextmanager
 def handlers_kept(*numbers: int) -> Iterator[None]:
-    """Restore the handlers of these signals after a block that calls a library which replaces them."""
+    """Restore the handlers of these signals after a block whose libraries replace them."""
     with handled({}, restore=numbers):
         yield
 
 
 @contextmanager
 def handled(handlers: Mapping[int, Handler], restore: tuple[int, ...] = ()) -> Iterator[None]:
-    """Handle signals in another way while the block runs.
+    """Replace signal handlers while the block runs.
 
     Args:
-        handlers: What to do, by signal.
-        restore: More signals whose handlers are restored at the end.
+        handlers: Handlers by signal.
+        restore: Further signals whose handlers are restored at the end.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,6 +1,6 @@
-"""What ops and token mixers promise, tested with each of their examples.
+"""Contract tests for ops and token mixers, which authors of plug-ins can run on their own.
 
-With pytest, a subclass that names what to test is enough::
+With pytest, a subclass that names the entries to test is enough::
 
     class TestPool(MixerContract):
         names = ("pool",)
@@ -92,7 +92,7 @@ class OpContract(Contract):
             raise AssertionError("an op is a frozen dataclass")
 
     def test_it_is_written_and_read(self, case: Case) -> None:
-        """An architecture with it is equal after YAML and JSON, and so is its hash."""
+        """An architecture with it survives YAML and JSON, and so does its hash."""
         architecture = _network(_op(case))
         data = json.loads(json.dumps(architecture.to_dict()))
         for again in (Architecture.from_yaml(architecture.to_yaml()), Architecture.from_dict(data)):
@@ -149,7 +149,7 @@ class OpContract(Contract):
         assert op.deployed.deployed == op.deployed
         model = VisionModel(_network(op))
         _scrambled(model)
-        deployed = reparameterize(model)  # compares outputs, and raises WeightsError if they differ
+        deployed = reparameterize(model)  # compares the outputs, and raises WeightsError if they differ
         assert sum(parameter.numel() for parameter in deployed.parameters()) == _network(op).deployed.params
 
     def test_it_can_be_drawn(self, case: Case) -> None:
@@ -222,7 +222,7 @@ def _allowed(op: Op, shape: TokenShape) -> bool:
 
 
 def _network(op: Op) -> Architecture:
-    """Images of 3 x 8 x 8, and one block of this op and a channel MLP on EXAMPLE_SHAPE."""
+    """A network for 3 x 8 x 8 images: one block of this op and a channel MLP, at EXAMPLE_SHAPE."""
     block = (Branch(op, "batchnorm", layer_scale=0.5), Branch(Dense("channel", 16)))
     return Architecture(8, 2, (Stage(1, EXAMPLE_SHAPE.dim, block),), classes=5)
 
@@ -238,7 +238,7 @@ def _images(*shape: int) -> Tensor:
 
 
 def _scrambled(module: torch.nn.Module) -> torch.nn.Module:
-    """The module in float64 and evaluation, with every parameter and buffer drawn at random (variances positive)."""
+    """The module in float64 and eval mode, with every parameter and buffer drawn at random (variances positive)."""
     generator = torch.Generator().manual_seed(1)
     module = module.double().eval()
     with torch.no_grad():

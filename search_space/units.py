@@ -1,4 +1,4 @@
-"""Counts in short form, ``50k``, ``5M`` or ``1.2G``, and sizes of files, ``1.2 MiB``."""
+"""Counts in short form (``50k``, ``5M``, ``1.2G``), file sizes (``1.2 MiB``) and durations."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def parse_count(text: str | int, what: str = "count") -> int:
     """Read a positive count such as ``50k``, ``5M``, ``1.2G`` or ``48000``.
 
     Args:
-        text: The text that the user wrote.
-        what: Where it came from, for the message (a flag, a file and key).
+        text: The text from the user.
+        what: Its source for the message: a flag, or a file and key.
 
     Raises:
         ConfigError: If the text is not a positive count.
@@ -29,7 +29,7 @@ def parse_count(text: str | int, what: str = "count") -> int:
 
 
 def format_count(count: float) -> str:
-    """Write a count with three significant digits: ``48.2k``, ``5.72M``, ``1.25G``."""
+    """A count with three significant digits: ``48.2k``, ``5.72M``, ``1.25G``."""
     if not math.isfinite(count):
         return str(count)
     for suffix, factor in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
@@ -41,7 +41,7 @@ def format_count(count: float) -> str:
 
 
 def format_bytes(size: int) -> str:
-    """Write a size with three significant digits: ``512 B``, ``48.2 KiB``, ``1.25 GiB``."""
+    """A size with three significant digits: ``512 B``, ``48.2 KiB``, ``1.25 GiB``."""
     for suffix, factor in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if size >= factor:
             value = size / factor
@@ -51,7 +51,7 @@ def format_bytes(size: int) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Write a duration as ``4:05`` (minutes and seconds) or ``1:04:05``."""
+    """A duration as ``4:05`` (minutes and seconds) or ``1:04:05``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,4 +1,4 @@
-"""Dataclasses read from YAML: every value is checked against the type of its field, so a new field needs no code."""
+"""Reads dataclasses from YAML: every value is checked against its field's type, so a new field needs no code."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from search_space.errors import allowed, brief
 from search_space.yaml_source import KeyPath, Source
 
 LARGEST = 10**7
-"""The largest whole number that a field may have (arbitrary; far above every width and every count of classes)."""
+"""The largest whole number in a field (arbitrary; far above any width or number of classes)."""
 
 
 def read_fields(source: Source, path: KeyPath, cls: type, skip: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The fields of a dataclass that the mapping at `path` gives, by name.
+    """The values of a dataclass's fields in the mapping at `path`, by name.
 
-    Allowed types are words (Literal), whole and other numbers, truth values, tuples of whole numbers, and all of these
-    or None.
+    Allowed types are literals, int, float, bool, tuples of int, and each of these or None.
 
     Args:
-        source: The file.
-        path: Where the mapping is.
+        source: The parsed file.
+        path: The path of the mapping.
         cls: The dataclass.
         skip: Fields that are read elsewhere.
 

@@ -1,4 +1,4 @@
-"""YAML read safely, with the line of every key, so that an error can point at it."""
+"""Safe YAML reading that keeps the line of every key, so that an error can point to it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from search_space.paths import user_path
 _MAX_DEPTH = 40
 _MOST_CHARACTERS = 2**18
 _MOST_VALUES = 10_000
-"""Mappings, lists and scalars; PyYAML takes about 50 microseconds for each, and 3 for a character."""
+"""Maximum number of mappings, lists and scalars; PyYAML takes about 50 microseconds for each, and 3 for a character."""
 _MOST_BITS = 1000
-"""Bits of a whole number: more than any setting needs, less than a float or Python's `str` can hold."""
+"""Maximum bits of a whole number: more than any setting needs, fewer than a float or Python's `str` can hold."""
 _PROBLEM = 200
-"""Characters of a message of the parser that are shown."""
+"""Maximum length of a parser's message in a message."""
 _NAME = 300
-"""Characters of the name of a file in a message."""
+"""Maximum length of a file name in a message."""
 
 
 class _Unsupported(yaml.YAMLError):
-    """A feature of YAML that plain data does not need, and its line."""
+    """A YAML feature that plain data does not need, and its line."""
 
     def __init__(self, problem: str, line: int) -> None:
         super().__init__(problem)
@@ -34,10 +34,10 @@ class _Unsupported(yaml.YAMLError):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader without aliases, tags, deep nesting and very many values.
+    """YAML's safe loader without aliases, tags, deep nesting and huge documents.
 
-    They are refused before anything is built from them. As in YAML 1.2 and JSON, 1e-6 is a number, not text, and
-    1:30:00 is text, not a number in base 60.
+    These are refused before anything is built from them. As in YAML 1.2 and JSON, 1e-6 is a number rather than text,
+    and 1:30:00 is text rather than a base-60 number.
     """
 
     _depth = 0
@@ -89,12 +89,12 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Source:
-    """Parsed YAML: plain `data`, and the line of each of its keys.
+    """Parsed YAML: plain `data`, and the line of each key.
 
     Attributes:
         data: Mappings, lists and scalars as `yaml.safe_load` gives them.
         name: File name (or ``<text>``) for messages.
-        error: The exception class for faults in this text.
+        error: The exception class for errors in this text.
     """
 
     data: Any
@@ -109,11 +109,11 @@ class Source:
         return f"{self.name}:{line}: {dotted}" if dotted else f"{self.name}:{line}"
 
     def fail(self, path: KeyPath, problem: str) -> NasError:
-        """The error to raise for the key at `path`."""
+        """An error for the key at `path`, to be raised."""
         return self.error(f"{self.where(path)} {problem}" if path else f"{self.where(path)}: {problem}")
 
     def keys(self, path: KeyPath, known: Iterable[str], required: Iterable[str] = ()) -> dict[str, Any]:
-        """The mapping at `path`, checked to have no unknown key and every required one."""
+        """The mapping at `path`, checked for unknown and missing keys."""
         value = self.at(path)
         if value is None and not path:
             raise self.error(f"{self.name} is empty; allowed: a mapping")
@@ -136,10 +136,10 @@ class Source:
         return value
 
     def typed(self, path: KeyPath, kind: type | tuple[type, ...], describe: str) -> Any:
-        """The value at `path`, checked to be of `kind` (a bool does not count as an int).
+        """The value at `path`, checked to be of type `kind` (a bool does not count as an int).
 
         Raises:
-            NasError: If it is of another type; the message names `describe` as allowed.
+            NasError: If it is of another type; the message gives `describe` as what is allowed.
         """
         value = self.at(path)
         kinds = kind if isinstance(kind, tuple) else (kind,)
@@ -148,7 +148,7 @@ class Source:
         return value
 
     def convert(self, path: KeyPath, make: Callable[[Any], Any]) -> Any:
-        """`make(value)`; a NasError that it raises is placed at `path`."""
+        """`make(value)`; a NasError that it raises is reported at `path`."""
         try:
             return make(self.at(path))
         except NasError as error:
@@ -197,7 +197,7 @@ def read_yaml_file(path: Path, error: type[NasError]) -> Source:
     name = printable(str(path), _NAME)
     try:
         with user_path(path, error=error).open(encoding="utf-8") as file:
-            text = file.read(_MOST_CHARACTERS + 1)  # some files have no end
+            text = file.read(_MOST_CHARACTERS + 1)  # some files are endless
     except OSError as fault:
         raise error(f"{name} cannot be read: {fault.strerror}") from None
     except UnicodeDecodeError:
@@ -210,14 +210,14 @@ def read_yaml_file(path: Path, error: type[NasError]) -> Source:
 def _construct(
     node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], name: str, error: type[NasError], loader: _Loader
 ) -> Any:
-    """Plain data from a node; the line of every key is noted in `lines`."""
+    """Plain data from a node; the line of every key is recorded in `lines`."""
     lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                raise error(f"{name}:{line}: a key has to be a plain word")
+                raise error(f"{name}:{line}: a key must be a plain word")
             key = key_node.value
             if key in mapping:
                 raise error(f"{name}:{line}: the key {brief(key)} is given twice")

@@ -41,7 +41,7 @@ def command(study: str | None, storage: str | None, out: str, checkpoint_dir: st
     from nas.study.garbage import delete, survey
     from nas.study.housekeeping import settle
     from nas.study.opening import find_study
-    from results.store.rename_delete import resting
+    from results.store.rename_delete import locked_idle
     from results.store.store import Store
 
     roots = local_roots(out, checkpoint_dir)
@@ -62,7 +62,7 @@ def command(study: str | None, storage: str | None, out: str, checkpoint_dir: st
             if not deleting or not pieces:
                 continue
             try:
-                with resting(store, found.name, "cleaned up"):  # nothing may start while files are deleted
+                with locked_idle(store, found.name, "cleaned up"):  # nothing may start while files are deleted
                     needless += delete(survey(found, folders, time.time()))
             except StudyError as error:
                 if study is not None:

@@ -28,7 +28,7 @@ from nas.study.ownership import MARKER, MOVING, Marker, Owner, contents, is_unfi
 from results.database.schema import StudyRow
 from results.report.render import render
 from results.report.report import make_report
-from results.store.rename_delete import count_trials, deleting, renaming, resting
+from results.store.rename_delete import count_trials, deleting, locked_idle, renaming
 from results.store.store import Store
 from search_space.errors import StorageError, StudyError
 
@@ -200,7 +200,7 @@ def _settle(store: Store, folder: Path) -> None:
         if aside is not None and marker.database == store.place:
             _end_deletion(folder, aside[1])
         return
-    with resting(store, name, "settled") as (_, study):
+    with locked_idle(store, name, "settled") as (_, study):
         home = RunFolder(folder.parent, name).path
         if study.uid != marker.uid or (folder != home and os.path.lexists(home)):
             return

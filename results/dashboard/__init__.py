@@ -1,4 +1,4 @@
-"""The Optuna dashboard on our database: read-only, quick with large studies, and guarded."""
+"""The Optuna dashboard on our database: read-only, fast with large studies, and protected."""
 
 from results.dashboard.server import Dashboard
 

@@ -1,8 +1,8 @@
-"""What a browser may ask of the dashboard, and what its page may do there.
+"""Protects the dashboard: which requests a browser may send, and what its page may do.
 
-A page of another site cannot read answers of this server, unless its own name resolves to this machine (DNS rebinding):
-so a request that names another host is refused. Text in a database, such as notes, is shown as Markdown that may hold
-HTML: so the page may run no scripts but the dashboard's own files.
+A page of another site cannot read this server's responses unless its name resolves to this machine (DNS rebinding), so
+a request that names another host is refused. Text in a database, such as notes, is shown as Markdown, which may contain
+HTML, so the page may run no scripts but the dashboard's own files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 POLICY = "; ".join(
     (
         "default-src 'none'",
-        "script-src 'self' 'unsafe-eval'",  # Plotly's parallel coordinates compile their shaders' callers
+        "script-src 'self' 'unsafe-eval'",  # Plotly's parallel coordinates compile functions for their shaders
         "style-src 'self' 'unsafe-inline'",
         "img-src 'self' data: blob:",
         "font-src 'self' data:",
@@ -39,16 +39,16 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 _LEAST = 1024
-"""Answers of at least this many bytes are compressed."""
+"""Responses of at least this many bytes are compressed."""
 
 
 class Names:
-    """The host names that a server answers to: its own, and none that somebody else could point at it.
+    """The host names that a server answers to: only its own, and none that could be pointed at it from outside.
 
-    A numeric address is always accepted: a browser that sends one has connected to it.
+    A numeric address is always accepted: a browser that sends it is connected to it.
 
     Args:
-        host: As the user gave it.
+        host: As given by the user.
         ip: The address it is bound to.
     """
 
@@ -59,7 +59,7 @@ class Names:
             self._names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
 
     def __contains__(self, header: str) -> bool:
-        """Whether a ``Host`` header is one of them, with any port, as ports may be forwarded."""
+        """Whether a ``Host`` header is one of them, with any port, since ports may be forwarded."""
         parts = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:,\s]+)(:[0-9]{0,5})?", header)
         if parts is None:
             return False
@@ -72,7 +72,7 @@ class Names:
 
 
 def guarded(application: Application, names: Names) -> Application:
-    """The application, protected: read-only, under its own names only, without foreign scripts."""
+    """The application with protection: read-only, only under its own names, without foreign scripts."""
 
     def guard(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
@@ -84,9 +84,7 @@ def guarded(application: Application, names: Names) -> Application:
         if environ.get("HTTP_HOST", "") not in names:
             return _refuse(start, "421 Misdirected Request", "The dashboard does not answer to this host name.")
         takes_gzip = environ["REQUEST_METHOD"] == "GET" and "gzip" in environ.get("HTTP_ACCEPT_ENCODING", "")
-        environ["HTTP_ACCEPT_ENCODING"] = (
-            ""  # which Optuna's dashboard takes for granted, and answers wrongly for its icon
-        )
+        environ["HTTP_ACCEPT_ENCODING"] = ""  # Optuna's dashboard relies on it, and sets it wrongly for its icon
         return _compressed(application, environ, start) if takes_gzip else application(environ, start)
 
     return guard
@@ -102,7 +100,7 @@ def _refuse(start: Callable[..., Any], status: str, reason: str) -> Iterable[byt
 
 
 def _compressed(application: Application, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-    """The answer of an application, compressed where that makes it much smaller."""
+    """The response of an application, compressed if that makes it much smaller."""
     answer: list[Any] = []
     chunks = application(environ, lambda *parts: answer.append(parts))
     try:

@@ -1,6 +1,7 @@
-"""Optuna's studies as the dashboard reads them: in bulk, finished trials once, and without any way to change them.
+"""Reads Optuna's studies for the dashboard: in bulk, finished trials only once, and strictly read-only.
 
-Optuna's own storage reads a study of 5,000 trials in ten seconds or more, and the dashboard asks for it several times.
+Optuna's own storage takes ten seconds or more to read a study of 5,000 trials, and the dashboard reads it several
+times.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ from search_space.errors import StorageError
 
 _NO_NUMBERS = {"NAN": math.nan, "INF_POS": math.inf, "INF_NEG": -math.inf}
 _PLAIN = {"value_type": sa.String(), "intermediate_value_type": sa.String()}
-"""Columns that are read as they are stored: making an enumeration of each takes as long as the rest."""
+"""Columns to read as stored: converting each value to an enum takes as long as the rest."""
 
 
 class _ReadOnly(BaseStorage):
-    """Optuna's tables without any way to change them."""
+    """A read-only view of Optuna's tables."""
 
     def __init__(self, tables: RDBStorage) -> None:
         self._tables = tables
@@ -67,11 +68,11 @@ class _ReadOnly(BaseStorage):
 
 
 class Selection(_ReadOnly):
-    """Some trials of a study in place of all.
+    """A storage in which a study has only some of its trials.
 
     Args:
-        storage: Where the rest of the study is.
-        trials: In the order of their ids.
+        storage: The storage of the rest of the study.
+        trials: The trials, in order of id.
     """
 
     def __init__(self, storage: ReadingStorage, trials: Sequence[FrozenTrial]) -> None:
@@ -85,21 +86,21 @@ class Selection(_ReadOnly):
 
 
 class ReadingStorage(_ReadOnly):
-    """Optuna's side of a database. The trials that it returns are shared, and must not be changed.
+    """Optuna's part of a database. The trials that it returns are shared and must not be modified.
 
     Args:
-        url: Of the database.
+        url: URL of the database.
 
     Raises:
-        StorageError: If Optuna's tables are not in it yet, or of another version.
+        StorageError: If it does not have Optuna's tables yet, or they have another version.
     """
 
     def __init__(self, url: str) -> None:
         engine = plain_engine(url, create=False)  # also opens read-only files
         with failing_clearly(url):
-            if not sa.inspect(engine).has_table("version_info"):  # Optuna's, made with the first study
+            if not sa.inspect(engine).has_table("version_info"):  # Optuna's tables are created with the first study
                 raise StorageError(f"{shown(url)} holds no studies yet; run a search first")
-        literal = unhidden(engine.url).replace("{", "{{").replace("}", "}}")  # Optuna takes a URL for a template
+        literal = unhidden(engine.url).replace("{", "{{").replace("}", "}}")  # Optuna treats a URL as a template
         try:
             super().__init__(RDBStorage(literal, engine_kwargs={"pool": engine.pool}, skip_table_creation=True))
         except RuntimeError as error:
@@ -111,8 +112,8 @@ class ReadingStorage(_ReadOnly):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        """All trials as they are now, in the order of their ids; never a copy."""
-        self.get_study_directions(study_id)  # raises KeyError where there is no such study
+        """All trials in their current state, in order of id; never a copy."""
+        self.get_study_directions(study_id)  # raises KeyError if there is no such study
         with self._lock, self._one_view() as connection:
             trials = self._read(connection, study_id)
         return [trial for trial in trials if states is None or trial.state in states]
@@ -121,10 +122,10 @@ class ReadingStorage(_ReadOnly):
 
     @contextmanager
     def _one_view(self) -> Iterator[sa.Connection]:
-        """A connection that sees the database as it is at one moment, whatever is written meanwhile."""
+        """A connection with a consistent snapshot of the database, whatever is written meanwhile."""
         if self.engine.dialect.name == "sqlite":
             with self.engine.connect() as connection:
-                connection.exec_driver_sql("BEGIN")  # the driver begins no transaction for reading
+                connection.exec_driver_sql("BEGIN")  # the Python driver does not begin a transaction for reads
                 yield connection
         else:
             with self.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
@@ -152,7 +153,7 @@ class ReadingStorage(_ReadOnly):
 
 
 class _Reader:
-    """Everything that belongs to some trials, by one query for each table."""
+    """Everything that belongs to some trials, read by one query per table."""
 
     def __init__(self, connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
         self._connection, self._which = connection, which
@@ -202,7 +203,7 @@ class _Reader:
 
 @lru_cache(maxsize=4096)
 def distribution(text: str) -> BaseDistribution:
-    """A distribution from its JSON; equal ones are one object."""
+    """A distribution from its JSON; equal distributions share one object."""
     return json_to_distribution(text)
 
 

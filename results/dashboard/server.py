@@ -1,4 +1,4 @@
-"""The server of the dashboard, on IPv4 or IPv6, and how it is reached."""
+"""The dashboard's server, on IPv4 or IPv6, and its address."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from results.dashboard.studies import with_quick_studies
 from search_space.errors import ConfigError, brief, printable
 
 _MOST = 100
-"""Characters of a host in a message."""
+"""Maximum length of a host in a message."""
 
 
 class Dashboard(ThreadingMixIn, WSGIServer):
-    """A server that is bound to its port, with one thread per request, since the page sends several at once.
+    """A server bound to its port, with one thread per request, since the page sends several at once.
 
     Args:
-        url: Of the database.
+        url: URL of the database.
         host: Address or name of this machine; empty for all of its addresses.
         port: 0 picks a free one.
 
     Attributes:
-        is_local: Whether it can be reached from this machine only.
+        is_local: Whether it can be reached only from this machine.
 
     Raises:
         ConfigError: If it cannot listen there.
@@ -55,14 +55,14 @@ class Dashboard(ThreadingMixIn, WSGIServer):
 
     @property
     def url(self) -> str:
-        """Where a browser on this machine finds it."""
+        """Its URL for a browser on this machine."""
         ip = self.ip
         if ip.is_unspecified:
             ip = ipaddress.ip_address("127.0.0.1" if ip.version == 4 else "::1")
         return f"http://{f'[{ip}]' if ip.version == 6 else ip}:{self.server_port}/"
 
     def server_bind(self) -> None:
-        """Bind (``::`` to both families) without looking up the name of the address, which may take seconds."""
+        """Bind (``::`` to both families) without a reverse lookup of the address, which may take seconds."""
         if self.address_family == socket.AF_INET6:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if self.ip.is_unspecified else 1)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -72,7 +72,7 @@ class Dashboard(ThreadingMixIn, WSGIServer):
         self.setup_environ()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """One line for a failed request; nothing for a browser that disconnects during one."""
+        """Print one line for a failed request, and nothing for a browser that disconnects."""
         error = sys.exc_info()[1]
         if not isinstance(error, (ConnectionError, TimeoutError)):
             print(f"nas: a request failed: {brief(error, 200)}", file=sys.stderr)  # noqa: T201
@@ -85,13 +85,13 @@ class Dashboard(ThreadingMixIn, WSGIServer):
 
 
 class _Quiet(WSGIRequestHandler):
-    timeout = 60  # of a browser that says nothing
+    timeout = 60  # from a browser that sends nothing
 
     def log_message(self, format: str, *args: Any) -> None:
-        """No line per request."""
+        """Log nothing per request."""
 
     def address_string(self) -> str:
-        """No look-up of names."""
+        """Skip the reverse lookup of names."""
         return str(self.client_address[0])
 
 
@@ -101,7 +101,9 @@ def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[Any, ...
         found = socket.getaddrinfo(bare or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, ValueError) as error:  # ValueError for text that cannot be a name
         reason = getattr(error, "strerror", None) or "it cannot be a name"
-        raise ConfigError(f"--host {printable(host, _MOST)} is no address or name of this machine: {reason}") from None
+        raise ConfigError(
+            f"--host {printable(host, _MOST)} is not an address or name of this machine: {reason}"
+        ) from None
     family, _, _, _, address = found[0]
     return family, address
 
@@ -109,7 +111,7 @@ def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[Any, ...
 def _unusable(host: str, port: int, error: OSError) -> ConfigError:
     shown = printable(host, _MOST)
     if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-        return ConfigError(f"--host {shown} is no address of this machine; allowed: its own, 0.0.0.0 or :: for all")
+        return ConfigError(f"--host {shown} is not an address of this machine; allowed: its own, 0.0.0.0 or :: for all")
     reason = "it is taken" if error.errno == errno.EADDRINUSE else error.strerror
     return ConfigError(f"port {port} of {shown} is not available: {reason}; choose another --port; 0 picks a free one")
 

@@ -1,8 +1,8 @@
-"""A study as Optuna's dashboard asks for it, made in a fraction of the time.
+"""The dashboard's response for a study, built in a fraction of the time.
 
-Optuna's dashboard works through all trials once for its summary of the study, and once more to write each of them. Here
-it summarises a few trials that stand for all of them, and `_Writer` writes them; the answer is the same, which
-`tests/results/dashboard/test_studies.py` checks. Curves are left out where a study has very many.
+Optuna's dashboard processes all trials once to summarise the study, and again to serialise each of them. Here it
+summarises a few representative trials, and `_Writer` serialises them all; the response is the same, as
+`tests/results/dashboard/test_studies.py` checks. In studies with very many curves, most are left out.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LONGEST_ATTR = 1024
 
 
 def with_quick_studies(storage: ReadingStorage) -> Application:
-    """Optuna's dashboard on a storage."""
+    """Optuna's dashboard on a storage, with fast responses for studies."""
     from optuna_dashboard import wsgi
 
     whole: Application = wsgi(storage)
@@ -47,7 +47,7 @@ def with_quick_studies(storage: ReadingStorage) -> Application:
             return whole(environ, start_response)
         try:
             body, status = _study(storage, int(study[1]), int(after)), "200 OK"
-        except SQLAlchemyError as error:  # the server or the file is away
+        except SQLAlchemyError as error:  # the server or the file is not available
             reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
             body, status = json.dumps({"reason": f"the database cannot be read: {reason}"}).encode(), "503 Unavailable"
         if body is None:
@@ -59,7 +59,7 @@ def with_quick_studies(storage: ReadingStorage) -> Application:
 
 
 def _study(storage: ReadingStorage, study_id: int, after: int) -> bytes | None:
-    """The answer for a study and its trials from the index `after`; None to leave it to Optuna's dashboard."""
+    """The response for a study and its trials from the index `after`; None to leave it to Optuna's dashboard."""
     from optuna_dashboard import wsgi
 
     try:
@@ -84,7 +84,7 @@ def _study(storage: ReadingStorage, study_id: int, after: int) -> bytes | None:
 
 
 def _ask(application: Application, path: str, query: str) -> dict[str, Any]:
-    """The JSON that an application answers with."""
+    """The JSON response of an application."""
     environ: dict[str, Any] = {"PATH_INFO": path, "QUERY_STRING": query}
     setup_testing_defaults(environ)
     found: dict[str, Any] = json.loads(b"".join(application(environ, lambda *answer: None)))
@@ -96,7 +96,7 @@ def _is_number(value: object) -> bool:
 
 
 def _shapes(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """A few trials, without their results, that stand for all: with every parameter, attribute and gap that any has.
+    """A few trials, without results, that represent all: they have every parameter, attribute and gap that occurs.
 
     The dashboard's tables and axes follow from these; the best trials are found separately.
     """
@@ -144,8 +144,8 @@ class _Writer:
     """Trials as JSON.
 
     Args:
-        study_id: Of Optuna.
-        written: Trials that Optuna's dashboard has written, by id: those with notes, artifacts or its own attributes.
+        study_id: The id in Optuna's tables.
+        written: Trials serialised by Optuna's dashboard, by id: those with notes, artifacts or its own attributes.
         with_curves: See `_with_curves`.
     """
 
@@ -181,7 +181,7 @@ class _Writer:
         return f'{json.dumps(found)[:-1]}, "params": [{params}]}}'
 
     def _curve(self, trial: FrozenTrial) -> list[tuple[int, float]]:
-        """All points, or some at equal distances including the first and the last, or none."""
+        """All points, or evenly spaced ones including the first and the last, or none."""
         points = sorted(trial.intermediate_values.items())
         if self._with_curves is None:
             return points
@@ -192,7 +192,7 @@ class _Writer:
         return [points[index * (len(points) - 1) // (POINTS - 1)] for index in range(POINTS)]
 
     def _param(self, name: str, value: Any, distribution: BaseDistribution) -> str:
-        """A parameter as JSON, written once for each distinct value: they make up most of a study's size."""
+        """A parameter as JSON, serialised once per distinct value: parameters make up most of a study's size."""
         key = name, id(distribution), type(value), value
         if key not in self._params:
             param = {
@@ -221,5 +221,5 @@ def _attr(value: Any) -> str:
 
 
 def _figure(value: float) -> float | str:
-    """A number as JSON can hold it: text if it is not finite."""
+    """A number in a form that JSON allows: text if it is not finite."""
     return value if math.isfinite(value) else str(value)

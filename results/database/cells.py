@@ -1,4 +1,4 @@
-"""Looking through all cells of a database for values that cannot be right, even where SQLAlchemy cannot read them."""
+"""Checks all cells of a database for invalid values, even those that SQLAlchemy cannot read."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from results.database.tables import present
 from search_space.errors import StorageError
 
 UNREADABLE = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError, RecursionError)
-"""What SQLAlchemy's types raise for values that they cannot read, besides its own errors."""
+"""Exceptions of SQLAlchemy's types for values that they cannot read, besides its own errors."""
 _MOST_NAMED = 5
 _TOLD = 20
-"""Damaged cells of one table that are listed."""
+"""Maximum number of damaged cells to list per table."""
 
 
 def translated(error: BaseException | None, engine: sa.Engine) -> StorageError | None:
-    """The error to raise for an error in a session that a damaged cell has caused; None if there is none."""
+    """The error to raise if a damaged cell caused an error in a session; None if there is no damaged cell."""
     if not isinstance(error, (SQLAlchemyError, *UNREADABLE)) or is_away(error):
         return None
     with suppress(SQLAlchemyError), engine.connect() as connection:  # the database may not be readable at all
@@ -45,7 +45,7 @@ def first_damage(connection: sa.Connection) -> StorageError | None:
 
 
 def cell_problems(connection: sa.Connection, table: sa.Table) -> Iterator[tuple[str, str]]:
-    """The damaged cells of a table, in sentences; the connection has to give values `as_stored`."""
+    """The damaged cells of a table, in sentences; the connection must return values `as_stored`."""
     for told, (key, column, reason) in enumerate(_damages(connection, table)):
         if told == _TOLD:
             yield table.name, f"more than {_TOLD} cells are damaged; the others are not listed"
@@ -55,7 +55,7 @@ def cell_problems(connection: sa.Connection, table: sa.Table) -> Iterator[tuple[
 
 @contextmanager
 def as_stored(connection: sa.Connection) -> Iterator[None]:
-    """Have SQLite give every value that it holds, text that is not UTF-8 included."""
+    """Make SQLite return every value that it holds, including text that is not UTF-8."""
     if connection.dialect.name != "sqlite":
         yield
         return
@@ -96,13 +96,15 @@ def _damages(connection: sa.Connection, table: sa.Table) -> Iterator[tuple[str, 
 def _reader(column: sa.Column[Any], dialect: sa.Dialect) -> Callable[[Any], Any]:
     """A function that reads a value of a column as SQLAlchemy does, and refuses text that is not UTF-8."""
     kind = column.type.dialect_impl(dialect)
-    told = dialect.name == "sqlite" or isinstance(kind, sa.Enum)  # PostgreSQL gives numbers, times and JSON as Python's
+    told = dialect.name == "sqlite" or isinstance(
+        kind, sa.Enum
+    )  # PostgreSQL returns numbers, times and JSON as Python objects
     process = kind.result_processor(dialect, None) if told else None
     is_json = column.name.endswith("_json")  # Optuna's are text
 
     def read(value: Any) -> Any:
         if isinstance(value, str):
-            value.encode()  # bytes that are not UTF-8 are surrogates in it
+            value.encode()  # bytes that are not UTF-8 appear as surrogates
             if is_json:
                 json.loads(value)
         return value if process is None else process(value)

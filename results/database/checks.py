@@ -24,13 +24,13 @@ from search_space.plugins import not_imported
 
 @dataclass
 class Health:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
         database: The database, without its password.
-        version: The newest migration that was applied to it.
-        rows: Number of rows by table; those that it has.
-        problems: What is wrong, in sentences, with the table where it shows, "" where that is not known.
+        version: The newest migration that was applied.
+        rows: Number of rows by table, for existing tables.
+        problems: Pairs of a table ("" if unknown) and a sentence that says what is wrong there.
     """
 
     database: str
@@ -40,11 +40,11 @@ class Health:
 
 
 def check_database(url: str, progress: Callable[[str], None] = lambda _: None) -> Health:
-    """Look for damage. Nothing is written, and a search may go on meanwhile.
+    """Look for damage. Nothing is written, and a search may run meanwhile.
 
     Args:
         url: The database.
-        progress: Called with what is being checked.
+        progress: Called with the name of each check.
 
     Raises:
         StorageError: If it does not exist, cannot be read, or is not one of ours.
@@ -54,7 +54,7 @@ def check_database(url: str, progress: Callable[[str], None] = lambda _: None) -
         if found is None:
             raise no_searches(shown(url))
         health = Health(shown(url), found)
-        for check in (_integrity, _schema):  # where these fail, the others cannot run
+        for check in (_integrity, _schema):  # if these fail, the others cannot run
             progress(check.__name__.strip("_"))
             health.problems += check(connection)
             if health.problems:
@@ -73,7 +73,7 @@ def check_database(url: str, progress: Callable[[str], None] = lambda _: None) -
 
 
 def _integrity(connection: sa.Connection) -> Iterator[tuple[str, str]]:
-    """The file itself; PostgreSQL checks its own."""
+    """The integrity of the file; PostgreSQL checks its own files."""
     if connection.dialect.name != "sqlite":
         return
     try:
@@ -100,7 +100,7 @@ def _schema(connection: sa.Connection) -> Iterator[tuple[str, str]]:
 
 
 def _studies(connection: sa.Connection) -> Iterator[tuple[str, str]]:
-    """Every study of ours is one of Optuna's, of the same name."""
+    """Every study of ours must be one of Optuna's with the same name."""
     ours = connection.execute(sa.select(StudyRow.name, StudyRow.optuna_study_id).order_by(StudyRow.id)).all()
     if not ours:
         return
@@ -117,7 +117,7 @@ def _studies(connection: sa.Connection) -> Iterator[tuple[str, str]]:
 
 
 def _trials(connection: sa.Connection) -> Iterator[tuple[str, str]]:
-    """Every trial of ours is one of Optuna's, with the same number and state, and vice versa."""
+    """Every trial of ours must be one of Optuna's, with the same number and state, and vice versa."""
     if OPTUNA_STUDIES not in present(connection):
         return
     model = models.TrialModel
@@ -150,7 +150,7 @@ def _trials(connection: sa.Connection) -> Iterator[tuple[str, str]]:
 
 
 def _curves(connection: sa.Connection) -> Iterator[tuple[str, str]]:
-    """Every evaluation has the epochs that it says."""
+    """Every evaluation must have the epochs that its row says."""
     last, count = sa.func.max(EpochRow.epoch), sa.func.count(EpochRow.epoch)
     query = (
         sa.select(EvaluationRow.id, EvaluationRow.key, EvaluationRow.epochs_trained, last, count)
@@ -169,7 +169,7 @@ def _curves(connection: sa.Connection) -> Iterator[tuple[str, str]]:
 
 
 def _numbers(connection: sa.Connection) -> Iterator[tuple[str, str]]:
-    """The trials of a study are numbered without gaps, and finalists come from them."""
+    """The trials of a study must be numbered without gaps, and finalists must come from them."""
     for study_id, name in connection.execute(sa.select(StudyRow.id, StudyRow.name).order_by(StudyRow.id)).all():
         trials = sa.select(EvaluationRow.number).where(
             EvaluationRow.study_id == study_id, EvaluationRow.role == Role.TRIAL
@@ -188,7 +188,7 @@ def _numbers(connection: sa.Connection) -> Iterator[tuple[str, str]]:
 
 
 def _silent(connection: sa.Connection) -> Iterator[tuple[str, str]]:
-    """Every study says what it searches, and with which budget."""
+    """Every study must say what it searches, and with which budget."""
     for column in (StudyRow.identity, StudyRow.config):
         empty = sa.select(StudyRow.name).where(sa.cast(column, sa.Text) == "{}").order_by(StudyRow.id)
         for name in connection.scalars(empty):
@@ -196,7 +196,7 @@ def _silent(connection: sa.Connection) -> Iterator[tuple[str, str]]:
 
 
 def _architectures(connection: sa.Connection) -> Iterator[tuple[str, str]]:
-    """The YAML of an architecture gives its hash; where an op is a plug-in's, which one was not imported."""
+    """The YAML of an architecture must match its hash; if an op is a plug-in's, say which one was not imported."""
     missing = _plugins_not_imported(connection)
     unreadable = 0
     query = sa.select(ArchitectureRow.id, ArchitectureRow.hash, sa.cast(ArchitectureRow.yaml, sa.Text)).order_by(

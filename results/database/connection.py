@@ -22,7 +22,7 @@ from search_space.paths import user_path
 
 CONNECT_TIMEOUT_S = 10
 SILENCE_S = 30
-"""A server that has not answered for this long, on the level of TCP, counts as away."""
+"""A server that has not answered on the TCP level for this long counts as unavailable."""
 HEAD = "0004_ownership"
 """The newest migration."""
 
@@ -32,10 +32,10 @@ _FORMS = "sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
 
 
 def sqlite_url(path: str | Path) -> str:
-    """The URL of a SQLite file, from which `sqlalchemy.make_url` reads exactly this path, if that is UTF-8.
+    """The URL of a SQLite file, from which `sqlalchemy.make_url` reads exactly this path, if it is UTF-8.
 
-    Characters that mean something in a URL, or to Optuna, which uses it as a template, and characters that cannot be
-    printed are written with ``%``.
+    Characters that are special in a URL or to Optuna, which uses it as a template, and unprintable characters are
+    written with ``%``.
     """
     return "sqlite:///" + "".join(
         each if each.isprintable() and each not in "%?#{}" else quote(each, safe="", errors="surrogateescape")
@@ -48,7 +48,7 @@ def shown(url: str | sa.URL) -> str:
     try:
         parsed = sa.make_url(url)
         if _is_cut_wrongly(parsed):
-            return "<a database URL with an '@' in its password, where %40 has to stand>"
+            return "<a database URL with an '@' in its password, which must be written %40>"
         if _is_file(parsed):
             return sqlite_url(parsed.database or "")
         hidden = {key: "***" for key in parsed.query if "password" in key.lower()}
@@ -58,7 +58,7 @@ def shown(url: str | sa.URL) -> str:
 
 
 def unhidden(url: sa.URL) -> str:
-    """The URL as text, with its password, for a library that takes no `sqlalchemy.URL`."""
+    """The URL as text, including its password, for a library that does not accept a `sqlalchemy.URL`."""
     return sqlite_url(url.database or "") if _is_file(url) else url.render_as_string(hide_password=False)
 
 
@@ -77,10 +77,10 @@ def open_engine(url: str, *, create: bool = True) -> sa.Engine:
     Args:
         url: ``sqlite:///FILE`` or ``postgresql+psycopg://USER:PASSWORD@HOST/DATABASE``. FILE is relative to the current
             folder unless it begins with ``/`` or ``~``, the home folder; ``%25``, ``%3F`` stand for ``%``, ``?`` in it.
-        create: Whether a missing SQLite file or missing tables may be created; otherwise they are an error.
+        create: Whether a missing SQLite file or missing tables may be created; if not, they are an error.
 
     Raises:
-        StorageError: If it is not such a URL, the database cannot be reached, or it is not one of ours.
+        StorageError: If the URL is not of these forms, the database cannot be reached, or it is not one of ours.
     """
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite" and create:
@@ -114,10 +114,10 @@ def open_engine(url: str, *, create: bool = True) -> sa.Engine:
 
 
 def wait_for_turn(connection: sa.Connection, what: str) -> None:
-    """At the start of a transaction, wait until no other one does the same; what it makes is there as a whole or not.
+    """At the start of a transaction, wait until no other one does the same, so that it creates everything or nothing.
 
-    SQLite admits one writer, which is this transaction from now on. By default Python's driver begins no transaction
-    for statements that create tables, and commits each of them at once.
+    SQLite allows one writer, which is this transaction from now on. By default Python's driver does not begin a
+    transaction for statements that create tables, and commits each of them at once.
     """
     if connection.dialect.name == "postgresql":
         number = int.from_bytes(hashlib.sha256(f"nas {what}".encode()).digest()[:8], "big", signed=True)
@@ -127,11 +127,11 @@ def wait_for_turn(connection: sa.Connection, what: str) -> None:
 
 
 def plain_engine(url: str, *, create: bool = True) -> sa.Engine:
-    """An engine with our settings; nothing is opened, created or brought up to date yet.
+    """An engine with our settings; nothing is opened, created or migrated yet.
 
     Args:
-        url: Of the database.
-        create: Whether a SQLite file may be created, and has to be writable.
+        url: URL of the database.
+        create: Whether a SQLite file may be created, and must be writable.
 
     Raises:
         StorageError: If the URL is not supported, or a SQLite file does not exist or cannot be written to.
@@ -146,7 +146,7 @@ def _engine(url: sa.URL, create: bool) -> tuple[sa.Engine, SqliteFile | None]:
         event.listen(engine, "connect", _configure_postgresql)
         return engine, None
     file = SqliteFile(Path(str(url.database)), create=create)
-    # A pooled connection would go on reading a file that is gone; connections to read-only media may be copies.
+    # A pooled connection would keep reading a file that is gone; connections to read-only media may be copies.
     pool = None if create or file.is_read_only else sa.NullPool
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, poolclass=pool)
     event.listen(engine, "do_connect", lambda dialect, record, args, options: file.connect(**options))
@@ -156,24 +156,24 @@ def _engine(url: sa.URL, create: bool) -> tuple[sa.Engine, SqliteFile | None]:
 
 
 def sqlite_file(url: str) -> Path | None:
-    """The file of a SQLite database, the same by whatever path it is named; None for a database on a server."""
+    """The file of a SQLite database, the same for every path that leads to it; None for a database on a server."""
     parsed = _parse(url)
     return Path(os.path.realpath(str(parsed.database))) if parsed.get_backend_name() == "sqlite" else None
 
 
 @contextmanager
 def snapshot(url: str) -> Iterator[sa.Connection]:
-    """One view of an existing database, however it is changed meanwhile; it is not brought up to date.
+    """A consistent snapshot of an existing database, whatever is written meanwhile; it is not migrated.
 
     Raises:
-        StorageError: If it cannot be reached or read, or does not exist.
+        StorageError: If it does not exist, or cannot be reached or read.
     """
     engine = plain_engine(url, create=False)
     try:
         with failing_clearly(url):
             if engine.dialect.name == "sqlite":
                 with engine.connect() as connection:
-                    connection.exec_driver_sql("BEGIN")  # the driver begins no transaction for reading
+                    connection.exec_driver_sql("BEGIN")  # the Python driver does not begin a transaction for reads
                     yield connection
             else:
                 with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
@@ -184,10 +184,10 @@ def snapshot(url: str) -> Iterator[sa.Connection]:
 
 @contextmanager
 def failing_clearly(url: str) -> Iterator[None]:
-    """Turn the errors of a database into one sentence without a password.
+    """Turn errors of a database into one sentence without a password.
 
     Raises:
-        StorageError: Instead of whatever SQLAlchemy raises.
+        StorageError: Instead of SQLAlchemy's errors.
     """
     try:
         yield
@@ -199,7 +199,7 @@ def failing_clearly(url: str) -> Iterator[None]:
 
 
 def version(connection: sa.Connection) -> str | None:
-    """The newest migration that a database has seen; None if it has none of our tables."""
+    """The newest migration that was applied to a database; None if it has none of our tables."""
     from results.database.migrations.env_names import VERSION_TABLE
 
     if not sa.inspect(connection).has_table(VERSION_TABLE):
@@ -222,7 +222,7 @@ def _parse(url: str) -> sa.URL:
     if backend != "" and _is_cut_wrongly(parsed):
         raise StorageError(f"the storage {shown(url)} is not understood; allowed: '@' in a password written as %40")
     if (backend, driver) not in _SUPPORTED:
-        may_be_file = backend == "" and Path(url).name and not any(sign in url for sign in ":@")  # no password in it
+        may_be_file = backend == "" and Path(url).name and not any(sign in url for sign in ":@")  # contains no password
         meant = f"; did you mean {sqlite_url(url)}?" if may_be_file else ""
         raise StorageError(f"the storage {shown(url)} is not supported; allowed: {_FORMS}{meant}")
     if backend == "sqlite":
@@ -234,12 +234,12 @@ def _parse(url: str) -> sa.URL:
 
 
 def _is_file(url: sa.URL) -> bool:
-    """Whether the URL is that of a SQLite file, with nothing that has no meaning there."""
+    """Whether the URL names a SQLite file and has no parts that are meaningless for one."""
     return url.drivername == "sqlite" and not (url.host or url.username or url.port or url.query)
 
 
 def _parse_file(url: sa.URL) -> sa.URL:
-    """The URL of a SQLite file with its ``~`` expanded.
+    """The URL of a SQLite file with ``~`` expanded.
 
     Raises:
         StorageError: If it does not name a file.
@@ -261,7 +261,7 @@ def _parse_file(url: sa.URL) -> sa.URL:
         fine = file == os.fsdecode(os.fsencode(file)) and bool(file.encode()) and "\ufffd" not in file
     except UnicodeEncodeError:
         fine = False
-    if not fine:  # U+FFFD stands where a URL holds bytes that are not UTF-8
+    if not fine:  # U+FFFD replaces bytes that are not UTF-8
         raise StorageError(
             f"the storage {shown(url)} is a file whose name is not UTF-8 here, which no URL can hold; "
             "choose another --out or --storage, or a locale in UTF-8"
@@ -274,7 +274,9 @@ def _parse_file(url: sa.URL) -> sa.URL:
 
 
 def _is_cut_wrongly(url: sa.URL) -> bool:
-    """Whether a password holds an '@', at the first of which a URL is cut, so that its end stands before the host."""
+    """Whether a password contains '@': the URL is split at the first one, so the rest of the password precedes the
+    host.
+    """
     return url.get_backend_name() != "sqlite" and ("@" in (url.host or "") or "@" in (url.database or ""))
 
 
@@ -289,7 +291,7 @@ def _connect_args() -> dict[str, Any]:
 
 
 def _configure_postgresql(connection: Any, _: object) -> None:
-    """Keep a process that freezes or loses its network in the middle of a transaction from blocking all others."""
+    """Keep a process that freezes or loses its network during a transaction from blocking all others."""
     with connection.cursor() as cursor:
         cursor.execute(f"SET idle_in_transaction_session_timeout = '{SILENCE_S}s'")
     connection.commit()
@@ -299,12 +301,12 @@ def migrate(connection: sa.Connection, name: str, create: bool) -> None:
     """Bring our tables up to date.
 
     Args:
-        connection: To the database, in a transaction that the caller ends.
-        name: What to call it in a message.
-        create: Whether they may be created where there are none.
+        connection: A connection to the database, in a transaction that the caller ends.
+        name: Its name for messages.
+        create: Whether missing tables may be created.
 
     Raises:
-        StorageError: If there are none and they may not be created, or a newer version of this program wrote them.
+        StorageError: If they are missing and may not be created, or a newer version of this program wrote them.
     """
     current = version(connection)
     if current == HEAD:
@@ -325,7 +327,7 @@ def migrate(connection: sa.Connection, name: str, create: bool) -> None:
 
 
 def no_searches(name: str) -> StorageError:
-    """What to say of a database without our tables."""
+    """The message for a database without our tables."""
     return StorageError(f"the database {name} holds no searches; name another with --storage, or run a search first")
 
 

@@ -1,7 +1,7 @@
-"""Copying a database to another one, SQLite or PostgreSQL: every row as it is stored, read back, all of it or nothing.
+"""Copies a database to another one, SQLite or PostgreSQL: every row exactly as stored, verified, all or nothing.
 
-On PostgreSQL the copy is one transaction. On SQLite it is made in a file beside its place, which takes that place when
-it is complete.
+On PostgreSQL the copy is one transaction. On SQLite it is written to a temporary file beside the target, which is
+renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from search_space.errors import StorageError
 from search_space.paths import shell_word
 
 BATCH = 1000
-"""Rows that are read, written and compared at once."""
+"""Number of rows to read, write and compare at once."""
 Progress = Callable[[str, str, int, int], None]
-"""Told what is done ("copied" or "compared"), with which table, how many rows of it so far, and of how many."""
+"""Called with the step ("copied" or "compared"), the table, its rows so far, and its total rows."""
 
 
 @dataclass(frozen=True)
 class Copied:
-    """What was copied.
+    """The result of a copy.
 
     Attributes:
         rows: Number of rows by table.
-        nans: Values that were NaN and are NULL now: SQLite cannot hold NaN, and always stores NULL for it.
+        nans: Number of NaNs that became NULL: SQLite cannot hold NaN, and stores NULL instead.
     """
 
     rows: dict[str, int]
@@ -56,7 +56,7 @@ class Copied:
 
 
 class _Raw(sa.types.UserDefinedType[str]):
-    """A value as the database writes it, JSON and enumerations: text that is neither parsed nor formatted again."""
+    """JSON and enums as the text in the database, neither parsed nor formatted again."""
 
     cache_ok = True
 
@@ -68,13 +68,13 @@ def copy_database(source: str, target: str, progress: Progress = lambda *_: None
     """Copy all tables, ours and Optuna's, with their ids.
 
     Args:
-        source: URL of the database to copy; it may be in use, and is copied as it is when the copy begins.
-        target: URL of a database that is empty, or of a SQLite file that does not exist yet.
+        source: URL of the database to copy; it may be in use, and is copied in its state at the start.
+        target: URL of an empty database, or of a SQLite file that does not exist yet.
         progress: See `Progress`.
 
     Raises:
         StorageError: If the source cannot be read or is not up to date, the target is not empty or cannot be written,
-            or the copy does not equal the original. The target is then as it was.
+            or the copy differs from the original. The target is then unchanged.
     """
     with snapshot(source) as original:
         found = version(original)
@@ -105,7 +105,7 @@ def copy_database(source: str, target: str, progress: Progress = lambda *_: None
 
 @contextmanager
 def _writing(url: str) -> Iterator[sa.Connection]:
-    """A transaction on an empty database, which is left as it was unless the body comes to its end."""
+    """A transaction on an empty database, which is left unchanged unless the body succeeds."""
     engine = plain_engine(url)
     try:
         if engine.dialect.name == "sqlite":
@@ -121,7 +121,7 @@ def _writing(url: str) -> Iterator[sa.Connection]:
 
 @contextmanager
 def _new_file(path: Path, url: str) -> Iterator[sa.Connection]:
-    """A database beside `path`, which takes its place at the end."""
+    """A database beside `path`, which is moved there at the end."""
     names = [f"{path.name}{suffix}" for suffix in ("", "-wal", "-shm", "-journal")]
     sweep(path, "copy", names)
     _must_be_empty_file(path, url)
@@ -133,7 +133,7 @@ def _new_file(path: Path, url: str) -> Iterator[sa.Connection]:
                 with failing_clearly(url), engine.begin() as connection:
                     yield connection
             finally:
-                engine.dispose()  # with its last connection SQLite deletes its log
+                engine.dispose()  # SQLite deletes its log with its last connection
             _must_be_empty_file(path, url)
             put(beside, path)
     except OSError as error:
@@ -143,7 +143,7 @@ def _new_file(path: Path, url: str) -> Iterator[sa.Connection]:
 def _must_be_empty_file(path: Path, url: str) -> None:
     log = Path(f"{path}-wal")
     if log.exists() and not path.exists():  # SQLite would apply it to the new file
-        raise StorageError(f"{log} is left of a database that is gone; move it away, or choose another name")
+        raise StorageError(f"{log} is left over from a deleted database; move it away, or choose another name")
     if path.exists():
         engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)))
         try:
@@ -163,7 +163,7 @@ def _must_be_empty(connection: sa.Connection, url: str) -> None:
 
 
 def _make_tables(connection: sa.Connection, tables: Sequence[sa.Table], name: str) -> None:
-    """Make the tables that the original has."""
+    """Create the tables that the original has."""
     migrate(connection, name, create=True)
     connection.execute(sa.delete(next(table for table in VERSION_TABLES if table.name == VERSION_TABLE)))
     OPTUNA.create_all(connection, [table for table in tables if table.metadata is OPTUNA])
@@ -173,7 +173,7 @@ def _make_tables(connection: sa.Connection, tables: Sequence[sa.Table], name: st
 
 
 def _set_sequence(connection: sa.Connection, table: sa.Table) -> None:
-    """Have PostgreSQL number new rows after the existing ones."""
+    """Make PostgreSQL number new rows after the existing ones."""
     column = table.autoincrement_column
     if connection.dialect.name != "postgresql" or column is None:
         return
@@ -187,7 +187,7 @@ def _set_sequence(connection: sa.Connection, table: sa.Table) -> None:
 
 
 def _copy(original: sa.Connection, copy: sa.Connection, table: sa.Table, progress: Progress) -> tuple[int, int]:
-    """Copy a table; returns how many rows it has, and how many NaNs the copy cannot hold."""
+    """Copy a table; returns its number of rows, and the number of NaNs that the copy cannot hold."""
     total = original.scalar(sa.select(sa.func.count()).select_from(table)) or 0
     names = [column.name for column in table.columns]
     raw = sa.table(table.name, *(sa.column(column.name, _stored(column)) for column in table.columns))
@@ -208,7 +208,7 @@ def _compare(original: sa.Connection, copy: sa.Connection, table: sa.Table, tota
         for row, other in zip_longest(ours, theirs):
             if row is None or other is None:
                 raise StorageError(
-                    f"the copy of {table.name} has another number of rows than the original; nothing is kept"
+                    f"the copy of {table.name} has a different number of rows than the original; nothing is kept"
                 )
             for column, value, arrived in zip(table.columns, _fitting(row, copy), other, strict=True):
                 if not _same(value, arrived):
@@ -222,7 +222,7 @@ def _compare(original: sa.Connection, copy: sa.Connection, table: sa.Table, tota
 
 
 def _batches(connection: sa.Connection, table: sa.Table) -> Iterator[Sequence[tuple[Any, ...]]]:
-    """The rows of a table by primary key, in portions. JSON and enumerations are text, times with a zone are in UTC."""
+    """The rows of a table by primary key, in batches. JSON and enums are text, times with a zone are in UTC."""
     columns = [sa.cast(column, sa.Text) if isinstance(_stored(column), _Raw) else column for column in table.columns]
     zoned = [isinstance(column.type, sa.DateTime) and column.type.timezone for column in table.columns]
     query = sa.select(*columns).order_by(*(_in_order(column, connection) for column in table.primary_key.columns))
@@ -232,7 +232,7 @@ def _batches(connection: sa.Connection, table: sa.Table) -> Iterator[Sequence[tu
 
 
 def _in_order(column: sa.Column[Any], connection: sa.Connection) -> sa.ColumnElement[Any]:
-    """A column as an order that is the same on every database: text by its bytes."""
+    """A column as a sort key that is the same on every database: text is ordered by its bytes."""
     if connection.dialect.name == "postgresql" and isinstance(column.type, sa.String):
         return sa.collate(column, "C")
     return column
@@ -243,7 +243,7 @@ def _stored(column: sa.Column[Any]) -> sa.types.TypeEngine[Any]:
 
 
 def _fitting(row: tuple[Any, ...], copy: sa.Connection) -> tuple[Any, ...]:
-    """The row as the copy can hold it."""
+    """The row in a form that the copy can hold."""
     if copy.dialect.name != "sqlite":
         return row
     return tuple(None if isinstance(value, float) and math.isnan(value) else value for value in row)
@@ -260,12 +260,12 @@ def _same(value: Any, other: Any) -> bool:
 
 @contextmanager
 def _named(table: sa.Table, original: sa.Connection) -> Iterator[None]:
-    """Say which cell could not be read or written, and where that is not known which table."""
+    """Name the cell that could not be read or written, or else its table."""
     try:
         yield
     except (*UNREADABLE, SQLAlchemyError) as error:
         damage = None
-        with suppress(SQLAlchemyError):  # after an error PostgreSQL answers nothing in this transaction
+        with suppress(SQLAlchemyError):  # after an error PostgreSQL refuses further queries in this transaction
             damage = first_damage(original)
         if damage is not None:
             raise damage from None

@@ -1,7 +1,7 @@
-"""Damage: a row that cannot be right is refused where it is read, by a sentence that names table, id and column.
+"""Damage: an invalid row is refused when it is read, with a message that names table, id and column.
 
-A file that was cut off, or edited by hand, must not end in a traceback somewhere else. What a cell may hold is its type
-and the rules of `results.database.rules`; `results.database.cells` looks through all rows for the same.
+A file that was truncated, or edited by hand, must not cause a traceback elsewhere. A cell must have the right type and
+follow the rules of `results.database.rules`; `results.database.cells` checks all rows in the same way.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _WHOLE = (int,)
 
 
 def architecture_of(row: ArchitectureRow) -> Architecture:
-    """The architecture that a row holds.
+    """The architecture in a row.
 
     Raises:
-        StorageError: If its YAML is no architecture, or another one than its hash says.
+        StorageError: If its YAML is not an architecture, or does not match its hash.
     """
     try:
         found = Architecture.from_yaml(row.yaml)
@@ -45,10 +45,10 @@ def problems(table: sa.Table, values: Mapping[str, Any], *, strictly: bool = Fal
     Args:
         table: One of ours.
         values: Values of its columns, or of some of them, as SQLAlchemy gives them.
-        strictly: Whether to tell what is missing and not always needed, too.
+        strictly: Whether to also report missing values that are not always needed.
 
     Yields:
-        A column, and why its value cannot be right.
+        A column, and why its value is invalid.
     """
     kinds, rules = kinds_of(table), RULES.get(table.name, {})
     sound: dict[str, Any] = {}
@@ -69,12 +69,12 @@ def problems(table: sa.Table, values: Mapping[str, Any], *, strictly: bool = Fal
 
 
 class Kind(NamedTuple):
-    """What a column may hold.
+    """The values that a column may hold.
 
     Attributes:
-        nullable: Whether NULL is one of it.
-        types: The types of other values; none for JSON and enumerations, which have been read by then.
-        words: The same in words.
+        nullable: Whether NULL is allowed.
+        types: The types of other values; empty for JSON and enums, which have been parsed by then.
+        words: The allowed types in words.
     """
 
     nullable: bool
@@ -84,12 +84,12 @@ class Kind(NamedTuple):
 
 @cache
 def kinds_of(table: sa.Table) -> dict[str, Kind]:
-    """What every column of a table may hold."""
+    """The allowed values of every column of a table."""
     return {column.name: Kind(bool(column.nullable), *_types(column.type)) for column in table.columns}
 
 
 def type_problem(kind: Kind, value: Any) -> str | None:
-    """Why a value is not what its column may hold; None if it is."""
+    """Why a value is not allowed in its column; None if it is allowed."""
     nullable, types, words = kind
     if value is None:
         return None if nullable else "it is missing"
@@ -120,7 +120,7 @@ def _attributes(kind: type[Base]) -> dict[str, str]:
 
 @event.listens_for(Base, "load", propagate=True)
 def _hold(row: Base, _: object) -> None:
-    """Hold a row to the rules; what was not loaded of it is left out."""
+    """Check a row against the rules; columns that were not loaded are skipped."""
     table, loaded = row.__table__, row.__dict__
     assert isinstance(table, sa.Table)
     values = {column: loaded[name] for name, column in _attributes(type(row)).items() if name in loaded}
@@ -129,7 +129,7 @@ def _hold(row: Base, _: object) -> None:
 
 
 def row_name(table: sa.Table, values: Mapping[str, Any]) -> str:
-    """How a row is called in a message: by its primary key, and by what else it goes by."""
+    """The name of a row in a message: its primary key and other identifying columns."""
     names = [column.name for column in table.primary_key.columns if column.name in values]
     parts = [f"{name} {brief(values[name])}" for name in names]
     for name in ("key", "name", "hash"):

@@ -1,4 +1,4 @@
-"""Names in a database: keys and origins, and names of files, which must not lead out of the folder they are for."""
+"""Names in a database: keys, origins, and file names, which must not lead out of their folder."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _KEY = re.compile(r"(?:trial|proxies)-[0-9]{4,}|(?:finalist|test)-[0-9]{4,}-seed
 
 
 def file_name(name: str, what: str) -> str:
-    """The name, if a file or folder may have it.
+    """The name, if it is valid for a file or folder.
 
     Args:
-        name: Such as the name of a study.
-        what: What it is the name of, for the message.
+        name: For example the name of a study.
+        what: What it names, for the message.
 
     Raises:
-        StorageError: If it could lead elsewhere: it is empty, ``.`` or ``..``, or has characters other than letters,
+        StorageError: If it could lead elsewhere: if it is empty, ``.`` or ``..``, or has characters other than letters,
             digits, ``.``, ``_``, ``+`` and ``-``.
     """
     if not is_file_name(name):
@@ -32,22 +32,22 @@ def file_name(name: str, what: str) -> str:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether a file or folder may have this name."""
+    """Whether a name is valid for a file or folder."""
     return _SAFE.fullmatch(name) is not None and name not in (".", "..")
 
 
 def evaluation_key(role: str, number: int, seed: int | None = None) -> str:
-    """The key of an evaluation, by which its files are known: ``trial-0012``, ``finalist-0012-seed-1``."""
+    """The key of an evaluation, which its files are named after: ``trial-0012``, ``finalist-0012-seed-1``."""
     return f"{role}-{number:04d}" + ("" if seed is None else f"-seed-{seed}")
 
 
 def test_key(training: str) -> str:
-    """The key of the test of the weights that a finalist's training writes."""
+    """The key of the test of a finalist's weights."""
     return training.replace(f"{Role.FINALIST}-", f"{Role.TEST}-", 1)
 
 
 def training_key(test: str) -> str:
-    """The key of the training whose weights a test loads."""
+    """The key of the training that writes the weights for a test."""
     return test.replace(f"{Role.TEST}-", f"{Role.FINALIST}-", 1)
 
 
@@ -62,7 +62,7 @@ def family_of(origin: str) -> str | None:
 
 
 def is_evaluation_key(name: str) -> bool:
-    """Whether a name is one that `evaluation_key` makes: a file with another name is not ours."""
+    """Whether a name has the form of `evaluation_key`: a file with another name is not ours."""
     return _KEY.fullmatch(name) is not None
 
 
@@ -70,7 +70,7 @@ def evaluation_file(key: str, suffix: str) -> str:
     """The name of a file of an evaluation.
 
     Raises:
-        StorageError: If `evaluation_key` does not make such a key, so that the file could be another one.
+        StorageError: If the key does not have the form of `evaluation_key`, so that the file could be another one.
     """
     if not is_evaluation_key(key):
         raise StorageError(

@@ -1,7 +1,7 @@
-"""What a search optimises: measured quality first, then whatever it is traded off against.
+"""What a search optimises: first quality, then the objectives that are traded off against it.
 
-An objective is one class, and everything that depends on which objectives there are asks it: flags, samplers, the
-ranking of candidates, the report, the Pareto front, the hypervolume, and the check of what the database holds.
+An objective is one class, and everything that depends on objectives uses it: flags, samplers, the ranking of
+candidates, the report, the Pareto front, the hypervolume, and the check of the database.
 
 Example:
     >>> @register_objective("peak_memory_mib")
@@ -35,15 +35,15 @@ if TYPE_CHECKING:  # the tables load SQLAlchemy, which flags do not need
 
 @dataclass(frozen=True)
 class Figures:
-    """What is known of an evaluated architecture; None for what was not measured.
+    """The figures of an evaluated architecture; None for what was not measured.
 
     Attributes:
-        nll: Validation NLL in nats; infinite where nothing was trained.
-        accuracy: Validation accuracy, 0 to 1; 0 where nothing was trained.
+        nll: Validation NLL in nats; infinite if nothing was trained.
+        accuracy: Validation accuracy, 0 to 1; 0 if nothing was trained.
         params: Trainable parameters of the deployed form.
         macs: MACs of the deployed form for one image.
         latency_ms: Median time of a forward pass of one image.
-        peak_memory_mib: Most memory that the device held at once in training.
+        peak_memory_mib: Peak memory on the device in training.
         device: What it was trained on; latency_device what its latency was measured on.
     """
 
@@ -58,8 +58,8 @@ class Figures:
 
     @classmethod
     def of_row(cls, row: EvaluationRow, finalist: FinalistRow | None = None) -> Figures:
-        """What the database has of an evaluation, its quality over fresh seeds where it was trained again."""
-        architecture = row.architecture_row  # None where it is lost
+        """The figures in an evaluation's row; its quality is the mean over fresh seeds if it was retrained."""
+        architecture = row.architecture_row  # None if it is lost
         nll, accuracy = (row.nll, row.accuracy) if finalist is None else (finalist.mean_nll, finalist.mean_accuracy)
         return cls(
             nll=math.inf if nll is None else nll,
@@ -80,16 +80,16 @@ class Objective(ABC):
         name: As in `--objective`, and in the database.
 
     Attributes:
-        title: What Optuna's dashboard calls it, with its unit.
-        heading: The head of its column in the report, at most 8 characters.
+        title: Its name in Optuna's dashboard, with its unit.
+        heading: The heading of its column in the report, at most 8 characters.
         direction: Which way is better.
-        ideal: What no architecture is better than: the best corner of the hypervolume's box.
-        unit: Of its values; empty for a count or a share.
-        kind: What it takes to know it. "quality" comes from training: it is known after every epoch, from NLL and
-            accuracy alone, and may stand first. "exact" needs the architecture alone. "measured" needs a device.
-        limit: The setting that limits it, which is then its reference point; None if there is none.
-        measure: What has to be measured for it besides training; None for nothing.
-        always_shown: Whether the report's tables have a column for it in any case.
+        ideal: A bound that no architecture can exceed: its coordinate of the hypervolume's ideal point.
+        unit: Unit of its values; empty for a count or a share.
+        kind: How it is obtained. "quality" comes from training: it is known after every epoch, from NLL and accuracy
+            alone, and may be the first objective. "exact" needs only the architecture. "measured" needs a device.
+        limit: The setting that limits it, and is then its reference point; None if there is none.
+        measure: What must be measured for it besides training; None for nothing.
+        always_shown: Whether the report's tables always have a column for it.
     """
 
     title: ClassVar[str]
@@ -107,25 +107,25 @@ class Objective(ABC):
 
     @abstractmethod
     def read(self, figures: Figures) -> float | None:
-        """Its value for an architecture that was evaluated; None if it is not known."""
+        """Its value for an evaluated architecture; None if it is not known."""
 
     def worst(self, space: SearchSpace) -> float | None:
-        """The worst value that a result may have and still count, where no limit says so; None if nothing tells.
+        """The worst value that a result may have and still count if there is no limit; None if it is unknown.
 
-        It must be known before the first trial: one that came from measurements would move with the results.
+        It must be known before the first trial: a measured value would change with the results.
         """
         return None
 
     def estimate(self, architecture: Architecture) -> float:
-        """What ranks architectures by this objective before they are evaluated; by default their MACs. Positive."""
+        """An estimate that ranks architectures before they are evaluated; positive, by default their MACs."""
         return architecture.deployed.macs
 
     def device(self, figures: Figures) -> str | None:
-        """The device that its value depends on; None if it is the same on all of them."""
+        """The device on which its value depends; None if it is the same on all devices."""
         return None
 
     def format(self, value: float) -> str:
-        """A value as the report shows it."""
+        """A value as shown in the report."""
         return f"{value:.4g}" if abs(value) < 1000 else format_count(round(value))
 
     def value(self, figures: Figures) -> float:
@@ -134,12 +134,12 @@ class Objective(ABC):
         return self.sign * math.inf if value is None else float(value)
 
     def loss(self, figures: Figures) -> float:
-        """Its value, turned so that less is better."""
+        """Its value, with the sign changed if necessary so that less is better."""
         return self.sign * self.value(figures)
 
     @property
     def is_quality(self) -> bool:
-        """Whether it comes from training, so that it may stand first."""
+        """Whether it comes from training, so that it may be the first objective."""
         return self.kind == "quality"
 
     @property
@@ -164,7 +164,7 @@ Class = TypeVar("Class", bound=type[Objective])
 
 
 def register_objective(name: str) -> Callable[[Class], Class]:
-    """Decorator that makes an objective known by a name.
+    """Decorator that registers an objective by name.
 
     Raises:
         ValueError: If the name is taken.
@@ -179,7 +179,7 @@ def register_objective(name: str) -> Callable[[Class], Class]:
 
 @register_objective("nll")
 class NLL(Objective):
-    """Validation NLL, in nats; the worst that counts is that of guessing."""
+    """Validation NLL, in nats; the worst value that counts is that of guessing."""
 
     title, heading, unit = "validation NLL (nats)", "val NLL", "nats"
     kind = "quality"
@@ -197,7 +197,7 @@ class NLL(Objective):
 
 @register_objective("accuracy")
 class Accuracy(Objective):
-    """Validation accuracy, 0 to 1; the worst that counts is that of guessing."""
+    """Validation accuracy, 0 to 1; the worst value that counts is that of guessing."""
 
     title, heading = "validation accuracy", "val acc"
     direction = "maximize"
@@ -279,10 +279,10 @@ class Latency(Objective):
 
 
 def parse_objectives(names: Sequence[str]) -> tuple[Objective, ...]:
-    """The objectives of these names.
+    """The objectives with these names.
 
     Raises:
-        ConfigError: If one is unknown or named twice, or if the first does not measure quality.
+        ConfigError: If one is unknown or named twice, or if the first is not a quality.
     """
     for name in names:
         if name not in OBJECTIVES:
@@ -292,18 +292,20 @@ def parse_objectives(names: Sequence[str]) -> tuple[Objective, ...]:
     if not names or not OBJECTIVES[names[0]].is_quality:
         first = names[0] if names else "nothing"
         raise ConfigError(
-            f"the first --objective is {first}; allowed: {', '.join(qualities())} (it is the quality searched for)"
+            f"the first --objective is {first}; allowed: {', '.join(qualities())} (the first is the quality)"
         )
     return tuple(OBJECTIVES[name] for name in names)
 
 
 def qualities() -> list[str]:
-    """The names of the objectives that may stand first."""
+    """The names of the objectives that may be the first."""
     return [name for name, objective in OBJECTIVES.items() if objective.is_quality]
 
 
 def shown_with(objectives: Sequence[Objective]) -> list[Objective]:
-    """The objectives that tables of a study have columns for: what is always shown, cost first, then its others."""
+    """The objectives with columns in a study's tables: those that are always shown, cost first, then the study's
+    others.
+    """
     always = [objective for objective in OBJECTIVES.values() if objective.always_shown]
     others = [objective for objective in objectives if objective not in always]
     return [*sorted(always, key=lambda objective: objective.is_quality), *others]

@@ -1,9 +1,9 @@
 """Our trials as rows of Optuna's own tables, for its dashboard and for `optuna.load_study`.
 
-A trial has to reach Optuna's tables in the same transaction as ours; otherwise a crash between the two would leave
-them contradicting each other. Optuna's storage interface opens transactions of its own (about twenty for one trial with
-its curve), so this one module writes through Optuna's table definitions instead. That is why Optuna's major version is
-pinned; `tests/results/database/test_optuna_tables.py` reads everything back through Optuna's public interface.
+A trial must reach Optuna's tables in the same transaction as ours; otherwise a crash between the two would leave them
+inconsistent. Optuna's storage interface opens transactions of its own (about twenty for one trial with its curve), so
+this module writes through Optuna's table definitions instead. That is why Optuna's major version is pinned;
+`tests/results/database/test_optuna_tables.py` reads everything back through Optuna's public interface.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ MIRRORED: dict[str, TrialState] = {
 
 
 def distribution(axis: Axis) -> BaseDistribution:
-    """An axis as Optuna has it: evenly spaced whole numbers are ordered, everything else is categorical."""
+    """An axis as an Optuna distribution: evenly spaced whole numbers are ordered, everything else is categorical."""
     if axis.step is not None:
         numbers = [value for value in axis.values if isinstance(value, int)]
         return IntDistribution(min(numbers), max(numbers), step=axis.step)
@@ -50,14 +50,14 @@ def distribution(axis: Axis) -> BaseDistribution:
 
 
 def prepare(connection: sa.Connection, name: str) -> None:
-    """Create Optuna's tables where they are missing, as its `RDBStorage` does, in the transaction of the connection.
+    """Create Optuna's tables if they are missing, as its `RDBStorage` does, in the transaction of the connection.
 
     Args:
-        connection: To the database.
-        name: What to call it in a message.
+        connection: A connection to the database.
+        name: Its name for messages.
 
     Raises:
-        StorageError: If the tables are of another version of Optuna.
+        StorageError: If the tables belong to another version of Optuna.
     """
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
@@ -86,7 +86,7 @@ def has_study(session: Session, name: str) -> bool:
 
 
 def create_study(session: Session, name: str, directions: Sequence[Direction], metric_names: Sequence[str]) -> int:
-    """Add a study; returns the id that it has in Optuna's tables."""
+    """Add a study; returns its id in Optuna's tables."""
     rows = [
         models.StudyDirectionModel(objective=objective, direction=StudyDirection[direction.upper()])
         for objective, direction in enumerate(directions)
@@ -115,7 +115,7 @@ def insert_trial(
     axes: Mapping[str, Axis],
     user_attrs: Mapping[str, Any],
 ) -> int:
-    """Add a RUNNING trial; returns the id that it has in Optuna's tables."""
+    """Add a RUNNING trial; returns its id in Optuna's tables."""
     trial = models.TrialModel(
         study_id=study_id, number=number, state=TrialState.RUNNING, _datetime_start_utc=_utc_now()
     )
@@ -140,7 +140,7 @@ def insert_trial(
 
 
 def set_user_attrs(session: Session, trial_id: int, attrs: Mapping[str, Any]) -> None:
-    """Set user attributes; the ones of an earlier end of the trial are replaced."""
+    """Set user attributes; those from an earlier end of the trial are replaced."""
     model = models.TrialUserAttributeModel
     rows = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attrs.items()]
     if rows:
@@ -149,7 +149,7 @@ def set_user_attrs(session: Session, trial_id: int, attrs: Mapping[str, Any]) ->
 
 
 def add_intermediate_values(session: Session, trial_id: int, values: Mapping[int, float]) -> None:
-    """Add the quality after epochs that the trial does not have yet."""
+    """Add the quality after each epoch that the trial does not have yet."""
     model = models.TrialIntermediateValueModel
     rows = []
     for step, value in values.items():
@@ -167,7 +167,7 @@ def add_intermediate_values(session: Session, trial_id: int, values: Mapping[int
 
 
 def set_state(session: Session, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> None:
-    """Change the state of a trial, with its objective values where it is finished and has some."""
+    """Change the state of a trial, and set its objective values if it is finished and has any."""
     session.execute(
         sa.update(models.TrialModel)
         .where(models.TrialModel.trial_id == trial_id)

@@ -1,4 +1,4 @@
-"""What the cells of our tables may hold besides their type, column by column and together."""
+"""Rules for the cells of our tables besides their types, for single columns and combinations."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LATENCY = {
     **{"device": str, "threads": int, "batch_size": int, "precision": str, "warm_up": int, "repeats": int},
     **{"median_ms": (int, float), "lower_ms": (int, float), "upper_ms": (int, float)},
 }
-"""What is stored of a latency; see `runners.protocol.Latency`."""
+"""The keys of a stored latency; see `runners.protocol.Latency`."""
 IDENTITY = ("space", "data", "objective", "max_params", "max_macs", "max_latency_ms", "recipe", "seed")
 
 
@@ -57,7 +57,7 @@ def _an_object(value: object) -> str | None:
 
 
 def _identity(value: object) -> str | None:
-    if not isinstance(value, dict) or not value:  # a study that says nothing of itself can be listed
+    if not isinstance(value, dict) or not value:  # a study with an empty identity can still be listed
         return _an_object(value)
     for name in IDENTITY:
         if name not in value:
@@ -225,11 +225,11 @@ TOGETHER: dict[str, list[Callable[..., tuple[str, str] | None]]] = {
     EvaluationRow.__tablename__: [_key_fits, _has_epochs, _has_nll],
     FinalistRow.__tablename__: [_has_mean, _tested_in_full],
 }
-"""What columns have to be together; the parameters are those columns."""
+"""Rules for combinations of columns; the parameters are named after the columns."""
 WANTED: dict[str, list[Callable[..., tuple[str, str] | None]]] = {
     EvaluationRow.__tablename__: [_has_accuracy, _has_choices],
 }
-"""What can be done without until it is asked for, such as in a listing."""
+"""Columns that may be missing until they are needed, for example in a listing."""
 COLUMNS = {
     rule: signature(rule).parameters.keys() for rules in (*TOGETHER.values(), *WANTED.values()) for rule in rules
 }

@@ -1,4 +1,4 @@
-"""Our tables. They are in the same database as Optuna's, under names that begin with ``nas_``.
+"""Our tables. They are in the same database as Optuna's, with names that begin with ``nas_``.
 
     nas_studies        a search: its space, its settings, its Optuna study
     nas_drivers        the processes that drive a study, or did
@@ -29,11 +29,11 @@ from search_space.space import mixers_of
 class State(enum.StrEnum):
     """State of an evaluation. QUEUED, RUNNING and PAUSED become one of the other three, which are final."""
 
-    QUEUED = "QUEUED"  # to be run, or to be run again after an interruption
+    QUEUED = "QUEUED"  # waiting to run, or to run again after an interruption
     RUNNING = "RUNNING"
-    PAUSED = "PAUSED"  # stopped at a rung, its checkpoint kept: it may be resumed
+    PAUSED = "PAUSED"  # stopped at a rung with its checkpoint kept: it may be resumed
     COMPLETE = "COMPLETE"
-    PRUNED = "PRUNED"  # stopped by the pruner; its figures are those of its last epoch
+    PRUNED = "PRUNED"  # stopped by the pruner; its figures are from its last epoch
     FAILED = "FAILED"
 
 
@@ -41,15 +41,15 @@ FINAL_STATES = (State.COMPLETE, State.PRUNED, State.FAILED)
 
 
 class DriverState(enum.StrEnum):
-    """State of a driver. ALIVE becomes one of the others, which are final: no driver comes back under its old row."""
+    """State of a driver. ALIVE becomes one of the others, which are final: a driver never reuses its old row."""
 
     ALIVE = "ALIVE"
     ENDED = "ENDED"
-    LOST = "LOST"  # it did not renew its lease for too long, and others have taken over what it ran
+    LOST = "LOST"  # did not renew its lease for too long; others have taken over its evaluations
 
 
 class Role(enum.StrEnum):
-    """What an evaluation is for."""
+    """The purpose of an evaluation."""
 
     TRIAL = "trial"
     FINALIST = "finalist"
@@ -58,7 +58,7 @@ class Role(enum.StrEnum):
 
 
 def utc(time: datetime) -> datetime:
-    """A time from the database. SQLite gives it back without its zone, which is UTC; PostgreSQL in the session's."""
+    """A time from the database in UTC: SQLite returns it without its zone, PostgreSQL in that of the session."""
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
@@ -72,15 +72,17 @@ class StudyRow(Base):
     """A search.
 
     Attributes:
-        uid: 32 hexadecimal digits that no other study has, also after a rename or a copy to another database; they mark
-            the study's files.
-        optuna_study_id: The study of the same name in Optuna's tables.
-        identity: What must not change when the study is continued (space, data, objectives, limits, recipe, seed).
+        uid: 32 hexadecimal digits, unique to the study even after a rename or a copy to another database; they mark its
+            files.
+        optuna_study_id: The study with the same name in Optuna's tables.
+        identity: The settings that must not change when the study is continued (space, data, objectives, limits,
+            recipe, seed).
         config: All settings of the last run.
-        reference: Reference point of the hypervolume by objective; null with one objective, or where there is none.
-        revision: Raised by every transaction on the study, which makes them one after the other; see
-            `results.store.lease`.
-        decisions: Raised by transactions that start something, so that two drivers never decide on the same knowledge.
+        reference: Reference point of the hypervolume by objective; null with one objective, or without a reference
+            point.
+        revision: Incremented by every transaction on the study, which serialises them; see `results.store.lease`.
+        decisions: Incremented by transactions that start something, so that two drivers never decide from the same
+            state.
     """
 
     __tablename__ = "nas_studies"
@@ -103,8 +105,8 @@ class DriverRow(Base):
     """A process that drives a study.
 
     Attributes:
-        host: Where it runs; `process` names it there, also after a restart of the machine.
-        operations: How many transactions it has made; after a broken connection it says whether the last was made.
+        host: The host it runs on; `process` identifies it there, even after a reboot.
+        operations: Number of its transactions; after a broken connection it says whether the last one was committed.
         heard_at: When it last renewed its lease, by the database's clock, in seconds since 1970.
     """
 
@@ -121,7 +123,7 @@ class DriverRow(Base):
 
 
 def damaged(table: str, key: object, column: str, reason: str) -> StorageError:
-    """The error to raise for a cell that cannot be right."""
+    """The error to raise for an invalid cell."""
     return StorageError(f"the database is damaged: {table}, {key}, {column}: {reason}; nas db check lists all damage")
 
 
@@ -138,29 +140,29 @@ class ArchitectureRow(Base):
 
 
 class EvaluationRow(Base):
-    """One training or test of an architecture, or the scoring of a batch of them by proxies.
+    """One training or test of an architecture, or the scoring of a batch of architectures by proxies.
 
     Attributes:
-        architecture_id: What is evaluated; for proxies the first of the batch.
+        architecture_id: The architecture; for proxies the first of the batch.
         key: Unique in the study: ``trial-0012``, ``finalist-0012-seed-1``, ``test-0012-seed-1``, ``proxies-0003``.
-        number: Number of the trial; finalists and tests carry that of the trial they come from, proxies their own.
+        number: Number of the trial; finalists and tests have that of their trial, proxies a number of their own.
         origin: What proposed it: ``family:vit`` or the name of a sampler.
-        phase: Of the search in which it was proposed, such as ``families``, ``startup`` or ``model``; empty if the
-            strategy has a single one. The column is called ``stage``, as in databases of all versions.
+        phase: The phase of the search that proposed it, such as ``families``, ``startup`` or ``model``; empty if the
+            strategy has a single phase. The column is called ``stage``, as in earlier versions.
         choices: The architecture's parameters in the space.
         cause: Typed cause of a failure.
         nll: Validation NLL in nats after the last epoch (test NLL where the role is "test").
         accuracy: Accuracy after the last epoch, 0 to 1.
         latency_ms: Median latency of one image; `latency` says where and how it was measured, and has its quartiles.
-        micro_batch: Images that went through the model at once in training, fewer than a batch where memory was short.
-        seconds: Compute of all attempts.
+        micro_batch: Images that went through the model at once in training; fewer than a batch if memory was short.
+        seconds: Compute time of all attempts.
         epochs_planned: Epochs of the full training; 0 for proxies.
-        epochs_run: Epochs computed, those that were lost and computed again included.
-        attempts: 1 plus how often its worker process died, or its weights were lost before they were tested.
-        weights_sha256: Digest of the file of its weights; null where it has none, or an older version wrote them.
+        epochs_run: Epochs computed, including those that were lost and computed again.
+        attempts: 1 plus the number of times its worker process died, or its weights were lost before they were tested.
+        weights_sha256: Digest of the file of its weights; null if it has none, or an older version wrote them.
         optuna_trial_id: The trial in Optuna's tables; null unless the role is "trial".
-        driver_id: The driver that runs it, or ran it last; null if it waits for a driver.
-        revision: That of the study when it was last changed.
+        driver_id: The driver that runs it, or last ran it; null if it waits for a driver.
+        revision: The study's revision when it was last changed.
     """
 
     __tablename__ = "nas_evaluations"
@@ -168,7 +170,7 @@ class EvaluationRow(Base):
         UniqueConstraint("study_id", "key", name="uq_nas_evaluations_study_key"),
         Index("ix_nas_evaluations_study_state", "study_id", "state"),
         Index("ix_nas_evaluations_study_revision", "study_id", "revision"),
-        Index(  # no architecture is trained twice: drivers avoid it, and the database enforces it
+        Index(  # no architecture is a trial twice: drivers avoid it, and the database enforces it
             "uq_nas_evaluations_trials",
             "study_id",
             "architecture_id",
@@ -215,7 +217,7 @@ class EvaluationRow(Base):
 
     @property
     def architecture(self) -> ArchitectureRow:
-        """What is evaluated.
+        """The evaluated architecture.
 
         Raises:
             StorageError: If the database has lost it.
@@ -224,7 +226,7 @@ class EvaluationRow(Base):
 
     @property
     def is_evaluated(self) -> bool:
-        """Whether it is a trial that has ended and counts as one of the budget."""
+        """Whether it is a trial that has ended and counts towards the budget."""
         return self.role == Role.TRIAL and self.state in FINAL_STATES and counts_towards_budget(self.cause)
 
     @property
@@ -268,11 +270,11 @@ class FinalistRow(Base):
     """An architecture retrained in full with several seeds; or the winner of a search without finalists.
 
     Attributes:
-        number: The trial it comes from.
-        seeds: How many seeds its means are over; 0 for a winner that was not retrained, which has no means.
+        number: Number of its trial.
+        seeds: Number of seeds in its means; 0 for a winner that was not retrained, which has no means.
         rank: 1 for the winner; null until all finalists are trained.
         mean_nll: Mean validation NLL over the seeds; sd_nll its sample standard deviation (null for one seed).
-        test_nll: Mean test NLL over the seeds; for winners alone.
+        test_nll: Mean test NLL over the seeds; only for winners.
     """
 
     __tablename__ = "nas_finalists"
@@ -294,7 +296,7 @@ class FinalistRow(Base):
 
     @property
     def architecture(self) -> ArchitectureRow:
-        """What was retrained.
+        """The retrained architecture.
 
         Raises:
             StorageError: If the database has lost it.
@@ -303,12 +305,13 @@ class FinalistRow(Base):
 
 
 class ScoreRow(Base):
-    """The score of an architecture by a proxy: the same in every study with the same context.
+    """The score of an architecture by a proxy, which is the same in every study with the same context.
 
     Attributes:
-        context: Hash of all that a score depends on besides architecture and proxy: images, seed, recipe, version.
-        value: More is better; null where the proxy cannot be computed.
-        seconds: Compute that it took.
+        context: Hash of everything that a score depends on besides architecture and proxy: images, seed, recipe,
+            version.
+        value: Higher is better; null if the proxy cannot be computed.
+        seconds: Compute time that it took.
     """
 
     __tablename__ = "nas_scores"

@@ -1,4 +1,4 @@
-"""A SQLite file: opened for writing, or for reading where it is read-only, and noticed when it goes away."""
+"""A SQLite file: opened for writing, or for reading if it is read-only, and checked for deletion or replacement."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from search_space.errors import StorageError
 
 BUSY_TIMEOUT_S = 30
 _LOGS = ("-wal", "-journal")
-"""Files that SQLite keeps beside a database: transactions that are not in it yet, or what undoes the last one."""
+"""Files that SQLite keeps beside a database: transactions that are not in it yet, or a journal to undo the last one."""
 
 
 class SqliteFile:
-    """Where connections to one file come from.
+    """Opens connections to one file.
 
     Args:
         path: The file.
-        create: Whether it is created where it is missing, and has to be writable.
+        create: Whether a missing file is created, and the file must be writable.
 
     Attributes:
         is_read_only: Whether the file or its folder cannot be written to.
 
     Raises:
-        StorageError: If it does not exist and must not be created, or has to be writable and is not.
+        StorageError: If it does not exist and may not be created, or must be writable and is not.
     """
 
     def __init__(self, path: Path, *, create: bool) -> None:
@@ -48,16 +48,16 @@ class SqliteFile:
             )
 
     def connect(self, **options: Any) -> sqlite3.Connection:
-        """Open it.
+        """Open the file.
 
         Args:
-            **options: Of `sqlite3.connect`.
+            **options: Options of `sqlite3.connect`.
 
         Raises:
-            StorageError: If it was deleted since it was first opened, or replaced while this process writes to it.
+            StorageError: If it was deleted since it was first opened, or replaced while this process was writing to it.
             sqlite3.Error: If SQLite cannot open it.
         """
-        if not self._create:  # a reader sees the file that is there now
+        if not self._create:  # a reader sees the current file
             self._must_exist()
             self._open_file = None
         if self.is_read_only:
@@ -78,7 +78,7 @@ class SqliteFile:
         return connection
 
     def check(self) -> None:
-        """Check that the file at the path is the one that is open: SQLite goes on writing into a file that was moved.
+        """Check that the file at the path is the one that is open: SQLite keeps writing to a file that was moved.
 
         Raises:
             StorageError: If it is not.
@@ -89,25 +89,25 @@ class SqliteFile:
         if found is None:
             raise StorageError(
                 f"the database {self._name} was deleted or moved while it was in use; "
-                "what was moved goes on from its new place, with --out or --storage"
+                "to continue the moved study, name its new place with --out or --storage"
             )
         if found != self._open_file:
             raise StorageError(
                 f"the database {self._name} was replaced by another file while it was in use; "
-                "the same command goes on with what that holds"
+                "the same command continues with the new file"
             )
 
     def check_written(self) -> None:
-        """Check that others can find what a transaction has written: in the file, or in the log beside it.
+        """Check that other processes can see what a transaction wrote: in the file, or in the log beside it.
 
         Raises:
-            StorageError: If it cannot.
+            StorageError: If they cannot.
         """
         self.check()
         if self._log is not None and not _exists(self._log):
             raise StorageError(
                 f"the log of the database, {self._log}, was deleted while it was in use; "
-                "the same command goes on with what was stored before"
+                "the same command continues with what was stored before"
             )
 
     def _must_exist(self) -> None:
@@ -117,7 +117,7 @@ class SqliteFile:
             )
 
     def _connect_to_read(self, options: dict[str, Any]) -> sqlite3.Connection:
-        """Open a file that cannot be written to, with all transactions that are in a log beside it."""
+        """Open a file that cannot be written to, including all transactions in a log beside it."""
         connection = _open(self._path, "ro", options)
         try:
             return _tried(connection)
@@ -132,9 +132,9 @@ class SqliteFile:
                 for file in (self._path, *logs):
                     shutil.copyfile(file, Path(folder, file.name))
                 connection = _tried(_open(Path(folder, self._path.name), "rw", options))
-        except OSError as error:  # deleted or not, the copy stays open
+        except OSError as error:  # the copy stays open whether or not it is deleted
             raise StorageError(
-                f"the database {self._name} cannot be read: it is read-only and has to be copied to a temporary "
+                f"the database {self._name} cannot be read: it is read-only and must be copied to a temporary "
                 f"folder (TMPDIR): {error.strerror or error}"
             ) from None
         connection.execute("PRAGMA query_only=ON")
@@ -153,7 +153,7 @@ def _open(path: Path, mode: str, options: dict[str, Any]) -> sqlite3.Connection:
 
 
 def _tried(connection: sqlite3.Connection) -> sqlite3.Connection:
-    """The connection, once it has read something."""
+    """The connection, after a successful read."""
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except BaseException:
@@ -163,10 +163,10 @@ def _tried(connection: sqlite3.Connection) -> sqlite3.Connection:
 
 
 def _keep_log(connection: sqlite3.Connection) -> bool:
-    """Write to a log first, so that readers (the dashboard) and the driver do not block each other.
+    """Use write-ahead logging, so that readers (the dashboard) and the driver do not block each other.
 
     Returns:
-        Whether the file system allows that.
+        Whether the file system supports it.
     """
     deadline = time.monotonic() + BUSY_TIMEOUT_S
     while True:
@@ -180,7 +180,7 @@ def _keep_log(connection: sqlite3.Connection) -> bool:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Device and number of the file at a path, by which it is told from all others; None if there is none."""
+    """Device and inode number of the file at a path, which identify it; None if there is no file."""
     try:
         found = path.stat()
     except OSError:

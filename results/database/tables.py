@@ -1,4 +1,4 @@
-"""All tables of a database, ours and Optuna's, and which of their rows belong to a study, read off the schemas."""
+"""All tables of a database, ours and Optuna's, and the rows that belong to a study, derived from the schemas."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ VERSION_TABLES = [
     sa.Table(name, _VERSIONS, sa.Column("version_num", sa.String(32), primary_key=True))
     for name in (VERSION_TABLE, "alembic_version")
 ]
-"""Which migrations were applied to our tables and to Optuna's; Alembic keeps this apart from the schemas."""
+"""The tables with the applied migrations, ours and Optuna's; Alembic keeps them apart from the schemas."""
 
 
 def all_tables() -> list[sa.Table]:
-    """Every table, with those that others refer to first."""
+    """Every table, ordered so that a table comes after those that it refers to."""
     return [*VERSION_TABLES, *Base.metadata.sorted_tables, *OPTUNA.sorted_tables]
 
 
 def present(connection: sa.Connection) -> list[sa.Table]:
-    """Those of `all_tables` that a database has; Optuna's are created with the first study."""
+    """The tables of `all_tables` that exist in a database; Optuna's are created with the first study."""
     names = set(sa.inspect(connection).get_table_names())
     return [table for table in all_tables() if table.name in names]
 
 
 def rows_of(root: sa.Table, which: sa.ColumnElement[bool]) -> Mapping[sa.Table, sa.ColumnElement[bool]]:
-    """The rows that belong to some rows of a table, such as a study: these, and all that refer to one that does.
+    """The rows that belong to given rows of a table, such as a study: these rows, and all that refer to them in turn.
 
     Args:
         root: The table, ours or one of Optuna's.
-        which: Its rows.
+        which: A condition for its rows.
 
     Returns:
-        A condition for each table that has such rows, those that others refer to first.
+        A condition for each table that has such rows; a table comes after those that it refers to.
     """
     owned = {root: which}
     for table in root.metadata.sorted_tables:
@@ -58,5 +58,5 @@ def rows_of(root: sa.Table, which: sa.ColumnElement[bool]) -> Mapping[sa.Table, 
 
 
 def referring_to(target: sa.Table, tables: Sequence[sa.Table]) -> list[sa.ForeignKey]:
-    """The foreign keys of these tables that lead to another one."""
+    """The foreign keys of these tables that refer to another table."""
     return [link for table in tables for link in table.foreign_keys if link.column.table is target]

@@ -1,13 +1,13 @@
 """The format "bundle": a folder of plain files, with code that rebuilds the model from them.
 
-    architecture.yaml   what it is, in the form it is deployed in
+    architecture.yaml   the architecture, in its deployed form
     model.safetensors   its weights; the metadata holds the normalisation of its images
-    provenance.json     where it comes from: study, trial, data, recipe, seed, figures, versions
+    provenance.json     its provenance: study, trial, data, recipe, seed, figures, versions
     load.py             rebuilds the model; needs mlp-nas (its package search_space), torch and safetensors
     plugin-NAME.py      a copy of each plug-in file that its ops come from, imported by load.py
     README.md           a model card
 
-Branches that serve training only (RepMLP's) are merged.
+Branches that are used only in training (RepMLP's) are merged.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def _deploy(architecture: Architecture, weights: Path, output: Path) -> None:
 
     try:
         deploy_file(architecture, weights, output)
-    except Exception as error:  # damaged weights, or some that are not finite
-        raise ExportError(f"{weights} could not be brought into its deployed form: {error}") from error
+    except Exception as error:  # weights that are damaged or not finite
+        raise ExportError(f"{weights} could not be converted to the deployed form: {error}") from error
 
 
 def _load_py(trained: Trained) -> str:

@@ -1,4 +1,4 @@
-"""What an export says of itself: where it comes from, and a model card."""
+"""The descriptions in an export: its provenance, and a model card."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make_provenance(
     architecture: Architecture,
     plugins: Sequence[Plugin] = (),
 ) -> dict[str, Any]:
-    """Where exported weights come from, as plain data."""
+    """The provenance of exported weights, as plain data."""
     identity = study.row.identity
     return {
         "architecture": architecture.deployed.hash,
@@ -58,7 +58,7 @@ def make_provenance(
 
 
 def _without_paths(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What is said of the data set, with the name of a folder in place of its path."""
+    """The description of the data set, with the name of a folder in place of its path."""
     name, colon, path = data["name"].partition(":")
     return {**data, "name": f"{name}{colon}{Path(path).name}"}
 

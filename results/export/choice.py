@@ -1,4 +1,4 @@
-"""Which evaluation of a study is exported: that of its winner, or that of a trial."""
+"""Chooses the evaluation of a study to export: that of its winner, or of a given trial."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from search_space.errors import ExportError
 
 
 def exported_key(study: StudyStore, trial: int | None) -> str:
-    """Key of the evaluation whose weights `export` needs.
+    """Key of the evaluation with the weights that `export` needs.
 
     Raises:
         ExportError: If there is no such trial, or it has no weights.
@@ -19,7 +19,7 @@ def exported_key(study: StudyStore, trial: int | None) -> str:
 
 
 def choose(study: StudyStore, trial: int | None) -> tuple[EvaluationRow, Contender]:
-    """The evaluation whose weights are exported, and its figures."""
+    """The evaluation with the weights to export, and its figures."""
     report = make_report(study)
     rows = study.evaluations()
     if trial is None:

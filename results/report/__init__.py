@@ -1,1 +1,1 @@
-"""What a study has found, from the database alone."""
+"""What a study found, from the database alone."""

@@ -3,19 +3,19 @@
     FTE = epochs / epochs of a full training + seconds of scoring / seconds of a full training
 
 epochs
-    All that trials and finalists have computed, whatever became of them: those of trials that were pruned or failed
-    count, and so do epochs that were lost and computed a second time.
+    All epochs that trials and finalists computed, whatever their outcome: epochs of pruned and failed trials count, and
+    so do epochs that were lost and computed a second time.
 seconds of scoring
-    What training-free proxies took. They compute no epochs, so their seconds are compared with those of a full
-    training in the same study: the mean over the epochs of its trials, times the epochs of a full training. Until an
-    epoch has been timed, scoring counts as nothing.
+    The time that training-free proxies took. They compute no epochs, so their seconds are compared with those of a full
+    training in the same study: the mean time of its trials' epochs, times the epochs of a full training. Until an epoch
+    has been timed, scoring counts as nothing.
 
-Tests and measurements of latency train nothing and score nothing: they count 0, and the report lists their seconds.
+Tests and latency measurements neither train nor score: they count 0, and the report lists their seconds.
 
 Why epochs and not seconds: a limit in epochs is reached at the same trial on a loaded laptop and on a cluster, and
-whether a training still fits is known before it starts. Tests come after the last decision, and a latency takes
-seconds that depend on the machine alone: were they counted, a search could neither keep a limit exactly nor be
-repeated. Only trials give the seconds of an epoch, so that what scoring has cost stands still once the last one ended.
+whether a training still fits is known before it starts. Tests come after the last decision, and the seconds of a
+latency measurement depend only on the machine: if they counted, a search could neither keep a limit exactly nor be
+repeated. Only trials define the seconds of an epoch, so the cost of scoring is fixed once the last trial has ended.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SCORED = frozenset({Role.PROXIES})
 
 
 class Evaluation(Protocol):
-    """What is asked of an evaluation, be it a row of the database or the search's own."""
+    """The required interface of an evaluation, whether a database row or an object of the search."""
 
     @property
     def role(self) -> str:
@@ -41,15 +41,15 @@ class Evaluation(Protocol):
 
     @property
     def seconds(self) -> float:
-        """Compute of all attempts."""
+        """Compute time of all attempts."""
 
     @property
     def epochs_run(self) -> int:
-        """Epochs computed, those that were lost and computed again included."""
+        """Epochs computed, including those that were lost and computed again."""
 
 
 class Timed(Protocol):
-    """An epoch that took a while."""
+    """An epoch with its duration."""
 
     @property
     def seconds(self) -> float:
@@ -61,8 +61,8 @@ class FullTraining:
     """The unit: one full training of a study.
 
     Attributes:
-        epochs: Its epochs.
-        seconds: Its wall time; 0 while that is not known.
+        epochs: Number of its epochs.
+        seconds: Its wall time; 0 while unknown.
     """
 
     epochs: int
@@ -81,7 +81,7 @@ class FullTraining:
 
 
 class Compute:
-    """Counts what a search spends while it runs, which comes to the same as `FullTraining.of` all its evaluations.
+    """Counts what a search spends while it runs; the total equals `FullTraining.of` all its evaluations.
 
     Example:
         >>> compute = Compute(full_epochs=8)
@@ -91,7 +91,7 @@ class Compute:
 
     Args:
         full_epochs: Epochs of a full training.
-        full_seconds: Seconds of a full training, where they are known beforehand; by default those of this search.
+        full_seconds: Seconds of a full training, if known in advance; by default those measured in this search.
     """
 
     def __init__(self, full_epochs: int, full_seconds: float | None = None) -> None:
@@ -102,12 +102,12 @@ class Compute:
 
     @property
     def fte(self) -> float:
-        """What has been spent."""
+        """The compute spent so far."""
         return self.full_training.equivalents(self._epochs, sum(one.seconds for one in self._scorings))
 
     @property
     def full_training(self) -> FullTraining:
-        """The unit, as well as it is known by now."""
+        """The unit, from the epochs timed so far."""
         if self._full_seconds is not None:
             return FullTraining(self._full_epochs, self._full_seconds)
         mean = self._seconds / self._timed if self._timed else 0.0
@@ -115,20 +115,20 @@ class Compute:
 
     @property
     def scorings(self) -> int:
-        """How many batches have been scored by proxies, or are."""
+        """Number of batches that proxies have scored or are scoring."""
         return len(self._scorings)
 
     def score(self, batch: Evaluation) -> None:
-        """Count a batch that is scored by proxies, with whatever seconds it will have taken."""
+        """Count a batch that is scored by proxies; its seconds are read when they are needed."""
         self._scorings.append(batch)
 
     def run(self, trial: Evaluation, epochs: int) -> None:
-        """Count epochs that were computed, whether they are new or not."""
+        """Count computed epochs, whether or not they are new."""
         if trial.role in TRAINED:
             self._epochs += epochs
 
     def time(self, trial: Evaluation, epoch: Timed) -> None:
-        """Let a new epoch tell how long a full training takes."""
+        """Use the time of a new epoch to estimate the time of a full training."""
         if trial.role == Role.TRIAL:
             self._timed += 1
             self._seconds += epoch.seconds

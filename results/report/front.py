@@ -1,4 +1,4 @@
-"""The Pareto front of a study, each point with the trainings that its quality rests on."""
+"""The Pareto front of a study, each point with the trainings behind its quality."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from results.report.pareto import pareto_front
 
 @dataclass(frozen=True)
 class FrontPoint:
-    """An architecture that no other one dominates.
+    """An architecture that no other dominates.
 
     Attributes:
         trial: Number of its trial.
         mixers: The token mixers of its stages.
-        hash: Of the architecture.
+        hash: Hash of the architecture.
         params: Trainable parameters.
         macs: MACs for one image.
         latency_ms: Measured latency of one image, if it was measured.
@@ -25,10 +25,10 @@ class FrontPoint:
         accuracy: Validation accuracy, the mean over `seeds`.
         epochs: Epochs of the trainings behind these figures.
         epochs_planned: Epochs of a full training.
-        seeds: How many trainings they are means of.
-        fresh: Whether those had other seeds than the search. The search chose by the figures of its own seed, which
-            flatters what was chosen by it.
-        values: The same by objective: those of the study, and what is always shown.
+        seeds: Number of trainings in these means.
+        fresh: Whether those trainings used other seeds than the search. The search selected by the figures of its own
+            seed, so these are biased in favour of what it selected.
+        values: Values by objective: those of the study, and those that are always shown.
     """
 
     trial: int
@@ -51,8 +51,8 @@ def make_front(
 ) -> list[FrontPoint]:
     """The front of the trials that were trained in full, best quality first; [] with a single objective.
 
-    A trial that was retrained is a point with its means over fresh seeds. A trial that was stopped early, or lacks a
-    value for an objective, is not on the front.
+    A retrained trial is represented by its means over fresh seeds. A trial that was stopped early, or lacks a value for
+    an objective, is not on the front.
     """
     if len(objectives) < 2:
         return []

@@ -1,4 +1,4 @@
-"""The share of the space of trade-offs that a Pareto front dominates, up to a reference point fixed beforehand."""
+"""The share of the space of trade-offs that a Pareto front dominates, up to a reference point fixed in advance."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Hypervolume:
     """The dominated share of the box between the reference point and the ideal one.
 
     Attributes:
-        value: 0 to 1; studies with the same reference can be compared by it.
+        value: 0 to 1; comparable between studies with the same reference.
         reference: The worst corner of the box, by objective.
-        ideal: The best one.
+        ideal: The best corner, by objective.
     """
 
     value: float
@@ -29,11 +29,11 @@ def reference_point(
 ) -> dict[str, float] | None:
     """The reference point of a study, known before its first trial.
 
-    Every objective says what its coordinate is: quality is referred to guessing, cost to its limit, else to the most
-    that the space has. A latency without a limit has no such reference.
+    Every objective defines its coordinate: for quality that of guessing, for cost its limit or else the maximum in the
+    space. A latency without a limit has no reference.
 
     Returns:
-        The reference by objective; None where one of them has none, or with a single objective.
+        The reference by objective; None if one of them has none, or with a single objective.
     """
     if len(objectives) < 2:
         return None
@@ -50,7 +50,7 @@ def reference_point(
 def hypervolume(points: Sequence[Mapping[str, float]], reference: Mapping[str, float]) -> Hypervolume:
     """The hypervolume of points, each with a value for every objective of the reference.
 
-    Points that are worse than the reference in some objective add nothing.
+    Points that are worse than the reference in any objective add nothing.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""What a study spent, and on what: its compute by the state and role of its evaluations."""
+"""What a study spent its compute on, by the state and role of its evaluations."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _OTHERS = {Role.FINALIST: "finalists", Role.TEST: "tests", Role.PROXIES: "proxie
 
 @dataclass(frozen=True)
 class Account:
-    """What a group of evaluations took.
+    """What a group of evaluations cost.
 
     Attributes:
-        count: How many there were.
+        count: Number of evaluations.
         seconds: Sum of their wall times, interrupted attempts included.
-        fte: In full-training equivalents (`results.report.compute`); None for proxies of a study that has trained
-            nothing yet, as there is nothing to compare their seconds with.
+        fte: Full-training equivalents (`results.report.compute`); None for proxies of a study that has trained nothing
+            yet, since there is nothing to compare their seconds with.
     """
 
     count: int
@@ -37,8 +37,8 @@ class Ledger:
         seconds: Sum over all evaluations.
         fte: The study's compute as `--max-fte` limits it; see `results.report.compute`.
         stages: An account for each of `STAGES`; together they are everything.
-        parts: The trials again, by the phase of the search in which they were proposed, in the order in which they were
-            started; trials without a phase are left out.
+        parts: The trials again, by the phase of the search that proposed them, in order of start; trials without a
+            phase are left out.
     """
 
     seconds: float

@@ -26,10 +26,10 @@ class Best:
     Attributes:
         trial: Number of its trial.
         mixers: The token mixers of its stages.
-        hash: Of the architecture.
+        hash: Hash of the architecture.
         objective: The first objective of the study, "nll" (in nats) or "accuracy" (0 to 1).
         value: Its validation value, the mean over `seeds`.
-        seeds: How many fresh seeds; 0 for the seed of the search.
+        seeds: Number of fresh seeds; 0 for the seed of the search.
     """
 
     trial: int
@@ -45,10 +45,10 @@ class Overview:
     """A study at a glance.
 
     Attributes:
-        state: "running" while a process searches it; "finished" if nothing is pending, and the winner was tested, or
-            chosen without finalists, or the budget is spent; otherwise "stopped".
-        space: Name of the search space; data that of the data set. None if the study does not say.
-        evaluated: Architectures that were evaluated, of the `budget`.
+        state: "running" while a process is searching it; "finished" if nothing is pending, and the winner was tested
+            or chosen without finalists, or the budget is spent; otherwise "stopped".
+        space: Name of the search space, and data of the data set; None if the study does not say.
+        evaluated: Number of evaluated architectures, of the `budget`.
         counts: Trials by state.
         fte: Compute in full-training equivalents; see `results.report.compute`.
         last_activity: When an evaluation last started or ended.
@@ -67,7 +67,7 @@ class Overview:
     last_activity: datetime | None
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain data, with times in ISO 8601."""
+        """The overview as plain data, with times in ISO 8601."""
         times = {name: time and time.isoformat() for name, time in asdict(self).items() if isinstance(time, datetime)}
         return {**asdict(self), **times}
 
@@ -144,7 +144,7 @@ def _best(study: StudyStore, trials: Sequence[EvaluationRow], finalists: Sequenc
     else:
         nll, accuracy = (math.nan if mean is None else mean for mean in (finalist.mean_nll, finalist.mean_accuracy))
         figures = Figures(nll, accuracy, params=None, macs=None)
-    if math.isnan(quality.value(figures)):  # an earlier version did not keep this mean
+    if math.isnan(quality.value(figures)):  # earlier versions did not store this mean
         return None
     query = sa.select(EvaluationRow).where(
         EvaluationRow.study_id == study.row.id, EvaluationRow.role == Role.TRIAL, EvaluationRow.number == number

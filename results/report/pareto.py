@@ -1,4 +1,4 @@
-"""Dominance between points of which less is better in every coordinate."""
+"""Dominance between points for which less is better in every coordinate."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 
 
 def dominates(left: Sequence[float], right: Sequence[float]) -> bool:
-    """Whether `left` is nowhere worse than `right` and somewhere better."""
+    """Whether `left` is at least as good as `right` everywhere, and better somewhere."""
     return all(a <= b for a, b in zip(left, right, strict=True)) and tuple(left) != tuple(right)
 
 
 def domination_counts(points: Sequence[Sequence[float]]) -> list[int]:
-    """By how many others each point is dominated."""
+    """The number of points that dominate each point."""
     table = np.array(points, dtype=float)
     return [int(((table <= point).all(axis=1) & (table < point).any(axis=1)).sum()) for point in table]
 

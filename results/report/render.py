@@ -12,7 +12,7 @@ from search_space.errors import escaped, shortened
 from search_space.units import format_count
 
 MAX_FAILURES = 3
-"""Failures that are listed."""
+"""Maximum number of failures to list."""
 
 
 def render(report: Report) -> str:
@@ -53,9 +53,9 @@ def _winner(report: Report, winner: Contender) -> Iterator[str]:
     if winner.test_accuracy is not None:
         yield f"  test NLL {winner.test_nll:.4f}, accuracy {_percent(winner.test_accuracy)}, the same models;"
         if report.test_evaluations == 1:
-            yield "  no other architecture has met the test split"
+            yield "  no other architecture was evaluated on the test split"
         else:
-            yield f"  {report.test_evaluations} winners have met the test split by now"
+            yield f"  {report.test_evaluations} winners have been evaluated on the test split so far"
 
 
 def _table(report: Report, winner: Contender) -> Iterator[str]:
@@ -84,11 +84,11 @@ def _front(report: Report) -> Iterator[str]:
     yield "  seed flatter what was chosen by them."
     if report.hypervolume is not None:
         reference = ", ".join(f"{name} {_figure(value)}" for name, value in report.hypervolume.reference.items())
-        yield f"  Hypervolume: {report.hypervolume.value:.4f} of what is better than {reference}"
+        yield f"  Hypervolume: {report.hypervolume.value:.4f} of the volume better than {reference}"
     elif lacking := [one for one in _objectives(report) if one.kind == "measured" and _limit(report, one) is None]:
         flags = [f"--{one.limit.replace('_', '-')}" for one in lacking if one.limit is not None]
         what = f"Without {flags[0]}" if flags else f"For {lacking[0].name}"
-        yield f"  {what} there is no point that a hypervolume could refer to."
+        yield f"  {what} the hypervolume has no reference point."
 
 
 def _latencies(report: Report) -> Iterator[str]:

@@ -32,16 +32,16 @@ class Contender:
         trial: Number of its trial.
         name: Name of a hand-designed family, or of the sampler that proposed it.
         mixers: The token mixers of its stages.
-        hash: Of the architecture.
+        hash: Hash of the architecture.
         params: Trainable parameters.
         macs: MACs for one image.
-        nll: Validation NLL in nats of the trial, one seed.
+        nll: Validation NLL of the trial in nats, one seed.
         accuracy: Validation accuracy of the trial, one seed.
         mean_nll: Mean validation NLL over the seeds of its retraining; sd_nll its standard deviation.
         latency_ms: Measured latency of one image, if it was measured.
-        seeds: How many seeds those are; 0 if it was not retrained.
-        test_nll: Mean test NLL over the same models; test_accuracy likewise. Of the winner alone.
-        values: Figures of the trial by objective: those of the study, and what is always shown.
+        seeds: Number of those seeds; 0 if it was not retrained.
+        test_nll: Mean test NLL over the same models; test_accuracy likewise. Only for the winner.
+        values: Figures of the trial by objective: those of the study, and those that are always shown.
     """
 
     trial: int
@@ -63,7 +63,7 @@ class Contender:
 
     @classmethod
     def of_trial(cls, row: EvaluationRow, objectives: Sequence[Objective] = ()) -> Contender:
-        """The architecture of a trial in a study with these objectives."""
+        """The contender of a trial in a study with these objectives."""
         complete = row.state == State.COMPLETE
         figures = Figures.of_row(row)
         return cls(
@@ -85,23 +85,24 @@ class Contender:
 
 @dataclass(frozen=True)
 class Report:
-    """What a study has found.
+    """The results of a study.
 
     Attributes:
         study: Its name.
         data: Name of the data set.
         space: Name of the search space.
-        budget: How many architectures the study may evaluate; `evaluated` how many it has.
+        budget: Number of architectures that the study may evaluate; `evaluated` is how many it has.
         counts: Trials by state.
         causes: Failed trials by cause.
         winner: See `results.report.winner`.
         finalists: All ranked finalists; none of them a winner that was not trained again.
         families: The hand-designed families under the same limit.
-        pareto: The architectures that no other dominates, with what their quality rests on; [] with one objective.
-        hypervolume: Of the front; None with one objective, without a reference point (as for a latency without a
-            limit), and where an objective was measured on several devices.
-        latency_measured_on: The devices of all latencies; figures of different ones must not be compared.
-        test_evaluations: How many architectures have met the test split; 1 unless the budget was raised later.
+        pareto: The architectures that no other dominates, with the trainings behind their quality; [] with one
+            objective.
+        hypervolume: Hypervolume of the front; None with one objective, without a reference point (such as for a latency
+            without a limit), and if an objective was measured on several devices.
+        latency_measured_on: The devices of all latencies; figures from different devices must not be compared.
+        test_evaluations: Number of architectures evaluated on the test split; 1 unless the budget was raised later.
         failures: Every failed evaluation with its cause and message.
         compute: What the study has spent.
     """
@@ -146,7 +147,7 @@ class Report:
 
 
 def make_report(study: StudyStore) -> Report:
-    """Gather the report of a study."""
+    """Make the report of a study."""
     if not study.row.identity or "budget" not in study.row.config:
         missing = "config" if study.row.identity else "identity"
         raise damaged(study.row.__tablename__, f"id {study.row.id} ({study.name!r})", missing, "it does not say enough")
@@ -204,7 +205,7 @@ def _hypervolume(
     objectives: Sequence[Objective],
     rows: Sequence[EvaluationRow],
 ) -> Hypervolume | None:
-    """The front's hypervolume; None without a reference point, or where figures of several devices would be mixed."""
+    """The front's hypervolume; None without a reference point, or if figures of several devices would be mixed."""
     if reference is None or any(len(_devices(objective, rows)) > 1 for objective in objectives):
         return None
     points = [{name: value for name in reference if (value := point.values[name]) is not None} for point in front]
@@ -212,6 +213,6 @@ def _hypervolume(
 
 
 def _devices(objective: Objective, rows: Sequence[EvaluationRow]) -> list[str]:
-    """The devices on which an objective was measured that depends on them."""
+    """The devices on which a device-dependent objective was measured."""
     measured = [figures for row in rows if objective.read(figures := Figures.of_row(row)) is not None]
     return sorted({device for figures in measured if (device := objective.device(figures)) is not None})

@@ -1,4 +1,4 @@
-"""The winner rule: which architecture a study delivers. Reports, listings and exports all ask here."""
+"""The winner rule: which architecture a study delivers. Reports, listings and exports all use it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from results.database.schema import EvaluationRow, FinalistRow, State
 
 
 class Winner(NamedTuple):
-    """What a study delivers.
+    """The architecture that a study delivers.
 
     Attributes:
-        number: Of its trial.
-        finalist: Its means over fresh seeds; None where it is a trial that was not trained again.
+        number: Number of its trial.
+        finalist: Its means over fresh seeds; None if it is a trial that was not retrained.
     """
 
     number: int
@@ -22,15 +22,15 @@ class Winner(NamedTuple):
 
 
 def find_winner(trials: Sequence[EvaluationRow], finalists: Sequence[FinalistRow], quality: Objective) -> Winner | None:
-    """What the search has ranked first; while it has not, the complete trial that is best in the first objective.
+    """The trial that the search ranked first; if there is none yet, the complete trial best in the first objective.
 
-    The first is a finalist, or, in a search that ended without finalists, a trial: then its row has no seeds. As soon
-    as a trial is started or resumed after that, there is no such row until the search ends again.
+    The first is a finalist or, in a search that ended without finalists, a trial, whose row has no seeds. Such a row is
+    deleted when a trial is started or resumed, until the search ends again.
 
     Args:
-        trials: Of the study.
-        finalists: Of the study, by rank.
-        quality: Its first objective.
+        trials: The study's trials.
+        finalists: The study's finalists, by rank.
+        quality: The study's first objective.
     """
     ranked = next((row for row in finalists if row.rank is not None), None)
     if ranked is not None:
@@ -41,7 +41,7 @@ def find_winner(trials: Sequence[EvaluationRow], finalists: Sequence[FinalistRow
 
 
 def quality_figures(row: EvaluationRow) -> Figures:
-    """The figures of a complete evaluation that its quality rests on.
+    """The figures of a complete evaluation that define its quality.
 
     Raises:
         StorageError: If the database has lost one.

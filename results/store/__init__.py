@@ -1,1 +1,1 @@
-"""Studies in the database: what is read of them, and how a driver writes to them."""
+"""Studies in the database: reading them, and writing to them as a driver."""

@@ -14,11 +14,11 @@ from search_space.architecture import Architecture
 
 Value = TypeVar("Value")
 CHUNK = 500
-"""Values in one query; databases limit them (SQLite before 3.32 to 999)."""
+"""Maximum number of values in one query; databases limit it (SQLite before 3.32 to 999)."""
 
 
 def architecture_ids(session: Session, architectures: Iterable[Architecture]) -> dict[str, int]:
-    """Ids of these architectures by hash; those without a row get one."""
+    """Ids of these architectures by hash; missing rows are inserted."""
     by_hash = {architecture.hash: architecture for architecture in architectures}
     found = known_ids(session, by_hash)
     missing = [architecture for key, architecture in by_hash.items() if key not in found]
@@ -35,7 +35,7 @@ def architecture_ids(session: Session, architectures: Iterable[Architecture]) ->
 
 
 def known_ids(session: Session, hashes: Iterable[str]) -> dict[str, int]:
-    """Ids by hash of those that have a row."""
+    """Ids by hash of the architectures that have a row."""
     found: dict[str, int] = {}
     for chunk in chunks(list(hashes)):
         query = sa.select(ArchitectureRow.hash, ArchitectureRow.id).where(ArchitectureRow.hash.in_(chunk))
@@ -44,7 +44,7 @@ def known_ids(session: Session, hashes: Iterable[str]) -> dict[str, int]:
 
 
 def insert_new(session: Session, model: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows; those whose key exists already are left as they are."""
+    """Insert rows, skipping those with an existing key."""
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     session.execute(insert(model).on_conflict_do_nothing(), list(rows))
 

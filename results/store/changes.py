@@ -1,4 +1,4 @@
-"""What other drivers have changed in a study since this one last looked."""
+"""What other drivers have changed in a study since this one last read it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from results.store.architectures import chunks
 
 @dataclass(frozen=True)
 class Changes:
-    """What others have changed.
+    """Changes by other drivers.
 
     Attributes:
-        evaluations: Those that are new or different, in the order in which they were entered.
-        curves: All their epochs by key.
+        evaluations: New or changed evaluations, in order of insertion.
+        curves: All their epochs, by key.
     """
 
     evaluations: Sequence[EvaluationRow] = ()
@@ -26,13 +26,13 @@ class Changes:
 
 
 def read_changes(session: Session, study_id: int, seen: int, driver_id: int) -> tuple[int, int, Changes]:
-    """What has changed.
+    """Read the changes.
 
     Args:
-        session: For all the queries.
+        session: The session for all queries.
         study_id: The study.
-        seen: Its revision when it was last looked at; -1 for all there is.
-        driver_id: What this driver runs is left out.
+        seen: Its revision when it was last read; -1 for everything.
+        driver_id: Evaluations of this driver are left out.
 
     Returns:
         The study's revision, its decisions, and the changes.
@@ -44,8 +44,8 @@ def read_changes(session: Session, study_id: int, seen: int, driver_id: int) -> 
     revision, decisions = session.execute(query).one()
     if revision == seen:
         return revision, decisions, Changes()
-    # What others change between these two queries is seen now, and the next time again. Were it left for then, a trial
-    # that `decisions` counts might be missing: its row would have moved on.
+    # Changes between these two queries are read now, and again next time. If they were only read next time, a trial
+    # that `decisions` counts might be missing, since its row would have a newer revision.
     different = sa.and_(
         EvaluationRow.study_id == study_id,
         EvaluationRow.revision > seen,

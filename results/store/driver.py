@@ -1,7 +1,7 @@
-"""Writing: every step of a search is one transaction over our tables and Optuna's, under the lease of its driver.
+"""Writing: every step of a search is one transaction on our tables and Optuna's, under the lease of its driver.
 
-Only drivers write; workers never open the database. Several may drive one study: each sees what the others have
-changed (`Driver.changes`). A change to a row that another driver has changed meanwhile raises `Outdated`.
+Only drivers write; workers never open the database. Several drivers may work on one study: each sees what the others
+have changed (`Driver.changes`). A change to a row that another driver has changed meanwhile raises `Outdated`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Answer = TypeVar("Answer")
 
 @dataclass
 class _Row:
-    """An evaluation's ids, and its revision as this driver knows it."""
+    """An evaluation's ids, and its last revision known to this driver."""
 
     id: int
     trial_id: int | None
@@ -68,15 +68,15 @@ class Driver:
         self._lease.end(lambda session: tidy_up(set(session.scalars(unfinished))))
 
     def take_over(self) -> int:
-        """Take the evaluations of dead drivers from them: the next changes have them as RUNNING without a driver.
+        """Take over the evaluations of dead drivers: the next changes have them as RUNNING without a driver.
 
         Returns:
-            How many other drivers are at work on the study.
+            The number of other drivers working on the study.
         """
         return self._lease.take_over()
 
     def changes(self) -> Changes:
-        """What others have changed since the last call; everything at the first call."""
+        """Changes by others since the last call; everything on the first call."""
         self._seen, self._decisions, changes = self._store.read(
             lambda session: read_changes(session, self._study.id, self._seen, self._lease.id)
         )
@@ -84,10 +84,10 @@ class Driver:
             self._rows[row.key] = _Row(row.id, row.optuna_trial_id, row.revision)
         return changes
 
-    # Writing: each is one transaction, and raises Outdated where a row is not as this driver knows it.
+    # Writing: each method is one transaction, and raises Outdated if a row has changed since this driver read it.
 
     def start(self, new: NewEvaluation, axes: Mapping[str, Axis]) -> None:
-        """Enter an evaluation as RUNNING; a trial also enters Optuna's tables."""
+        """Insert an evaluation as RUNNING; a trial is also inserted into Optuna's tables."""
 
         def act(session: Session, revision: int) -> _Row:
             if new.role == Role.TRIAL:
@@ -97,7 +97,7 @@ class Driver:
         self._rows[new.key] = self._write(act, decides=True)
 
     def enqueue(self, news: Iterable[NewEvaluation], axes: Mapping[str, Axis]) -> None:
-        """Enter evaluations as QUEUED, for the first driver that takes them."""
+        """Insert evaluations as QUEUED, for the first driver that takes them."""
         wanted = list(news)
 
         def act(session: Session, revision: int) -> list[_Row]:
@@ -112,11 +112,11 @@ class Driver:
         """Make an evaluation QUEUED (it was interrupted), PAUSED (it was stopped at a rung) or RUNNING (it is resumed).
 
         Args:
-            key: Which.
+            key: Key of the evaluation.
             state: QUEUED, PAUSED or RUNNING.
-            seconds: Compute to add to its account.
+            seconds: Compute time to add.
             died: Whether its worker process died, which counts as an attempt.
-            facts: What was measured by now; None for nothing new.
+            facts: Measurements so far; None for nothing new.
         """
         changes: dict[str, Any] = {
             "state": state,
@@ -137,16 +137,16 @@ class Driver:
         self._change(key, changes, act, decides=state == State.RUNNING)
 
     def add_repeated(self, key: str, epochs: int) -> None:
-        """Count epochs that were computed a second time, after they were lost with a process."""
+        """Count epochs that were computed again after they were lost with a process."""
         self._change(key, {"epochs_run": EvaluationRow.epochs_run + epochs})
 
     def add_epochs(self, key: str, epochs: Sequence[EpochRecord], quality: Mapping[int, float]) -> None:
         """Add epochs that are not stored yet.
 
         Args:
-            key: Of which evaluation.
+            key: Key of the evaluation.
             epochs: The epochs.
-            quality: Value of the first objective after each of them; empty to keep it out of Optuna's tables.
+            quality: Value of the first objective after each of them; empty to keep them out of Optuna's tables.
         """
         last = max(epochs, key=lambda epoch: epoch.epoch)
         changes = {
@@ -164,7 +164,7 @@ class Driver:
         self._change(key, changes, act)
 
     def finish(self, key: str, ending: Ending) -> None:
-        """Bring an evaluation to its final state."""
+        """Set the final state of an evaluation."""
         changes = {
             "state": ending.state,
             "cause": ending.cause,
@@ -183,14 +183,14 @@ class Driver:
         self._change(key, changes, act)
 
     def train_again(self, key: str, waiting: str, seconds: float) -> None:
-        """Queue a finished training, to be run from its start, and the evaluation that needs the weights it writes.
+        """Queue a finished training to run again from its start, and the evaluation that needs its weights.
 
-        Its epochs are deleted, and still count as computed.
+        Its epochs are deleted, but still count as computed.
 
         Args:
-            key: Of the training.
+            key: Key of the training.
             waiting: Key of the evaluation that needs its weights.
-            seconds: Compute to add to the account of that evaluation.
+            seconds: Compute time to add to that evaluation.
         """
         anew: dict[str, Any] = {
             "attempts": EvaluationRow.attempts + 1,
@@ -213,7 +213,7 @@ class Driver:
             self._rows[name].revision = revision
 
     def decide(self) -> None:
-        """Count a decision that no row shows, such as promoting a training at a rung without a pause."""
+        """Count a decision that changes no row, such as promoting a training at a rung without a pause."""
         self._write(lambda session, revision: None, decides=True)
 
     def put_finalist(self, number: int, architecture: Architecture, seeds: int, **figures: Any) -> None:
@@ -260,7 +260,7 @@ class Driver:
         *,
         decides: bool = False,
     ) -> None:
-        """Change the row of an evaluation if it is as this driver knows it, and other rows with it."""
+        """Change the row of an evaluation, and other rows with it, unless it has changed since this driver read it."""
         known = self._rows[key]
 
         def change(session: Session, revision: int) -> int:

@@ -1,9 +1,9 @@
-"""The right to change a study: a lease that a driver renews, and that lapses when it is not renewed.
+"""The right to change a study: a lease that a driver renews, and that expires when it is not renewed.
 
-Every change is a transaction under the lease. Three things hold for all of them, whatever fails:
+Every change is a transaction under the lease, with three guarantees whatever fails:
 
-    once     A driver counts its transactions in its own row. When the connection breaks during a commit, the count says
-             whether it was made; if not, it is made again.
+    once     A driver counts its transactions in its own row. If the connection breaks during a commit, the count says
+             whether the transaction was committed; if not, it is repeated.
     fenced   A driver that others have declared lost, because it did not renew its lease for `LEASE_S`, cannot change
              anything any more: its evaluations may run elsewhere by now.
     ordered  Transactions on one study follow each other, and number its `revision`. So drivers see each other's
@@ -32,7 +32,7 @@ Answer = TypeVar("Answer")
 
 
 class Outdated(Exception):
-    """Another driver has changed what a decision was based on: look at the study again, and decide again."""
+    """Another driver has changed what a decision was based on: read the study again, and decide again."""
 
 
 class Lease:
@@ -42,20 +42,20 @@ class Lease:
         store: The database.
         study_id: The study.
         name: Its name.
-        alone: Whether no other driver can be at work on it, because this process holds the lock of a SQLite file.
+        alone: Whether no other driver can work on it, because this process holds the lock of a SQLite database.
 
     Raises:
-        StudyError: If the study was renamed or deleted just before.
+        StudyError: If the study has just been renamed or deleted.
     """
 
     def __init__(self, store: Sessions, study_id: int, name: str, *, alone: bool) -> None:
         self._store, self._study_id, self._name, self._alone = store, study_id, name, alone
         self._operations = 0
-        self.id = store.patiently(self._begin)
+        self.id = store.with_retries(self._begin)
         self._ended = threading.Event()
-        self._heart = threading.Thread(target=self._beat, name=f"lease-{self.id}", daemon=True)
-        store.at_close.append(self._rest)
-        self._heart.start()
+        self._renewal = threading.Thread(target=self._keep_renewing, name=f"lease-{self.id}", daemon=True)
+        store.at_close.append(self._stop_renewing)
+        self._renewal.start()
 
     def _begin(self) -> int:
         host, process = this_process()
@@ -79,14 +79,14 @@ class Lease:
 
         Args:
             act: Called with the session and the study's new revision.
-            decisions: Where something is started: how many decisions the driver knows of.
+            decisions: If the transaction starts something: the number of decisions known to the driver.
 
         Returns:
-            What `act` returned, and the revision.
+            The result of `act`, and the revision.
 
         Raises:
-            LeaseLost: If others have taken over.
-            Outdated: If there were other decisions meanwhile; nothing has changed then.
+            LeaseLost: If other drivers have taken over.
+            Outdated: If there were other decisions meanwhile; nothing is changed in that case.
         """
         number = self._operations + 1
         made: list[tuple[Answer, int]] = []
@@ -98,23 +98,23 @@ class Lease:
                 revision = self._next_revision(session, decisions)
                 made[:] = [(act(session, revision), revision)]
 
-        self._store.patiently(attempt)
+        self._store.with_retries(attempt)
         self._operations = number
-        # Otherwise this number is that of an earlier transaction, which was made though no answer was received.
+        # Otherwise this count is from an earlier transaction, which was committed although no reply was received.
         return made[0] if made else self.write(act, decisions=decisions)
 
     def take_over(self) -> int:
-        """Declare dead drivers lost; their evaluations have no driver then.
+        """Declare dead drivers lost; their evaluations then have no driver.
 
         Returns:
-            How many other drivers are at work.
+            The number of other drivers that are working.
         """
         others = self._others()
         gone = {row.id: row.heard_at for row, age in others if self._is_lost(row, age)}
         if not gone:
             return len(others)
 
-        def bury(session: Session, revision: int) -> int:
+        def declare_lost(session: Session, revision: int) -> int:
             lost = []
             for driver, heard_at in gone.items():  # unless it has renewed its lease meanwhile
                 still = sa.update(DriverRow).where(
@@ -125,10 +125,10 @@ class Lease:
             _orphan(session, lost, revision)
             return len(lost)
 
-        return len(others) - self.write(bury)[0]
+        return len(others) - self.write(declare_lost)[0]
 
     def end(self, last: Callable[[Session], object]) -> None:
-        """Give the lease back, with a last act; no evaluation counts as running here any more."""
+        """Give the lease back after a last action; no evaluation counts as running here any more."""
 
         def act(session: Session, revision: int) -> None:
             last(session)
@@ -136,14 +136,14 @@ class Lease:
             session.execute(sa.update(DriverRow).where(DriverRow.id == self.id).values(state=DriverState.ENDED))
 
         if not self._ended.is_set():
-            self._rest()
-            with suppress(LeaseLost, StorageError):  # then it lapses
+            self._stop_renewing()
+            with suppress(LeaseLost, StorageError):  # in that case it expires
                 self.write(act)
 
-    def _rest(self) -> None:
+    def _stop_renewing(self) -> None:
         """Stop renewing it."""
         self._ended.set()
-        self._heart.join()
+        self._renewal.join()
 
     def _others(self) -> list[tuple[DriverRow, float]]:
         """The other drivers that count as alive, and the seconds since they renewed their leases."""
@@ -152,16 +152,16 @@ class Lease:
             with self._store.session() as session:
                 return [(row, age) for row, age in _counted_alive(session, self._study_id) if row.id != self.id]
 
-        return self._store.patiently(read)
+        return self._store.with_retries(read)
 
     def _is_lost(self, row: DriverRow, age: float) -> bool:
         if self._alone or is_gone(row.host, row.process):
             return True
-        # After the database was away, all drivers need a moment to renew their leases.
+        # After the database was unavailable, all drivers need a moment to renew their leases.
         return age > LEASE_S and self._store.seconds_reached > LEASE_S
 
     def _count(self, session: Session, number: int) -> bool:
-        """Count a transaction; False if it was made before."""
+        """Count a transaction; False if it was already committed."""
         mine = sa.update(DriverRow).where(
             DriverRow.id == self.id, DriverRow.state == DriverState.ALIVE, DriverRow.operations == number - 1
         )
@@ -170,8 +170,8 @@ class Lease:
         row = session.get(DriverRow, self.id)
         if row is None or row.state != DriverState.ALIVE:
             raise LeaseLost(
-                f"this process was not heard of for {LEASE_S:g} s, and others have taken over what it ran; "
-                "the same command goes on"
+                f"this process did not renew its lease for {LEASE_S:g} s, and others took over its evaluations; "
+                "the same command continues the study"
             )
         return False
 
@@ -186,8 +186,8 @@ class Lease:
             raise Outdated
         return raised
 
-    def _beat(self) -> None:
-        """Renew the lease in a thread of its own: the driver may be busy with other things for long."""
+    def _keep_renewing(self) -> None:
+        """Renew the lease in a thread of its own, since the driver may be busy for a long time."""
         while not self._ended.wait(LEASE_S / 4):
             try:
                 with self._store.session() as session, session.begin():
@@ -198,12 +198,12 @@ class Lease:
 
 
 def is_driven(session: Session, study_id: int) -> bool:
-    """Whether a process that seems to be alive has a lease on the study."""
+    """Whether a process that seems alive has a lease on the study."""
     return any(_is_heard(row, age) for row, age in _counted_alive(session, study_id))
 
 
 def fence_silent(session: Session, study_id: int) -> None:
-    """Declare all silent drivers lost; if one of them comes back, it cannot change anything."""
+    """Declare all silent drivers lost; if one of them returns, it cannot change anything."""
     silent = [row.id for row, age in _counted_alive(session, study_id) if not _is_heard(row, age)]
     session.execute(sa.update(DriverRow).where(DriverRow.id.in_(silent)).values(state=DriverState.LOST))
     raised = sa.update(StudyRow).where(StudyRow.id == study_id).values(revision=StudyRow.revision + 1)
@@ -215,7 +215,7 @@ def _is_heard(row: DriverRow, age: float) -> bool:
 
 
 def _orphan(session: Session, drivers: Sequence[int], revision: int) -> None:
-    """Take what these drivers run from them: it stays RUNNING, without a driver."""
+    """Detach the evaluations of these drivers: they stay RUNNING, without a driver."""
     session.execute(
         sa.update(EvaluationRow)
         .where(EvaluationRow.driver_id.in_(drivers), EvaluationRow.state == State.RUNNING)
@@ -232,12 +232,12 @@ def _counted_alive(session: Session, study_id: int) -> list[tuple[DriverRow, flo
 
 
 def changed(session: Session, statement: sa.Update) -> int:
-    """How many rows an update has changed."""
+    """The number of rows that an update changed."""
     return cast("sa.CursorResult[Any]", session.execute(statement)).rowcount
 
 
 def _clock(session: Session) -> sa.ColumnElement[float]:
-    """The database's clock, in seconds since 1970, which is the same for all drivers."""
+    """The database's clock, which all drivers share, in seconds since 1970."""
     sqlite = session.get_bind().dialect.name == "sqlite"
     now = "(julianday('now') - 2440587.5) * 86400.0" if sqlite else "extract(epoch FROM clock_timestamp())"
     return sa.literal_column(f"({now})", sa.Double)

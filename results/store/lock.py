@@ -1,6 +1,6 @@
-"""One driver per study on SQLite: a locked file beside the database, which is free as soon as its process is dead.
+"""One driver per study on SQLite: a locked file beside the database, which is released when its process dies.
 
-On PostgreSQL several may drive a study; there a driver has a lease (`results.store.lease`).
+On PostgreSQL several processes may drive a study, each with a lease (`results.store.lease`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def driver_lock(database: Path, study: str) -> Iterator[None]:
     """Hold the lock of a study in a SQLite database.
 
     Args:
-        database: Its file, links resolved, so that it has one lock by whatever path.
+        database: Its file with links resolved, so that every path leads to the same lock.
         study: Name of the study.
 
     Raises:
@@ -29,7 +29,7 @@ def driver_lock(database: Path, study: str) -> Iterator[None]:
     """
     path = database.with_name(f"{database.name}.{file_name(study, 'study')}.lock")
     try:
-        file = path.open("a+b", buffering=0)  # unbuffered: a failed write is not repeated on closing
+        file = path.open("a+b", buffering=0)  # unbuffered, so that closing does not repeat a failed write
     except OSError as error:
         raise StorageError(f"the lock {path} cannot be written: {error.strerror}") from None
     with file:
@@ -39,7 +39,7 @@ def driver_lock(database: Path, study: str) -> Iterator[None]:
             file.seek(0)
             by = file.read().decode("ascii", "replace").strip() or "of another user"
             raise StudyError(
-                f"the study {study!r} is being searched by process {by} already; wait, stop it, or name another "
+                f"the study {study!r} is already being searched by process {by}; wait, stop it, or name another "
                 "--study (several processes may share one on PostgreSQL)"
             ) from None
         try:
@@ -47,4 +47,4 @@ def driver_lock(database: Path, study: str) -> Iterator[None]:
             file.write(str(os.getpid()).encode())
         except OSError as error:
             raise StorageError(f"the lock {path} cannot be written: {error.strerror}") from None
-        yield  # the file stays: if it were deleted, two processes could lock two files of one name
+        yield  # the file stays: if it were deleted, two processes could lock two files of the same name

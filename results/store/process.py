@@ -1,4 +1,4 @@
-"""Names of processes, by which another process on the same machine can tell that one is gone."""
+"""Names of processes, by which other processes on the same machine can check whether they have ended."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 
 
 def this_process() -> tuple[str, str]:
-    """The host's name, and a name of this process there that stays unique when its number is reused."""
+    """The host's name, and a name of this process there that stays unique when its PID is reused."""
     return socket.gethostname(), f"{_world()} {os.getpid()} {_started(os.getpid())}"
 
 
 def is_gone(host: str, process: str) -> bool:
-    """Whether a process certainly does not run any more; False where that is not known here."""
+    """Whether a process has certainly ended; False if that cannot be known here."""
     world, number, started = process.split(" ")
     if host != socket.gethostname() or world != _world() or world == "?":
         return False
     now = _started(int(number))
-    if now is None:  # there is none, or it belongs to another user and is hidden
+    if now is None:  # it does not exist, or it belongs to another user and is hidden
         try:
             os.kill(int(number), 0)
         except ProcessLookupError:
@@ -30,7 +30,7 @@ def is_gone(host: str, process: str) -> bool:
 
 
 def _world() -> str:
-    """This boot of this machine, and the namespace of its process numbers: a container has its own."""
+    """This boot of this machine, and its PID namespace: a container has its own."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
@@ -39,7 +39,7 @@ def _world() -> str:
 
 
 def _started(number: int) -> str | None:
-    """When a process was started, in ticks since boot; empty for a zombie, None if it is not found."""
+    """Start time of a process in ticks since boot; empty for a zombie, None if it is not found."""
     try:
         stat = Path(f"/proc/{number}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""What is written about an evaluation: before it runs, epoch by epoch, and when it ends."""
+"""The records of an evaluation: before it runs, epoch by epoch, and when it ends."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def attrs_at_end(
     latency_ms: float | None = None,
     cause: str | None = None,
 ) -> dict[str, Any]:
-    """The user attributes of a trial in Optuna's tables that are known when it has ended; None leaves one out."""
+    """The user attributes of a trial in Optuna's tables that are known when it has ended; None is left out."""
     found = {
         "seconds": round(seconds, 3),
         "val_accuracy": accuracy,
@@ -49,7 +49,7 @@ class NewEvaluation:
     """An evaluation before it runs; see `results.database.schema.EvaluationRow`.
 
     Attributes:
-        attrs: User attributes for Optuna's tables, where the role is "trial".
+        attrs: User attributes for Optuna's tables if the role is "trial".
     """
 
     key: str
@@ -88,7 +88,7 @@ class Facts:
     versions: Mapping[str, Any] = field(default_factory=dict)
 
     def columns(self) -> dict[str, Any]:
-        """The columns to be written."""
+        """The columns to write."""
         facts = {
             "latency_ms": self.latency_ms,
             "latency": self.latency and dict(self.latency),

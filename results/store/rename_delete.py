@@ -1,6 +1,6 @@
-"""Renaming and deleting a study: its rows in our tables and in Optuna's, all of them or none.
+"""Renames and deletes a study: its rows in our tables and in Optuna's, all or nothing.
 
-`nas.study.housekeeping` moves and deletes its files meanwhile.
+`nas.study.housekeeping` moves and deletes its files at the same time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def is_driven(store: Store, name: str) -> bool:
 
 
 def count_trials(store: Store, name: str) -> int:
-    """How many trials a study has.
+    """The number of trials of a study.
 
     Raises:
         StudyError: If there is no such study.
@@ -40,7 +40,7 @@ def count_trials(store: Store, name: str) -> int:
 
 @contextmanager
 def renaming(store: Store, old: str, new: str) -> Iterator[StudyRow]:
-    """Rename a study when the body has ended; if that fails, everything is as it was.
+    """Rename a study after the body has run; if anything fails, nothing changes.
 
     Args:
         store: The database.
@@ -49,9 +49,9 @@ def renaming(store: Store, old: str, new: str) -> Iterator[StudyRow]:
 
     Raises:
         StudyError: If there is no such study, the new name is taken, or the study is being searched.
-        StorageError: If the database fails; everything is as it was then.
+        StorageError: If the database fails; nothing changes in that case.
     """
-    with resting(store, old, "renamed") as (session, study):
+    with locked_idle(store, old, "renamed") as (session, study):
         _must_be_free(store, session, new)
         study.name = new
         if "study" in study.config:
@@ -59,14 +59,14 @@ def renaming(store: Store, old: str, new: str) -> Iterator[StudyRow]:
         session.execute(
             sa.update(OPTUNA_STUDIES).where(OPTUNA_STUDIES.c.study_id == study.optuna_study_id).values(study_name=new)
         )
-        session.flush()  # if the database refuses it, it does so before a file is touched
+        session.flush()  # a refusal by the database comes before any file is touched
         yield study
         session.commit()
 
 
 @contextmanager
 def deleting(store: Store, name: str) -> Iterator[StudyRow]:
-    """Delete a study, with the architectures and scores that no other study uses, when the body has ended.
+    """Delete a study, with the architectures and scores that no other study uses, after the body has run.
 
     Args:
         store: The database.
@@ -74,16 +74,16 @@ def deleting(store: Store, name: str) -> Iterator[StudyRow]:
 
     Raises:
         StudyError: If there is no such study, or it is being searched.
-        StorageError: If the database fails; everything is as it was then.
+        StorageError: If the database fails; nothing changes in that case.
     """
-    with resting(store, name, "deleted") as (session, study):
+    with locked_idle(store, name, "deleted") as (session, study):
         yield study
         _delete_rows(session, study)
         session.commit()
 
 
 def _study(store: Store, session: Session, name: str, *, held: bool = False) -> StudyRow:
-    """A study; if it is held, no other transaction changes it before this one has ended."""
+    """A study; if `held`, no other transaction changes it before this one has ended."""
     query = sa.select(StudyRow).where(StudyRow.name == name)
     study = session.scalar(query.with_for_update() if held else query)
     if study is None:
@@ -93,19 +93,19 @@ def _study(store: Store, session: Session, name: str, *, held: bool = False) -> 
 
 
 def _must_be_free(store: Store, session: Session, name: str) -> None:
-    """Optuna's tables may hold studies that are not ours."""
+    """Refuse a name that is taken, even by a study in Optuna's tables that is not ours."""
     for column in (STUDIES.c.name, OPTUNA_STUDIES.c.study_name):
         if session.scalar(sa.select(sa.func.count()).where(column == name)):
-            raise StudyError(f"there is a study {name!r} in {store} already; choose another name")
+            raise StudyError(f"there is already a study {name!r} in {store}; choose another name")
 
 
 @contextmanager
-def resting(store: Store, name: str, what: str) -> Iterator[tuple[Session, StudyRow]]:
-    """Hold a study that is not being searched, so that no search of it begins before the transaction has ended.
+def locked_idle(store: Store, name: str, what: str) -> Iterator[tuple[Session, StudyRow]]:
+    """Lock a study that is not being searched, so that no search of it starts before the transaction has ended.
 
     Args:
         store: The database.
-        name: Of the study.
+        name: Name of the study.
         what: What will be done to it, as in "stop the search before it is deleted".
 
     Raises:
@@ -113,7 +113,7 @@ def resting(store: Store, name: str, what: str) -> Iterator[tuple[Session, Study
     """
     busy = StudyError(f"the study {name!r} is being searched; stop the search before it is {what}")
     with store.session() as session:
-        _study(store, session, name)  # checked first, as a lock leaves a file behind
+        _study(store, session, name)  # checked first, since a lock leaves a file behind
     with ExitStack() as stack:
         try:
             stack.enter_context(store.driving(name))
@@ -143,18 +143,18 @@ def _delete_rows(session: Session, study: StudyRow) -> None:
 
 
 def _optuna_rows(session: Session, study: StudyRow) -> Mapping[sa.Table, sa.ColumnElement[bool]]:
-    """A study's rows in Optuna's tables; if it has trials that are not ours, it stays with them."""
+    """A study's rows in Optuna's tables; if it has trials that are not ours, these and the study stay."""
     inside = OPTUNA_TRIALS.c.study_id == study.optuna_study_id
     ours = sa.select(EvaluationRow.optuna_trial_id).where(
         EvaluationRow.study_id == study.id, EvaluationRow.optuna_trial_id.is_not(None)
     )
     others = sa.select(sa.func.count()).where(inside, OPTUNA_TRIALS.c.trial_id.not_in(ours))
-    if session.scalar(others):  # earlier versions took over studies that this program had not made
+    if session.scalar(others):  # earlier versions took over studies that this program had not created
         return rows_of(OPTUNA_TRIALS, inside & OPTUNA_TRIALS.c.trial_id.in_(ours))
     return rows_of(OPTUNA_STUDIES, OPTUNA_STUDIES.c.study_id == study.optuna_study_id)
 
 
 def _contexts(condition: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    """The contexts in which architectures of these evaluations have scores."""
+    """The contexts of the scores of these evaluations' architectures."""
     evaluated = sa.select(EvaluationRow.architecture_id).where(condition)
     return sa.select(ScoreRow.context).where(ScoreRow.architecture_id.in_(evaluated)).distinct()

@@ -1,4 +1,4 @@
-"""The cache of proxy scores: no study computes again what another one has computed."""
+"""The cache of proxy scores: a score is computed once for all studies."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from results.store.architectures import architecture_ids, chunks, insert_new
 from search_space.architecture import Architecture
 
 Scores = Mapping[str, tuple[float | None, float]]
-"""Value and seconds by proxy; the value is None where the proxy cannot be computed."""
+"""Value and seconds by proxy; the value is None if the proxy cannot be computed."""
 
 
 def read_scores(
     session: Session, context: str, hashes: Iterable[str]
 ) -> dict[str, dict[str, tuple[float | None, float]]]:
-    """The known scores of architectures; those without any are left out."""
+    """The known scores of architectures; architectures without scores are left out."""
     found: dict[str, dict[str, tuple[float | None, float]]] = {}
     for chunk in chunks(list(hashes)):
         query = (
@@ -33,7 +33,7 @@ def read_scores(
 
 
 def write_scores(session: Session, context: str, scores: Mapping[Architecture, Scores]) -> None:
-    """Add new scores; known ones stay, as a score depends on its context alone."""
+    """Add new scores; known scores stay, since a score depends only on its context."""
     ids = architecture_ids(session, scores)
     rows = [
         {
@@ -48,6 +48,6 @@ def write_scores(session: Session, context: str, scores: Mapping[Architecture, S
     ]
     rows.sort(
         key=lambda row: (row["architecture_id"], row["proxy"])
-    )  # in the same order everywhere, or drivers would deadlock
+    )  # in the same order everywhere, so that drivers do not deadlock
     if rows:
         insert_new(session, ScoreRow, rows)

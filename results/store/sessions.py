@@ -1,4 +1,4 @@
-"""An open database: sessions whose errors are ours, and patience while it is away."""
+"""An open database: sessions that raise our errors, and retries while it is unavailable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from results.database.cells import translated
 from results.database.connection import open_engine, shown, sqlite_file, sqlite_url
-from results.database.retry import is_away, patiently
+from results.database.retry import is_away, with_retries
 from search_space.errors import StorageError
 
 Answer = TypeVar("Answer")
@@ -25,7 +25,7 @@ class Sessions:
         create: Whether a missing database may be created.
 
     Attributes:
-        on_wait: Called with a sentence while the database is away.
+        on_wait: Called with a message while the database is unavailable.
         at_close: Called before the connections are closed.
 
     Raises:
@@ -61,7 +61,7 @@ class Sessions:
 
     @property
     def place(self) -> str:
-        """Its URL without a password, and the same by whatever path a SQLite file is named."""
+        """Its URL without a password, the same for every path that leads to a SQLite file."""
         file = sqlite_file(self.url)
         return shown(self.url) if file is None else sqlite_url(file)
 
@@ -71,24 +71,24 @@ class Sessions:
         return self.engine.dialect.name == "postgresql"
 
     def session(self) -> Session:
-        """A session whose database errors are ours."""
+        """A session that raises StorageError for database errors."""
         return _FailingClearly(self.engine, expire_on_commit=False)
 
     def read(self, act: Callable[[Session], Answer]) -> Answer:
-        """Read something, as soon as the database can be reached."""
+        """Run a read, retrying while the database is unavailable."""
 
         def read() -> Answer:
             with self.session() as session:
                 return act(session)
 
-        return self.patiently(read)
+        return self.with_retries(read)
 
-    def patiently(self, act: Callable[[], Answer]) -> Answer:
-        """Do something, again and again while the database is away; see `results.database.retry`.
+    def with_retries(self, act: Callable[[], Answer]) -> Answer:
+        """Call a function, retrying while the database is unavailable; see `results.database.retry`.
 
         Raises:
-            StorageError: If it fails for another reason, or was away for too long, now or before.
-            KeyboardInterrupt: On Ctrl-C and SIGTERM, while it waits; it does not wait again after that.
+            StorageError: If it fails for another reason, or the database was unavailable for too long, now or earlier.
+            KeyboardInterrupt: On Ctrl-C and SIGTERM while it waits; it does not wait again after that.
         """
 
         def note(sentence: str) -> None:
@@ -98,7 +98,7 @@ class Sessions:
         if self._given_up:
             return act()
         try:
-            return patiently(act, note)
+            return with_retries(act, note)
         except KeyboardInterrupt:
             self._given_up = True
             raise
@@ -107,17 +107,17 @@ class Sessions:
             raise
 
     def note_absence(self) -> None:
-        """Take note that the database could not be reached."""
+        """Record that the database could not be reached."""
         self._reached_since = time.monotonic()
 
     @property
     def seconds_reached(self) -> float:
-        """How long it has been reachable without a break."""
+        """How long it has been reachable without interruption."""
         return time.monotonic() - self._reached_since
 
 
 class _FailingClearly(Session):
-    """A session whose database errors are ours."""
+    """A session that raises StorageError for database errors."""
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         super().__exit__(kind, error, trace)

@@ -1,4 +1,4 @@
-"""The studies of a database, and what one of them holds.
+"""The studies of a database, and the content of one of them.
 
 `Store` is a database, `StudyStore` one study in it. A process that changes a study drives it (`results.store.driver`).
 """
@@ -28,7 +28,7 @@ Answer = TypeVar("Answer")
 
 
 class Store(Sessions):
-    """The studies of a database, and the scores of proxies that they share."""
+    """The studies of a database, and the proxy scores that they share."""
 
     def studies(self) -> list[StudyRow]:
         """All studies, oldest first."""
@@ -41,13 +41,13 @@ class Store(Sessions):
             return list(session.scalars(sa.select(StudyRow.name).order_by(StudyRow.id)))
 
     def study(self, name: str) -> StudyStore | None:
-        """The study of this name, or None."""
+        """The study with this name, or None."""
         row = self.read(lambda session: session.scalar(sa.select(StudyRow).where(StudyRow.name == name)))
         return None if row is None else StudyStore(self, row)
 
     @contextmanager
     def driving(self, name: str) -> Iterator[None]:
-        """Hold the right to drive the study of this name: on SQLite one process at a time has it.
+        """Hold the right to drive the study with this name; on SQLite only one process at a time can have it.
 
         Raises:
             StudyError: If another process holds it.
@@ -69,19 +69,19 @@ class Store(Sessions):
         metric_names: Sequence[str],
         reference: Mapping[str, float] | None = None,
     ) -> StudyStore:
-        """Create a study in our tables and in Optuna's; if another process was quicker, its study is returned.
+        """Create a study in our tables and in Optuna's; if another process was faster, its study is returned.
 
         Args:
-            name: Of the study.
-            identity: What must not change when it is continued.
+            name: Name of the study.
+            identity: The settings that must not change when it is continued.
             config: All settings.
             objectives: Direction ("minimize", "maximize") of every objective, in order.
-            metric_names: What the dashboard calls them.
+            metric_names: Their names in the dashboard.
             reference: Reference point of the hypervolume; see `results.report.hypervolume.reference_point`.
 
         Raises:
             StudyError: If Optuna's tables have a study of this name that is not ours.
-            StorageError: If they are of another version of Optuna, or the database fails.
+            StorageError: If these belong to another version of Optuna, or the database fails.
         """
         settings = {
             "name": name,
@@ -98,7 +98,7 @@ class Store(Sessions):
                 optuna_tables.prepare(session.connection(), str(self))
                 if optuna_tables.has_study(session, name):
                     raise StudyError(
-                        f"{self} holds a study {name!r} of Optuna already, which this program did not make; "
+                        f"{self} already holds a study {name!r} of Optuna, which this program did not create; "
                         "choose another --study"
                     )
                 optuna_id = optuna_tables.create_study(session, name, list(objectives.values()), metric_names)
@@ -106,26 +106,27 @@ class Store(Sessions):
                 session.add(row)
         return StudyStore(self, row)
 
-    # Scores of proxies, for all studies.
+    # Proxy scores, shared by all studies.
 
     def scores(self, context: str, hashes: Iterable[str]) -> dict[str, dict[str, tuple[float | None, float]]]:
-        """The known scores, as value and seconds by hash and proxy.
+        """The known scores: value and seconds, by hash and proxy.
 
         Args:
-            context: Hash of all that scores depend on besides the architecture; see `results.database.schema.ScoreRow`.
-            hashes: Of the architectures; those without scores are left out.
+            context: Hash of everything that scores depend on besides the architecture; see
+                `results.database.schema.ScoreRow`.
+            hashes: Hashes of the architectures; those without scores are left out.
         """
         wanted = list(hashes)
         return self.read(lambda session: read_scores(session, context, wanted))
 
     def put_scores(self, context: str, scores: Mapping[Architecture, Scores]) -> None:
-        """Keep scores; known ones stay as they are."""
+        """Store scores; known scores stay unchanged."""
 
         def write() -> None:
             with self.session() as session, session.begin():
                 write_scores(session, context, scores)
 
-        self.patiently(write)
+        self.with_retries(write)
 
 
 class StudyStore:
@@ -152,7 +153,7 @@ class StudyStore:
     # Reading.
 
     def evaluations(self, role: Role | None = None) -> list[EvaluationRow]:
-        """All evaluations in the order they were started."""
+        """All evaluations in order of start."""
         query = sa.select(EvaluationRow).where(EvaluationRow.study_id == self.row.id).order_by(EvaluationRow.id)
         rows = self.read(lambda session: list(session.scalars(query)))
         return [row for row in rows if role in (None, row.role)]  # selected here, so that a damaged role is noticed
@@ -194,17 +195,17 @@ class StudyStore:
         return sorted(rows, key=lambda row: (row.rank is None, row.rank, row.number))
 
     def update_config(self, config: Mapping[str, Any]) -> None:
-        """Store the settings of the newest run."""
+        """Store the settings of the latest run."""
         self.row.config = dict(config)
 
         def write() -> None:
             with self.store.session() as session, session.begin():
                 session.execute(sa.update(StudyRow).where(StudyRow.id == self.row.id).values(config=dict(config)))
 
-        self.store.patiently(write)
+        self.store.with_retries(write)
 
     def drive(self) -> Driver:
-        """Take part in the study; on SQLite the lock of `Store.driving` has to be held."""
+        """Become a driver of the study; on SQLite the lock of `Store.driving` must be held."""
         return Driver(self.store, self.row)
 
     def read(self, act: Callable[[Session], Answer]) -> Answer:

@@ -1,6 +1,6 @@
 """Data sets: their sizes, and their splits as tensors of bytes.
 
-One file a source. To add one, write a `Dataset`, decorate it with `register_dataset`, and import its file below.
+One file per source. To add one, write a `Dataset`, decorate it with `register_dataset`, and import its file below.
 Describing a data set loads neither torch nor an image.
 """
 
@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 _OTHER_EPOCHS = 30
-"""Epochs for a data set that says nothing of its recipe. Arbitrary."""
+"""Epochs for a data set without a recipe. Arbitrary."""
 
 
 def describe_dataset(spec: DataSpec) -> DatasetInfo:
@@ -66,10 +66,10 @@ def describe_dataset(spec: DataSpec) -> DatasetInfo:
 
 
 def recipe_for(name: str, **overrides: Any) -> Recipe:
-    """How a data set is trained on unless a study says otherwise.
+    """The recipe for a data set unless a study says otherwise.
 
     Args:
-        name: Of the data set; of ``imagefolder:PATH`` the part before the colon counts.
+        name: Of the data set; only the part before the colon of ``imagefolder:PATH`` counts.
         overrides: Fields of Recipe that take precedence.
     """
     dataset = DATASETS.get(name.partition(":")[0])
@@ -77,31 +77,31 @@ def recipe_for(name: str, **overrides: Any) -> Recipe:
     return Recipe(**{"epochs": _OTHER_EPOCHS, **own, **overrides})
 
 
-def prepare(spec: DataSpec, tell: Callable[[str], None] = lambda _: None) -> None:
-    """Download or decode what is not cached yet, so that a data set that is missing is noticed early.
+def prepare(spec: DataSpec, notify: Callable[[str], None] = lambda _: None) -> None:
+    """Download or decode what is not cached yet, so that a missing data set is noticed early.
 
     The files of the test split are decoded too, but nothing is evaluated on them.
 
     Args:
         spec: Which data set.
-        tell: Is told in sentences, without a full stop, what the user should know of the images.
+        notify: Called with sentences (without a full stop) that the user should know about the images.
 
     Raises:
         DataError: If there is no such data set, or it cannot be read or downloaded.
     """
     dataset = find_dataset(spec)
     if not dataset.embedded:
-        dataset.prepare(spec, tell)
+        dataset.prepare(spec, notify)
     elif spec.directory is not None:
         raise DataError(f"--data-dir is {brief(spec.directory)}, but {spec.name} is not kept in files; leave it out")
 
 
 def fingerprint(spec: DataSpec, recorded: str = "") -> str:
-    """What identifies the images behind a name that can come to mean others (a folder); "" where it cannot.
+    """Identifies the images behind a name whose images can change (a folder); "" for a name whose images cannot.
 
     Args:
         spec: Which data set.
-        recorded: A fingerprint to compare with: one of an earlier version is answered by that version's method.
+        recorded: A fingerprint to compare with; if an earlier version made it, that version's method is used.
 
     Raises:
         DataError: If there is no such data set, or a file of it cannot be read.
@@ -111,7 +111,7 @@ def fingerprint(spec: DataSpec, recorded: str = "") -> str:
 
 
 def validation_images(spec: DataSpec) -> int | None:
-    """Size of the validation split, without loading an image; None if the data set does not tell beforehand.
+    """Size of the validation split, without loading an image; None if it is not known before the images are loaded.
 
     Raises:
         DataError: If there is no such data set.
@@ -122,7 +122,7 @@ def validation_images(spec: DataSpec) -> int | None:
 def load_splits(spec: DataSpec) -> Splits:
     """The training and validation images, never the test images.
 
-    Both depend on `spec` alone (`split_seed`), not on the seed of a training.
+    Both depend only on `spec` (its `split_seed`), not on the seed of a training.
 
     Raises:
         DataError: If there is no such data set, or it cannot be read or downloaded.

@@ -1,6 +1,6 @@
-"""What a data set is to the rest of the program, and the registry of those known by name.
+"""The interface of a data set, and the registry of data sets by name.
 
-Nothing here loads torch: `nas spaces` and the validation of a configuration ask for sizes only.
+Nothing here loads torch: `nas spaces` and the validation of a configuration need only the sizes.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """The numbers an architecture has to agree with.
+    """The numbers that an architecture must agree with.
 
     Attributes:
         image_size: Height and width of an image, in pixels.
-        in_channels: Its channels.
+        in_channels: Number of its channels.
         classes: Number of classes.
     """
 
@@ -39,13 +39,13 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training images are varied, drawn anew for every image and epoch.
+    """How training images are varied, at random for every image and epoch.
 
     Attributes:
-        shift: Largest translation along each axis, in pixels; what moves in from outside is black.
-        degrees: Largest rotation either way.
+        shift: Largest translation along each axis, in pixels; the area moved in from outside is black.
+        degrees: Largest rotation in either direction.
         scale: Largest zoom in or out, as a share of the size.
-        share: Share of the images that are moved so at all; the rest stay sharp.
+        share: Share of the images that are transformed at all; the rest stay sharp.
         flip: Whether half of the images are mirrored left to right.
     """
 
@@ -58,7 +58,7 @@ class Augmentation:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Labelled images in memory (or in a memory map), never changed.
+    """Labelled images in memory (or in a memory map), never modified.
 
     Attributes:
         images: (B, C, H, W) uint8, 0 to 255.
@@ -74,12 +74,12 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """What a training may see.
+    """The images that a training may see.
 
     Attributes:
-        train: Images to learn from.
-        validation: Images to choose by, carved from the data set's own training images where it has no others.
-        info: Their sizes.
+        train: Images to train on.
+        validation: Images for model selection, split off the data set's training images if it has no validation split.
+        info: The sizes of the images.
         mean: Mean of every channel over `train`, pixels scaled to 0..1.
         std: Standard deviation likewise.
         augmentation: How training images are varied.
@@ -94,13 +94,13 @@ class Splits:
 
 
 class Dataset(ABC):
-    """A source of images. Its methods load torch, its construction does not.
+    """A source of images. Its methods load torch; constructing it does not.
 
     Attributes:
-        augmentation: What keeps the classes of these images apart and helps.
+        augmentation: Augmentation that helps and preserves the classes of these images.
         takes_path: Whether its name is followed by ``:PATH``.
-        embedded: Whether its images come with a Python package that is installed anyway.
-        recipe: How it is trained unless a study says otherwise: fields of `runners.recipe.Recipe`.
+        embedded: Whether its images come with an installed Python package.
+        recipe: Default training settings: fields of `runners.recipe.Recipe`.
     """
 
     augmentation: Augmentation = Augmentation()
@@ -110,35 +110,37 @@ class Dataset(ABC):
 
     @abstractmethod
     def describe(self, spec: DataSpec) -> DatasetInfo:
-        """Sizes, without loading an image."""
+        """Sizes of the images, without loading one."""
 
     def fingerprint(self, spec: DataSpec) -> str:
-        """Changes when the images behind the name change; "" for published sets, which do not."""
+        """A value that changes with the images behind the name; "" for published sets, which never change."""
         return ""
 
     def former_fingerprint(self, spec: DataSpec, recorded: str) -> str:
-        """The fingerprint by the method that an earlier version recorded one by; "" if it is none of these."""
+        """The fingerprint by the earlier version's method that `recorded` was made by; "" if there is none."""
         return ""
 
     def file_marks(self, spec: DataSpec) -> str:
-        """Equal only on machines that see the very same files, and quicker than `fingerprint`; "" if there are none."""
+        """A value that is equal only on machines that see the very same files, and faster than `fingerprint`; ""
+        without files.
+        """
         return ""
 
     def validation_images(self, spec: DataSpec) -> int | None:
-        """Size of the validation split, without loading an image; None if it is not known beforehand."""
+        """Size of the validation split, without loading an image; None if only loading them tells."""
         return None
 
     def example(self, name: str, folder: Path) -> DataSpec | None:
-        """Images to test the data set by, without a network; None if there are none.
+        """A name and folder to test the data set with, offline; None if there is no example.
 
         Args:
-            name: The name that it is registered by.
-            folder: Empty; files may be made in it.
+            name: The name that it is registered under.
+            folder: An empty folder in which files may be created.
         """
         return DataSpec(name) if self.embedded else None
 
-    def prepare(self, spec: DataSpec, tell: Callable[[str], None]) -> None:
-        """Download or decode what is not cached yet, and tell the user what is worth knowing of the images.
+    def prepare(self, spec: DataSpec, notify: Callable[[str], None]) -> None:
+        """Download or decode what is not cached yet, and notify the user of anything worth knowing about the images.
 
         Raises:
             DataError: If they cannot be read or downloaded.
@@ -148,7 +150,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def load_development(self, spec: DataSpec) -> tuple[Split, Split]:
-        """Training and validation images; does not read a test image.
+        """Training and validation images; no test image is read.
 
         Raises:
             DataError: If they cannot be read or downloaded.
@@ -167,7 +169,7 @@ _LONGEST_PATH = 4096
 
 
 def legible(text: str | os.PathLike[str]) -> str:
-    """A path, or another text from outside, as a message may show it: escaped where it would not print."""
+    """A path or other foreign text for a message, with unprintable characters escaped."""
     return printable(os.fspath(text), _LONGEST_PATH)
 
 
@@ -176,9 +178,9 @@ DatasetClass = TypeVar("DatasetClass", bound=type[Dataset])
 
 
 def register_dataset(name: str, *settings: Any, **named: Any) -> Callable[[DatasetClass], DatasetClass]:
-    """Class decorator: an instance made with these settings is the data set `name`.
+    """Class decorator that registers an instance made with these settings as the data set `name`.
 
-    A class may be registered several times, with other settings.
+    A class may be registered several times with different settings.
 
     Example:
         >>> @register_dataset("checkerboards", squares=4)
@@ -186,8 +188,8 @@ def register_dataset(name: str, *settings: Any, **named: Any) -> Callable[[Datas
 
     Args:
         name: As in ``--data``.
-        settings: Arguments of the class.
-        named: Likewise.
+        settings: Positional arguments of the class.
+        named: Keyword arguments of the class.
 
     Raises:
         ValueError: If the name is taken.
@@ -204,7 +206,7 @@ _SUPPLIED: dict[tuple[str, int, int | None], Dataset] = {}
 
 
 def supply(spec: DataSpec, dataset: Dataset) -> None:
-    """In this process, take the images behind `spec` from `dataset`: its own files are on another machine."""
+    """In this process, take the images behind `spec` from `dataset`, as its own files are on another machine."""
     _SUPPLIED[spec.name, spec.split_seed, spec.image_size] = dataset
 
 
@@ -212,7 +214,7 @@ def find_dataset(spec: DataSpec) -> Dataset:
     """The data set that `spec` names.
 
     Raises:
-        DataError: If there is none of that name, or if settings do not fit it.
+        DataError: If there is no data set of that name, or settings do not fit it.
     """
     supplied = _SUPPLIED.get((spec.name, spec.split_seed, spec.image_size))
     if supplied is not None:
@@ -230,12 +232,12 @@ def find_dataset(spec: DataSpec) -> Dataset:
 
 
 def has_files(spec: DataSpec, fingerprint: str, marks: str = "") -> bool:
-    """Whether this machine has the files with this fingerprint, at the same path; false for a published set.
+    """Whether this machine has the files with this fingerprint at the same path; False for a published set.
 
     Args:
-        spec: Whose files.
-        fingerprint: As in `Dataset.fingerprint`, on the machine that asks.
-        marks: As in `Dataset.file_marks` there; if they are equal here, no file is read.
+        spec: The images.
+        fingerprint: From `Dataset.fingerprint`, on the machine that asks.
+        marks: From `Dataset.file_marks` on that machine; if they are equal here, no file is read.
     """
     try:
         dataset = find_dataset(spec)

@@ -1,7 +1,7 @@
-"""What files hold, as digests: read once, and kept for as long as a file stays as it is.
+"""Digests of files: computed once, and kept until a file changes.
 
-They are kept in one SQLite file of the data directory, by path and by what the file system says of the file. It is an
-aid: where it cannot be read or written, the files are read again.
+They are kept in one SQLite file in the data directory, by path and file metadata. It is only a cache: if it cannot be
+read or written, the files are read again.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from runners.data.base import legible
-from runners.data.looking import looked
+from runners.data.scanning import scanned
 from search_space.errors import DataError
 from search_space.units import format_bytes
 
 NAME = "digests.sqlite"
 ROUND = 8192
-"""Files that are read between two writings of what was read."""
+"""Number of files to read between two writes of their digests."""
 WORTH_SAYING = 2**30
-"""Bytes that take long enough to read for the user to be told."""
+"""Number of bytes that take long enough to read for the user to be notified."""
 _SETTLED_NS = 50_000_000
-"""A file that changed this shortly before it was read may change again without another time of change."""
+"""A file that changed this shortly before it was read may change again with the same modification time."""
 _LENGTH = 16
 
 _OUT_OF_REACH = frozenset(
@@ -34,28 +34,30 @@ _OUT_OF_REACH = frozenset(
 )
 
 State = tuple[int, int, int, int]
-"""Size, time of change, time of change of the file's entry, and number: files exchanged for one another differ too."""
+"""Size, mtime, ctime and inode number: these also differ between files that were swapped."""
 _UNKNOWN = ((-1, -1, -1, -1), b"")
 
 
-def content_digests(paths: Sequence[str], directory: Path, tell: Callable[[str], None] = lambda _: None) -> list[bytes]:
-    """16 bytes of each file's SHA-256.
+def content_digests(
+    paths: Sequence[str], directory: Path, notify: Callable[[str], None] = lambda _: None
+) -> list[bytes]:
+    """The first 16 bytes of each file's SHA-256.
 
     Args:
         paths: The files, as absolute paths.
         directory: Where digests are kept.
-        tell: Is told beforehand if a lot is to be read.
+        notify: Called first with a sentence if there is much to read.
 
     Raises:
         DataError: If a file cannot be read, naming it.
     """
-    known = looked().digests
+    known = scanned().digests
     new = [path for path in paths if path not in known]
-    known.update(zip(new, _digests_of_files(new, directory, tell), strict=True))
+    known.update(zip(new, _digests_of_files(new, directory, notify), strict=True))
     return [known[path] for path in paths]
 
 
-def _digests_of_files(paths: Sequence[str], directory: Path, tell: Callable[[str], None]) -> list[bytes]:
+def _digests_of_files(paths: Sequence[str], directory: Path, notify: Callable[[str], None]) -> list[bytes]:
     began = time.time_ns()
     keys = [os.fsencode(path) for path in paths]
     states = [_state(path) for path in paths]
@@ -65,9 +67,9 @@ def _digests_of_files(paths: Sequence[str], directory: Path, tell: Callable[[str
     stale = [index for index, (state, _) in enumerate(found) if state != states[index]]
     size = sum(states[index][0] for index in stale)
     if size >= WORTH_SAYING:
-        tell(f"reading {len(stale):,} image files ({format_bytes(size)}) once, to know them again")
+        notify(f"reading {len(stale):,} image files ({format_bytes(size)}) once, to recognise them later")
     with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
-        for at in range(0, len(stale), ROUND):  # what is read is kept, should the user stop it
+        for at in range(0, len(stale), ROUND):  # keep what was read even if the user stops it
             part = stale[at : at + ROUND]
             for index, digest in zip(part, pool.map(_digest, [paths[index] for index in part]), strict=True):
                 digests[index] = digest
@@ -102,7 +104,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _load(path: Path, keys: Sequence[bytes]) -> dict[bytes, tuple[State, bytes]]:
-    """What is known of files at and between the first and the last of these paths."""
+    """Known digests of files from the first to the last of these paths."""
     if not keys or not path.is_file():
         return {}
     try:

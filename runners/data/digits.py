@@ -12,7 +12,7 @@ from runners.protocol import DataSpec
 
 IMAGES = 1797
 VALIDATION = TEST = 360
-"""20 % each: in 8 x 8 pixels a few images are beyond every model, and fewer of them would make the choice a lottery."""
+"""20 % each: at 8 x 8 pixels a few images defeat every model, and with a smaller split they would decide the choice."""
 
 
 @register_dataset("digits")

@@ -1,7 +1,7 @@
-"""What an earlier version recorded of a folder of images, so that its studies can be continued.
+"""The fingerprint that an earlier version recorded of an image folder, so that its studies can be continued.
 
-It knew images by their names and sizes, took other files for images, and other folders for splits, and read some
-images as others than they are.
+It identified images by name and size, took other files for images and other folders for splits, and misread some
+images.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ _FORM = re.compile(r"\d+ images, digest [0-9a-f]{12}")
 
 
 def former_fingerprint(layout: Layout, recorded: str) -> str:
-    """The fingerprint by the method that `recorded` was made by; "" if that is not the earlier version's.
+    """The fingerprint by the earlier version's method, if `recorded` was made by it; else "".
 
-    Where that version would have read other images, or split them in another way, it says so, and is equal to none.
+    If that version would have read other images, or split them in another way, the fingerprint says so and equals no
+    other.
     """
     if not _FORM.fullmatch(recorded):
         return ""
@@ -43,7 +44,7 @@ def _are_read_alike(files: Sequence[Path]) -> bool:
 
 
 def _splits(root: Path) -> dict[str, list[str]]:
-    """The images that were read for every split that there was, in order."""
+    """The images that were read for every split, in order."""
     found = {split: [root / name for name in names if (root / name).is_dir()] for split, names in _NAMES.items()}
     folders = {split: paths[0] for split, paths in found.items() if paths} if found[TRAIN] else {TRAIN: root}
     return {

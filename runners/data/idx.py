@@ -1,8 +1,8 @@
 """The MNIST family: 28 x 28 grey images in IDX files.
 
-Read directly, so that a copy on the disk needs neither torchvision nor the files of the other split. Looked for, in
-this order: torchvision's place in the data directory, the folder of a Debian package; else torchvision downloads them.
-Format: http://yann.lecun.com/exdb/mnist/ (bottom of the page); a big-endian header, then bytes.
+They are read directly, so that a local copy needs neither torchvision nor the files of the other split. They are
+searched in torchvision's place in the data directory, then in the folder of a Debian package; otherwise torchvision
+downloads them. Format: http://yann.lecun.com/exdb/mnist/ (bottom of the page); a big-endian header, then bytes.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _CLOTHES = Augmentation(shift=2, flip=True)
 
 
 @register_dataset("mnist", "MNIST", Augmentation(shift=2), recipe={"epochs": 12, "batch_size": 128})
-# A quarter of it, for studies and benchmarks on a few CPU cores.
+# A quarter of the data set, for studies and benchmarks on a few CPU cores.
 @register_dataset("fashion_mnist_10k", "FashionMNIST", _CLOTHES, _DEBIAN, 10_000, 4_000, {"epochs": 16})
 @register_dataset("fashion_mnist", "FashionMNIST", _CLOTHES, _DEBIAN, recipe={"epochs": 16, "batch_size": 128})
 @dataclass(frozen=True)
 class IdxDataset(Dataset):
-    """60,000 training images, from which validation is carved, and 10,000 test images.
+    """60,000 training images, from which validation is split off, and 10,000 test images.
 
     Attributes:
-        torchvision_class: Name of the class in `torchvision.datasets`, which is that of the folder too.
+        torchvision_class: Name of the class in `torchvision.datasets`, and of its folder.
         augmentation: As in `Dataset`.
-        debian: Folder into which a Debian package puts the files, if there is one.
-        train: Training images kept; with `validation` at most 60,000.
-        validation: Validation images.
+        debian: Folder in which a Debian package installs the files, if there is one.
+        train: Number of training images to keep; together with `validation` at most 60,000.
+        validation: Number of validation images.
         recipe: As in `Dataset`; the registered ones are customary values, not tuned.
     """
 
@@ -93,7 +93,7 @@ def read_idx(path: Path) -> Tensor:
     """The array in an IDX file of unsigned bytes, plain or with gzip (``.gz``).
 
     Raises:
-        DataError: If the file is none, or is cut off.
+        DataError: If the file is not an IDX file, or is truncated.
     """
     import torch
 
@@ -105,7 +105,7 @@ def read_idx(path: Path) -> Tensor:
     start = 4 + 4 * axes
     shape = [int.from_bytes(data[at : at + 4], "big") for at in range(4, start, 4)]
     if len(data) < 4 or data[2] != _UNSIGNED_BYTE or len(data) != start + prod(shape):
-        raise DataError(f"{legible(path)} is no IDX file of bytes, or is damaged; delete it to have it fetched again")
+        raise DataError(f"{legible(path)} is not an IDX file of bytes, or is damaged; delete it to download it again")
     return torch.frombuffer(bytearray(data), dtype=torch.uint8, offset=start).view(shape)
 
 

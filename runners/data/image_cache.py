@@ -23,7 +23,7 @@ from runners.data.memory_maps import create_array, open_array
 from search_space.errors import DataError
 
 _READING = 3
-"""Counted up whenever images are read in another way, so that what was decoded before is not used."""
+"""Increase it whenever images are read in another way, so that earlier decoded images are not used."""
 _ROUND = 8192
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -34,19 +34,19 @@ def decoded(
     digests: Sequence[bytes],
     size: int,
     cache: Path,
-    tell: Callable[[str], None] = lambda _: None,
+    notify: Callable[[str], None] = lambda _: None,
 ) -> Tensor:
     """The images as RGB squares.
 
     Args:
         paths: Image files.
-        digests: Of their content, by which decoded images are found again.
+        digests: Digests of their content, the key of the cache.
         size: Side of the squares, in pixels.
         cache: Folder of the memory maps.
-        tell: Is told what Pillow finds odd about the files, when they are decoded.
+        notify: Called with Pillow's warnings about the files when they are decoded.
 
     Returns:
-        (B, 3, size, size) uint8, mapped from the file; changes to it stay in this process.
+        (B, 3, size, size) uint8, mapped from the file; changes stay in this process.
 
     Raises:
         DataError: If an image cannot be read, naming it; or if the cache cannot be written.
@@ -56,8 +56,8 @@ def decoded(
     try:
         try:
             array = open_array(target, shape, "uint8")
-        except (FileNotFoundError, ValueError):  # not there, or cut off
-            array = _decode_once(paths, shape, target, tell)
+        except (FileNotFoundError, ValueError):  # missing or truncated
+            array = _decode_once(paths, shape, target, notify)
     except OSError as error:
         reason = error.strerror or error
         raise DataError(
@@ -68,41 +68,43 @@ def decoded(
 
 
 def _decode_once(
-    paths: Sequence[str], shape: tuple[int, int, int, int], target: Path, tell: Callable[[str], None]
+    paths: Sequence[str], shape: tuple[int, int, int, int], target: Path, notify: Callable[[str], None]
 ) -> Array:
-    """Decode all images unless another process does so already, which is waited for."""
+    """Decode all images, or wait for another process that is already doing so."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.with_name(f".{target.stem}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with suppress(FileNotFoundError, ValueError):
             return open_array(target, shape, "uint8")
         unfinished = target.with_name(f".{target.stem}.unfinished")
-        unfinished.unlink(missing_ok=True)  # of a process that was killed
+        unfinished.unlink(missing_ok=True)  # left by a process that was killed
         try:
-            _decode_all(paths, create_array(unfinished, shape, "uint8"), tell)
+            _decode_all(paths, create_array(unfinished, shape, "uint8"), notify)
             unfinished.replace(target)
         finally:
             unfinished.unlink(missing_ok=True)
         return open_array(target, shape, "uint8")
 
 
-def _decode_all(paths: Sequence[str], images: np.memmap[Any, Any], tell: Callable[[str], None]) -> None:
-    with _heard(paths, tell) as at, ThreadPoolExecutor(os.cpu_count()) as pool:
+def _decode_all(paths: Sequence[str], images: np.memmap[Any, Any], notify: Callable[[str], None]) -> None:
+    with _heard(paths, notify) as at, ThreadPoolExecutor(os.cpu_count()) as pool:
 
         def decode(index: int) -> None:
             at.path = paths[index]
             images[index] = read_square(paths[index], images.shape[-1])
 
         # Pillow releases the interpreter lock while it decodes and resizes, so threads are enough.
-        for first in range(0, len(paths), _ROUND):  # a million futures take much memory
+        for first in range(0, len(paths), _ROUND):  # a million futures would take much memory
             for _ in pool.map(decode, range(first, min(first + _ROUND, len(paths)))):
                 pass
     images.flush()
 
 
 @contextmanager
-def _heard(paths: Sequence[str], tell: Callable[[str], None]) -> Iterator[Any]:
-    """Count the warnings of Pillow, and pass on how many files they are about; yields where threads say which."""
+def _heard(paths: Sequence[str], notify: Callable[[str], None]) -> Iterator[Any]:
+    """Collect Pillow's warnings and report how many files they concern; yields a place for threads to name their
+    file.
+    """
     at = threading.local()
     odd: dict[str, str] = {}
 
@@ -116,4 +118,6 @@ def _heard(paths: Sequence[str], tell: Callable[[str], None]) -> Iterator[Any]:
     if odd:
         path = min(odd)
         of = f"{len(odd):,} of {len(paths):,} image files"
-        tell(f"Pillow finds something odd about {of}, such as {legible(path)}: {legible(' '.join(odd[path].split()))}")
+        notify(
+            f"Pillow finds something odd about {of}, such as {legible(path)}: {legible(' '.join(odd[path].split()))}"
+        )

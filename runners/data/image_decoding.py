@@ -1,10 +1,10 @@
-"""One image file as an RGB square of bytes: what every mode of Pillow's means.
+"""Decodes one image file to an RGB square of bytes, whatever its Pillow mode.
 
 - Integers of more than 8 bits are scaled from their nominal range: 65,535 is white, 4,095 in a TIFF of 12 bits.
-  32-bit integers have none, so only 0 to 65,535 are taken.
-- Floating point is 0 (black) to 1 (white); anything else has no known meaning, and is refused.
-- What is transparent shows a white background, as on paper and in most viewers.
-- Photographs are turned upright by their EXIF orientation. Of animations and multi-page files the first image counts.
+  32-bit integers have none, so only 0 to 65,535 is accepted.
+- Floating point is 0 (black) to 1 (white); anything else has no known meaning and is refused.
+- Transparent areas show a white background, as on paper and in most viewers.
+- Photographs are turned upright by their EXIF orientation. Of animations and multi-page files the first image is used.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _NOT_READ = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 _WHITE_IS_ZERO = 0
 _SIGNED = 2
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
-"""Tags of TIFF, which Pillow leaves to the reader where an image has more than 8 bits."""
+"""TIFF tags that Pillow does not apply to images of more than 8 bits."""
 
 Pixels = np.ndarray[Any, np.dtype[Any]]
 
 
 @cache
 def image_formats() -> tuple[str, ...]:
-    """Pillow's names of the formats that are decoded."""
+    """Pillow's names for the formats that are decoded."""
     Image.init()
     return tuple(name for name in Image.OPEN if name not in _NOT_READ)
 
@@ -42,12 +42,12 @@ def image_formats() -> tuple[str, ...]:
 @cache
 def image_suffixes() -> frozenset[str]:
     """File name suffixes of images, in lower case, with the dot."""
-    formats = {*image_formats(), "MPO"}  # a JPEG with further images
+    formats = {*image_formats(), "MPO"}  # a JPEG that contains further images
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
 
 
 def read_square(path: str, size: int) -> Pixels:
-    """The middle of an image, resized.
+    """The central square of an image, resized.
 
     Args:
         path: The file.
@@ -57,7 +57,7 @@ def read_square(path: str, size: int) -> Pixels:
         (3, size, size) uint8.
 
     Raises:
-        DataError: If the file cannot be read as an image, naming it.
+        DataError: If the file cannot be read as an image; the message names it.
     """
     _silence_libtiff()
     try:
@@ -70,14 +70,14 @@ def read_square(path: str, size: int) -> Pixels:
         raise DataError(f"{legible(path)} cannot be read as an image: its format is not known") from error
     except MemoryError as error:
         raise DataError(f"{legible(path)} cannot be read as an image: it does not fit into memory") from error
-    except Exception as error:  # of a damaged file, decoders raise whatever they meet
+    except Exception as error:  # decoders raise anything for a damaged file
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataError(f"{legible(path)} cannot be read as an image: {legible(reason)}") from error
     return np.asarray(square).transpose(2, 0, 1)
 
 
 def was_read_alike(path: str) -> bool:
-    """Whether an earlier version saw the same: it took no notice of depth, transparency and orientation."""
+    """Whether an earlier version read the same image: it ignored depth, transparency and orientation."""
     try:
         with Image.open(path, formats=image_formats()) as image:
             turned = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) != 1  # without decoding a PNG
@@ -104,7 +104,7 @@ def _may_be_transparent(image: Image.Image) -> bool:
 
 
 def _scale_transparency(image: Image.Image) -> None:
-    """Make the transparent colour of a PNG one of the pixels', which Pillow scales from 2, 4 or 16 to 8 bits."""
+    """Scale the transparent colour of a PNG like its pixels, which Pillow scales from 2, 4 or 16 to 8 bits."""
     colour = image.info.get("transparency")
     if isinstance(image, PngImageFile) and image.tile and colour is not None:
         raw = image.tile[0].args
@@ -115,7 +115,7 @@ def _scale_transparency(image: Image.Image) -> None:
 
 
 def _in_colour(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
-    """RGB of 8 bits; `tags` are those of a TIFF."""
+    """The image as 8-bit RGB; `tags` are TIFF tags."""
     mode = image.mode
     if mode == "L" and tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED:
         raise ValueError("signed integers of 8 bits have no known meaning")
@@ -145,7 +145,7 @@ def _grey_levels(image: Image.Image, tags: Mapping[int, Any]) -> Pixels:
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         shares = 1 - shares
     transparent = image.info.get("transparency")
-    if isinstance(transparent, int):  # the value that stands for it
+    if isinstance(transparent, int):  # the grey level that marks transparency
         shares = np.where(values == transparent, 1.0, shares)
     return np.rint(shares * 255).astype(np.uint8)
 
@@ -153,20 +153,20 @@ def _grey_levels(image: Image.Image, tags: Mapping[int, Any]) -> Pixels:
 def _from_lab(image: Image.Image) -> Image.Image:
     lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
     converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-    assert converted is not None  # it is not converted in place
+    assert converted is not None  # not converted in place
     return converted
 
 
 @cache
 def _silence_libtiff() -> None:
-    """Keep libtiff from writing to stderr what is wrong with a file: Pillow raises it, and we name the file.
+    """Keep libtiff from writing errors of a file to stderr: Pillow raises them, and we name the file.
 
-    Pillow turns off its warnings, but not its errors, and has no switch for them.
+    Pillow turns off libtiff's warnings but not its errors, and has no switch for them.
     """
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
             path = next((line.split(maxsplit=5)[-1].strip() for line in maps if "/libtiff" in line), None)
         if path is not None:
             ctypes.CDLL(path).TIFFSetErrorHandler(None)
-    except (OSError, AttributeError):  # another system, or Pillow built otherwise: its words are not harmful
+    except (OSError, AttributeError):  # another system, or another build of Pillow: the output is harmless
         return

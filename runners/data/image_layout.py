@@ -1,8 +1,8 @@
-"""Which folder of a data set of images holds which split and which class.
+"""Finds which folder of an image data set holds which split and class.
 
-Either ROOT/CLASS/IMAGE, or ROOT/SPLIT/CLASS/IMAGE with splits named as in `SPLIT_NAMES`, in whatever case. A folder of
-such a name is a split if folders lie in it, and a class if images lie in it, beside other classes. What is neither is
-left alone, and said.
+Either ROOT/CLASS/IMAGE, or ROOT/SPLIT/CLASS/IMAGE with splits named as in `SPLIT_NAMES`, ignoring case. A folder of
+such a name is a split if it contains folders, and a class if it contains images and is beside other classes. Anything
+else is skipped and reported.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ SPLIT_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("dev", "val", "valid", "validation"), VALIDATION),
     **dict.fromkeys(("test", "testing"), TEST),
 }
-"""What a folder holds, by its name in lower case."""
+"""The split that a folder holds, by its name in lower case."""
 _LAYOUTS = "allowed: CLASS/IMAGE, or train/CLASS/IMAGE with val/ and test/ beside train/"
 _MOST_NAMED = 5
 
 Files = list[tuple[str, int]]
-"""Paths of images with the numbers of their classes."""
+"""Paths of images with their class numbers."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Layout:
 
     Attributes:
         root: Its folder.
-        classes: Names of the classes; their places are their numbers.
-        folders: Folder of each split that there is; without splits, the root is that of `TRAIN`.
-        files: Images of each of these splits, by class and path.
-        remarks: What was left alone, and why.
+        classes: Names of the classes, in the order of their numbers.
+        folders: Folder of each existing split; without splits, the root is the folder of `TRAIN`.
+        files: Images of each of these splits, in order of class and path.
+        remarks: What was skipped, and why.
     """
 
     root: str
@@ -49,10 +49,10 @@ class Layout:
 
 
 def find_layout(tree: Tree) -> Layout:
-    """Decide what is what.
+    """Find the splits, classes and images.
 
     Raises:
-        DataError: If that is not clear, or a class has no image to train on.
+        DataError: If the layout is ambiguous, or a class has no image to train on.
     """
     folders, remarks = _split_folders(tree)
     classes = sorted(tree.folder(folders[TRAIN]).folders)
@@ -64,7 +64,7 @@ def find_layout(tree: Tree) -> Layout:
     images = dict(zip(places, found.images, strict=True))
     if not any(tree.folder(os.path.join(folders[TRAIN], name)).images for name in classes):
         remarks.append(
-            f"in {legible(folders[TRAIN])} no image lies directly in a folder that is taken for a class "
+            f"in {legible(folders[TRAIN])} there is no image directly in any folder that was taken for a class "
             f"({some(classes)}), but deeper; folders of splits are called train, val and test"
         )
     for name in classes:
@@ -89,7 +89,7 @@ def find_layout(tree: Tree) -> Layout:
 
 
 def _split_folders(tree: Tree) -> tuple[dict[str, str], list[str]]:
-    """Folders of splits that hold a folder for each class, and what is to be said of those that do not."""
+    """Folders of splits that hold a folder for each class, and remarks on those that do not."""
     root = tree.folder(tree.root)
     others = [name for name in root.folders if name.lower() not in SPLIT_NAMES]
     named: dict[str, list[str]] = {TRAIN: [], VALIDATION: [], TEST: []}
@@ -97,11 +97,11 @@ def _split_folders(tree: Tree) -> tuple[dict[str, str], list[str]]:
         if split := SPLIT_NAMES.get(name.lower()):
             named[split].append(name)
     inside = {name: tree.folder(os.path.join(tree.root, name)) for names in named.values() for name in names}
-    # Beside classes, images that lie directly in `train` make it one; else they are strays.
+    # Beside classes, images directly in `train` make it a class; otherwise they are strays.
     if not any(inside[name].folders and not (inside[name].images and others) for name in named[TRAIN]):
         _refuse_half_a_layout(tree, named, others)
         taken = [name for names in named.values() for name in names]
-        remarks = [f"folders of {legible(tree.root)} that are taken for classes, not splits: {some(taken)}"]
+        remarks = [f"folders of {legible(tree.root)} that were taken for classes, not splits: {some(taken)}"]
         return {TRAIN: tree.root}, remarks if taken else []
     folders, remarks = dict[str, str](), list[str]()
     if others:
@@ -142,7 +142,7 @@ def _why_empty(folder: str, found: Found) -> str:
 
 
 def _left_out(tree: Tree, folders: Mapping[str, str], found: Found) -> list[str]:
-    """What to say of files that are no images, and of images that lie in no class."""
+    """Remarks on files that are not images, and on images outside the classes."""
     strays = [os.path.join(path, name) for path in folders.values() for name in tree.folder(path).images]
     remarks = []
     if strays:
@@ -164,11 +164,11 @@ def _listed(found: Found) -> str:
 
 
 def some(names: Sequence[str]) -> str:
-    """The first of some names, and how many more there are."""
+    """The first few names, and how many more there are."""
     first = ", ".join(legible(name) for name in names[:_MOST_NAMED])
     return first if len(names) <= _MOST_NAMED else f"{first} and {len(names) - _MOST_NAMED} more"
 
 
 def counted(number: int, noun: str) -> str:
-    """A number of things, in words."""
+    """A count with its noun, such as ``3 images``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

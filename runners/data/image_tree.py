@@ -1,7 +1,6 @@
-"""Folders of images as they lie on the disk: what is an image, what is litter, and where links lead.
+"""Folders of images on disk: what is an image, what is litter, and where links lead.
 
-Folders are read when they are first asked for, and once in a process however many ask: what was read is kept for as
-long as no folder of it changes.
+Folders are read on first use and once per process: the result is kept until one of the folders changes.
 """
 
 from __future__ import annotations
@@ -13,15 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from runners.data.base import legible
-from runners.data.looking import looked
+from runners.data.scanning import scanned
 from search_space.errors import DataError
 
 _LITTER = frozenset(
     {
         "#recycle",
         "$recycle.bin",
-        "@eadir",  # thumbnails of a Synology
-        "__macosx",  # the other half of every file in a ZIP file of a Mac
+        "@eadir",  # thumbnails on a Synology NAS
+        "__macosx",  # resource forks in a ZIP file from macOS
         "desktop.ini",
         "ehthumbs.db",
         "lost+found",
@@ -29,22 +28,22 @@ _LITTER = frozenset(
         "thumbs.db",
     }
 )
-"""Names that systems give to files and folders of their own, in lower case."""
+"""Names of files and folders that operating systems create, in lower case."""
 _SETTLED_NS = 50_000_000
-"""A folder that changed this shortly before it was read may change again without another time of change."""
+"""A folder that changed this shortly before it was read may change again with the same modification time."""
 _DEEPEST = 64
 
 
 @dataclass(frozen=True)
 class Folder:
-    """What lies directly in a folder, hidden things and litter aside.
+    """The direct content of a folder, without hidden files and litter.
 
     Attributes:
-        images: Names of the files that have a suffix of an image.
-        folders: Names of the folders in it, and of links to folders.
+        images: Names of the files with an image suffix.
+        folders: Names of its folders, and of links to folders.
         links: Which of these names are links.
-        others: How many other things there are of each kind, such as ".txt file{s}".
-        example: Path of one of the others.
+        others: Number of other entries of each kind, such as ".txt file{s}".
+        example: Path of one of these entries.
     """
 
     images: tuple[str, ...]
@@ -56,11 +55,11 @@ class Folder:
 
 @dataclass
 class Found:
-    """What lies below some folders.
+    """The content below some folders.
 
     Attributes:
         images: Paths of the images below each folder, in order.
-        others: How many things of each kind were passed over.
+        others: Number of skipped entries of each kind.
         examples: Paths of some of them.
     """
 
@@ -70,7 +69,7 @@ class Found:
 
 
 class Tree:
-    """The folders below a root, and those that links in it lead to.
+    """The folders below a root, including the targets of links.
 
     Args:
         root: Path of the root.
@@ -84,7 +83,7 @@ class Tree:
         self._began = time.time_ns()
 
     def folder(self, path: str) -> Folder:
-        """What lies in a folder.
+        """The content of a folder.
 
         Raises:
             DataError: If it cannot be read.
@@ -101,7 +100,7 @@ class Tree:
     def collect(self, folders: Sequence[str]) -> Found:
         """All images below some folders.
 
-        A folder counts once however many links lead to it, and where it lies itself rather than where a link does.
+        A folder counts once, however many links lead to it, and at its own place rather than at a link's.
         """
         found = Found([[] for _ in folders])
         seen: set[str] = set()
@@ -116,15 +115,15 @@ class Tree:
         return found
 
     def _walk(self, number: int, path: str, found: Found, seen: set[str]) -> list[tuple[int, str]]:
-        """Take in a folder and those below it; returns the links to folders among them."""
+        """Collect a folder and those below it; returns the links to folders that were found."""
         real = os.path.realpath(path)
         holds_root = os.path.commonpath((real, self._real)) == real
         if real in seen or holds_root:
-            found.others["link{s} to a folder that is counted already"] += 1
+            found.others["link{s} to a folder that is already counted"] += 1
             found.examples.append(path)
             return []
         if path.count(os.sep) - self.root.count(os.sep) > _DEEPEST:
-            raise DataError(f"{legible(path)} lies more than {_DEEPEST} folders deep")
+            raise DataError(f"{legible(path)} is nested more than {_DEEPEST} folders deep")
         seen.add(real)
         folder = self.folder(path)
         found.images[number] += [os.path.join(path, name) for name in folder.images]
@@ -141,7 +140,7 @@ class Tree:
         return os.path.realpath(path) != os.path.normpath(os.path.join(self._real, os.path.relpath(path, self.root)))
 
     def is_current(self) -> bool:
-        """Whether no folder changed since it was read."""
+        """Whether no folder has changed since it was read."""
         try:
             return all(
                 changed < self._began - _SETTLED_NS and os.stat(path).st_mtime_ns == changed
@@ -155,10 +154,10 @@ _trees: dict[str, Tree] = {}
 
 
 def read_tree(root: str) -> Tree:
-    """The tree at a root: the one that was read before if it is as it was then."""
-    tree, seen = _trees.get(root), looked().trees
+    """The tree at a root: the one read before if nothing has changed since."""
+    tree, seen = _trees.get(root), scanned().trees
     if tree is None or (root not in seen and not tree.is_current()):
-        _trees.clear()  # one data set at a time; a large one has a million names
+        _trees.clear()  # keep one data set at a time; a large one has a million names
         tree = _trees[root] = Tree(root)
     seen.add(root)
     return tree

@@ -1,7 +1,7 @@
-"""``imagefolder:PATH``: a folder of images, one sub-folder a class.
+"""``imagefolder:PATH``: a folder of images with one sub-folder per class.
 
-Either PATH/class/image.png, from which validation and test are carved, or PATH/train/class/image.png with PATH/val and
-PATH/test beside it (`runners.data.image_layout` says by which names); what is missing is carved from train.
+Either PATH/class/image.png, from which validation and test are split off, or PATH/train/class/image.png with PATH/val
+and PATH/test beside it (see `runners.data.image_layout` for other names); missing splits are split off train.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from search_space.errors import DataError
 from search_space.paths import user_path
 
 IMAGE_SIZE = 64
-"""Side to which images are resized unless the spec says otherwise."""
+"""Size to which images are resized unless the spec says otherwise."""
 HELD_OUT = 0.2
-"""Share of the images carved for validation, and again for testing, where the folder has no such split."""
+"""Share of the images to split off for validation, and again for testing, if the folder has no such split."""
 
 
 @register_dataset("imagefolder")
 class ImageFolder(Dataset):
-    """Images of any size, as RGB squares: the shorter side is resized and the middle cut out."""
+    """Images of any size, as RGB squares: the shorter side is resized and the centre is cropped."""
 
     augmentation = Augmentation(shift=4, flip=True)
     takes_path = True
-    recipe = MappingProxyType({"epochs": 60, "lr": 1e-3})  # customary values, not tuned
+    recipe = MappingProxyType({"epochs": 60, "lr": 1e-3})  # common values, not tuned
 
     def describe(self, spec: DataSpec) -> DatasetInfo:
         classes = _layout(spec).classes
         return DatasetInfo(image_size=spec.image_size or IMAGE_SIZE, in_channels=3, classes=len(classes))
 
     def fingerprint(self, spec: DataSpec) -> str:
-        """A digest of the names and contents of all images, links followed; the same wherever the folder lies."""
+        """A digest of the names and contents of all images, following links; independent of the folder's location."""
         layout = _layout(spec)
         paths = [path for files in layout.files.values() for path, _ in files]
         digests = content_digests(paths, data_directory(spec))
@@ -59,19 +59,19 @@ class ImageFolder(Dataset):
     def validation_images(self, spec: DataSpec) -> int:
         return len(_plan(spec)[VALIDATION])
 
-    def prepare(self, spec: DataSpec, tell: Callable[[str], None]) -> None:
-        """Decode all images; tells what was found where, what was left out, and what is in two splits."""
+    def prepare(self, spec: DataSpec, notify: Callable[[str], None]) -> None:
+        """Decode all images; reports what was found where, what was skipped, and what is in two splits."""
         layout, plan = _layout(spec), _plan(spec)
-        tell(_summary(layout, plan))
+        notify(_summary(layout, plan))
         for remark in layout.remarks:
-            tell(remark)
+            notify(remark)
         paths = [path for files in plan.values() for path, _ in files]
-        digests = dict(zip(paths, content_digests(paths, data_directory(spec), tell), strict=True))
+        digests = dict(zip(paths, content_digests(paths, data_directory(spec), notify), strict=True))
         leak = _leak(plan, digests)
         if leak:
-            tell(leak)
+            notify(leak)
         for split in plan:
-            _decode(plan[split], spec, tell)
+            _decode(plan[split], spec, notify)
 
     def load_development(self, spec: DataSpec) -> tuple[Split, Split]:
         plan = _plan(spec)
@@ -81,14 +81,14 @@ class ImageFolder(Dataset):
         return _decode(_plan(spec)[TEST], spec)
 
 
-def _decode(files: Files, spec: DataSpec, tell: Callable[[str], None] = lambda _: None) -> Split:
+def _decode(files: Files, spec: DataSpec, notify: Callable[[str], None] = lambda _: None) -> Split:
     import torch
 
     from runners.data.image_cache import decoded
 
     paths, directory = [path for path, _ in files], data_directory(spec)
     digests = content_digests(paths, directory)
-    images = decoded(paths, digests, spec.image_size or IMAGE_SIZE, directory / "decoded", tell)
+    images = decoded(paths, digests, spec.image_size or IMAGE_SIZE, directory / "decoded", notify)
     return Split(images, torch.tensor([label for _, label in files]))
 
 
@@ -106,7 +106,7 @@ def _plan(spec: DataSpec) -> dict[str, Files]:
         needed = next(number for number in count(1) if round(HELD_OUT * number) >= len(layout.classes))
         raise DataError(
             f"{legible(layout.folders[TRAIN])} has {len(files)} images of {len(layout.classes)} classes, too few to "
-            f"carve a split from; {needed} are needed, or folders val and test"
+            f"split; {needed} are needed, or folders val and test"
         )
     labels = torch.tensor([label for _, label in files])
     parts = stratified(labels, [*sizes, len(files) - sum(sizes)], spec.split_seed)
@@ -114,7 +114,7 @@ def _plan(spec: DataSpec) -> dict[str, Files]:
     for label in sorted({*range(len(layout.classes))} - {label for _, label in train}):
         name = legible(os.path.join(layout.folders[TRAIN], layout.classes[label]))
         has = counted(int((labels == label).sum()), "image")
-        raise DataError(f"{name} has {has}, and the carving of splits leaves none to train on; add images to it")
+        raise DataError(f"{name} has {has}, and splitting leaves none to train on; add images to it")
     carvings = {TRAIN: train, VALIDATION: validation, TEST: test}
     return {split: carved if split == TRAIN else layout.files.get(split, carved) for split, carved in carvings.items()}
 
@@ -130,7 +130,7 @@ def _summary(layout: Layout, plan: Mapping[str, Files]) -> str:
 
 
 def _leak(plan: Mapping[str, Files], digests: Mapping[str, bytes]) -> str | None:
-    """Which images of validation and test are also in an earlier split, in words."""
+    """Says which images of validation and test are also in an earlier split."""
     first: dict[bytes, tuple[str, str]] = {}
     twice: list[tuple[str, str]] = []
     for split, files in plan.items():
@@ -143,13 +143,13 @@ def _leak(plan: Mapping[str, Files], digests: Mapping[str, bytes]) -> str | None
     of = f"{counted(len(twice), 'image')} of validation or test {'is' if len(twice) == 1 else 'are'}"
     path, other = twice[0]
     return (
-        f"{of} in another split too, such as {legible(path)}, which equals {legible(other)}: their accuracy and NLL "
-        "promise more than new images will get"
+        f"{of} in another split too, such as {legible(path)}, which equals {legible(other)}: accuracy and NLL "
+        "on them are better than on new images"
     )
 
 
 def _digest(root: str, paths: Sequence[str], contents: Sequence[bytes]) -> str:
-    """32 hexadecimal digits of what lies at which paths below the root."""
+    """32 hexadecimal digits that identify the files and their paths below the root."""
     names = [os.fsencode(path.removeprefix(root).lstrip(os.sep)) for path in paths]
     lines = sorted(name + b"\0" + content for name, content in zip(names, contents, strict=True))
     return hashlib.sha256(b"\n".join(lines)).hexdigest()[:32]
@@ -160,7 +160,7 @@ def _layout(spec: DataSpec) -> Layout:
 
 
 _found = lru_cache(maxsize=1)(find_layout)
-"""Found once for a tree, which is another one as soon as a folder of it changes."""
+"""Found once per tree; a change in a folder makes a new tree."""
 
 
 def _root(spec: DataSpec) -> str:

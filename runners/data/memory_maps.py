@@ -1,4 +1,4 @@
-"""Arrays in files that are mapped into memory, of which not all may fit on the disk."""
+"""Memory-mapped arrays in files, with a clear error if the disk is full."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from search_space.units import format_bytes
 
 
 def create_array(path: Path, shape: tuple[int, ...], kind: str) -> np.memmap[Any, np.dtype[Any]]:
-    """A new array in a ``.npy`` file, mapped, whose room on the disk is reserved.
+    """A new memory-mapped array in a ``.npy`` file, with its disk space reserved.
 
-    Without that the file has holes, and the first write to one that the disk has no room for kills the process
-    (a bus error).
+    Without the reservation the file has holes, and the first write to a hole on a full disk kills the process (a bus
+    error).
 
     Raises:
-        OSError: If there is no room for it; its text says how much it takes and how much is free.
+        OSError: If there is no room; its text says how much is needed and how much is free.
     """
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": shape}
     with path.open("xb") as file:
@@ -40,11 +40,11 @@ def create_array(path: Path, shape: tuple[int, ...], kind: str) -> np.memmap[Any
 
 
 def open_array(path: Path, shape: tuple[int, ...], kind: str) -> np.ndarray[Any, np.dtype[Any]]:
-    """The array in a file, mapped so that changes stay in this process.
+    """The array in a file, memory-mapped so that changes stay in this process.
 
     Raises:
-        OSError: If there is none, or it cannot be read.
-        ValueError: If the file is damaged or holds another array.
+        OSError: If there is no such file, or it cannot be read.
+        ValueError: If the file is damaged or holds a different array.
     """
     array: np.ndarray[Any, np.dtype[Any]] = np.lib.format.open_memmap(path, mode="c")
     if array.shape != shape or array.dtype != np.dtype(kind):

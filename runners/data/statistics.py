@@ -1,11 +1,11 @@
-"""Mean and standard deviation of pixels, by which images are normalised."""
+"""Mean and standard deviation of pixels, for normalising images."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 CHUNK = 4096
-"""Images at a time, so that a memory-mapped data set is never in memory as a whole."""
+"""Images to process at a time, so that a memory-mapped data set is never in memory as a whole."""
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -15,7 +15,7 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
         images: (B, C, H, W) uint8.
 
     Returns:
-        C means and C deviations; a channel that never changes has deviation 1.
+        C means and C standard deviations; that of a constant channel is 1.
     """
     count = images.numel() // images.shape[1]
     total = images.new_zeros(images.shape[1]).double()

@@ -1,4 +1,4 @@
-"""Images that came over the network as arrays, for a machine that does not have the files they were read from."""
+"""Images received over the network as arrays, on a machine without the original files."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Listing:
-    """What images there are, without the images.
+    """A description of images, without the images.
 
     Attributes:
-        spec: Whose images.
-        fingerprint: As in `Dataset.fingerprint`, on the machine that has the files.
-        marks: As in `Dataset.file_marks`, likewise.
-        info: Their sizes.
+        spec: The images.
+        fingerprint: From `Dataset.fingerprint`, on the machine that has the files.
+        marks: From `Dataset.file_marks`, on that machine.
+        info: The sizes of the images.
         augmentation: How training images are varied.
         arrays: Name of every array (``train-images``, ``train-labels``, ...) with its shape, type and SHA-256 digest.
     """
@@ -54,13 +54,13 @@ class Listing:
 
     @property
     def digest(self) -> str:
-        """32 hexadecimal digits that name the content of all arrays."""
+        """32 hexadecimal digits that identify the content of all arrays."""
         text = "\n".join(f"{name} {shape} {kind} {digest}" for name, (shape, kind, digest) in self.arrays.items())
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def read(spec: DataSpec) -> tuple[Listing, dict[str, NDArray[Any]]]:
-    """All images behind a spec, as arrays.
+    """All images of a spec, as arrays.
 
     Raises:
         DataError: If they cannot be read or downloaded.
@@ -79,14 +79,14 @@ def read(spec: DataSpec) -> tuple[Listing, dict[str, NDArray[Any]]]:
 
 
 def receive(listing: Listing, fetch: Callable[[str], Iterable[NDArray[Any]]]) -> None:
-    """Make the images behind a spec known in this process, fetching them if no process on this machine has yet.
+    """Make the images of a spec available in this process; fetch them if no process on this machine has done so.
 
-    They are kept under the data directory (``supplied/DIGEST``), which appears as a whole and only if every digest is
-    right. However many processes call this at the same time, one of them fetches, and the others wait.
+    They are kept in the data directory under ``supplied/DIGEST``, a folder that appears only when it is complete and
+    every digest is right. If several processes call this at the same time, one of them fetches and the others wait.
 
     Args:
-        listing: What there is.
-        fetch: Gives the pieces of an array by its name, cut along the first axis.
+        listing: The description of the images.
+        fetch: Yields the pieces of an array by its name, split along the first axis.
 
     Raises:
         DataError: If the images cannot be written, or arrive damaged.
@@ -110,11 +110,11 @@ def receive(listing: Listing, fetch: Callable[[str], Iterable[NDArray[Any]]]) ->
 
 @dataclass(frozen=True)
 class Supplied(Dataset):
-    """Images in a folder of arrays, in the place of a data set whose files are elsewhere.
+    """Images in a folder of arrays, in place of a data set whose files are on another machine.
 
     Attributes:
-        folder: Where the arrays lie.
-        listing: What they are.
+        folder: The folder of the arrays.
+        listing: Their description.
     """
 
     folder: Path
@@ -122,7 +122,7 @@ class Supplied(Dataset):
 
     @property
     def augmentation(self) -> Augmentation:  # type: ignore[override]
-        """As of the data set itself."""
+        """The augmentation of the original data set."""
         return self.listing.augmentation
 
     def describe(self, spec: DataSpec) -> DatasetInfo:
@@ -155,7 +155,7 @@ class Supplied(Dataset):
 
 
 def _is_whole(folder: Path, listing: Listing) -> bool:
-    """Whether all arrays are there; what they hold was checked when they came."""
+    """Whether all arrays are there; their content was checked on arrival."""
     try:
         for name, (shape, kind, _) in listing.arrays.items():
             open_array(folder / f"{name}.npy", shape, kind)
@@ -166,7 +166,7 @@ def _is_whole(folder: Path, listing: Listing) -> bool:
 
 def _write(folder: Path, listing: Listing, fetch: Callable[[str], Iterable[NDArray[Any]]]) -> None:
     unfinished = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that was killed
     unfinished.mkdir()
     try:
         for name, (shape, kind, digest) in listing.arrays.items():

@@ -1,8 +1,8 @@
-"""`import torchvision`, also next to a torch that was built without CUDA.
+"""Imports torchvision, even beside a torch that was built without CUDA.
 
 The torchvision of the package index is linked against CUDA. With a CPU-only torch its operators cannot be loaded, and
 importing it fails with "operator torchvision::nms does not exist", since it describes operators that were never
-declared. Declaring them is enough for data sets and transforms, which call none of them.
+declared. Declaring them is enough for data sets and transforms, which do not call them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Data sets that torchvision downloads and reads: CIFAR and SVHN, 32 x 32 pixels in colour."""
+"""Data sets that torchvision downloads and reads: CIFAR and SVHN, 32 x 32 colour images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COLOUR = Augmentation(shift=4, flip=True)
 
 
 def _recipe(epochs: int) -> Mapping[str, Any]:
-    return {"epochs": epochs, "batch_size": 128, "lr": 2e-3}  # customary values, not tuned
+    return {"epochs": epochs, "batch_size": 128, "lr": 2e-3}  # common values, not tuned
 
 
 @register_dataset("svhn", "SVHN", 10, 7_325, Augmentation(shift=2), _recipe(24))
@@ -24,12 +24,12 @@ def _recipe(epochs: int) -> Mapping[str, Any]:
 @register_dataset("cifar10", "CIFAR10", 10, 5_000, _COLOUR, _recipe(60))
 @dataclass(frozen=True)
 class TorchvisionDataset(Dataset):
-    """Validation is carved from the training images; the test images are the data set's own.
+    """A torchvision data set: validation is split off the training images; the test images are the data set's own.
 
     Attributes:
         torchvision_class: Name of the class in `torchvision.datasets`.
         classes: Number of classes.
-        validation: Validation images (CIFAR: 5,000 of 50,000; SVHN: 7,325 of 73,257).
+        validation: Number of validation images (CIFAR: 5,000 of 50,000; SVHN: 7,325 of 73,257).
         augmentation: As in `Dataset`.
         recipe: As in `Dataset`.
     """
@@ -73,10 +73,10 @@ class TorchvisionDataset(Dataset):
 
 
 def download(torchvision_class: str, root: Path, train: bool) -> Any:
-    """The torchvision data set, from `root` if it is there, else downloaded to it.
+    """The torchvision data set in `root`, downloaded if it is not there.
 
     Raises:
-        DataError: If it cannot be downloaded, saying where its files may be put by hand.
+        DataError: If it cannot be downloaded; the message says where to put its files by hand.
     """
     from runners.data.torchvision_import import import_torchvision
 

@@ -1,4 +1,4 @@
-"""How a runner executes a job: one loop, and what becomes of failures and of attempts that take too long."""
+"""How a runner executes a job: the loop, the classification of failures, and the time limit."""
 
 from runners.execution.loop import Execution, execute
 

@@ -7,15 +7,15 @@ from collections.abc import Callable
 
 
 class OutOfTime(Exception):
-    """An attempt took longer than its limit; the text says the limit and how many epochs were done."""
+    """An attempt exceeded its time limit; the text gives the limit and the epochs done."""
 
 
 class TimeLimit:
-    """A stopwatch with a limit. It runs from the start, and is paused while an evaluation waits for a decision.
+    """A stopwatch with a limit. It starts running at once, and is paused while an evaluation waits for a decision.
 
     Args:
-        limit_s: Seconds that it may show; None for no limit.
-        clock: Seconds from any origin.
+        limit_s: Limit in seconds; None for no limit.
+        clock: Returns seconds from an arbitrary origin.
     """
 
     def __init__(self, limit_s: float | None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -27,17 +27,17 @@ class TimeLimit:
         self._before += self._clock() - self._since
 
     def resume(self) -> None:
-        """Count again."""
+        """Continue counting."""
         self._since = self._clock()
 
     def check(self, epoch: int, epochs: int, step: int = 0, steps: int = 0) -> None:
-        """Raise if the time is up; to be called while the stopwatch runs.
+        """Raise if the time is up; call it while the stopwatch is running.
 
         Args:
-            epoch: Epochs that are done.
+            epoch: Epochs done.
             epochs: Epochs of the whole training.
-            step: Steps of the next epoch that are done.
-            steps: Steps of an epoch; 0 between epochs.
+            step: Steps of the next epoch done.
+            steps: Steps per epoch; 0 between epochs.
 
         Raises:
             OutOfTime: If the time is up.

@@ -1,4 +1,4 @@
-"""What an unexpected exception of an evaluation means."""
+"""Classifies unexpected exceptions of an evaluation."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from runners.protocol import Cause
 from search_space.errors import DataError, WeightsError
 
 LAST_LINES = 6
-"""Lines of a traceback that go into the message: the innermost frames and the error itself. Arbitrary."""
+"""Traceback lines in the message: the innermost frames and the error itself. Arbitrary."""
 _ALLOCATORS = (
     "can't allocate memory",
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "MPS backend out of memory",
 )
-"""What torch says, as a plain RuntimeError, when an allocator other than its own for CUDA fails: the first on a CPU."""
+"""Texts of torch's plain RuntimeErrors when an allocator other than its own for CUDA fails; the first is the CPU's."""
 
 
 def classify(error: Exception) -> tuple[Cause, str]:
-    """The cause of a failure, and the sentence to show for it.
+    """The cause of a failure, and the message to show for it.
 
-    Only a failure that certainly lies in the architecture, the data or the files gets a cause of its own; everything
+    Only a failure that is certainly due to the architecture, the data or the files gets a specific cause; everything
     else is a bug.
     """
     if isinstance(error, DataError):
@@ -46,7 +46,7 @@ def is_out_of_memory(error: Exception) -> bool:
         return True
     if not isinstance(error, RuntimeError):
         return False
-    # torch.OutOfMemoryError by its name: no evaluator has to load torch for its errors to be classified.
+    # Check for torch.OutOfMemoryError by name, so that classifying errors does not load torch.
     by_torch = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
     return by_torch or any(words in str(error) for words in _ALLOCATORS)
 

@@ -1,7 +1,7 @@
-"""The one loop that drives a job: advance its evaluator, report, obey the decision, end.
+"""The loop that drives a job: advance its evaluator, report, follow the decision, end.
 
-`execute` is that loop. `Execution` is one job in it, for callers whose loop is elsewhere: Ray Tune calls a worker once
-a step, and decides in another process.
+`execute` is that loop. `Execution` is one job in it, for callers that have a loop of their own: Ray Tune calls a worker
+once per step, and decides in another process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from runners.protocol import (
 )
 
 REPORT_EVERY_S = 1.0
-"""Epochs between rungs are reported together, at least this often. Arbitrary: a display moves, a database rests."""
+"""Epochs between rungs are reported in batches, at least this often. Arbitrary: spares the database, updates the
+display."""
 
 Report = Callable[[str, Sequence[EpochResult]], Decision]
 """Takes the key of a job and its new epochs; `TrialSource.report`."""
@@ -42,9 +43,9 @@ def execute(
 
     Args:
         job: The job.
-        evaluator: What the job does.
+        evaluator: The evaluator of the job.
         report: Takes new epochs and decides whether the job continues.
-        is_interrupted: Whether the runner has to stop; asked after every report.
+        is_interrupted: Whether the runner must stop; called after every report.
 
     Raises:
         KeyboardInterrupt: If the runner was interrupted, after the evaluator has written its checkpoint.
@@ -58,12 +59,12 @@ def execute(
 
 
 class Execution:
-    """A job under way. It advances an evaluator in portions, and whatever happens becomes an `Outcome`.
+    """A running job. It advances an evaluator in portions, and turns every result into an `Outcome`.
 
     Args:
         job: The job.
-        evaluator: What the job does.
-        clock: Seconds from any origin.
+        evaluator: The evaluator of the job.
+        clock: Returns seconds from an arbitrary origin.
     """
 
     def __init__(self, job: Job, evaluator: Evaluator, clock: Callable[[], float] = time.monotonic) -> None:
@@ -72,11 +73,11 @@ class Execution:
         self._started = clock()
         self._limit = TimeLimit(job.timeout_s, clock)
         self._limit.pause()
-        self._epoch = 0  # the last one seen
+        self._epoch = 0  # of the last epoch seen
         self._steps = evaluator(job)
 
     def turn(self, report: Report) -> Outcome | None:
-        """Advance once, report what is new, and stop if that is the decision.
+        """Advance once, report new epochs, and stop if that is the decision.
 
         Returns:
             The outcome once the job has ended, else None.
@@ -88,7 +89,7 @@ class Execution:
         return outcome
 
     def advance(self) -> tuple[list[EpochResult], Outcome | None]:
-        """Run to the next rung, or for about `REPORT_EVERY_S`, or to the end.
+        """Run to the next rung, for about `REPORT_EVERY_S`, or to the end.
 
         Returns:
             The new epochs, and the outcome if the job has ended.
@@ -98,7 +99,7 @@ class Execution:
         self._limit.resume()
         try:
             while True:
-                if 0 < self._epoch < self.job.recipe.epochs:  # what was trained to its end is not thrown away
+                if 0 < self._epoch < self.job.recipe.epochs:  # keep a training that was completed
                     self._limit.check(self._epoch, self.job.recipe.epochs)
                 epoch = next(self._steps)
                 if not all(map(math.isfinite, (epoch.train_loss, epoch.nll, epoch.accuracy))):
@@ -127,7 +128,7 @@ class Execution:
         return Outcome("stopped", self._seconds())
 
     def interrupt(self) -> None:
-        """End early; the evaluator writes a checkpoint, from which the job continues another time."""
+        """End early; the evaluator writes a checkpoint, from which the job can be resumed."""
         with suppress(Interrupted, StopIteration):
             self._steps.throw(Interrupted())
 

@@ -1,1 +1,1 @@
-"""What is measured of a network besides its training."""
+"""Measurements of a network besides its training: latency, memory, cost of every part."""

@@ -1,4 +1,4 @@
-"""Where to compute, and what to call it."""
+"""Devices: choosing and describing them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from search_space.errors import RunnerError
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" takes a GPU if there is one.
+    """The device with that name; "auto" is a GPU if there is one.
 
     Raises:
         RunnerError: If there is no such device here.
@@ -34,22 +34,22 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_devices(name: str, gpus: int) -> tuple[torch.device, ...]:
-    """Consecutive GPUs, starting with the one of that name; the device of that name alone if it is not a GPU.
+    """Consecutive GPUs, starting with the named one; only the named device if it is not a GPU.
 
     Raises:
-        RunnerError: If this machine has fewer.
+        RunnerError: If this machine has too few.
     """
     first = pick_device(name)
     if first.type != "cuda" or gpus <= 1:
         return (first,)
     start, there = first.index or 0, torch.cuda.device_count()
     if start + gpus > there:
-        raise RunnerError(f"--gpus-per-trial is {gpus}, but from {name!r} on there are {there - start} GPUs here")
+        raise RunnerError(f"--gpus-per-trial is {gpus}, but there are only {there - start} GPUs from {name!r} on")
     return tuple(torch.device("cuda", start + index) for index in range(gpus))
 
 
 def gpu_count() -> int:
-    """How many GPUs torch sees here."""
+    """Number of GPUs that torch sees."""
     return torch.cuda.device_count()
 
 
@@ -59,7 +59,7 @@ def set_threads(threads: int) -> None:
 
 
 def describe_device(device: torch.device) -> str:
-    """In words, such as "NVIDIA H100 80GB HBM3" or "CPU (AMD EPYC), 1 thread"."""
+    """The device in words, such as "NVIDIA H100 80GB HBM3" or "CPU (AMD EPYC), 1 thread"."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
@@ -67,7 +67,7 @@ def describe_device(device: torch.device) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what shapes a result, by name."""
+    """Versions of the software that affects results, by name."""
     found = {"python": platform.python_version(), "torch": str(torch.__version__)}
     if torch.version.cuda is not None:
         found["cuda"] = torch.version.cuda

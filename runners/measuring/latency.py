@@ -1,4 +1,4 @@
-"""How long a forward pass takes: the one loop that times passes (`times_in_turn`), and what is read from it."""
+"""How long a forward pass takes: the loop that times passes (`times_in_turn`), and statistics of its times."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from search_space.models.model import VisionModel
 
 # All arbitrary.
 WARM_UP = 10
-"""Passes that warm up."""
+"""Number of warm-up passes."""
 REPEATS = 50
-"""Passes of `measure_latency` that count."""
+"""Number of passes that `measure_latency` counts."""
 MIN_PASSES = 5
 MAX_PASSES = 1000
 WARM_UP_SHARE = 0.2
-"""Share of the time for measuring after which no further pass warms up."""
+"""Share of the measuring time after which warm-up ends."""
 
 
 @torch.inference_mode()
 def measure_latency(model: VisionModel, device: torch.device) -> Latency:
-    """Wall time of a float32 forward pass of a batch of one, and its conditions.
+    """Wall time of a float32 forward pass with batch size 1, and its conditions.
 
-    The median is robust to passes that another process disturbed; the distance of the quartiles shows how many there
+    The median is robust to passes that another process disturbed; the distance between the quartiles shows how many
     were. The number of threads is that of the process.
 
     Args:
-        model: On `device`; left in the mode it was in.
+        model: On `device`; its mode is restored.
         device: Where to measure.
     """
     architecture, was_training = model.architecture, model.training
@@ -63,8 +63,8 @@ class Timing:
     Attributes:
         median_ms: Their median.
         quartiles_ms: Their first and third quartile.
-        passes: How many there were.
-        warm_up: How many passes were made before and not counted.
+        passes: Number of passes.
+        warm_up: Number of uncounted passes before them.
     """
 
     median_ms: float
@@ -75,12 +75,12 @@ class Timing:
 
 @torch.inference_mode()
 def time_in_turn(passes: Sequence[Callable[[], object]], device: torch.device, seconds: float) -> list[Timing]:
-    """Time several passes in turn, in inference mode, for as long as there is time.
+    """Time several passes alternately, in inference mode, until the time is up.
 
     Args:
-        passes: What to time.
-        device: Where it computes.
-        seconds: Time for each of them, warm-up included; at least MIN_PASSES are counted, and at most MAX_PASSES.
+        passes: The functions to time.
+        device: The device on which they compute.
+        seconds: Time for each of them, including warm-up; at least MIN_PASSES and at most MAX_PASSES are counted.
     """
     warm_ups = [times_in_turn([one], device, rounds(1, WARM_UP, WARM_UP_SHARE * seconds))[0] for one in passes]
     counted = rounds(MIN_PASSES, MAX_PASSES, (1 - WARM_UP_SHARE) * seconds * len(passes))
@@ -91,12 +91,12 @@ def time_in_turn(passes: Sequence[Callable[[], object]], device: torch.device, s
 def times_in_turn(
     passes: Sequence[Callable[[], object]], device: torch.device, turns: Iterable[int]
 ) -> list[list[float]]:
-    """Wall times of several passes in seconds, taken in turn (a, b, a, b, ...), so that a drift affects all alike.
+    """Wall times of several passes in seconds, taken alternately (a, b, a, b, ...), so that drift affects all alike.
 
     Args:
-        passes: What to time.
-        device: Where it computes.
-        turns: In each of them every pass is timed once.
+        passes: The functions to time.
+        device: The device on which they compute.
+        turns: The rounds, in each of which every pass is timed once.
     """
     times: list[list[float]] = [[] for _ in passes]
     for _ in turns:
@@ -106,7 +106,7 @@ def times_in_turn(
 
 
 def rounds(least: int, most: int, seconds: float) -> Iterator[int]:
-    """Count 1, 2, ... until the time is over: to `least` in any case, and not beyond `most`."""
+    """Count 1, 2, ... until the time is up: at least to `least`, and at most to `most`."""
     until = time.perf_counter() + seconds
     for number in range(1, most + 1):
         yield number

@@ -1,4 +1,4 @@
-"""How architectures are measured, and what comes of it; no torch is needed to say so."""
+"""Settings and results of measurements, without torch."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class MeasuringSettings:
 
     Attributes:
         device: "auto", "cpu", "cuda", "cuda:1", ...
-        dtype: What weights and images are cast to, one of `DTYPES`.
-        batch: Images in a batch for the throughput; None for `profiler.BATCH`, fewer where that would take long.
-        threads: CPU threads of torch; None for as many as it takes by itself.
+        dtype: The type that weights and images are cast to, one of `DTYPES`.
+        batch: Batch size for the throughput; None for `profiler.BATCH`, or less if that would take long.
+        threads: CPU threads of torch; None for torch's default.
         timing: Whether to measure latency and throughput.
-        seconds: Time for each timing; a few passes are made in any case.
+        seconds: Time for each timing; a few passes are always made.
     """
 
     device: str = "auto"
@@ -32,14 +32,14 @@ class MeasuringSettings:
 
 @dataclass
 class Measurement:
-    """What was measured of an architecture.
+    """The measurements of an architecture.
 
     Attributes:
-        activations: Bytes that autograd keeps for one image, by piece of the breakdown; None if not measured.
-        latency: Wall time of a batch of one, as plain data; None if not measured.
-        throughput: Images a second in larger batches, as plain data; None if not measured.
-        time_shares: Share of every piece in the latency; empty if not measured.
-        reasons: Why something is missing that was asked for, by name.
+        activations: Bytes that autograd keeps for one image, by part of the breakdown; None if not measured.
+        latency: Wall time with batch size 1, as plain data; None if not measured.
+        throughput: Images per second in larger batches, as plain data; None if not measured.
+        time_shares: Share of every part in the latency; empty if not measured.
+        reasons: Why a requested measurement is missing, by name.
     """
 
     activations: Mapping[str, int] | None = None
@@ -50,5 +50,5 @@ class Measurement:
 
     @property
     def activation_bytes(self) -> int | None:
-        """All of the activations."""
+        """Sum of the activations."""
         return None if self.activations is None else sum(self.activations.values())

@@ -1,6 +1,6 @@
-"""What a model costs where it runs: memory for the backward pass, and the share of every piece in the time.
+"""The cost of a model on its device: memory for the backward pass, and the share of every part in the time.
 
-Pieces have the keys of `search_space.breakdown`.
+Parts have the keys of `search_space.breakdown`.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from search_space.models.layers.common import ResidualBranch
 from search_space.models.model import Downsample, VisionModel, set_generator
 
 BATCHES = (2, 3)
-"""Batches whose difference is one image; batch norm refuses a single image where there is a single token."""
+"""Batch sizes that differ by one image; batch norm refuses a single image if there is a single token."""
 _BLOCK = re.compile(r"stages\.(\d+)\.\d+\.(\d+\..+)")
 
 
 def make_model(architecture: Architecture, device: torch.device, dtype: torch.dtype) -> VisionModel:
-    """A model with fresh weights, in eval mode; weights and everything else are cast to `dtype`."""
-    return build(architecture, device=device, scheme="pytorch").to(dtype).eval()  # the scheme that is drawn fastest
+    """A newly initialised model in eval mode; weights and buffers are cast to `dtype`."""
+    return build(architecture, device=device, scheme="pytorch").to(dtype).eval()  # the fastest scheme
 
 
 def make_images(model: VisionModel, batch: int) -> Tensor:
-    """Noise of the shape that `model` takes: (batch, in_channels, H, W)."""
+    """Noise in the shape that `model` takes: (batch, in_channels, H, W)."""
     architecture, weight = model.architecture, next(model.parameters())
     generator = torch.Generator(weight.device).manual_seed(0)
     shape = (batch, architecture.in_channels, architecture.image_size, architecture.image_size)
@@ -48,10 +48,10 @@ def make_images(model: VisionModel, batch: int) -> Tensor:
 
 @contextmanager
 def clear_device_errors(what: str, device: torch.device) -> Iterator[None]:
-    """Turn running out of memory, and what a device does not support, into one sentence.
+    """Turn errors about memory and unsupported operations into one sentence.
 
     Raises:
-        RunnerError: Instead of the error of torch.
+        RunnerError: Instead of torch's error.
     """
     try:
         yield
@@ -67,17 +67,17 @@ def clear_device_errors(what: str, device: torch.device) -> Iterator[None]:
 
 
 def activation_bytes(model: VisionModel) -> dict[str, int]:
-    """What autograd keeps for the backward pass of one image in training mode, in bytes, by piece.
+    """Memory that autograd keeps for the backward pass of one image in training mode, in bytes, by part.
 
-    Every storage counts once, for the piece that kept it first; the images count. A storage is kept as a whole even if
-    only a part is needed. One image is the difference between batches of three and two, so what does not grow with the
-    batch (parameters, the statistics of a batch norm) does not count.
+    Every storage counts once, for the part that kept it first; the images count, too. A storage is kept as a whole even
+    if only a slice of it is needed. One image is the difference between batches of three and two, so memory that does
+    not grow with the batch (parameters, the statistics of a batch norm) does not count.
 
     Args:
         model: Left in eval mode. The passes update the statistics of its batch norms.
 
     Returns:
-        The pieces that keep anything.
+        The parts that keep anything.
     """
     device = next(model.parameters()).device
     set_generator(model, torch.Generator(device).manual_seed(0))
@@ -87,10 +87,10 @@ def activation_bytes(model: VisionModel) -> dict[str, int]:
 
 
 def time_shares(model: VisionModel, images: Tensor, seconds: float) -> dict[str, float]:
-    """The share of every piece in the time of a forward pass, by piece; they add up to 1.
+    """The share of every part in the time of a forward pass; the shares add up to 1.
 
-    What is computed between two pieces (adding positions, pooling) belongs to the one before. The clock is read between
-    any two pieces, after a GPU has finished the first, so the shares are more accurate than the times behind them.
+    Computation between two parts (adding positions, pooling) counts for the earlier one. The clock is read between any
+    two parts, after a GPU has finished the first, so the shares are more accurate than the underlying times.
 
     Args:
         model: In eval mode.
@@ -99,7 +99,7 @@ def time_shares(model: VisionModel, images: Tensor, seconds: float) -> dict[str,
     """
     device = images.device
     passes = [_seconds_by_piece(model, images, device) for _ in rounds(MIN_PASSES + 1, MAX_PASSES, seconds)]
-    counted = passes[1:]  # the first one warms up
+    counted = passes[1:]  # the first pass is a warm-up
     medians = {key: statistics.median(one[key] for one in counted) for key in counted[0]}
     total = sum(medians.values())
     return {key: seconds / total for key, seconds in medians.items()}
@@ -107,13 +107,13 @@ def time_shares(model: VisionModel, images: Tensor, seconds: float) -> dict[str,
 
 @dataclass(frozen=True)
 class ResizedWeight:
-    """A weight whose shape depends on the image size, in as many equal blocks as have it.
+    """A weight whose shape depends on the image size, merged over equal blocks.
 
     Attributes:
         name: Its name in the state dict, with ``*`` for the number of the block.
-        before: Its shape for images of one size; None if it does not exist there.
-        after: Its shape for images of the other.
-        blocks: In how many blocks; 1 for what is in no block.
+        before: Its shape for the one image size; None if it does not exist there.
+        after: Its shape for the other image size.
+        blocks: Number of blocks that have it; 1 for a weight outside blocks.
     """
 
     name: str
@@ -123,7 +123,7 @@ class ResizedWeight:
 
 
 def resized_weights(architecture: Architecture, other: Architecture) -> list[ResizedWeight]:
-    """The weights and buffers whose shapes differ between both, in the order of the model."""
+    """The weights and buffers whose shapes differ between two models, in the order of the model."""
     before, after = _shapes(architecture), _shapes(other)
     names = list(dict.fromkeys([*before, *after]))
     changed = Counter(
@@ -141,7 +141,7 @@ def _shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
 
 
 def _pieces(model: VisionModel) -> Iterator[tuple[str, nn.Module]]:
-    """The modules that are pieces of the breakdown, by key; a branch has the same key in all blocks of a stage."""
+    """The modules that are parts of the breakdown, by key; a branch has the same key in all blocks of a stage."""
     yield "stem", model.stem
     for number, stage in enumerate(model.stages):
         assert isinstance(stage, nn.Sequential)
@@ -160,7 +160,7 @@ def _pieces(model: VisionModel) -> Iterator[tuple[str, nn.Module]]:
 
 @contextmanager
 def _watching(model: VisionModel, enter: Callable[[str], None]) -> Iterator[None]:
-    """Call `enter` with the key of every piece before it computes."""
+    """Call `enter` with the key of every part before it computes."""
 
     def watch(key: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
         return module.register_forward_pre_hook(lambda module, inputs: enter(key))
@@ -174,16 +174,16 @@ def _watching(model: VisionModel, enter: Callable[[str], None]) -> Iterator[None
 
 
 def _saved_bytes(model: VisionModel, batch: int) -> Counter[str]:
-    """Bytes of the storages that a forward pass in training mode keeps, by the piece that kept them first."""
+    """Bytes of the storages that a forward pass in training mode keeps, by the part that kept them first."""
     images = make_images(model, batch)
-    kept: dict[int, tuple[str, torch.UntypedStorage]] = {}  # held, so that no address is used twice
+    kept: dict[int, tuple[str, torch.UntypedStorage]] = {}  # keeps storages alive, so that no address is used twice
     piece = "stem"
 
     def enter(key: str) -> None:
         nonlocal piece
         piece = key
 
-    def pack(tensor: Tensor) -> None:  # it is never unpacked: there is no backward pass
+    def pack(tensor: Tensor) -> None:  # never unpacked, as there is no backward pass
         storage = tensor.untyped_storage()
         kept.setdefault(storage.data_ptr(), (piece, storage))
 
@@ -201,7 +201,7 @@ def _saved_bytes(model: VisionModel, batch: int) -> Counter[str]:
 
 @torch.inference_mode()
 def _seconds_by_piece(model: VisionModel, images: Tensor, device: torch.device) -> dict[str, float]:
-    """Wall time of every piece in one forward pass."""
+    """Wall time of every part in one forward pass."""
     spent: dict[str, float] = {}
     piece, since = "stem", time.perf_counter()
 

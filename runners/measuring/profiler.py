@@ -1,4 +1,4 @@
-"""Measures what architectures need where they run: activations, latency, throughput, time of every piece."""
+"""Measures architectures on a device: activations, latency, throughput, and the time of every part."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from search_space.architecture import Architecture
 from search_space.errors import RunnerError
 
 BATCH, LONG = 16, 5
-"""Images in a batch for the throughput, and how many times `seconds` a few passes may take; both are arbitrary."""
+"""Batch size for the throughput, and how many times `seconds` a few passes may take; both arbitrary."""
 
 
 class Profiler:
@@ -24,19 +24,19 @@ class Profiler:
 
     Args:
         settings: How to measure.
-        note: Told what is being done.
+        notify: Called with a line about each step.
 
     Attributes:
-        settings: How it measures.
-        device: Where it measures.
-        where: The same as plain data, with the threads and the dtype.
+        settings: As given.
+        device: The device it measures on.
+        where: The device, the threads and the dtype as plain data.
 
     Raises:
         RunnerError: If there is no such device.
     """
 
-    def __init__(self, settings: MeasuringSettings, note: Callable[[str], None] = lambda _: None) -> None:
-        self.settings, self._note = settings, note
+    def __init__(self, settings: MeasuringSettings, notify: Callable[[str], None] = lambda _: None) -> None:
+        self.settings, self._notify = settings, notify
         self.device = pick_device(settings.device)
         self._dtype = getattr(torch, settings.dtype)
         with self._threads():
@@ -49,12 +49,13 @@ class Profiler:
     def measure(
         self, names: Sequence[str], architectures: Sequence[Architecture], *, shares: bool = False
     ) -> list[Measurement]:
-        """Activations of all architectures; unless the settings say no, latencies and throughputs in turn.
+        """Measure the activations of all architectures and, unless the settings say otherwise, latencies and
+        throughputs in turn.
 
         Args:
-            names: What to call them.
-            architectures: What to measure.
-            shares: Whether the share of every piece in the latency is wanted.
+            names: Their names for messages.
+            architectures: The architectures to measure.
+            shares: Whether to measure the share of every part in the latency.
 
         Raises:
             RunnerError: If there is no room for the weights.
@@ -63,7 +64,7 @@ class Profiler:
         with self._threads():
             models = self._models(names, architectures)
             for name, model, own in zip(names, models, measured, strict=True):
-                self._note(f"activations of {name} ...")
+                self._notify(f"activations of {name} ...")
                 with self._reason(own, "activation_bytes", "a forward pass in training mode"):
                     own.activations = activation_bytes(model)
             if self.settings.timing:
@@ -71,14 +72,14 @@ class Profiler:
                 self._time(models, self.settings.batch or self._quick_batch(measured), measured, "throughput")
             if self.settings.timing and shares:
                 for model, own in zip(models, measured, strict=True):
-                    self._note("time of every piece ...")
+                    self._notify("time of every part ...")
                     if own.latency is not None:
                         with self._reason(own, "time_share", "a batch of 1"):
                             own.time_shares = time_shares(model, make_images(model, 1), self.settings.seconds / 3)
         return measured
 
     def latency(self, name: str, architecture: Architecture) -> Measurement:
-        """The latency of an architecture, and nothing else."""
+        """Only the latency of an architecture."""
         measured = Measurement()
         with self._threads(), self._reason(measured, "latency", "the weights"):
             self._time(self._models([name], [architecture]), 1, [measured], "latency")
@@ -87,13 +88,13 @@ class Profiler:
     def _models(self, names: Sequence[str], architectures: Sequence[Architecture]) -> list[Any]:
         models = []
         for name, architecture in zip(names, architectures, strict=True):
-            self._note(f"building {name} ...")
+            self._notify(f"building {name} ...")
             with clear_device_errors(f"the weights of {name}", self.device):
                 models.append(make_model(architecture, self.device, self._dtype))
         return models
 
     def _quick_batch(self, measured: Sequence[Measurement]) -> int:
-        """`BATCH` images, or fewer where `MIN_PASSES` passes of the slowest model would take `LONG` times `seconds`."""
+        """`BATCH` images, or fewer if `MIN_PASSES` passes of the slowest model would take `LONG` times `seconds`."""
         slowest = max((own.latency["median_ms"] / 1000 for own in measured if own.latency is not None), default=0.0)
         batch = BATCH
         while batch > 1 and batch * slowest * MIN_PASSES > LONG * self.settings.seconds:
@@ -101,13 +102,13 @@ class Profiler:
         return batch
 
     def _time(self, models: Sequence[Any], batch: int, measured: Sequence[Measurement], what: str) -> None:
-        """Time the models that can take such a batch in turn, and enter the timings under the name `what`."""
-        self._note(f"{what}, batch {batch} ...")
+        """Time the models that can process such a batch in turn, and record the timings under the name `what`."""
+        self._notify(f"{what}, batch {batch} ...")
         ready: list[tuple[Measurement, Callable[[], object]]] = []
         for model, own in zip(models, measured, strict=True):
             with self._reason(own, what, f"a batch of {batch}"), torch.inference_mode():
                 images = make_images(model, batch)
-                model(images)  # it warms up, too
+                model(images)  # also warms up
                 ready.append((own, lambda model=model, images=images: model(images)))  # type: ignore[misc]
         with clear_device_errors(f"a batch of {batch} in {self.settings.dtype}", self.device):
             timings = time_in_turn([one for _, one in ready], self.device, self.settings.seconds)
@@ -122,7 +123,7 @@ class Profiler:
 
     @contextmanager
     def _reason(self, measured: Measurement, what: str, doing: str) -> Iterator[None]:
-        """Keep the reason why something cannot be measured, and continue."""
+        """Record why something cannot be measured, and continue."""
         try:
             with clear_device_errors(f"{doing} in {self.settings.dtype}", self.device):
                 yield
@@ -131,7 +132,7 @@ class Profiler:
 
     @contextmanager
     def _threads(self) -> Iterator[None]:
-        """Compute with the number of threads that was asked for."""
+        """Use the configured number of threads."""
         usual = torch.get_num_threads()
         torch.set_num_threads(self.settings.threads or usual)
         try:

@@ -10,20 +10,20 @@ from search_space.errors import RunnerError
 
 CONNECT_TIMEOUT_S = 5.0
 CLIENT = "ray://"
-"""What an address begins with if this machine is no node of the cluster."""
+"""Prefix of an address if this machine is not a node of the cluster."""
 
 
 def cluster_address(address: str | None) -> str | None:
-    """The cluster that is meant: the address given, else ``RAY_ADDRESS``; None for this machine."""
+    """The address of the cluster: the given one, else ``RAY_ADDRESS``; None for this machine."""
     chosen = address or os.environ.get("RAY_ADDRESS") or None
     return None if chosen == "local" else chosen
 
 
 def check_address(address: str) -> None:
-    """See whether something that may be Ray listens at the address of a cluster; Ray itself would try for minutes.
+    """Check that something that may be Ray listens at a cluster's address; Ray itself would try for minutes.
 
     Raises:
-        RunnerError: If not, or if it is no address.
+        RunnerError: If not, or if it is not an address.
     """
     if address.startswith(CLIENT) and importlib.util.find_spec("grpc") is None:
         raise RunnerError(f"the Ray address {address} needs Ray's client; pip install 'ray[client]'")
@@ -37,11 +37,11 @@ def check_address(address: str) -> None:
     except (OSError, OverflowError) as error:
         raise RunnerError(f"no Ray cluster answers at {address}: {error}") from None
     if not greeted:
-        raise RunnerError(f"what answers at {address} is no Ray cluster, whose head listens on port 6379 by default")
+        raise RunnerError(f"the server at {address} is not a Ray cluster, whose head listens on port 6379 by default")
 
 
 def _speaks_grpc(connection: socket.socket) -> bool:
-    """Whether the other side answers as HTTP/2 servers do: by their settings (RFC 9113, 3.4)."""
+    """Whether the peer answers like an HTTP/2 server: with its settings (RFC 9113, 3.4)."""
     connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
     try:
         frame = connection.recv(9)
@@ -58,6 +58,6 @@ def _running_here() -> str:
         return address_of_running_cluster()
     except ConnectionError:
         raise RunnerError(
-            "no Ray cluster answers at auto: this machine is no node of one; start it with 'ray start', "
+            "no Ray cluster answers at auto: this machine is not a node of one; start it with 'ray start', "
             "or give --address HOST:PORT"
         ) from None

@@ -1,4 +1,6 @@
-"""Connecting to Ray: one started on this machine, or a cluster, whose nodes get this program's code and settings."""
+"""Connecting to Ray: an instance started on this machine, or a cluster, whose nodes get this program's code and
+settings.
+"""
 
 from __future__ import annotations
 
@@ -24,18 +26,19 @@ from search_space.signals import handlers_kept
 SECRET = "NAS_STORAGE"
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 _PASSED = re.compile(r"(OMP|MKL|OPENBLAS|TORCH|PYTORCH|CUBLAS|CUDNN|NCCL)_\w+|NAS_(?!DATA_DIR|STORAGE)\w+")
-"""Environment variables that shape a training. Never one that may hold a password, such as `SECRET`."""
+"""Environment variables that affect trainings. Never one that may hold a password, such as `SECRET`."""
 
 
 @contextmanager
 def connection(address: str | None, packages: Sequence[str]) -> Iterator[bool]:
-    """A connection to Ray, and whether it is new; one that existed before is used and left as it is.
+    """A connection to Ray, and whether it is new; an existing one is reused and left open.
 
-    Code is shipped to every cluster, whatever its nodes have installed: it is a megabyte, sent once and cached by its
-    digest, it needs no comparison of versions, and nodes that join later have it too. Workers start in an empty folder,
-    or Ray would have them import from the path of the driver's folder first, where a node may have an older copy.
+    Code is shipped to every cluster, whatever its nodes have installed: it is one megabyte, sent once and cached by its
+    digest, needs no comparison of versions, and reaches nodes that join later. Workers start in an empty folder;
+    otherwise Ray would make them import from the path of the driver's folder first, where a node may have an older
+    copy.
 
-    A Ray that is started here listens on localhost alone, and its workers import from where this process does.
+    A Ray started here listens only on localhost, and its workers import from the same places as this process.
 
     Args:
         address: Of a cluster; None to start Ray on this machine.
@@ -59,7 +62,7 @@ def connection(address: str | None, packages: Sequence[str]) -> Iterator[bool]:
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # noqa: BLE001 (Ray has no kind of its own for what may go wrong here)
         with suppress(Exception):
-            ray.shutdown()  # some of it may have been started
+            ray.shutdown()  # parts of it may have been started
         where = (
             f"the Ray cluster at {address} cannot be used" if address else "Ray could not be started on this machine"
         )
@@ -73,7 +76,7 @@ def connection(address: str | None, packages: Sequence[str]) -> Iterator[bool]:
 
 
 def runtime_env(packages: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any]:
-    """What a worker on a cluster starts with: the packages, and what of the environment shapes a training."""
+    """The runtime environment of a worker on a cluster: the packages, and variables that affect trainings."""
     folders = []
     for name in packages:
         spec = importlib.util.find_spec(name)
@@ -81,17 +84,17 @@ def runtime_env(packages: Sequence[str], environment: Mapping[str, str]) -> dict
         assert spec.submodule_search_locations is not None
         folders.append(str(Path(spec.submodule_search_locations[0]).resolve()))
     passed = {name: value for name, value in environment.items() if _PASSED.fullmatch(name)}
-    # Should a node have been started with the database's URL in its environment, trials do not see it.
+    # If a node was started with the database's URL in its environment, trials do not see it.
     return {"py_modules": folders, "excludes": ["__pycache__"], "env_vars": {**passed, SECRET: ""}}
 
 
 def on_every_node(probe: Callable[..., Any], *arguments: Any, timeout_s: float) -> list[Any]:
-    """What a function says on every node that is alive; None for a node that gives no answer in time.
+    """The result of a function on every live node; None for a node that does not answer in time.
 
     Args:
-        probe: The function. It reserves nothing, so it runs on busy nodes too.
-        arguments: What it is called with.
-        timeout_s: For all nodes together, the start of a worker process on each included.
+        probe: The function. It reserves no resources, so it also runs on busy nodes.
+        arguments: Its arguments.
+        timeout_s: Time for all nodes together, including the start of a worker process on each.
 
     Raises:
         RunnerError: If a node cannot start a worker with this program's code.
@@ -117,14 +120,14 @@ def on_every_node(probe: Callable[..., Any], *arguments: Any, timeout_s: float) 
 
 
 def first_words(error: BaseException) -> str:
-    """An error of Ray's, which may have many lines, as one."""
+    """An error of Ray, which may have many lines, as one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines)[:300] or type(error).__name__
 
 
 @contextmanager
 def _hidden(name: str) -> Iterator[None]:
-    """Start Ray on this machine without an environment variable, which its workers would inherit."""
+    """Hide an environment variable while Ray starts on this machine, as its workers would inherit it."""
     value = os.environ.pop(name, None)
     try:
         yield
@@ -135,7 +138,7 @@ def _hidden(name: str) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep Ray's notes and warnings, which the user can do nothing about, out of the progress display."""
+    """Keep Ray's notes and warnings, on which users cannot act, out of the progress display."""
     for name in ("ray", "ray.tune", "ray.data", "ray.air", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with warnings.catch_warnings():

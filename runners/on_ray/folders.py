@@ -1,4 +1,4 @@
-"""Where Ray keeps its files on this machine: what is wrong with these places is found out before a study is made."""
+"""The folders in which Ray keeps its files on this machine, checked before a study is created."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 from search_space.errors import RunnerError, brief
 
 _SESSION = "ray/session_2026-11-30_23-59-59_999999_4194304/sockets/plasma_store"
-"""The longest of the names that Ray gives to the sockets of a session."""
+"""The longest name of a socket in a Ray session."""
 _MOST_BYTES = 103 if sys.platform == "darwin" else 107
-"""Of a socket's path: ``sun_path`` in unix(7), which ends with a zero."""
+"""Maximum length of a socket's path: ``sun_path`` in unix(7), which ends with a zero."""
 
 
 def check_home() -> Path:
-    """The home folder, which Ray needs for as much as its import.
+    """Check that there is a home folder, which Ray needs even to be imported.
 
     Raises:
         RunnerError: If there is none.
@@ -29,7 +29,7 @@ def check_home() -> Path:
 
 
 def check_temporary() -> None:
-    """See whether Python has a place for temporary files.
+    """Check that Python has a folder for temporary files.
 
     Raises:
         RunnerError: If not.
@@ -41,10 +41,10 @@ def check_temporary() -> None:
 
 
 def check_ray_folders(environment: Mapping[str, str]) -> None:
-    """See whether a Ray that is started on this machine has places for its session and its token.
+    """Check that a Ray started on this machine has folders for its session and its token.
 
     Raises:
-        RunnerError: If not, with the variable to set.
+        RunnerError: If not; the message names the variable to set.
     """
     names = ("RAY_TMPDIR", "TMPDIR") if sys.platform.startswith("linux") else ("RAY_TMPDIR",)
     name = next((name for name in names if name in environment), "RAY_TMPDIR")
@@ -74,14 +74,14 @@ def check_ray_folders(environment: Mapping[str, str]) -> None:
 
 
 def _obstacle(folder: Path) -> str | None:
-    """Why nothing can be written to a folder, which may have to be made first; None if nothing is in the way."""
+    """Why nothing can be written to a folder, which may must be made first; None if nothing is in the way."""
     for place in (folder, *folder.parents):
         if os.path.lexists(place):
             what = "it" if place == folder else brief(str(place), 300)
             if not place.is_dir():
                 return f"where {what} is not a folder"
             try:
-                with tempfile.TemporaryFile(dir=place):  # permissions alone do not tell, to root least of all
+                with tempfile.TemporaryFile(dir=place):  # permissions alone are not conclusive, least of all for root
                     return None
             except OSError as error:
                 return f"where {what} cannot be written to ({error.strerror})"

@@ -1,8 +1,8 @@
-"""Bringing a search's images to the nodes of a cluster that do not have them.
+"""Sending a search's images to the nodes of a cluster that do not have them.
 
-The driver decodes them and puts the arrays into Ray's object store, once; a node takes them from there into its data
-directory, once however many workers it runs, and finds them there in later searches. Arrays rather than files: every
-data set has them, they are what every worker would make of the files, and one digest says that they are right.
+The driver decodes them and puts the arrays into Ray's object store once. Every node copies them into its data directory
+once, however many workers it runs, and finds them there in later searches. Arrays are sent rather than files: every
+data set has them, they are what workers would decode from the files, and one digest verifies them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Parcel:
     """Images in Ray's object store.
 
     Attributes:
-        listing: What they are.
+        listing: Their description.
         pieces: References to the pieces of every array, in order.
     """
 
@@ -40,7 +40,7 @@ class Parcel:
     pieces: Mapping[str, tuple[Any, ...]]
 
     def open(self, spec: DataSpec) -> None:
-        """Make the images behind `spec` known in this process, unless this node has their files.
+        """Make the images of `spec` available in this process, unless this node has their files.
 
         Raises:
             DataError: If they cannot be fetched or written.
@@ -63,10 +63,10 @@ class Parcel:
 
 @dataclass(frozen=True)
 class WithImages:
-    """An evaluator that is given its images first.
+    """An evaluator that receives its images first.
 
     Attributes:
-        evaluator: What is evaluated.
+        evaluator: The wrapped evaluator.
         parcel: The images.
     """
 
@@ -79,10 +79,10 @@ class WithImages:
 
 
 def send(spec: DataSpec) -> Parcel | None:
-    """Put the images behind a spec into Ray's object store; None if nobody is going to need them.
+    """Put the images of a spec into Ray's object store; None if no node needs them.
 
-    Nobody is where they come with a Python package, or where all nodes besides this one have the same files at the same
-    path, as on a shared file system. A cluster of one node may grow, so its images are put there too.
+    No node needs them if they come with a Python package, or if all other nodes have the same files at the same path,
+    as on a shared file system. A cluster of one node may grow, so the images are sent in that case, too.
 
     Raises:
         DataError: If this machine does not have the images either.
@@ -100,6 +100,6 @@ def send(spec: DataSpec) -> Parcel | None:
 
 
 def _cut(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """The array in pieces of about `PIECE_BYTES`, along its first axis."""
+    """The array in pieces of about `PIECE_BYTES`, split along its first axis."""
     rows = max(1, PIECE_BYTES * len(array) // max(1, array.nbytes))
     return (array[at : at + rows] for at in range(0, len(array), rows))

@@ -1,4 +1,4 @@
-"""What is said of a cluster: where an evaluation ran, why a worker was lost, what trials wait for."""
+"""Messages about a cluster: where an evaluation ran, why a worker was lost, what trials wait for."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from runners.protocol import Cause, EpochResult, Measured, Outcome
 LONGEST = 500
 ANSWER_TIMEOUT_S = 2.0
 HEAD = "node:__internal_head__"
-"""The resource that Ray gives the head of a cluster."""
+"""The resource that marks the head node of a Ray cluster."""
 _FACT = re.compile(r"(\w+): (\S+)")
 
 
 def node_name() -> str:
-    """The node that this process runs on: its host name and address."""
+    """The node of this process: its host name and address."""
     return f"{socket.gethostname().partition('.')[0]} ({ray.util.get_node_ip_address()})"
 
 
 def located(
     epochs: Sequence[EpochResult], outcome: Outcome | None, node: str
 ) -> tuple[list[EpochResult], Outcome | None]:
-    """The same results, with the node beside every device; as they are if `node` is empty."""
+    """The results with the node added to every device; unchanged if `node` is empty."""
 
     def on_node(measured: Measured) -> Measured:
         return replace(measured, device=f"{measured.device} on {node}") if measured.device else measured
@@ -44,17 +44,17 @@ def located(
 
 
 def loss(trial: Trial) -> tuple[Cause, str]:
-    """Why Tune gave up on a trial: the cause, and a sentence.
+    """Why Tune gave up on a trial: the cause and a message.
 
-    A worker that died by itself (out of memory, a crash) is told from a node that went away, and that from one that its
-    cloud took back. A node takes its workers with it, and some are missed before it is: so it is asked.
+    This distinguishes a worker that died (out of memory, a crash), a node that failed, and a node that was preempted. A
+    node's workers may be reported lost before the node itself, so the node is contacted.
     """
     error, text = _error(trial)
     address = trial.temporary_state.location.hostname
     if isinstance(error, RayActorError):
         cause, words = describe_loss(error)
         if cause == Cause.WORKER_LOST and address and not _node_answers(address):
-            cause, words = Cause.NODE_LOST, f"the node on {address} was lost: nothing answers there any more"
+            cause, words = Cause.NODE_LOST, f"the node on {address} was lost: it no longer answers"
     else:
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         cause, words = Cause.WORKER_LOST, lines[-1] if lines else "the worker process or its node died"
@@ -62,13 +62,13 @@ def loss(trial: Trial) -> tuple[Cause, str]:
 
 
 def describe_loss(error: RayActorError) -> tuple[Cause, str]:
-    """What became of a worker: the cause, and a sentence."""
+    """What happened to a worker: the cause and a message."""
     lines = [line.strip() for line in error.error_msg.splitlines()[1:]]
     facts = {match[1]: match[2] for line in lines if (match := _FACT.fullmatch(line))}
     reason = " ".join(line for line in lines if line and not _FACT.fullmatch(line)) or first_words(error)
     where = f" on {facts['ip']}" if "ip" in facts else ""
     if error.preempted:
-        return Cause.NODE_LOST, f"the node{where} was taken back by its cloud (preempted): {reason}"
+        return Cause.NODE_LOST, f"the node{where} was preempted by its cloud: {reason}"
     if isinstance(error, ActorUnavailableError):
         return Cause.WORKER_LOST, f"the connection to the worker process was lost: {reason}"
     if "its node has died" in reason:
@@ -77,9 +77,9 @@ def describe_loss(error: RayActorError) -> tuple[Cause, str]:
 
 
 def _node_answers(address: str) -> bool:
-    """Whether a node is there; Ray itself takes many seconds to miss one."""
+    """Whether a node answers; Ray itself takes many seconds to notice a lost node."""
     ports = [node["NodeManagerPort"] for node in ray.nodes() if node["Alive"] and node["NodeManagerAddress"] == address]
-    if ray.util.client.ray.is_connected():  # this machine may not reach the nodes, but the cluster's head does
+    if ray.util.client.ray.is_connected():  # this machine may not reach the nodes, but the head of the cluster does
         ask = ray.remote(num_cpus=0, max_retries=0, resources={HEAD: 0.001})(_all_answer)
         with suppress(RayError):  # the head is busy
             return bool(ray.get(ask.remote(address, ports), timeout=10 * ANSWER_TIMEOUT_S))
@@ -88,7 +88,7 @@ def _node_answers(address: str) -> bool:
 
 
 def _all_answer(address: str, ports: Sequence[int]) -> bool:
-    """Whether something listens at these ports; False if there are none."""
+    """Whether something listens on all of these ports; False without ports."""
     try:
         for port in ports:
             socket.create_connection((address, port), timeout=ANSWER_TIMEOUT_S).close()
@@ -98,7 +98,7 @@ def _all_answer(address: str, ports: Sequence[int]) -> bool:
 
 
 def _error(trial: Trial) -> tuple[Exception | None, str]:
-    """What Tune keeps of a trial's error: the exception, if it is one of Ray's, and its text."""
+    """A trial's error as Tune keeps it: the exception, if it is one of Ray's, and its text."""
     try:
         text = Path(trial.error_file).read_text(encoding="utf-8")
         with Path(trial.pickled_error_file).open("rb") as file:
@@ -108,13 +108,13 @@ def _error(trial: Trial) -> tuple[Exception | None, str]:
 
 
 def waiting(demand: Mapping[str, float]) -> str:
-    """That trials wait: what one of them demands, and what the cluster has."""
+    """A message that trials are waiting: what one of them requires, and what the cluster has."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
     kinds = ("CPU", "GPU")
     total = {kind: sum(node["Resources"].get(kind, 0.0) for node in nodes) for kind in kinds}
     largest = {kind: max((node["Resources"].get(kind, 0.0) for node in nodes), default=0.0) for kind in kinds}
     return (
-        f"no trial can run for want of resources: a trial demands {_amounts(demand)}, and the cluster has "
+        f"no trial can run for lack of resources: a trial requires {_amounts(demand)}, and the cluster has "
         f"{_amounts(total)} on {len(nodes)} node{'' if len(nodes) == 1 else 's'}, at most {_amounts(largest)} on one, "
         "some of it perhaps in use; waiting until there is room"
     )

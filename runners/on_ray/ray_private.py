@@ -1,6 +1,6 @@
-"""What this program uses of Ray that is not public, in one place: a new Ray is tried against `test_ray_private.py`.
+"""All uses of Ray's private API; `test_ray_private.py` tests them against a new version of Ray.
 
-The upper bound on Ray in `pyproject.toml` is there for this module.
+The upper bound on Ray in `pyproject.toml` exists because of this module.
 """
 
 from __future__ import annotations
@@ -25,46 +25,48 @@ from search_space.errors import RunnerError
 log = logging.getLogger(__name__)
 
 VITAL = {ray_constants.PROCESS_TYPE_RAYLET: "raylet", ray_constants.PROCESS_TYPE_GCS_SERVER: "control store (GCS)"}
-"""Kinds of processes that a node cannot do without, and what messages call them."""
+"""Kinds of processes that a node cannot run without, and their names in messages."""
 
 
 class SamePath(JobConfig):
-    """Has workers on this machine import from where this process does.
+    """Makes workers on this machine import from the same places as this process.
 
-    Ray would have them import from the current folder first, which may hold the user's own `results.py` or `torch.py`
-    and is not on the path of the command `nas`.
+    By default they import from the current folder first, which may hold the user's own `results.py` or `torch.py` and
+    is not on the path of the command `nas`.
     """
 
     def _get_proto_job_config(self) -> Any:
         folders = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100 (an entry may be empty, or a zip file)
-        self._py_driver_sys_path = folders[::-1]  # a worker puts one after the other in front
+        self._py_driver_sys_path = folders[::-1]  # a worker prepends them one after another
         return super()._get_proto_job_config()  # type: ignore[no-untyped-call]
 
 
 def this_node() -> Node | None:
-    """The node of Ray that this process is connected to; None through Ray's client."""
+    """The Ray node that this process is connected to; None through Ray's client."""
     return cast("Node | None", worker._global_node)
 
 
 def address_of_running_cluster() -> str:
-    """HOST:PORT of the cluster that this machine is a node of.
+    """HOST:PORT of the cluster to which this machine belongs.
 
     Raises:
-        ConnectionError: If it is a node of none.
+        ConnectionError: If it belongs to none.
     """
     return str(get_ray_address_from_environment("auto", None))
 
 
 @contextmanager
 def localhost_alone() -> Iterator[None]:
-    """Have a Ray that is started listen on localhost alone, by the switch with which it does so beside Linux."""
+    """Make a Ray that is started listen only on localhost, by the switch that does so on systems other than Linux."""
     with _replaced(ray_constants, "ENABLE_RAY_CLUSTER", by=False):
         yield
 
 
 @contextmanager
 def losses_off_stdout() -> Iterator[None]:
-    """Keep what Ray says of lost workers and nodes off stdout, where a report as JSON may go; trials tell it too."""
+    """Keep Ray's messages about lost workers and nodes off stdout, which may carry a JSON report; trials report them,
+    too.
+    """
 
     def note(data: Mapping[str, Any], ignore_prefix: bool = False) -> None:
         log.debug("%s", data.get("lines"))
@@ -75,7 +77,7 @@ def losses_off_stdout() -> Iterator[None]:
 
 @contextmanager
 def tune_on_a_client(folder: str) -> Iterator[None]:
-    """Let Tune run in a process that is no part of the cluster: its notes go to `folder`, for want of a Ray session.
+    """Let Tune run in a process outside the cluster: its files go to `folder`, since there is no Ray session.
 
     Raises:
         RunnerError: If this version of Ray keeps them elsewhere.
@@ -89,7 +91,7 @@ def tune_on_a_client(folder: str) -> Iterator[None]:
 
 @contextmanager
 def _replaced(module: ModuleType, name: str, by: object) -> Iterator[None]:
-    """A module of Ray's with another value under this name."""
+    """Replace an attribute of a Ray module while the block runs."""
     usual = getattr(module, name)
     setattr(module, name, by)
     try:

@@ -1,8 +1,8 @@
 """The runner that executes jobs on a Ray cluster, through Ray Tune.
 
-Tune places trials, packs fractional GPUs, reuses worker processes and grows autoscaling clusters. It neither decides
-nor remembers: a `Searcher` hands out the jobs of the source, a `TrialScheduler` passes reports on and stops what the
-source decides to stop. Tune's own experiment state is never read back.
+Tune places trials, packs fractional GPUs, reuses worker processes and grows autoscaling clusters. It neither makes
+decisions nor keeps state: a `Searcher` hands out the jobs of the source, and a `TrialScheduler` passes reports on and
+stops what the source decides to stop. Tune's own experiment state is never read back.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000000")
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
 os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "60")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-# And its core reads this: else it takes SIGTERM for a crash, prints a stack, and a search cannot stop cleanly.
+# Ray's core reads this: otherwise it treats SIGTERM as a crash and prints a stack, and a search cannot stop cleanly.
 os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
 
 import ray
@@ -41,8 +41,8 @@ from runners.on_ray.connection import connection, first_words, quiet
 from runners.on_ray.folders import check_ray_folders, check_temporary
 from runners.on_ray.images import WithImages, send
 from runners.on_ray.losses import loss, waiting
-from runners.on_ray.pulse import Pulse, RayGone
 from runners.on_ray.ray_private import tune_on_a_client
+from runners.on_ray.watchdog import RayGone, Watchdog
 from runners.on_ray.worker import EvaluationTrainable, Packed
 from runners.protocol import (
     Cause,
@@ -61,26 +61,28 @@ from search_space.signals import handlers_kept
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S = 60.0
-"""How long a cluster may have no room for a trial before the user is told. Arbitrary."""
+NOTIFY_AFTER_S = 60.0
+"""How long a cluster may lack resources for a trial before the user is notified. Arbitrary."""
 
 MOST_STARTS = 4
-"""How often Ray is started on this machine if it keeps dying. Arbitrary."""
+"""How many times Ray is started on this machine if it keeps dying. Arbitrary."""
 
 Answer = TypeVar("Answer")
 
 
 class _Bridge:
-    """Between Tune's callbacks and the source. Tune swallows exceptions in callbacks, so they are kept for later."""
+    """Connects Tune's callbacks to the source. Tune swallows exceptions in callbacks, so they are kept for later."""
 
-    def __init__(self, source: TrialSource, pack: Callable[[Job], Packed], pulse: Pulse) -> None:
-        self.source, self.pack, self.pulse = source, pack, pulse
+    def __init__(self, source: TrialSource, pack: Callable[[Job], Packed], watchdog: Watchdog) -> None:
+        self.source, self.pack, self.watchdog = source, pack, watchdog
         self.error: Exception | None = None
         self.keys: dict[str, str] = {}  # Tune's trial id -> job key
         self.reasons: dict[str, tuple[Cause, str]] = {}  # Tune's trial id -> why its worker was lost
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
-        """Tune saves its state as it starts; it is never read, and the source cannot be pickled."""
+        """Pickle to nothing: Tune saves its state at the start, which is never read, and the source cannot be
+        pickled.
+        """
         return object, ()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -120,12 +122,12 @@ class _Bridge:
         self._guarded(tell, None)
 
     def lost(self, trial: Trial) -> None:
-        """Remember why a worker was lost, unless all of Ray is."""
-        self.pulse.feel()
+        """Record why a worker was lost, unless Ray itself is."""
+        self.watchdog.check()
         self.reasons[trial.trial_id] = loss(trial)
 
     def all_lost(self, words: str) -> None:
-        """Tell the source that everything running is lost with Ray."""
+        """Tell the source that all running jobs are lost with Ray."""
         for key in self.keys.values():
             self.source.tell(key, Outcome("failed", 0.0, Cause.NODE_LOST, words))
 
@@ -135,7 +137,7 @@ class _Bridge:
     def _guarded(self, act: Callable[[], Answer], otherwise: Answer) -> Answer:
         if self.error is None:
             try:
-                with self.pulse.outside():
+                with self.watchdog.suspended():
                     return act()
             except Exception as error:  # noqa: BLE001 (raised again by RayTuneRunner.run)
                 self.error = error
@@ -143,14 +145,14 @@ class _Bridge:
 
 
 class _AskSource(Searcher):
-    """Asks the source for the next job when Tune has room, and tells it of every end."""
+    """Asks the source for the next job when Tune has room, and tells it how every job ended."""
 
     def __init__(self, bridge: _Bridge) -> None:
         super().__init__()
         self._bridge = bridge
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        return cast("dict[str, Any] | None", self._bridge.suggest(trial_id))  # Tune's own type leaves FINISHED out
+        return cast("dict[str, Any] | None", self._bridge.suggest(trial_id))  # Tune's own type omits FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._bridge.complete(trial_id, result, error)
@@ -177,19 +179,19 @@ class _TellSource(FIFOScheduler):
 
 
 class _Idle(tune.Callback):
-    """Lets the search update its display, and says once if trials wait for resources and none runs."""
+    """Lets the search update its display, and reports once if trials wait for resources and none is running."""
 
-    def __init__(self, bridge: _Bridge, notice: Callable[[str], None], patience_s: float) -> None:
-        self._bridge, self._notice, self._patience_s = bridge, notice, patience_s
+    def __init__(self, bridge: _Bridge, notice: Callable[[str], None], notify_after_s: float) -> None:
+        self._bridge, self._notice, self._patience_s = bridge, notice, notify_after_s
         self._idle_since: float | None = None
         self._said = False
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        self._bridge.pulse.feel()
+        self._bridge.watchdog.check()
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._bridge.idle()
-        self._bridge.pulse.feel()
+        self._bridge.watchdog.check()
         if self._said:
             return
         states = {trial.status for trial in trials}
@@ -210,15 +212,15 @@ class RayTuneRunner:
     """Executes jobs on Ray.
 
     Attributes:
-        address: Of a running cluster ("auto", "HOST:PORT", "ray://HOST:PORT"); None for ``RAY_ADDRESS``, else to start
-            Ray here.
+        address: Address of a running cluster ("auto", "HOST:PORT", "ray://HOST:PORT"); None for ``RAY_ADDRESS``, or to
+            start Ray here if that is not set.
         cpus_per_trial: CPU cores a job reserves.
-        gpus_per_trial: GPUs a job reserves; None for 1 where the cluster has GPUs, else 0.
+        gpus_per_trial: GPUs a job reserves; None for 1 if the cluster has GPUs, else 0.
         packages: Packages that are sent to workers on a cluster.
         plugins: Plug-ins that every worker imports.
-        images: The images that are sent to nodes of a cluster that lack them; None if no job needs images.
-        notice: Shows a sentence to the user.
-        patience_s: Seconds that trials wait for resources before the user is told.
+        images: Images to send to the nodes of a cluster that lack them; None if no job needs images.
+        notice: Shows a message to the user.
+        notify_after_s: Seconds that trials wait for resources before the user is notified.
     """
 
     address: str | None = None
@@ -228,13 +230,13 @@ class RayTuneRunner:
     plugins: tuple[Plugin, ...] = ()
     images: DataSpec | None = None
     notice: Callable[[str], None] = log.warning
-    patience_s: float = PATIENCE_S
+    notify_after_s: float = NOTIFY_AFTER_S
 
     def check(self) -> None:
         """Check that a cluster listens at the address, or that this machine has what Ray and a job need.
 
         Raises:
-            RunnerError: If it does not.
+            RunnerError: If not.
         """
         check_temporary()
         if self._address is None:
@@ -249,7 +251,7 @@ class RayTuneRunner:
         Raises:
             KeyboardInterrupt: On Ctrl-C, after the workers have written their checkpoints.
             RunnerError: If Ray cannot be reached or started, or a job needs more than there is.
-            DataError: If `images` have to be sent to a cluster, and this machine lacks them too.
+            DataError: If `images` must be sent to a cluster, and this machine lacks them, too.
         """
         for starts in range(1, MOST_STARTS + 1):
             if source.done:
@@ -257,24 +259,26 @@ class RayTuneRunner:
             gone = self._run_until_ray_is_gone(source, evaluator, is_last=starts == MOST_STARTS)
             if gone is None:
                 break
-            self.notice(f"{gone}; it is started again, and trials resume from their checkpoints")
+            self.notice(f"{gone}; Ray is restarted, and trials resume from their checkpoints")
         if not source.done:  # Tune stops its loop on Ctrl-C, lets the workers clean up, and returns
             raise KeyboardInterrupt
 
     def _run_until_ray_is_gone(self, source: TrialSource, evaluator: Evaluator, is_last: bool) -> str | None:
-        """Execute until the source is done, or Ctrl-C; returns what has died if Ray may be started again."""
-        kept = handlers_kept(signal.SIGINT, signal.SIGUSR1)  # Tune replaces them for good
-        with connection(self._address, self.packages) as is_new, quiet(), kept, Pulse(self._address) as pulse:
+        """Execute until the source is done, or until Ctrl-C; returns what has died if Ray may be restarted."""
+        kept = handlers_kept(signal.SIGINT, signal.SIGUSR1)  # Tune does not restore them
+        with connection(self._address, self.packages) as is_new, quiet(), kept, Watchdog(self._address) as watchdog:
             on_cluster = self._address is not None
             threads, data_dir = max(1, int(self.cpus_per_trial)), os.environ.get("NAS_DATA_DIR")
             work = evaluator
-            bridge = _Bridge(source, lambda job: Packed(job, work, threads, on_cluster, data_dir, self.plugins), pulse)
+            bridge = _Bridge(
+                source, lambda job: Packed(job, work, threads, on_cluster, data_dir, self.plugins), watchdog
+            )
             try:
                 parcel = send(self.images) if on_cluster and self.images else None
                 work = WithImages(evaluator, parcel) if parcel else evaluator
                 self._tune(bridge)
             except (RayGone, Exception) as error:
-                gone = pulse.gone
+                gone = watchdog.gone
                 if gone is None:
                     if isinstance(error, (RayError, TuneError)):
                         raise RunnerError(f"Ray failed: {first_words(error)}") from error
@@ -283,11 +287,11 @@ class RayTuneRunner:
                     bridge.all_lost(gone)
                     if on_cluster or not is_new:
                         raise RunnerError(
-                            f"{gone}. Nothing is lost; when it is back, the same command goes on"
+                            f"{gone}. Nothing is lost; once it is back, the same command continues the study"
                         ) from None
                     if is_last:
                         raise RunnerError(
-                            f"{gone} {MOST_STARTS} times. Nothing is lost; the same command goes on"
+                            f"{gone} {MOST_STARTS} times. Nothing is lost; the same command continues the study"
                         ) from None
                     return gone
         if bridge.error is not None:
@@ -295,13 +299,13 @@ class RayTuneRunner:
         return None
 
     def _tune(self, bridge: _Bridge) -> None:
-        """Execute in Tune's loop until the source is done, or Ctrl-C."""
+        """Execute in Tune's loop until the source is done, or until Ctrl-C."""
         with ExitStack() as undo:
-            # What Tune writes about its experiment is never read.
+            # The experiment state that Tune writes is never read.
             notes = undo.enter_context(TemporaryDirectory(prefix="nas-tune-", ignore_cleanup_errors=True))
             if (self._address or "").startswith(CLIENT):
                 undo.enter_context(tune_on_a_client(notes))
-            # Not `tune.Tuner`: through Ray's client it would move to the cluster, away from the source.
+            # Not `tune.Tuner`: through Ray's client it would run on the cluster, away from the source.
             tune.run(
                 EvaluationTrainable,
                 name="tune",
@@ -310,7 +314,7 @@ class RayTuneRunner:
                 storage_path=notes,
                 search_alg=_AskSource(bridge),
                 scheduler=_TellSource(bridge),
-                callbacks=[_Idle(bridge, self.notice, self.patience_s)],
+                callbacks=[_Idle(bridge, self.notice, self.notify_after_s)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 trial_name_creator=_name,
                 trial_dirname_creator=_name,
@@ -336,5 +340,5 @@ class RayTuneRunner:
 
 
 def _name(trial: Trial) -> str:
-    """Tune's name of a trial: the job's key, made unique for jobs that are tried again."""
+    """Tune's name for a trial: the job's key, made unique for jobs that are retried."""
     return f"{trial.config['packed']!r}-{trial.trial_id[-6:]}"

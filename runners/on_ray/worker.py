@@ -1,7 +1,7 @@
-"""What runs in the worker processes of Ray.
+"""The code that runs in Ray's worker processes.
 
-The loop of `runners.execution` is here cut in two by Tune: a worker advances a job once a step, the driver decides on
-its report (`runners.on_ray.runner`), and a decision to stop arrives as the next job, or as the end of the worker.
+Tune splits the loop of `runners.execution` in two: a worker advances a job once per step, the driver decides on its
+report (`runners.on_ray.runner`), and a decision to stop arrives as the next job or as the end of the worker.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Packed:
         job: The job.
         evaluator: Its evaluator.
         threads: Threads that torch uses.
-        on_cluster: Whether it matters on which node it runs.
+        on_cluster: Whether to report the node it runs on.
         data_dir: ``NAS_DATA_DIR`` for nodes that have none of their own.
         plugins: Plug-ins that the worker imports.
     """
@@ -38,7 +38,7 @@ class Packed:
         data_dir: str | None = None,
         plugins: tuple[Plugin, ...] = (),
     ) -> None:
-        self.plugins = plugins  # pickled first: a plug-in is imported as it arrives, and the job may be of its classes
+        self.plugins = plugins  # pickled first: a plug-in is imported on arrival, and the job may use its classes
         self.job, self.evaluator, self.threads = job, evaluator, threads
         self.on_cluster, self.data_dir = on_cluster, data_dir
 
@@ -50,7 +50,7 @@ class Packed:
 
 
 class EvaluationTrainable(tune.Trainable):
-    """Advances a job by one portion a step; the same process executes many jobs, one after the other."""
+    """Advances a job by one portion per step; the same process executes many jobs, one after another."""
 
     def setup(self, config: dict[str, Any]) -> None:
         from runners.measuring.device import set_threads  # loads torch
@@ -64,7 +64,7 @@ class EvaluationTrainable(tune.Trainable):
         self._execution: Execution | None = Execution(packed.job, packed.evaluator)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        if self._execution is not None:  # the search has stopped it
+        if self._execution is not None:  # the search stopped it
             self._execution.stop()
         self.setup(new_config)
         return True
@@ -81,7 +81,7 @@ class EvaluationTrainable(tune.Trainable):
         return {"epochs": epochs, "outcome": outcome, "done": outcome is not None}
 
     def cleanup(self) -> None:
-        """Have a job that is under way write its checkpoint: the runner was interrupted."""
+        """Make a running job write its checkpoint, since the runner was interrupted."""
         execution: Execution | None = getattr(self, "_execution", None)
         if execution is not None:
             execution.interrupt()

@@ -1,8 +1,8 @@
-"""Training-free proxies: numbers that are hoped to rank architectures as trainings would, one file each.
+"""Training-free proxies: numbers that should rank architectures as trainings would, one file each.
 
 To add one, write a function of `Material` in a file of its own, register it and import the file here. Their names are
-known without torch: a proxy imports it when it is computed. No fixed proxy may steer a search: what one is worth
-differs between data sets, and `nas proxies` shows it.
+available without torch: a proxy imports torch when it is computed. No fixed proxy may steer a search: how well one
+works differs between data sets, and `nas proxies` shows it.
 """
 
 from runners.proxies import entropy, grad_norm, l2, naswot, size, snip, synflow, zico

@@ -1,4 +1,4 @@
-"""Sees, and may replace, every activation of a forward pass: layers call them as functions, which no hook would see."""
+"""Observes, and may replace, every activation of a forward pass: layers call them as functions, which hooks miss."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 RECTIFIERS = frozenset({functional.gelu, functional.relu, functional.silu, torch.relu, Tensor.relu})
-"""Pass what is positive, and little or nothing of the rest."""
+"""Functions that pass positive inputs, and little or nothing of negative ones."""
 GATES = frozenset({functional.sigmoid, torch.sigmoid, Tensor.sigmoid})
-"""Open for what is positive, and close for the rest."""
+"""Functions that open for positive inputs, and close for negative ones."""
 
 
 class Activations(TorchFunctionMode):
     """Context in which the activations among `functions` are computed by `replace`.
 
     Args:
-        functions: Which ones.
-        replace: Takes the input of an activation and the activation as a function of it; returns the output.
+        functions: The activations to replace.
+        replace: Called with the input of an activation and the activation itself; returns the output.
     """
 
     def __init__(

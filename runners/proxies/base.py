@@ -1,4 +1,4 @@
-"""What a proxy is, and the registry of those known by name."""
+"""The definition of a proxy, and the registry of proxies by name."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from runners.proxies.material import Material  # imports torch
 
 Need = Literal["model", "gradients", "trained"]
-"""A part of `Material` that costs something; what several proxies need is made once."""
+"""A part of `Material` that takes time; a part that several proxies need is computed once."""
 NEEDS: tuple[Need, ...] = ("model", "gradients", "trained")
-"""In the order in which they are made."""
+"""In order of computation."""
 
 Compute = Callable[["Material"], float]
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """A number that is computed without a training, and is hoped to rank architectures as trainings would.
+    """A number that is computed without a training, and should rank architectures as trainings would.
 
     Attributes:
         name: As in ``--proxies``.
-        needs: The parts of the material that it reads, with what these are made from.
-        compute: More is better; not finite where it cannot be computed. Leaves the material as it was.
+        needs: The parts of the material that it reads, with the parts that these depend on.
+        compute: Higher is better; not finite if it cannot be computed. Must not modify the material.
     """
 
     name: str
@@ -39,7 +39,7 @@ PROXIES: Registry[Proxy] = Registry("proxy")
 
 
 def register_proxy(name: str, *needs: Need) -> Callable[[Compute], Compute]:
-    """Decorator: this function of `Material` is the proxy `name`.
+    """Decorator that registers a function of `Material` as the proxy `name`.
 
     Example:
         >>> @register_proxy("blocks")
@@ -65,9 +65,9 @@ def register_proxy(name: str, *needs: Need) -> Callable[[Compute], Compute]:
 
 
 def find_proxies(names: Iterable[str]) -> tuple[Proxy, ...]:
-    """The proxies of these names, in this order.
+    """The proxies with these names, in this order.
 
     Raises:
-        ConfigError: If there is none of a name.
+        ConfigError: If there is no proxy with one of the names.
     """
     return tuple(PROXIES.find(name) for name in names)

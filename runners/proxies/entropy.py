@@ -1,7 +1,7 @@
 """`entropy` and `entropy_20`: how evenly a block's output spreads over its channels.
 
 After AZ-NAS's expressivity (https://arxiv.org/abs/2403.19232, section 3.2), which is the entropy of the eigenvalues of
-the covariance of a block's features. Deviations: the mean over the blocks, as their sum counts depth; and training
+the covariance of a block's features. Deviations: the mean over the blocks, since their sum measures depth; and training
 images instead of noise.
 
 B images, N tokens, D channels.

@@ -1,4 +1,4 @@
-"""The images that proxies are computed on: from the training split alone, the same ones for every architecture."""
+"""The images that proxies are computed on: from the training split only, the same for every architecture."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from search_space.architecture import Architecture
 from search_space.errors import DataError
 
 BATCH = 64
-"""Images of a gradient: enough for the statistics of a BatchNorm."""
+"""Images per gradient: enough for the statistics of a BatchNorm."""
 BATCHES = 2
-"""ZiCo needs two gradients at least, and its authors found two to be enough (arXiv 2301.11300, section 5)."""
+"""ZiCo needs at least two gradients, and its authors found two to be enough (arXiv 2301.11300, section 5)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Training images to score architectures with.
+    """Training images for scoring architectures.
 
     Attributes:
-        splits: Where they come from; the validation split is not looked at.
-        seed: Seed of their choice.
-        device: Where they are.
+        splits: Their source; the validation split is not used.
+        seed: Seed of their selection.
+        device: The device they are on.
     """
 
     splits: Splits
@@ -36,12 +36,12 @@ class Images:
 
     @cached_property
     def normalise(self) -> Normaliser:
-        """As in a training."""
+        """Normalise images as in a training."""
         return Normaliser(self.splits.mean, self.splits.std, self.device)
 
     @cached_property
     def whole(self) -> tuple[Tensor, Tensor]:
-        """Those to measure on: (B, C, H, W) float32 and their labels (B,)."""
+        """The images to measure on: (B, C, H, W) float32, and their labels (B,)."""
         train = self.splits.train
         chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(self.seed))[: BATCH * BATCHES]
         images, labels = train.images[chosen].to(self.device), train.labels[chosen].to(self.device)
@@ -54,7 +54,7 @@ class Images:
         return tuple(zip(images.chunk(BATCHES), labels.chunk(BATCHES), strict=True))
 
     def check(self, architecture: Architecture) -> None:
-        """Raise DataError unless an architecture takes these images and tells their classes apart."""
+        """Raise DataError unless an architecture fits these images and classes."""
         for name in ("image_size", "in_channels", "classes"):
             here, there = getattr(architecture, name), getattr(self.splits.info, name)
             if here != there:

@@ -1,6 +1,6 @@
-"""What proxies are computed from: a model at initialisation, training images, gradients, and a model after a few steps.
+"""The inputs of proxies: a model at initialisation, training images, gradients, and a model after a few steps.
 
-Every part is made when it is first read, once, and from the seed alone. Proxies leave all of it as it was.
+Every part is computed on first use, once, and from the seed alone. Proxies do not modify any of it.
 
 B images, C channels, H and W pixels.
 """
@@ -23,14 +23,14 @@ from search_space.models.layers.common import DropPath
 from search_space.models.model import VisionModel
 
 Tensors = dict[str, Tensor]
-"""Tensors by the name of the parameter that they belong to."""
+"""Tensors by the name of their parameter."""
 
 
 class Material:
-    """All that a proxy may look at.
+    """Everything that a proxy may use.
 
     Args:
-        architecture: What is scored; RepMLP in the form in which it is trained.
+        architecture: The architecture to score; RepMLP in its training form.
         images: Training images, as batches to measure on and as a split to train on.
         recipe: How it would be trained.
         seed: Seed of its weights.
@@ -57,12 +57,12 @@ class Material:
 
     @cached_property
     def model(self) -> VisionModel:
-        """The model as a training would start it."""
+        """The model as it would start a training."""
         return settled(self._build())
 
     @cached_property
     def gradients(self) -> tuple[Tensors, ...]:
-        """Gradients of the mean cross-entropy with respect to the weights, one dictionary a batch of images."""
+        """Gradients of the mean cross-entropy with respect to the weights, one dictionary per batch of images."""
         return tuple(loss_gradients(self.model, images, labels) for images, labels in self._images.batches)
 
     @cached_property
@@ -78,10 +78,10 @@ class Material:
 
 
 def settled(model: VisionModel) -> VisionModel:
-    """The model itself, ready to be measured: as in training, but deterministic and unchanged by a forward pass.
+    """The model itself, prepared for measuring: as in training, but deterministic and unchanged by a forward pass.
 
-    BatchNorm uses the statistics of the batch, since its running ones mean nothing yet, and keeps none. Stochastic
-    depth drops nothing.
+    BatchNorm uses the statistics of the batch, since its running statistics mean nothing yet, and stores none.
+    Stochastic depth drops nothing.
     """
     model.train()
     for module in model.modules():
@@ -93,7 +93,7 @@ def settled(model: VisionModel) -> VisionModel:
 
 
 def weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The weights of linear maps: no biases, norms, layer scales, positions or class token."""
+    """The weights of linear maps, without biases, norms, layer scales, positions and class token."""
     return {name: value for name, value in model.named_parameters() if value.ndim >= 2 and name not in NO_DECAY}
 
 
@@ -105,5 +105,5 @@ def loss_gradients(model: nn.Module, images: Tensor, labels: Tensor) -> Tensors:
 
 
 def mean(gradients: tuple[Tensors, ...]) -> Tensors:
-    """The gradients of the mean over the batches."""
+    """The mean of the gradients over the batches."""
     return {name: torch.stack([one[name] for one in gradients]).mean(dim=0) for name in gradients[0]}

@@ -1,8 +1,9 @@
-"""`naswot`: how differently the units of a model take different images (https://arxiv.org/abs/2006.04647, section 3).
+"""`naswot`: how differently the units of a model respond to different images (https://arxiv.org/abs/2006.04647, section
+3).
 
 The binary code of an image has a bit for every unit of every activation. With ReLU it says which units are passed on.
-GELU and SiLU have no zeros, so here too a unit's bit is the sign of what goes into it: passed on, or all but
-suppressed. The bit of a sigmoid gate says whether it is more than half open. Softmax is a weighting, and has none.
+GELU and SiLU do not output exact zeros, so a unit's bit is the sign of its input: passed on, or nearly suppressed. The
+bit of a sigmoid gate says whether it is more than half open. Softmax is a weighting and has no bits.
 
 B images, U units.
 """
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @register_proxy("naswot", "model")
 def naswot(material: Material) -> float:
-    """Log-determinant of the B x B numbers of units that two images agree on; NaN without an activation."""
+    """Log-determinant of the B x B matrix of numbers of units on which two images agree; NaN without activations."""
     import torch
 
     from runners.proxies.activations import GATES, RECTIFIERS, Activations
@@ -40,13 +41,13 @@ def naswot(material: Material) -> float:
 
 
 def agreement(inputs: Tensor) -> Tensor:
-    """Number of units that every two images agree on: (B, U) -> (B, B)."""
+    """Number of units on which each two images agree: (B, U) -> (B, B)."""
     code = (inputs > 0).float()
     return code @ code.T + (1 - code) @ (1 - code).T
 
 
 def log_determinant(agreements: Tensor) -> float:
-    """Logarithm of the determinant; NaN if it is 0, as where two images have one code."""
+    """Logarithm of the determinant; NaN if it is 0, for example if two images have the same code."""
     import torch
 
     sign, logarithm = torch.linalg.slogdet(agreements)

@@ -1,4 +1,4 @@
-"""`score`: many architectures by many proxies, in one process."""
+"""`score`: scores many architectures by many proxies, in one process."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def score(
     seed: int,
     device: str = "auto",
 ) -> list[dict[str, Score]]:
-    """Score architectures by proxies, on training images alone.
+    """Score architectures by proxies, on training images only.
 
-    An architecture's scores depend on itself and the seed, not on its company.
+    An architecture's scores depend only on itself and the seed, not on the others.
 
     Args:
-        architectures: What to score.
+        architectures: The architectures to score.
         names: Names of the proxies.
         data: The images.
-        recipe: How an architecture would be trained; proxies that train a few steps begin like it.
+        recipe: How an architecture would be trained; proxies that train a few steps start in the same way.
         seed: Seed of weights, images and first steps.
         device: "auto", "cpu", "cuda", "cuda:1", ...
 
@@ -41,7 +41,7 @@ def score(
         The scores of every architecture by proxy, in order. Seconds are CPU time on a CPU, else wall time.
 
     Raises:
-        ConfigError: If there is no proxy of a name.
+        ConfigError: If there is no proxy with one of the names.
         DataError: If the images cannot be read or do not fit an architecture.
         RunnerError: If there is no such device.
     """
@@ -53,10 +53,10 @@ def score(
 
 
 def evaluate(job: Job) -> Generator[EpochResult, None, Measured]:
-    """The evaluator of "score" jobs: no epochs, and the scores of `job.batch` in what it returns.
+    """The evaluator of "score" jobs: yields no epochs, and returns the scores of `job.batch`.
 
     Raises:
-        ConfigError: If there is no proxy of a name.
+        ConfigError: If there is no proxy with one of the names.
         DataError: If the images cannot be read or do not fit an architecture.
         RunnerError: If there is no such device.
     """
@@ -66,7 +66,7 @@ def evaluate(job: Job) -> Generator[EpochResult, None, Measured]:
 
 
 def _score(material: Material, proxies: Sequence[Proxy], device: torch.device) -> dict[str, Score]:
-    """Scores of one architecture; each proxy's seconds include all that it needs, as if it had been alone."""
+    """Scores of one architecture; each proxy's seconds include everything it needs, as if it were the only one."""
     made: dict[Need, float] = {}
     for need in NEEDS:
         if any(need in proxy.needs for proxy in proxies):

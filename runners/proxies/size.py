@@ -1,4 +1,4 @@
-"""`params`, `macs` and `depth`: what is known of an architecture anyway, and every other proxy has to beat."""
+"""`params`, `macs` and `depth`: baselines that are known without computation, and that every other proxy must beat."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 @register_proxy("params")
 def params(material: Material) -> float:
-    """Parameters of the form that is shipped, as a search limits them."""
+    """Parameters of the deployed form, as limited by a search."""
     return float(material.architecture.deployed.params)
 
 
 @register_proxy("macs")
 def macs(material: Material) -> float:
-    """MACs for one image, likewise."""
+    """MACs of the deployed form for one image."""
     return float(material.architecture.deployed.macs)
 
 
 @register_proxy("depth")
 def depth(material: Material) -> float:
-    """Number of blocks, which every sum over layers grows with."""
+    """Number of blocks, with which every sum over layers grows."""
     return float(material.architecture.depth)

@@ -1,4 +1,6 @@
-"""`snip`: how much the loss feels every weight (https://arxiv.org/abs/1810.02340; as a proxy in arXiv 2101.08134)."""
+"""`snip`: how sensitive the loss is to every weight (https://arxiv.org/abs/1810.02340; as a proxy in arXiv
+2101.08134).
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""`synflow`: how much flows through all paths of a network, whatever the data (https://arxiv.org/abs/2006.05467).
+"""`synflow`: how much flows through all paths of a network, independent of data (https://arxiv.org/abs/2006.05467).
 
 With every parameter replaced by its absolute value, R is the sum of the outputs for an image of ones, and the score is
-sum |weight * dR / dweight|. For a chain of linear maps that is their number times the product of them all.
+sum |weight * dR / dweight|. For a chain of linear maps that is the number of maps times their product.
 
-Norms would undo the flow that is to be measured: every one is left out, as a factor of 1, and so are rectifiers, which
-pass positive values as they are. Without norms the flow grows so fast that it is computed in float64; its logarithm is
-the score, which changes no ranking.
+Norms would undo the flow to be measured, so they are removed; so are rectifiers, which pass positive values unchanged.
+Without norms the flow grows so fast that it is computed in float64; the score is its logarithm, which keeps the
+ranking.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def synflow(material: Material) -> float:
 
 
 def log_flow(model: nn.Module, image: Tensor) -> float:
-    """Logarithm of the synaptic flow of a model, which is changed for good.
+    """Logarithm of the synaptic flow of a model, which is modified in place.
 
     Args:
         model: The model.
-        image: (1, ...), for its shape.
+        image: (1, ...); only its shape is used.
 
     Returns:
-        Not finite if the flow is 0 or too large for a float64.
+        The logarithm; not finite if the flow is 0 or too large for a float64.
     """
     import torch
 

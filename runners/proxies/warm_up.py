@@ -1,4 +1,4 @@
-"""The first steps of a training: enough to wake what starts as if it were not there, such as the gates of gMLP."""
+"""The first steps of a training: enough to activate layers that start as the identity, such as the gates of gMLP."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ STEPS = 20
 
 
 def warm_up(model: nn.Module, images: Images, recipe: Recipe, seed: int) -> None:
-    """Train a model in place for `STEPS` steps, as the recipe begins; always in float32.
+    """Train a model in place for the first `STEPS` steps of the recipe; always in float32.
 
     Args:
         model: The model.
         images: Its training split.
-        recipe: Batch size, optimiser, and the start of the learning rate's curve.
+        recipe: Batch size, optimiser, and learning rate schedule.
         seed: Seed of order, augmentation and stochastic depth.
     """
     splits = images.splits

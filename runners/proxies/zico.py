@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 @register_proxy("zico", "model", "gradients")
 def zico(material: Material) -> float:
-    """Sum over the layers of log(sum over their weights of mean |gradient| / deviation of the gradient)."""
+    """Sum over the layers of log(sum over their weights of mean |gradient| / std of the gradient)."""
     return log_inverse_variation(material.gradients)
 
 
 def log_inverse_variation(gradients: Sequence[Tensors]) -> float:
-    """ZiCo of gradients, one dictionary a batch.
+    """ZiCo of gradients, given as one dictionary per batch.
 
-    The deviation is that of the signed gradients with n in the denominator, as in the authors' code, which the
-    published results come from; the paper writes that of their absolute values. Weights whose gradients do not differ
-    are left out, and so are layers without any other, as they are there.
+    The std is that of the signed gradients with n in the denominator, as in the authors' code, which produced the
+    published results; the paper uses the std of their absolute values. As in that code, weights whose gradients do not
+    differ are left out, and so are layers with only such weights.
     """
     import torch
 

@@ -1,1 +1,1 @@
-"""The training of one architecture."""
+"""Training one architecture."""

@@ -1,4 +1,4 @@
-"""Varying training images, a batch at once and on the device they live on.
+"""Augments training images, a batch at a time, on the device they are on.
 
 B images of a batch, C channels, H and W pixels.
 """
@@ -15,14 +15,14 @@ from runners.data import Augmentation
 
 
 def augment(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
-    """Move and mirror every image on its own.
+    """Move and mirror every image independently.
 
-    Shifts by whole pixels are copied; rotated, zoomed or finely shifted images are interpolated (bilinear). What moves
-    in from outside is 0.
+    Shifts by whole pixels are copied; rotated, zoomed or finely shifted images are interpolated (bilinear). The area
+    moved in from outside is 0.
 
     Args:
         images: (B, C, H, W) uint8.
-        augmentation: What to do, and how far.
+        augmentation: The transformations and their ranges.
         generator: Source of randomness, on the device of `images`.
 
     Returns:
@@ -49,7 +49,7 @@ def _shift(images: Tensor, augmentation: Augmentation, generator: torch.Generato
     rows_bh, columns_bw = torch.arange(h, device=device) + down, columns_bw + right
     padded = functional.pad(images, (shift, shift, shift, shift))
     which_b = torch.arange(b, device=device)[:, None, None]
-    picked_bhwc = padded[which_b, :, rows_bh[:, :, None], columns_bw[:, None, :]]  # indexing puts the channels last
+    picked_bhwc = padded[which_b, :, rows_bh[:, :, None], columns_bw[:, None, :]]  # indexing moves the channels last
     return picked_bhwc.permute(0, 3, 1, 2).contiguous()
 
 
@@ -76,5 +76,5 @@ def _uniform(b: int, largest: float, generator: torch.Generator) -> Tensor:
 
 
 def _chosen(b: int, share: float, generator: torch.Generator) -> Tensor:
-    """(B, 1) bool, true for about `share` of the images."""
+    """(B, 1) bool, True for about `share` of the images."""
     return torch.rand((b, 1), device=generator.device, generator=generator) < share

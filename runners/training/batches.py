@@ -1,4 +1,4 @@
-"""From bytes to normalised, augmented batches, on the device that trains on them.
+"""Turns bytes into normalised, augmented batches on the training device.
 
 B images of a batch or chunk, C channels, H and W pixels.
 """
@@ -14,9 +14,9 @@ from runners.data import Augmentation, Split
 from runners.training.augmentation import augment
 
 CHUNK_BYTES = 64 * 2**20
-"""Float pixels prepared at a time: a digit's epoch as a whole, and never a large data set's."""
+"""Float pixels to prepare at a time: a whole epoch of digits, but never of a large data set."""
 RESIDENT_SHARE = 0.25
-"""A split moves to an accelerator once if it takes at most this share of the free memory there."""
+"""A split is moved to an accelerator once if it takes at most this share of its free memory."""
 
 
 class Normaliser:
@@ -31,7 +31,7 @@ class Normaliser:
 
 
 def place(split: Split, device: torch.device) -> Split:
-    """The split on `device` if it is small enough to stay there, else as it is."""
+    """The split on `device` if it is small enough to stay there, else unchanged."""
     if device.type == "cpu":
         return split
     if device.type == "cuda":
@@ -44,10 +44,10 @@ def place(split: Split, device: torch.device) -> Split:
 def training_batches(
     split: Split, batch_size: int, normalise: Normaliser, augmentation: Augmentation, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch in random order, on the generator's device.
+    """Yield one epoch in random order, on the generator's device.
 
-    Many batches are gathered and augmented at once, since one small batch costs little more than its overhead. What
-    does not fill a batch is left out this time, so that no step follows a handful of images.
+    Many batches are gathered and augmented at once, since a small batch is dominated by overhead. Images that do not
+    fill a batch are left out of this epoch, so that no step depends on a handful of images.
 
     Yields:
         Images (batch_size, C, H, W) float32 and labels (batch_size,) int64.
@@ -66,7 +66,7 @@ def training_batches(
 def evaluation_batches(
     split: Split, batch_size: int, normalise: Normaliser, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """All images in order.
+    """Yield all images in order.
 
     Yields:
         Images (B, C, H, W) float32 and labels (B,) int64, B at most `batch_size`.
@@ -76,7 +76,7 @@ def evaluation_batches(
 
 
 def steps_per_epoch(split: Split, batch_size: int) -> int:
-    """Number of whole batches in a split."""
+    """Number of full batches in a split."""
     return len(split) // batch_size
 
 

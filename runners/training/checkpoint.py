@@ -1,10 +1,10 @@
-"""Checkpoints: a training's state between two epochs, such that going on from it changes nothing.
+"""Checkpoints: the state of a training between two epochs; resuming from it does not change the result.
 
-The file is a magic line, a SHA-256 digest and what `torch.save` wrote. It holds no generator states: every epoch seeds
-its randomness from the job's seed and its own number.
+The file is a magic line, a SHA-256 digest and the output of `torch.save`. It holds no generator states: every epoch
+seeds its randomness from the job's seed and its own number.
 
-A checkpoint is an aid, never an obligation. One that is damaged, or that belongs to another job, is ignored with a
-warning, and the training starts again.
+A checkpoint is optional. One that is damaged, or that belongs to another job, is ignored with a warning, and the
+training restarts.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _DIGEST_SIZE = hashlib.sha256().digest_size
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a training resumes from.
+    """The state from which a training resumes.
 
     Attributes:
-        curve: The epochs so far; the last one's number is where to go on.
+        curve: The epochs so far; training resumes after the last one.
         model: State dict of the model.
         optimizer: State dict of the optimizer.
-        latency: What was measured before the training, if anything was: it is measured once.
+        latency: The latency measured before the training, if any; it is measured once.
         micro_batch: Images that went through the model at once; None for the recipe's batch.
-        evaluation_batch: So too in validation; None for what it begins with.
+        evaluation_batch: Images that went through the model at once in validation; None for the initial value.
     """
 
     curve: tuple[EpochResult, ...]
@@ -52,10 +52,10 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Location, job: Job, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; a reader sees the old one or the new one, whole.
+    """Write a checkpoint atomically: a reader sees either the old or the new one.
 
     Raises:
-        FileFailure: If the storage does not take it.
+        FileFailure: If it cannot be written.
     """
     buffer = io.BytesIO()
     content = {
@@ -73,7 +73,7 @@ def save_checkpoint(path: Location, job: Job, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: Location, job: Job, model: nn.Module) -> Checkpoint | None:
-    """The checkpoint of this very job, on the CPU; None, with a warning in the log, if the file holds anything else."""
+    """The checkpoint of this job, on the CPU; None, with a warning in the log, if the file holds anything else."""
     try:
         content = _read(path)
         recorded = content["identity"]
@@ -88,7 +88,7 @@ def load_checkpoint(path: Location, job: Job, model: nn.Module) -> Checkpoint | 
     except FileNotFoundError:
         return None
     except Exception as error:  # noqa: BLE001 (whatever is wrong with an aid, the training starts again without it)
-        log.warning("checkpoint %s is ignored, the training starts again: %s", path, error)
+        log.warning("checkpoint %s is ignored, and the training restarts: %s", path, error)
         return None
 
 
@@ -96,12 +96,12 @@ def _read(path: Location) -> dict[str, Any]:
     data = path.read_bytes()
     payload = data[len(_MAGIC) + _DIGEST_SIZE :]
     if not data.startswith(_MAGIC):
-        raise ValueError("it is no checkpoint of this program")
+        raise ValueError("it is not a checkpoint of this program")
     if hashlib.sha256(payload).digest() != data[len(_MAGIC) : len(_MAGIC) + _DIGEST_SIZE]:
         raise ValueError("it is damaged (its checksum is wrong)")
     try:
         content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:  # whose text is advice to let the file run code
+    except pickle.UnpicklingError:  # its text advises to let the file run code
         raise ValueError("it holds more than tensors and plain values") from None
     return content
 
@@ -111,12 +111,12 @@ def _shapes(state: Mapping[str, Any]) -> dict[str, torch.Size]:
 
 
 def _identity(job: Job) -> dict[str, Any]:
-    """What has to be equal for a training to be the same one; where the images lie or are cached does not matter."""
+    """Everything that identifies a training; the location of the images and their cache does not."""
     data = _without_place(asdict(job.data))
     del data["directory"]
     return {"architecture": job.architecture.hash, "data": data, "recipe": asdict(job.recipe), "seed": job.seed}
 
 
 def _without_place(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The images without the path of their folder, which may be moved; a study makes sure that they are the same."""
+    """The images without the path of their folder, which may be moved; a study verifies that they are the same."""
     return {**data, "name": data["name"].partition(":")[0]}

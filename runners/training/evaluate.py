@@ -37,7 +37,7 @@ def evaluate(
 
 
 def first_batch(split: Split) -> int:
-    """How many images go through a model at once, unless memory is short."""
+    """Images that go through a model at once, unless memory is short."""
     return min(EVALUATION_BATCH, len(split))
 
 
@@ -49,7 +49,7 @@ def evaluate_within_memory(
     autocast: AbstractContextManager[object],
     batch_size: int,
 ) -> tuple[tuple[float, float], int]:
-    """`evaluate`, with smaller batches where memory is short; its figures, and the size of the batches."""
+    """Like `evaluate`, with smaller batches if memory is short; returns the metrics and the batch size."""
     return within_memory(
         lambda size: evaluate(model, split, normalise, device, autocast, size),
         batch_size,

@@ -1,8 +1,8 @@
-"""Going on where memory runs out: the same batch in smaller parts, from where the epoch began.
+"""Continuing when memory runs out: the same batch in smaller parts, from the start of the epoch.
 
 The gradient of a batch's mean loss is the sum of those of its micro-batches, each weighted by its share of the images;
-so the steps are the same up to rounding. Two layers see the difference: batch norm takes its statistics from
-micro-batches, and stochastic depth draws in another order.
+so the steps are the same up to rounding. Two layers are exceptions: batch norm takes its statistics from micro-batches,
+and stochastic depth draws in another order.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from runners.protocol import Cause, EvaluationError
 log = logging.getLogger(__name__)
 
 SMALLEST_SHARE = 16
-"""A batch is cut into at most about so many parts, of one image at least: beyond that a training takes for ever."""
+"""Maximum number of parts of a batch, roughly; with more, a training would take forever. Arbitrary."""
 
 Result = TypeVar("Result")
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def within_memory(compute: Callable[[int], Result], size: int, whole: int, device: torch.device) -> tuple[Result, int]:
-    """Compute with `size` images at a time, with half as many where memory runs out, and so on.
+    """Compute with `size` images at a time, and with half as many each time memory runs out.
 
     Args:
-        compute: What to do with so many images at a time; it is called anew after each failure.
-        size: Images to begin with.
-        whole: Images of the whole batch, of which `size` may be a part already.
-        device: Where the memory is.
+        compute: The computation, called with the number of images at a time, and again after each failure.
+        size: Images at a time to begin with.
+        whole: Images of the whole batch, of which `size` may already be a part.
+        device: The device whose memory may run out.
 
     Returns:
-        What it came to, and the images at a time that it took.
+        The result, and the number of images at a time that fitted.
 
     Raises:
-        EvaluationError: OUT_OF_MEMORY if the smallest part is too large as well.
+        EvaluationError: OUT_OF_MEMORY if even the smallest part is too large.
     """
     while True:
         try:
@@ -51,11 +51,11 @@ def within_memory(compute: Callable[[int], Result], size: int, whole: int, devic
             if not is_out_of_memory(error):
                 raise
             reason = f"out of memory with {size} of {whole} images at a time: {first_line(error)}".rstrip(": ")
-        # Here the error is gone, and with it the frames that held on to tensors.
+        # The error is freed by now, and with it the frames that held tensors.
         if size // 2 < max(1, whole // SMALLEST_SHARE):
             raise EvaluationError(Cause.OUT_OF_MEMORY, reason)
         size //= 2
-        log.warning("%s; going on with %d", reason, size)
+        log.warning("%s; continuing with %d", reason, size)
         _release(device)
 
 
@@ -63,11 +63,11 @@ def gradients(losses: Sequence[Loss], images: Tensor, labels: Tensor, micro_batc
     """Add up the gradients of a batch's mean loss, `micro_batch` images at a time.
 
     Args:
-        losses: The mean loss of images and labels. Where there are several (`runners.training.replicas`), each gets
-            an equal part of the batch.
+        losses: Functions from images and labels to their mean loss. If there are several (`runners.training.replicas`),
+            each gets an equal part of the batch.
         images: (B, ...).
         labels: (B,).
-        micro_batch: How many go through a model at once.
+        micro_batch: Images that go through a model at once.
 
     Returns:
         The mean loss of the whole batch, detached.
@@ -85,15 +85,15 @@ def gradients(losses: Sequence[Loss], images: Tensor, labels: Tensor, micro_batc
     return torch.stack(parts).sum()
 
 
-class Beginning:
-    """A model and its optimizer as they are now, to come back to. It is kept in the memory of the CPU."""
+class Snapshot:
+    """A snapshot of a model and its optimizer to return to, in CPU memory."""
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self._model, self._optimizer = model, optimizer
         self._weights, self._moments = _copied(model.state_dict()), _copied(optimizer.state_dict())
 
     def restore(self) -> None:
-        """Put them back; gradients are dropped."""
+        """Restore the model and its optimizer; gradients are dropped."""
         self._optimizer.zero_grad()
         self._model.load_state_dict(self._weights)
         self._optimizer.load_state_dict(_copied(self._moments))
@@ -109,7 +109,7 @@ def _copied(value: Any) -> Any:
 
 
 def _release(device: torch.device) -> None:
-    """Free what the failed attempt left; its peak says nothing of what the training needs."""
+    """Free the memory of the failed attempt, and reset the peak, which says nothing about the training's needs."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()

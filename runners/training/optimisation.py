@@ -10,11 +10,11 @@ from torch import nn
 from runners.recipe import Recipe
 
 NO_DECAY = ("class_token", "position")
-"""Parameters with two or more axes that, like biases and norms, are no weights of a linear map."""
+"""Parameters with two or more axes that, like biases and norms, are not weights of a linear map."""
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW (https://arxiv.org/abs/1711.05101) that decays the weights of linear maps and nothing else."""
+    """AdamW (https://arxiv.org/abs/1711.05101) that decays only the weights of linear maps."""
     decayed: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():

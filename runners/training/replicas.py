@@ -1,8 +1,8 @@
 """A model on several devices, for trials that reserve more than one GPU: each computes a part of every gradient.
 
-The first device holds the model proper and takes the optimizer's steps; before each, the others get its weights. So a
-step is that of one device up to rounding, with the two exceptions of `runners.training.memory`: batch norm normalises
-by the images of its device, and its running statistics are those of the first one.
+The first device holds the main model and takes the optimizer's steps; before each step, the others receive its weights.
+So a step equals that of one device up to rounding, with the two exceptions of `runners.training.memory`: batch norm
+normalises by the images of its device, and its running statistics are those of the first device.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from search_space.models.model import VisionModel, set_generator
 
 
 class Replicas:
-    """Copies of a model that share its work.
+    """Copies of a model that share the work.
 
     Args:
-        model: The model proper, on the first device.
-        devices: One or more; with a single one there is nothing to copy.
+        model: The main model, on the first device.
+        devices: One or more devices; with a single one there are no copies.
 
     Attributes:
-        models: The model proper and its copies, in the order of the devices.
+        models: The main model and its copies, in the order of the devices.
     """
 
     def __init__(self, model: VisionModel, devices: Sequence[torch.device]) -> None:
@@ -34,13 +34,13 @@ class Replicas:
             set_generator(each, draws)
 
     def seed(self, seeds: Sequence[int]) -> None:
-        """Seed what stochastic depth draws, on each device by its own seed."""
+        """Seed stochastic depth, with a different seed on each device."""
         for draws, seed in zip(self._draws, seeds, strict=True):
             draws.manual_seed(seed)
 
     @torch.no_grad()
     def spread(self) -> None:
-        """Give the copies the weights and statistics of the model proper, and no gradients."""
+        """Copy the weights and statistics of the main model to the copies, and clear their gradients."""
         proper = list(self.models[0].state_dict().values())
         for replica in self.models[1:]:
             replica.train(self.models[0].training)
@@ -50,7 +50,7 @@ class Replicas:
 
     @torch.no_grad()
     def gather(self) -> None:
-        """Add the gradients of the copies to those of the model proper."""
+        """Add the gradients of the copies to those of the main model."""
         for replica in self.models[1:]:
             for here, there in zip(self.models[0].parameters(), replica.parameters(), strict=True):
                 if there.grad is None:

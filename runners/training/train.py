@@ -1,10 +1,10 @@
 """`train`: the default evaluator, one training from initial weights to a validated model.
 
-On a CPU the same job gives bit-identical results for the same number of threads, also when it was stopped at a rung or
-interrupted, and went on later in another process. All randomness of an epoch (order, augmentation, stochastic depth)
-is seeded by the job's seed and the epoch's number.
+On a CPU the same job gives bit-identical results for the same number of threads, even if it was stopped at a rung or
+interrupted, and resumed later in another process. All randomness of an epoch (order, augmentation, stochastic depth) is
+seeded by the job's seed and the epoch's number.
 
-Where memory runs out, the epoch begins anew with smaller parts of a batch (`runners.training.memory`).
+If memory runs out, the epoch restarts with smaller parts of a batch (`runners.training.memory`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from runners.protocol import Cause, DataSpec, EpochResult, EvaluationError, Inte
 from runners.training.batches import Normaliser, place, steps_per_epoch, training_batches
 from runners.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from runners.training.evaluate import evaluate_within_memory, first_batch
-from runners.training.memory import Beginning, gradients, within_memory
+from runners.training.memory import Snapshot, gradients, within_memory
 from runners.training.optimisation import learning_rate, make_optimizer
 from runners.training.precision import autocast_for
 from runners.training.replicas import Replicas
@@ -43,30 +43,30 @@ from search_space.models.model import VisionModel
 log = logging.getLogger(__name__)
 
 CHECKPOINT_EVERY_S = 5.0
-"""Between rungs a checkpoint is at most about this much older than the training; cheap trials are done before."""
+"""Between rungs, a checkpoint is written about this often; cheap trials finish before. Arbitrary."""
 
 
 def train(job: Job) -> Generator[EpochResult, None, Measured]:
     """Train on the training split and validate after every epoch; or, for a "test" job, test once.
 
-    A training goes on from its checkpoint, which is written at every rung before the rung is reported: whatever the
-    search decides there, another process can take it up at once. Without a checkpoint it starts again.
+    A training resumes from its checkpoint, which is written at every rung before the rung is reported: whatever the
+    search decides there, another process can resume it at once. Without a checkpoint it restarts.
 
     Yields:
-        Every epoch that the search does not know; all of them if the training starts again. For a "test" job a single
-        one, numbered as the last of the recipe.
+        Every epoch that the search does not have; all of them if the training restarts. For a "test" job a single one,
+        numbered as the last epoch of the recipe.
 
     Returns:
-        Latency if it was asked for, peak memory on a GPU, device and versions, how many images went through the model
-        at once, and the digest of the weights.
+        Latency if requested, peak memory on a GPU, device and versions, the number of images that went through the
+        model at once, and the digest of the weights.
 
     Raises:
         EvaluationError: DIVERGED if a loss is not finite, TOO_SLOW if the latency exceeds the job's limit,
             OUT_OF_MEMORY if not even a small part of a batch fits, STORAGE if a checkpoint cannot be written.
-        OutOfTime: If it takes longer than the job may.
+        OutOfTime: If it exceeds the job's time limit.
         FileFailure: If the weights cannot be written or read.
-        DataError: If the images cannot be had or do not fit the architecture.
-        WeightsError: If the weights of a "test" job are missing or damaged, or of another architecture.
+        DataError: If the images cannot be loaded or do not fit the architecture.
+        WeightsError: If the weights of a "test" job are missing, damaged, or of another architecture.
         RunnerError: If there is no such device.
     """
     devices = pick_devices(job.device, job.gpus)
@@ -98,7 +98,7 @@ def _train(job: Job, model: VisionModel, devices: tuple[torch.device, ...]) -> G
     measured = replace(_measured(device, latency, len(devices)), micro_batch=training.micro_batch)
     curve: list[EpochResult] = []
     if resumed is not None:
-        training.take_up(resumed)
+        training.restore(resumed)
         curve = list(resumed.curve)
         measured = replace(measured, micro_batch=training.micro_batch)
         limit.pause()
@@ -106,7 +106,7 @@ def _train(job: Job, model: VisionModel, devices: tuple[torch.device, ...]) -> G
         limit.resume()
 
     def save() -> int:
-        """Write a checkpoint if the job has one; the epoch that it holds."""
+        """Write a checkpoint if the job has one; returns its epoch."""
         if job.checkpoint is not None:
             save_checkpoint(job.checkpoint, job, training.state(tuple(curve), latency))
         return len(curve)
@@ -115,7 +115,7 @@ def _train(job: Job, model: VisionModel, devices: tuple[torch.device, ...]) -> G
     for epoch in range(len(curve) + 1, recipe.epochs + 1):
         curve.append(training.run_epoch(epoch))
         measured = replace(measured, micro_batch=training.micro_batch)
-        # The last one is written too: if the driver dies before it is told of the end, nothing is trained again.
+        # The last one is written, too: if the driver dies before it learns of the end, nothing is trained again.
         if epoch in job.rungs or epoch == recipe.epochs or time.monotonic() - saved_at > CHECKPOINT_EVERY_S:
             try:
                 saved, saved_at = save(), time.monotonic()
@@ -126,12 +126,12 @@ def _train(job: Job, model: VisionModel, devices: tuple[torch.device, ...]) -> G
         try:
             yield replace(curve[-1], measured=measured)
         except Interrupted:
-            # What was saved is left alone: a training stopped at a rung may have gone on elsewhere by now.
+            # The saved checkpoint is left alone: a training stopped at a rung may have been resumed elsewhere by now.
             if saved < epoch:
                 try:
                     save()
                 except FileFailure as failure:
-                    log.warning("no checkpoint was written, the training will go on from an older one: %s", failure)
+                    log.warning("no checkpoint was written, the training will resume from an older one: %s", failure)
             raise
         limit.resume()
 
@@ -142,7 +142,7 @@ def _train(job: Job, model: VisionModel, devices: tuple[torch.device, ...]) -> G
 
 
 class _Training:
-    """A model with all that it takes to train it for one more epoch."""
+    """A model with everything needed to train it for another epoch."""
 
     def __init__(
         self, job: Job, model: VisionModel, devices: tuple[torch.device, ...], splits: Splits, limit: TimeLimit
@@ -162,12 +162,12 @@ class _Training:
         self.draws = torch.Generator(device)
 
     def state(self, curve: tuple[EpochResult, ...], latency: Latency | None) -> Checkpoint:
-        """What to resume from after the epochs of `curve`."""
+        """The checkpoint after the epochs of `curve`."""
         batches = self.micro_batch, self.evaluation_batch
         return Checkpoint(curve, self.model.state_dict(), self.optimizer.state_dict(), latency, *batches)
 
-    def take_up(self, state: Checkpoint) -> None:
-        """Be where another process was."""
+    def restore(self, state: Checkpoint) -> None:
+        """Restore the state from a checkpoint."""
         self.model.load_state_dict(state.model)
         self.optimizer.load_state_dict(dict(state.optimizer))
         self.micro_batch = state.micro_batch or self.micro_batch
@@ -176,12 +176,12 @@ class _Training:
     def run_epoch(self, epoch: int) -> EpochResult:
         """Train for one epoch and validate; `epoch` is 1 for the first."""
         started = time.perf_counter()
-        beginning = Beginning(self.model, self.optimizer)
+        snapshot = Snapshot(self.model, self.optimizer)
 
         def learn(micro_batch: int) -> float:
             if micro_batch != self.micro_batch:  # memory ran out
                 self.micro_batch = micro_batch
-                beginning.restore()
+                snapshot.restore()
             self.draws.manual_seed(_seed(self.seed, epoch, "data"))
             purposes = ["drop path", *(f"drop path {index}" for index in range(1, len(self.losses)))]
             self.replicas.seed([_seed(self.seed, epoch, purpose) for purpose in purposes])
@@ -197,10 +197,10 @@ class _Training:
         return EpochResult(epoch, train_loss, nll, accuracy, time.perf_counter() - started)
 
     def _learn(self, epoch: int) -> float:
-        """One pass over the training split; the mean loss."""
+        """Make one pass over the training split; returns the mean loss."""
         recipe, done = self.recipe, (epoch - 1) * self.steps
         self.model.train()
-        total = torch.zeros((), device=self.device)  # read once an epoch: a GPU is not waited for at every step
+        total = torch.zeros((), device=self.device)  # read once per epoch, to avoid waiting for a GPU at every step
         batches = training_batches(
             self.splits.train, self.batch_size, self.normalise, self.splits.augmentation, self.draws
         )
@@ -225,7 +225,7 @@ class _Training:
 
 def _test(job: Job, model: VisionModel, device: torch.device) -> EpochResult:
     if job.weights is None:
-        raise DataError(f"{job.key} is to be tested, but names no weights")
+        raise DataError(f"{job.key} cannot be tested: it names no weights")
     started = time.perf_counter()
     normalise = Normaliser(*load_weights(model, job.weights, job.weights_sha256), device)
     split, autocast = load_test(job.data), autocast_for(job.recipe.precision, job.architecture, device)
@@ -253,7 +253,7 @@ def _latency_within_limit(job: Job, model: VisionModel, device: torch.device) ->
 
 
 def _seed(seed: int, epoch: int, purpose: str) -> int:
-    """A seed of its own for every purpose and epoch; neighbouring ones are unrelated."""
+    """A separate seed for every purpose and epoch; neighbouring seeds are unrelated."""
     return int.from_bytes(hashlib.sha256(f"{seed} {epoch} {purpose}".encode()).digest()[:7], "big")
 
 
@@ -263,7 +263,7 @@ def _resolved(spec: DataSpec) -> DataSpec:
 
 @lru_cache(maxsize=2)
 def _splits_on(spec: DataSpec, device: torch.device) -> Splits:
-    """The splits on a device; kept, as the trials of a study share them."""
+    """The splits on a device; cached, as the trials of a study share them."""
     splits = load_splits(spec)
     return replace(splits, train=place(splits.train, device), validation=place(splits.validation, device))
 

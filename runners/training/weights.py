@@ -1,4 +1,4 @@
-"""Trained weights on disk: safetensors, with the normalisation of the images they were trained on."""
+"""Trained weights on disk: safetensors, with the normalisation of their training images."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from search_space.errors import WeightsError, brief, printable
 from search_space.models.model import VisionModel
 
 _LONGEST = 200
-"""Characters of a reason in a message."""
+"""Maximum length of a reason in a message."""
 
 
 def save_weights(model: nn.Module, path: Location, mean: tuple[float, ...], std: tuple[float, ...]) -> str:
     """Write all parameters and buffers; `mean` and `std` (per channel, pixels in 0..1) go into the metadata.
 
     Returns:
-        SHA-256 of the file, in hexadecimal digits.
+        SHA-256 of the file as hexadecimal digits.
 
     Raises:
-        FileFailure: If the storage does not take them.
+        FileFailure: If they cannot be written.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    # One key, as safetensors does not keep the order of several, and equal weights are to give equal files.
+    # A single key: safetensors does not keep the order of several, and equal weights must give equal files.
     metadata = {"normalisation": json.dumps({"mean": mean, "std": std})}
     content = safetensors.torch.save(state, metadata)
     write_atomically(path, content)
@@ -41,19 +41,19 @@ def save_weights(model: nn.Module, path: Location, mean: tuple[float, ...], std:
 def load_weights(
     model: VisionModel, path: Location, sha256: str | None = None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Fill a model with the weights that `save_weights` wrote, or leave it as it is.
+    """Load weights that `save_weights` wrote into a model, or leave it unchanged.
 
     Args:
-        model: What to fill.
+        model: The model to load into.
         path: The file.
-        sha256: What `save_weights` returned; None if that is not known.
+        sha256: The digest that `save_weights` returned; None if unknown.
 
     Returns:
-        Mean and standard deviation by which its images are normalised.
+        Mean and standard deviation for normalising images.
 
     Raises:
         WeightsError: If the file is missing or damaged, or was written for another architecture.
-        FileFailure: If the storage does not give it.
+        FileFailure: If the file cannot be read.
     """
     try:
         with local_copy(path) as here:
@@ -66,7 +66,7 @@ def load_weights(
     except OSError as error:
         raise FileFailure(f"{path} cannot be read: {error.strerror or error}") from error
     except (safetensors.SafetensorError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
-        # the last four for types of numbers that this version of torch or safetensors does not know
+        # the last four: number types that this version of torch or safetensors does not know
         raise _not_ours(path, str(error).partition("\n")[0]) from error
     problem = _misfit(model, state)
     if problem:

@@ -1,6 +1,6 @@
 """Networks built from architectures, in PyTorch.
 
-Nothing is imported until it is used, so that this package can be named without loading torch.
+Nothing is imported until it is used, so importing this package does not load torch.
 """
 
 from __future__ import annotations

@@ -23,10 +23,10 @@ def build(
 
     Args:
         architecture: What to build.
-        generator: Source of all randomness, on the CPU; the same seed gives the same weights on every device.
-            A fresh one with seed 0 by default. The global generator is never used.
+        generator: Source of all randomness, on the CPU; the same seed gives the same weights on every device. By
+            default a new one with seed 0. The global generator is never used.
         device: The device of the model.
-        scheme: How its weights start: see `search_space.models.initialisation`.
+        scheme: How its weights are initialised; see `search_space.models.initialisation`.
             ``zoo.entry(name).family.initialisation`` is the scheme that the authors of a family used.
 
     Raises:

@@ -12,14 +12,15 @@ from search_space.errors import WeightsError
 from search_space.models.model import VisionModel
 
 TOLERANCE = 1e-10
-"""Relative to the largest value, in float64: far above rounding, far below any error in a merger (arbitrary)."""
+"""Relative to the largest value, in float64: far above rounding errors, far below the effect of a wrong merge
+(arbitrary)."""
 
 
 @torch.no_grad()
 def reparameterize(model: VisionModel) -> VisionModel:
     """The deployed model that computes the same function as `model` does in eval mode.
 
-    The result is checked: both models run on the same images in float64, and their features and outputs have to agree
+    The result is checked: both models run on the same images in float64, and their features and outputs must agree
     to 1e-10 of the largest value.
 
     Args:
@@ -30,7 +31,7 @@ def reparameterize(model: VisionModel) -> VisionModel:
         architecture is its own deployed form.
 
     Raises:
-        WeightsError: If the outputs differ, as they do if weights are not finite.
+        WeightsError: If the outputs differ, as they do when weights are not finite.
     """
     architecture = model.architecture
     if architecture.deployed == architecture:
@@ -42,7 +43,7 @@ def reparameterize(model: VisionModel) -> VisionModel:
     shape = (2, architecture.in_channels, architecture.image_size, architecture.image_size)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     images = images.to(next(wide.parameters()).device)
-    for what in ("features", "forward"):  # the features too, as a head of zeros would hide any difference
+    for what in ("features", "forward"):  # compare the features too, since a head of zeros would hide any difference
         expected = getattr(wide, what)(images)
         difference = (getattr(deployed, what)(images) - expected).abs().max().item()
         if not difference <= TOLERANCE * expected.abs().max().item():
@@ -51,14 +52,14 @@ def reparameterize(model: VisionModel) -> VisionModel:
 
 
 def _deployed_state(model: VisionModel, deployed: VisionModel) -> dict[str, Tensor]:
-    """The state dict of the deployed model, with every layer that has another deployed form merged."""
+    """The state dict of the deployed model; layers with a different deployed form are merged."""
     state: dict[str, Tensor] = model.state_dict()
     for name, module in model.named_modules():
         deployed_state = getattr(module, "deployed_state", None)
         if deployed_state is not None:
             merged = {f"{name}.{key}": value for key, value in deployed_state().items()}
             state = {key: value for key, value in state.items() if not key.startswith(f"{name}.")} | merged
-    # Stages that differ in training branches only become one stage; the order of all blocks stays the same.
+    # Stages that differ only in training branches become one stage; the order of all blocks stays the same.
     renamed = dict(zip(_places(model), _places(deployed), strict=True))
 
     def rename(key: str) -> str:

@@ -1,4 +1,4 @@
-"""How the weights of a model start: three published schemes, and one for narrow models with a short training.
+"""How the weights of a model are initialised: three published schemes, and one for narrow models with short trainings.
 
 adaptive           like truncated_normal, but a linear layer of F inputs has a standard deviation of
                    max(0.02, 0.7 / sqrt(F)), and positions have 0.4, which is visible beside the output of the stem
@@ -8,10 +8,10 @@ xavier             linear layers from Xavier's uniform, their biases from N(0, 1
                    MLP-Mixer and gMLP, as in timm
 pytorch            PyTorch's default, uniform in +- 1 / sqrt(inputs): RepMLPNet
 
-The published standard deviation of 0.02 is meant for C of 192 and more and for hundreds of epochs; in narrow models
-with a short training, signals vanish. Measured on digits, 24 epochs, models of 35,000 parameters: with positions of
-standard deviation 0.02 ViT stays at 95.8 % validation accuracy, with 0.3 it reaches 98.3 %; ResMLP gains 1 point from
-a gain of 0.5 to 1.
+The published standard deviation of 0.02 is meant for C >= 192 and hundreds of epochs; in narrow models with short
+trainings, signals vanish. Measured on digits, 24 epochs, models of 35,000 parameters: with positions of standard
+deviation 0.02 ViT stays at 95.8 % validation accuracy, with 0.3 it reaches 98.3 %; ResMLP gains 1 point from a gain of
+0.5 to 1.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ TRUNCATED = 0.87962566
 def initialise(model: VisionModel, generator: torch.Generator, scheme: Scheme = "adaptive") -> None:
     """Set every parameter and buffer of a model on the CPU.
 
-    Norms start as the identity, layer scales at their value, and a class token from N(0, 1e-6). An op whose start is
-    part of its design (the gate of gMLP) starts that way in every scheme.
+    Norms start as the identity, layer scales at their configured value, and a class token is drawn from N(0, 1e-6). An
+    op whose initialisation is part of its design (the gate of gMLP) is initialised that way in every scheme.
     """
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
@@ -57,7 +57,7 @@ def initialise(model: VisionModel, generator: torch.Generator, scheme: Scheme = 
     if model.position is not None:
         deviation = POSITION_DEVIATION if scheme == "adaptive" else PUBLISHED_DEVIATION
         nn.init.trunc_normal_(model.position, std=deviation, a=-2, b=2, generator=generator)
-    for module in model.modules():  # ops with a start of their own override the general rule
+    for module in model.modules():  # ops with an initialisation of their own override the general rule
         own = getattr(module, "initialise", None)
         if own is not None:
             own(generator)

@@ -1,4 +1,4 @@
-"""`VisionModel`: the network that an Architecture describes, with weights that are not initialised yet.
+"""`VisionModel`: the network that an Architecture describes, with uninitialised weights.
 
 B batch, N tokens (class token included), C channels.
 """
@@ -72,7 +72,7 @@ class VisionModel(nn.Module):
         """Tokens after the last block, before the final norm: (B, N, C).
 
         Raises:
-            ArchitectureError: If the model does not take images of this size.
+            ArchitectureError: If the model does not accept images of this size.
         """
         if not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]  # there, sizes are traced values
             self._check(images)
@@ -110,7 +110,7 @@ class VisionModel(nn.Module):
 
 
 def set_generator(model: nn.Module, generator: torch.Generator | None) -> None:
-    """Let stochastic depth draw from `generator` (on the model's device) instead of the global one."""
+    """Make stochastic depth draw from `generator` (on the model's device) instead of the global one."""
     for module in model.modules():
         if isinstance(module, DropPath):
             module.generator = generator
@@ -119,9 +119,9 @@ def set_generator(model: nn.Module, generator: torch.Generator | None) -> None:
 def resize_positions(
     position: Tensor, grid: int, class_token: bool, mode: Literal["bilinear", "bicubic"], antialias: bool = False
 ) -> Tensor:
-    """Learned position embeddings on another grid: (1, G^2 + class token, C) -> (1, grid^2 + class token, C).
+    """Resize learned position embeddings to another grid: (1, G^2 + class token, C) -> (1, grid^2 + class token, C).
 
-    The embedding of the class token, which comes first, is not changed.
+    The embedding of the class token, which comes first, is unchanged.
     """
     first, places = position[:, : int(class_token)], position[:, int(class_token) :]
     side = math.isqrt(int(places.shape[1]))
@@ -143,7 +143,7 @@ def _make_stage(stage: Stage, shape: TokenShape, in_dim: int, rates: list[float]
 
 
 def _drop_path_rates(architecture: Architecture) -> list[float]:
-    """The rate of every block in order."""
+    """The stochastic depth rate of every block, in order."""
     rate, depth = architecture.drop_path, architecture.depth
     if architecture.drop_path_schedule == "constant":
         return [rate] * depth

@@ -1,4 +1,4 @@
-"""Files of weights: brought into the deployed form, and compared with a model that was loaded from elsewhere."""
+"""Files of weights: converted to the deployed form, and compared with a model that was loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from search_space.models import deployment
 from search_space.models.building import build
 
 IMAGES = 4
-"""Random images that two models are compared on."""
+"""Number of random images on which two models are compared."""
 
 
 def deploy_file(architecture: Architecture, weights: Path, output: Path) -> None:
     """Write the weights of the deployed form of a trained model, with the metadata of its file.
 
     Args:
-        architecture: As it was trained.
+        architecture: The architecture in its training form.
         weights: Its safetensors file.
         output: The file to write.
     """
@@ -39,9 +39,9 @@ def compare_outputs(
     """Compare the outputs of a trained model with those of one that was loaded from elsewhere.
 
     Args:
-        architecture: As it was trained.
+        architecture: The architecture in its training form.
         weights: Its safetensors file.
-        load: Gives the other model, and mean and standard deviation of its images.
+        load: Returns the other model, and the mean and standard deviation of its images.
 
     Returns:
         The largest difference between outputs, NaN if some are not finite; and the largest output.

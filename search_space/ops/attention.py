@@ -12,7 +12,7 @@ from search_space.ops.mixer import Mix, Mixer, register_mixer, whole
 @register_op("attention")
 @dataclass(frozen=True)
 class Attention(Op):
-    """softmax(q k^T / sqrt(d)) v over all tokens, with `heads` heads of d = C / heads channels.
+    """softmax(q k^T / sqrt(d)) v over all tokens, with `heads` heads of d = C / heads channels each.
 
     Attributes:
         heads: Number of heads; divides C.

@@ -1,7 +1,7 @@
-"""What the operation of a branch says about itself: its rules and its exact cost.
+"""The operation of a branch: its rules and its exact cost.
 
-An op is a frozen description. The layer that computes it is in `search_space/models/layers/`, in the file of the same
-name, so that nothing here needs torch.
+An op is a frozen description. The layer that computes it is in the file of the same name in
+`search_space/models/layers/`, so nothing here needs torch.
 
 B batch, N tokens (class token included), C channels.
 """
@@ -23,7 +23,7 @@ class Cost(NamedTuple):
     macs: int
 
     def plus(self, *others: Cost) -> Cost:
-        """The sum of all."""
+        """The sum of these costs."""
         params, macs = self
         for other in others:
             params += other[0]
@@ -31,12 +31,12 @@ class Cost(NamedTuple):
         return Cost(params, macs)
 
     def times(self, count: int) -> Cost:
-        """The cost of `count` of them."""
+        """This cost, `count` times."""
         return Cost(self.params * count, self.macs * count)
 
 
 class TokenShape(NamedTuple):
-    """The tokens a stage works on: a `grid` x `grid` map of `dim` channels, and perhaps a class token."""
+    """The tokens that a stage works on: a `grid` x `grid` map of `dim` channels, and optionally a class token."""
 
     grid: int
     dim: int
@@ -44,7 +44,7 @@ class TokenShape(NamedTuple):
 
     @property
     def tokens(self) -> int:
-        """N, the class token included."""
+        """N, including the class token."""
         return self.grid * self.grid + self.class_token
 
 
@@ -58,11 +58,11 @@ class Op:
 
     Class attributes:
         kind: Its name in YAML.
-        examples: Settings of a few members, which the contract tests run; they have to work on EXAMPLE_SHAPE.
+        examples: Settings of a few members, which the contract tests run; they must work on EXAMPLE_SHAPE.
         layer: The module that registers the layer, imported when a model is built. Empty for the ops of this package,
-            and where the module that registers the op registers its layer as well.
-        mixes_tokens: Whether information moves between tokens.
-        fixed_input_size: Whether its weights or settings suit one number of tokens only.
+            and if the module that registers the op also registers its layer.
+        mixes_tokens: Whether information flows between tokens.
+        fixed_input_size: Whether its weights or settings fit only one number of tokens.
     """
 
     kind: ClassVar[str]
@@ -75,7 +75,7 @@ class Op:
         """Raise ArchitectureError if this op breaks a rule at `shape`, with the rule."""
 
     def cost(self, shape: TokenShape) -> Cost:
-        """Exact cost at `shape`, without the norm in front."""
+        """Exact cost at `shape`, without the norm before it."""
         raise NotImplementedError
 
     def steps(self, shape: TokenShape) -> tuple[str, ...]:
@@ -86,21 +86,21 @@ class Op:
         """The same design on another grid.
 
         Args:
-            shape: The tokens that this op was made for.
-            other: The tokens of the result; the channels are the same.
-            over_tokens: Whether the norm in front of it runs over the tokens, as FF-only's does.
+            shape: The token shape that this op was made for.
+            other: The token shape of the result; the channels are the same.
+            over_tokens: Whether the norm before it normalises over the tokens, as in FF-only.
         """
         return self
 
     @property
     def deployed(self) -> Op:
-        """The op that computes the same function at inference: itself, unless training has more branches."""
+        """The op that computes the same function at inference: itself, unless training uses more branches."""
         return self
 
     def settings(self) -> dict[str, Any]:
         """Its settings by name, as in YAML.
 
-        Settings at their default are left out, so that an op can gain a setting without changing existing hashes.
+        Settings at their default are omitted, so that an op can gain a setting without changing existing hashes.
         """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
@@ -115,7 +115,7 @@ _OpClass = TypeVar("_OpClass", bound=type[Op])
 
 
 def register_op(kind: str) -> Callable[[_OpClass], _OpClass]:
-    """Class decorator that makes an op known by its name in YAML; a name that is taken is refused."""
+    """Class decorator that registers an op by its name in YAML; a name that is taken is refused."""
 
     def register(op: _OpClass) -> _OpClass:
         OPS.add(kind, op)
@@ -126,18 +126,18 @@ def register_op(kind: str) -> Callable[[_OpClass], _OpClass]:
 
 
 def require(holds: bool, rule: str) -> None:
-    """Raise ArchitectureError(`rule`) unless it holds."""
+    """Raise ArchitectureError(`rule`) unless the condition holds."""
     if not holds:
         raise ArchitectureError(rule)
 
 
 def linear(inputs: int, outputs: int, positions: int, bias: bool = True) -> Cost:
-    """Cost of a linear layer applied at `positions` places."""
+    """Cost of a linear layer applied at `positions` positions."""
     return Cost(inputs * outputs + (outputs if bias else 0), inputs * outputs * positions)
 
 
 def convolution(side: int, in_dim: int, shape: TokenShape, bn_relu: bool) -> Cost:
-    """Cost of a convolution of size = stride = `side` that makes `shape`, with a bias or with a BatchNorm instead."""
+    """Cost of a convolution of size = stride = `side` that produces `shape`, with a bias or a BatchNorm."""
     inputs = side * side * in_dim
     params = inputs * shape.dim + (2 * shape.dim if bn_relu else shape.dim)
     return Cost(params, inputs * shape.dim * shape.grid * shape.grid)

@@ -26,7 +26,7 @@ class Dense(Op):
         hidden: Hidden width, or None for a single linear layer.
         bias: Whether the linear layers have biases.
         activation: The nonlinearity; GELU is the exact erf form.
-        glu: Whether the hidden width is split in halves a, b and a * activation(b) goes on
+        glu: Whether the hidden width is split into halves a, b and the second linear layer sees a * activation(b)
             (https://arxiv.org/abs/2002.05202; gMixer).
         batchnorm: Whether a BatchNorm follows each linear layer, in place of its bias (RepMLPNet).
     """
@@ -71,7 +71,7 @@ class Dense(Op):
         require(self.hidden is None or self.hidden >= 1, f"dense needs a positive hidden width; it is {self.hidden}")
         require(
             not self.glu or (self.hidden is not None and self.hidden % 2 == 0),
-            f"a gated linear unit splits its hidden width in halves, so it has to be even; it is {self.hidden}",
+            f"a gated linear unit splits its hidden width into halves, so it must be even; it is {self.hidden}",
         )
         require(not self.batchnorm or self.axis == "channel", "batchnorm in dense runs over channels; axis is token")
 
@@ -94,9 +94,10 @@ class Dense(Op):
         return (f"fc {width} -> {self.hidden}{over}", *norm, middle, f"fc {inner} -> {width}{over}", *norm)
 
     def at(self, shape: TokenShape, other: TokenShape, over_tokens: bool = False) -> Dense:
-        """Along tokens, a hidden width that is a multiple of N follows it (FF-only).
+        """The same design on another grid; along tokens, a hidden width that is a multiple of N grows with N (FF-only).
 
-        One that is C/2, C, 2C or 4C as well does so only if the norm runs over the tokens; else it stays (MLP-Mixer).
+        A width that is also C/2, C, 2C or 4C grows only if the norm runs over the tokens; otherwise it stays
+        (MLP-Mixer).
         """
         if self.axis == "channel" or self.hidden is None or self.hidden % shape.tokens:
             return self
@@ -105,7 +106,7 @@ class Dense(Op):
         return replace(self, hidden=self.hidden // shape.tokens * other.tokens)
 
     def _width(self, shape: TokenShape) -> tuple[int, int]:
-        """Its width, and at how many places it is applied."""
+        """Its width, and at how many positions it is applied."""
         n, c = shape.tokens, shape.dim
         return (n, c) if self.axis == "token" else (c, n)
 
@@ -120,7 +121,7 @@ def parse_width(text: str, shape: TokenShape) -> int:
     require(match is not None, f"a hidden width is a multiple of C or N, such as C/2 or 4N; it is {brief(text)}")
     assert match is not None
     factor, unit, divisor = int(match[1] or 1), shape.dim if match[2] == "C" else shape.tokens, int(match[3] or 1)
-    require(factor > 0 and divisor > 0, f"a hidden width has to be positive; it is {brief(text)}")
+    require(factor > 0 and divisor > 0, f"a hidden width must be positive; it is {brief(text)}")
     return max(1, factor * unit // divisor)
 
 

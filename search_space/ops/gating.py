@@ -13,11 +13,11 @@ from search_space.ops.mixer import Mix, Mixer, register_mixer, whole
 class Gating(Op):
     """fc(C -> hidden), GELU, halves u, v; v = Linear over tokens(LayerNorm(v)); fc(u * v -> C).
 
-    With `attention_dim` d it is aMLP's (section 4): v += fc(softmax(q k^T / sqrt(d)) w) with a single head, whose
-    q, k, w are linear in the input of the block.
+    With `attention_dim` d it is the unit of aMLP (section 4): v += fc(softmax(q k^T / sqrt(d)) w), with a single head
+    whose q, k, w are linear in the input of the block.
 
     Attributes:
-        hidden: Width of the first projection, even: u and v have half of it each.
+        hidden: Width of the first projection; even, since u and v have half of it each.
         gate_eps: Epsilon of the LayerNorm on v (1e-5 in the reference code, unlike the block's own 1e-6).
         attention_dim: Width of the tiny attention; 0 for none.
     """
@@ -30,10 +30,10 @@ class Gating(Op):
     def check(self, shape: TokenShape) -> None:
         require(
             self.hidden >= 2 and self.hidden % 2 == 0,
-            f"gating splits its hidden width in halves, so it has to be even; it is {self.hidden}",
+            f"gating splits its hidden width into halves, so it must be even; it is {self.hidden}",
         )
-        require(0 < self.gate_eps <= 0.1, f"gate_eps has to lie in (0, 0.1]; it is {self.gate_eps}")
-        require(self.attention_dim >= 0, f"attention_dim has to be 0 (none) or more; it is {self.attention_dim}")
+        require(0 < self.gate_eps <= 0.1, f"gate_eps must be in (0, 0.1]; it is {self.gate_eps}")
+        require(self.attention_dim >= 0, f"attention_dim must be 0 (none) or more; it is {self.attention_dim}")
 
     def cost(self, shape: TokenShape) -> Cost:
         n, c, half = shape.tokens, shape.dim, self.hidden // 2

@@ -1,7 +1,7 @@
-"""Token mixers as search spaces name them, and how a mixer declares its settings.
+"""Token mixers by their names in search spaces, and how a mixer declares its settings.
 
-A mixer is a frozen dataclass whose fields are its settings. Each field says which choices a space may offer, so that
-the reader of spaces needs no change for a new one::
+A mixer is a frozen dataclass whose fields are its settings. Each field says which choices a space may offer, so the
+code that reads spaces needs no change for a new mixer::
 
     @register_mixer("pool")
     @dataclass(frozen=True)
@@ -27,7 +27,7 @@ from search_space.registry import Registry
 Value = int | float | str | bool | None
 """A choice on an axis; None stands for ``none`` on the layer_scale axis."""
 LARGEST_SETTING = 10**6
-"""The largest whole number that a setting may be (arbitrary)."""
+"""The largest value of a whole-number setting (arbitrary)."""
 
 
 class Mix(NamedTuple):
@@ -35,7 +35,7 @@ class Mix(NamedTuple):
 
     Attributes:
         op: The operation.
-        norm_axis: What the norm in front of it runs over.
+        norm_axis: What the norm before it normalises over.
         eps: Epsilon of that norm (and of the other norms of the block) in the published code.
     """
 
@@ -51,8 +51,8 @@ class Setting:
     Attributes:
         valid: Whether a value is allowed.
         describe: The allowed values in words, for messages.
-        width: The widest layer that a value asks for on given tokens; None if it has no influence on widths.
-        required: Whether a space has to give choices for it.
+        width: The widest layer that a value leads to at a token shape; None if it does not affect widths.
+        required: Whether a space must give choices for it.
     """
 
     valid: Callable[[Value], bool]
@@ -66,7 +66,7 @@ class Mixer:
     """Base of all token mixers.
 
     Class attributes:
-        examples: Settings of a few members, which the contract tests run; they have to work on EXAMPLE_SHAPE.
+        examples: Settings of a few members, which the contract tests run; they must work on EXAMPLE_SHAPE.
     """
 
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
@@ -81,7 +81,7 @@ class Mixer:
 
     @classmethod
     def settings(cls) -> dict[str, Setting]:
-        """What can be chosen, by the names of the settings."""
+        """The allowed choices by setting."""
         return {
             found.name: dataclasses.replace(found.metadata["setting"], required=found.default is MISSING)
             for found in fields(cls)
@@ -93,7 +93,7 @@ _MixerClass = TypeVar("_MixerClass", bound=type[Mixer])
 
 
 def register_mixer(name: str) -> Callable[[_MixerClass], _MixerClass]:
-    """Class decorator that makes a mixer known by its name in search spaces; a name that is taken is refused."""
+    """Class decorator that registers a mixer by its name in search spaces; a name that is taken is refused."""
     return MIXERS.register(name)
 
 
@@ -109,14 +109,14 @@ def setting(
     Args:
         valid: Whether a value is allowed.
         describe: The allowed values in words, for messages.
-        default: What holds in spaces that do not name the setting; without it, they have to.
-        width: The widest layer that a value asks for on given tokens, if it has an influence on widths.
+        default: The value in spaces that do not name the setting; without a default, they must name it.
+        width: The widest layer that a value leads to at a token shape, if it affects widths.
     """
     return field(default=default, metadata={"setting": Setting(valid, describe, width)})
 
 
 def whole(least: int, **options: Any) -> Any:
-    """A setting that is a whole number from `least`; options are those of `setting`."""
+    """A setting that is a whole number of at least `least`; options are those of `setting`."""
     describe = "whole numbers from 0 (none)" if least == 0 else f"whole numbers from {least}"
     return setting(lambda value: is_whole(value, least), describe, **options)
 
@@ -132,7 +132,7 @@ def switch(**options: Any) -> Any:
 
 
 def width_of(parse: Callable[[str, TokenShape], int], describe: str) -> Any:
-    """A setting that says a width in terms of C or N, as `parse` reads it."""
+    """A setting that gives a width in terms of C or N, as `parse` reads it."""
 
     def valid(value: Value) -> bool:
         try:
@@ -144,5 +144,5 @@ def width_of(parse: Callable[[str, TokenShape], int], describe: str) -> Any:
 
 
 def is_whole(value: Value, least: int) -> bool:
-    """Whether a value is a whole number (no truth value) from `least` to LARGEST_SETTING."""
+    """Whether a value is a whole number (not a bool) from `least` to LARGEST_SETTING."""
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= LARGEST_SETTING

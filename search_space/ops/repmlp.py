@@ -15,12 +15,12 @@ class RepMLP(Op):
     """(BN(W x) + sum over k of BN(depthwise conv_k(x))) * sigmoid(fc(ReLU(fc(mean of x over tokens)))).
 
     W is an N x N matrix over the tokens for each of S sets of channels: channel c uses set c mod S, and so do the
-    convolutions. The deployed form has one matrix and bias a set, and computes the same function.
+    convolutions. The deployed form has one matrix and bias per set, and computes the same function.
 
     Attributes:
         sharesets: S, the number of sets; divides C.
         kernels: Sizes of the convolutions, odd; () for none.
-        reduction: C over the hidden width of the gate.
+        reduction: C divided by the hidden width of the gate.
         deploy: Whether this is the deployed form; its kernels are ().
     """
 
@@ -49,11 +49,11 @@ class RepMLP(Op):
         require(
             all(kernel >= 1 and kernel % 2 == 1 for kernel in self.kernels)
             and len(set(self.kernels)) == len(self.kernels),
-            f"the kernels of repmlp have to be odd and different; they are {list(self.kernels)}",
+            f"the kernels of repmlp must be odd and different; they are {list(self.kernels)}",
         )
         require(
             1 <= self.reduction <= shape.dim,
-            f"the reduction of repmlp has to lie between 1 and C; it is {self.reduction}, C is {shape.dim}",
+            f"the reduction of repmlp must be between 1 and C; it is {self.reduction}, C is {shape.dim}",
         )
 
     def cost(self, shape: TokenShape) -> Cost:

@@ -1,7 +1,7 @@
-"""Search spaces: which architectures are possible, how many there are, and how to draw and change them.
+"""Search spaces: which architectures are possible, how many there are, and how to sample and change them.
 
-Start with `load_space`. A `SearchSpace` is put together from parts that can be read alone: the file (`definition`), the
-blocks that a stage may have (`options`), parameters and architectures (`codec`), exact counts and uniform draws
+Start with `load_space`. A `SearchSpace` is composed of parts that can be read on their own: the file (`definition`),
+the blocks that a stage may have (`options`), parameters and architectures (`codec`), exact counts and uniform samples
 (`counting`), the range of cost (`extremes`), and steps from one architecture to another (`moves`).
 """
 

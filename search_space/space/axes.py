@@ -11,7 +11,7 @@ from search_space.ops.mixer import Value
 from search_space.units import format_count
 
 Params = dict[str, Value]
-"""An architecture by its choice on every active axis; `SearchSpace.decode` makes the architecture."""
+"""An architecture as its choice on every active axis; `SearchSpace.decode` returns the architecture."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Axis:
 
     Attributes:
         name: Such as ``dim`` or ``stage1.mixer``.
-        values: What can be chosen.
+        values: The choices.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Axis:
 
 
 class Limits(NamedTuple):
-    """Upper limits on the exact cost of the deployed architecture; None stands for no limit."""
+    """Upper limits on the exact cost of the deployed architecture; None means no limit."""
 
     max_params: int | None = None
     max_macs: int | None = None

@@ -1,8 +1,8 @@
-"""How large a search space may be: a space within these bounds can be counted, costed, sampled and written down.
+"""How large a search space may be: a space within these bounds can be counted, costed, sampled and listed.
 
-A file can name spaces that no machine can handle, such as a thousand choices on each of eight axes. They are refused
-when they are bound to an image size, before anything is built from them. All bounds are arbitrary, far above the
-shipped space and small enough for one machine.
+A file can describe spaces that no machine can handle, such as a thousand choices on each of eight axes. They are
+refused when they are bound to an image size, before anything is built from them. All bounds are arbitrary, far above
+the shipped space and small enough for one machine.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MOST_BLOCKS = 2_000_000
 
 
 def check_bounds(codec: Codec) -> None:
-    """Refuse a space that is too large to be worked with.
+    """Refuse a space that is too large to work with.
 
     Raises:
         SpaceError: If it has too many combinations, or architectures that are deeper or wider than allowed.

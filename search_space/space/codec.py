@@ -1,8 +1,8 @@
 """From parameters to architectures and back.
 
 A point of a space is written in two ways: as an `Architecture`, and as its parameters, a mapping from axis to choice
-(``patch``, ``dim``, ``stage1.mixer``, ``stage2.depth``, ...) that holds the active axes only. `decode` and `encode` are
-inverse to each other: every architecture of the space has exactly one description.
+(``patch``, ``dim``, ``stage1.mixer``, ``stage2.depth``, ...) that holds only the active axes. `decode` and `encode` are
+inverses: every architecture of the space has exactly one description.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from search_space.space.options import Context, Option, Options, can_downsample,
 
 
 class Codec:
-    """The axes of a space, bound to images of one size, and what choices on them mean.
+    """The axes of a space, bound to one image size, and what their choices mean.
 
     Attributes:
-        definition: The file it comes from.
+        definition: The space's file.
         image_size: Side of the images in pixels.
         in_channels: Channels of the images.
         classes: Number of classes.
         limits: The default limits for images of this size.
         net_axes: Choices for the whole network.
-        stage_axes: Choices for a stage, without the prefix ``stage1.`` and so on.
+        stage_axes: Choices for a stage, without the prefix (``stage1.`` and so on).
         max_stages: The largest number of stages.
     """
 
@@ -66,7 +66,7 @@ class Codec:
 
     @cached_property
     def axes(self) -> tuple[Axis, ...]:
-        """All axes, those of later stages included; which of them are active depends on the others."""
+        """All axes, including those of later stages; which of them are active depends on the others."""
         stages = range(1, self.max_stages + 1)
         return self.net_axes + tuple(
             Axis(f"stage{number}.{axis.name}", axis.values)
@@ -83,14 +83,14 @@ class Codec:
     def _axes_by_name(self) -> dict[str, Axis]:
         return {axis.name: axis for axis in self.axes}
 
-    # What a stage may consist of.
+    # Blocks of a stage.
 
     def first_shape(self, params: Mapping[str, Any]) -> TokenShape:
-        """The tokens of the first stage."""
+        """The token shape of the first stage."""
         return TokenShape(self.image_size // params["patch"], params["dim"], params["pooling"] == "class_token")
 
     def context(self, params: Mapping[str, Any], shape: TokenShape) -> Context:
-        """The context of a stage on `shape`."""
+        """The context of a stage at `shape`."""
         return Context(shape, params["norm"], params["layer_scale"], params.get("conv_bn", False))
 
     def options(self, context: Context) -> Options:
@@ -99,13 +99,13 @@ class Codec:
             self._options[context] = Options(self.definition, context)
         return self._options[context]
 
-    # Both ways.
+    # Decoding and encoding.
 
     def decode(self, params: Mapping[str, Any]) -> Architecture:
-        """The architecture that parameters describe; inactive ones are ignored.
+        """The architecture that parameters describe; inactive parameters are ignored.
 
         Raises:
-            SpaceError: If an active parameter is missing, not among the choices, or impossible beside the others.
+            SpaceError: If an active parameter is missing, not among the choices, or incompatible with the others.
         """
         params = {**params, **{axis.name: self._choice(params, axis.name) for axis in self.net_axes}}
         stages: list[Stage] = []
@@ -135,7 +135,9 @@ class Codec:
         return self.architecture(params, stages)
 
     def architecture(self, params: Mapping[str, Any], stages: list[Stage]) -> Architecture:
-        """The architecture with these choices for the whole network and these stages, in the space or not."""
+        """The architecture with these choices for the whole network and these stages, whether or not it is in the
+        space.
+        """
         class_token = params["pooling"] == "class_token"
         return Architecture(
             image_size=self.image_size,
@@ -206,7 +208,7 @@ def _stage_axes(definition: SpaceDefinition, depth: tuple[int, ...]) -> dict[str
         "mixer": tuple(definition.mixers),
     }
     for own in definition.mixers.values():
-        for setting, values in own.items():  # mixers may share the name of a setting; each keeps its own choices
+        for setting, values in own.items():  # mixers may share a setting's name; each keeps its own choices
             axes[setting] = tuple(dict.fromkeys((*axes.get(setting, ()), *values)))
     return {**axes, "channel_ratio": definition.stage["channel_ratio"], "order": definition.stage["order"]}
 

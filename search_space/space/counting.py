@@ -1,8 +1,8 @@
-"""How many architectures a space has, and drawing from them uniformly.
+"""How many architectures a space has, and how to sample them uniformly.
 
 An architecture of the space is a choice on the axes of the whole network and a chain of stages. What a stage may be
-depends on its context alone, with one exception: a stage that is entered without downsampling must not repeat the
-block before it. So a short recursion counts the chains, and a draw walks down the recursion with the counts as weights.
+depends on its context alone, with one exception: a stage without downsampling must not repeat the block before it. A
+short recursion therefore counts the chains, and sampling follows the recursion with the counts as weights.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Counter:
         return self._cumulative[-1]
 
     def possible_nets(self) -> list[dict[str, Any]]:
-        """The combinations of choices for the whole network that some architecture has."""
+        """The combinations of choices for the whole network that occur in some architecture."""
         before = [0, *self._cumulative]
         return [net for net, low, high in zip(self.nets, before, self._cumulative, strict=False) if high > low]
 
@@ -61,18 +61,18 @@ class Counter:
         return chains * len(self.depths_of(net)) // len(self._depths)
 
     def depths_of(self, net: dict[str, Any]) -> tuple[int, ...]:
-        """Depths of a stage. A network of one block has no stochastic depth, which would have no effect on it."""
+        """Depths of a stage. A network of one block has no stochastic depth, as it would have no effect."""
         alone = net["stages"] == 1 and net["drop_path"] > 0
         return tuple(depth for depth in self._depths if depth > 1 or not alone)
 
     def chains(self, net: dict[str, Any], shape: TokenShape, stages: int, repeat: bool) -> int:
-        """Number of ways to choose this stage and all after it.
+        """Number of ways to choose this stage and all later ones.
 
         Args:
             net: Choices for the whole network.
-            shape: The tokens of this stage.
-            stages: Stages to choose, this one included.
-            repeat: Whether the block before is among the options here and must not be chosen again.
+            shape: The token shape of this stage.
+            stages: Stages to choose, including this one.
+            repeat: Whether the previous block is among the options here and must not be chosen again.
         """
         # Which blocks are possible does not depend on the layer scale, and is the same for layernorm and affine.
         norm: Norm = "layernorm" if net["norm"] == "affine" else net["norm"]
@@ -84,7 +84,7 @@ class Counter:
         return self._chains[key]
 
     def entries(self, net: dict[str, Any], shape: TokenShape, stages: int) -> Iterator[tuple[str, TokenShape, int]]:
-        """Ways to enter the next stage: the downsampling, the tokens after it, and the number of chains."""
+        """Ways to enter the next stage: the downsampling, the token shape after it, and the number of chains."""
         for downsample in self.downsamples:
             if downsample == "none":
                 yield "none", shape, self.chains(net, shape, stages, repeat=True)
@@ -92,7 +92,7 @@ class Counter:
                 yield "conv2", downsampled(shape), self.chains(net, downsampled(shape), stages, repeat=False)
 
     def draw(self, rng: random.Random) -> dict[str, Any]:
-        """Parameters of an architecture, each with the same probability."""
+        """Parameters of an architecture, drawn uniformly."""
         net = self.nets[bisect(self._cumulative, rng.randrange(self.size))]
         params, shape, downsample = dict(net), self._codec.first_shape(net), "none"
         previous: Option | None = None
@@ -112,7 +112,7 @@ class Counter:
 
 
 def stages_of(net: dict[str, Any]) -> int:
-    """The number of stages that these choices for the whole network ask for."""
+    """The number of stages under these choices for the whole network."""
     stages = net["stages"]
     assert isinstance(stages, int)
     return stages

@@ -17,11 +17,11 @@ from search_space.units import parse_count
 from search_space.yaml_source import KeyPath, Source, read_yaml, read_yaml_file
 
 MOST_CHOICES = 1000
-"""Choices on an axis (arbitrary)."""
+"""Maximum number of choices on an axis (arbitrary)."""
 MOST_SCALES = 100
-"""Scales of a space (arbitrary)."""
+"""Maximum number of scales of a space (arbitrary)."""
 MOST_STAGES = 8
-"""Stages of a network (arbitrary; no published model of the family has more than 4)."""
+"""Maximum number of stages of a network (arbitrary; no published model of the family has more than 4)."""
 SPACES = Path(__file__).parents[1] / "spaces"
 
 
@@ -30,10 +30,10 @@ class Scale:
     """What a space allows for images up to a size.
 
     Attributes:
-        image_size: The largest image side that it applies to.
-        tokens: Fewest and most patch tokens.
+        image_size: The largest image size that it applies to.
+        tokens: Minimum and maximum number of patch tokens.
         dim: Widths of the first stage.
-        depth: Blocks of a stage.
+        depth: Numbers of blocks of a stage.
         max_params: The default limit on parameters.
     """
 
@@ -52,9 +52,9 @@ class SpaceDefinition:
         name: Its name.
         summary: One sentence that describes it.
         net: Choices for the whole network by axis.
-        stage: Choices for every stage by axis, without the mixers.
+        stage: Choices for every stage by axis, except the mixers.
         mixers: Token mixers, each with the choices for its own settings.
-        scales: What depends on the size of the images, by growing size.
+        scales: What depends on the image size, in ascending order of size.
     """
 
     name: str
@@ -65,7 +65,7 @@ class SpaceDefinition:
     scales: tuple[Scale, ...]
 
     def scale(self, image_size: int) -> Scale:
-        """What applies to images of this side.
+        """What applies to images of this size.
 
         Raises:
             SpaceError: If the images are larger than the space allows.
@@ -80,15 +80,15 @@ class SpaceDefinition:
 
 
 def list_definitions() -> list[str]:
-    """Names of the spaces that ship with the package."""
+    """Names of the built-in spaces."""
     return sorted(path.stem for path in SPACES.glob("*.yaml"))
 
 
 def load_definition(name_or_path: str | Path) -> SpaceDefinition:
-    """Load a shipped space by name or any space by path.
+    """Load a built-in space by name or any space by path.
 
     Raises:
-        SpaceError: If there is no such space, or its file is wrong (with file, line and key).
+        SpaceError: If there is no such space, or its file is invalid (names file, line and key).
     """
     text = str(name_or_path)
     path = SPACES / f"{text}.yaml"
@@ -105,13 +105,13 @@ def parse_definition(text: str, name: str = "<text>") -> SpaceDefinition:
     """Read a space from YAML text.
 
     Raises:
-        SpaceError: If it is wrong, with line and key.
+        SpaceError: If it is invalid; names line and key.
     """
     return _read(read_yaml(text, name, SpaceError))
 
 
 def _fraction(value: Value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1  # not for nan either
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1  # False for NaN, too
 
 
 _NET: dict[str, tuple[Callable[[Value], bool], str]] = {
@@ -134,7 +134,7 @@ _STAGE: dict[str, tuple[Callable[[Value], bool], str]] = {
 }
 
 OPTIONAL = {"conv_bn": False}
-"""Axes of the network that a space may leave out, and the value that applies then."""
+"""Axes of the network that a space may omit, and the value that then applies."""
 
 
 def _read(source: Source) -> SpaceDefinition:
@@ -149,12 +149,12 @@ def _read(source: Source) -> SpaceDefinition:
     net["drop_path"] = tuple(float(value) for value in net["drop_path"] if isinstance(value, (int, float)))
     source.keys(("stage",), (*_STAGE, "mixer"), (*_STAGE, "mixer"))
     stage = {axis: _choices(source, ("stage", axis), *rule) for axis, rule in _STAGE.items()}
-    source.typed(("scales",), list, "a list of scales, by growing image_size")
+    source.typed(("scales",), list, "a list of scales, in ascending order of image_size")
     scales = tuple(_read_scale(source, ("scales", index)) for index in range(len(source.at(("scales",)))))
     sizes = [scale.image_size for scale in scales]
     if not 1 <= len(sizes) <= MOST_SCALES or sizes != sorted(set(sizes)):
         raise source.fail(
-            ("scales",), f"has to name at least one scale, and {MOST_SCALES} at most, by growing image_size"
+            ("scales",), f"must name at least one scale, and {MOST_SCALES} at most, in ascending order of image_size"
         )
     return SpaceDefinition(name, summary.strip(), net, stage, _read_mixers(source), scales)
 
@@ -172,7 +172,7 @@ def _read_mixers(source: Source) -> dict[str, dict[str, tuple[Value, ...]]]:
             if key in own
         }
     if not mixers:
-        raise source.fail(path, f"has to name at least one token mixer; {allowed('', names)}")
+        raise source.fail(path, f"must name at least one token mixer; {allowed('', names)}")
     return mixers
 
 

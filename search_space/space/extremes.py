@@ -1,8 +1,8 @@
 """The range of cost in a space, and its smallest architectures.
 
 Costs add up over the stages, and a stage constrains its neighbours only by not repeating a block. So in a chain of
-extreme cost every stage has one of the three cheapest or dearest blocks of its context (with two neighbours at most,
-the third choice is always free), and it is enough to try those.
+extreme cost every stage has one of the three cheapest or most expensive blocks of its context (with at most two
+neighbours, a third choice is always free), and trying those is enough.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from search_space.space.options import Option, Options, can_downsample, downsamp
 Measure = Literal["params", "macs"]
 MEASURES: tuple[Measure, ...] = ("params", "macs")
 EXTREME_BLOCKS = 3
-"""Blocks of a context that are tried at the extremes: one more than a stage has neighbours."""
+"""Number of extreme blocks to try per context: one more than a stage has neighbours."""
 MOST_TRIED = 100
-"""Chains of stages that are tried for each choice of the whole network when both limits are tight (arbitrary)."""
+"""Chains of stages to try for each choice of the whole network when both limits are tight (arbitrary)."""
 
 
 class Extremes:
-    """The least and the most that the architectures of a space cost, in their deployed form."""
+    """The minimum and maximum cost of the architectures of a space, in their deployed form."""
 
     def __init__(self, codec: Codec, counter: Counter) -> None:
         self._codec, self._counter = codec, counter
@@ -38,19 +38,19 @@ class Extremes:
 
     @cached_property
     def least(self) -> Cost:
-        """The fewest parameters and the fewest MACs, each taken alone."""
+        """The fewest parameters and the fewest MACs, each on its own."""
         return self._cost(largest=False)
 
     @cached_property
     def most(self) -> Cost:
-        """The most parameters and the most MACs, each taken alone."""
+        """The most parameters and the most MACs, each on its own."""
         return self._cost(largest=True)
 
     def check(self, limits: Limits) -> None:
         """Refuse limits that leave no architecture.
 
         Raises:
-            SpaceError: If a limit is below everything in the space; names the smallest cost there is.
+            SpaceError: If a limit is below everything in the space; names the smallest possible cost.
         """
         codec = self._codec
         for limit, smallest, what in (
@@ -74,8 +74,8 @@ class Extremes:
             least = self._extreme(measure, largest=False)
             if limits.allow(least.deployed.cost):
                 return least
-        # Both limits bind. Fewest stages and least depth come first, since larger architectures contain them, and
-        # then the blocks that use the least of either limit.
+        # Both limits bind. Try the fewest stages and the least depth first, since larger architectures contain them,
+        # and then the blocks that use the smallest share of either limit.
         for net in sorted(self._counter.nets, key=stages_of):
             if self._counter.depths_of(net):
                 for found in itertools.islice(self._shallow_chains(net, limits), MOST_TRIED):
@@ -96,7 +96,7 @@ class Extremes:
         return self._found[measure, largest]
 
     def _candidates(self, measure: Measure, largest: bool) -> Iterator[Architecture]:
-        """Architectures among which the extreme one is."""
+        """Architectures that include the extreme one."""
         pick = max if largest else min
         for by_dim in _nets_that_matter(self._counter.possible_nets(), largest).values():
             walked: list[list[list[int]]] = []
@@ -108,7 +108,7 @@ class Extremes:
                     yield from _extreme_chain(walk, pick(self._counter.depths_of(by_dim[dim])))
 
     def _shallow_chains(self, net: dict[str, Any], limits: Limits) -> Iterator[Architecture]:
-        """Architectures with these choices for the whole network and stages of the least depth, cheap blocks first."""
+        """Architectures with these choices for the whole network and stages of minimum depth, cheap blocks first."""
         codec, counter, depth = self._codec, self._counter, min(self._counter.depths_of(net))
 
         def share(options: Options, option: Option) -> float:
@@ -136,10 +136,10 @@ class Extremes:
 
 
 def _nets_that_matter(nets: list[dict[str, Any]], largest: bool) -> dict[tuple[object, ...], dict[int, dict[str, Any]]]:
-    """One choice for the whole network per patch, pooling, kind of norm and width; the others cannot cost more (less).
+    """One choice for the whole network per patch, pooling, kind of norm and width; no other can cost more (less).
 
-    Norms cost the same except "none", and batchnorm has the fewest options. Layer scales, positions and the norms
-    behind convolutions add to the cost.
+    Norms cost the same except "none", and batchnorm has the fewest options. Layer scales, positions and the norms after
+    convolutions add to the cost.
     """
     pick = max if largest else min
     scaled = pick(net["layer_scale"] is not None for net in nets)
@@ -162,7 +162,7 @@ def _nets_that_matter(nets: list[dict[str, Any]], largest: bool) -> dict[tuple[o
 
 
 class _Walk(NamedTuple):
-    """What the stages of a network with these choices can be made of at the extremes of cost."""
+    """The blocks from which the stages of a network with these choices reach the extremes of cost."""
 
     codec: Codec
     counter: Counter
@@ -175,7 +175,7 @@ class _Walk(NamedTuple):
         return options.extreme(self.measure, self.largest, count=EXTREME_BLOCKS)
 
     def ranks(self) -> list[list[int]]:
-        """The costs of the most extreme blocks in every context that the stages may have."""
+        """The costs of the most extreme blocks in every possible context of the stages."""
         costs: list[list[int]] = []
         shape = self.codec.first_shape(self.net)
         for _ in range(stages_of(self.net)):
@@ -189,7 +189,8 @@ class _Walk(NamedTuple):
     def dominates(self, other: list[list[int]], own: list[list[int]]) -> bool:
         """Whether a more extreme width also has, rank by rank, more extreme blocks.
 
-        Then any chain of this width turns into a more extreme one of that width by taking the blocks of equal rank.
+        If so, replacing blocks by those of equal rank turns any chain of this width into a more extreme one of that
+        width.
         """
         if [len(ranked) for ranked in other] != [len(ranked) for ranked in own]:
             return False
@@ -198,16 +199,16 @@ class _Walk(NamedTuple):
 
 
 def _extreme_chain(walk: _Walk, depth: int) -> Iterator[Architecture]:
-    """The most extreme architecture with these choices for the whole network and stages of this depth, if any exists.
+    """The most extreme architecture with these choices for the whole network and stages of this depth, if any.
 
-    What follows a block depends on that block only by not repeating it, and costs add up. So the best continuation of
-    every stage is found once, and not once for each of the many ways that lead to it.
+    What follows a block depends on it only by not repeating it, and costs add up. So the best continuation of every
+    stage is computed once, rather than once per way of reaching it.
     """
     codec, counter, net = walk.codec, walk.counter, walk.net
     known: dict[tuple[object, ...], list[tuple[str, Option, Stage]]] = {}
 
     def best(shape: TokenShape, stages: int, besides: Option | None) -> list[tuple[str, Option, Stage]]:
-        """How to make this stage and those after it; [] if that is impossible."""
+        """How to build this stage and all later ones; [] if that is impossible."""
         key = (shape, stages, besides.block if besides else None)
         if key not in known:
             found = list(continuations(shape, stages, besides))
@@ -234,7 +235,7 @@ def _extreme_chain(walk: _Walk, depth: int) -> Iterator[Architecture]:
                     yield [own, first, *rest[1:]]
 
     def size_of(shape: TokenShape) -> Callable[[list[tuple[str, Option, Stage]]], int]:
-        """Cost of a network of these stages; what comes before them costs the same for all that begin alike."""
+        """Cost of a network of these stages; what precedes them costs the same in all networks compared."""
         whole = {**net, "patch": codec.image_size // shape.grid}
 
         def size(chain: list[tuple[str, Option, Stage]]) -> int:

@@ -1,4 +1,4 @@
-"""Moving about in a space: the feasible architecture nearest to a wish, and the neighbours of an architecture."""
+"""Moving around in a space: the feasible architecture nearest to a proposal, and the neighbours of an architecture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from search_space.space.extremes import Extremes
 from search_space.space.options import Option, can_downsample, downsampled
 
 WALK = 8
-"""Steps taken away from the smallest architecture when limits leave little else (arbitrary)."""
+"""Steps to take from the smallest architecture when tight limits leave little else (arbitrary)."""
 
 
 class Moves:
@@ -24,26 +24,26 @@ class Moves:
     def __init__(self, codec: Codec, counter: Counter, extremes: Extremes) -> None:
         self._codec, self._counter, self._extremes = codec, counter, extremes
 
-    def repair(self, wish: Mapping[str, Any], rng: random.Random, limits: Limits) -> Architecture:
-        """The feasible architecture nearest to a wish.
+    def repair(self, proposal: Mapping[str, Any], rng: random.Random, limits: Limits) -> Architecture:
+        """The feasible architecture nearest to a proposal.
 
-        A sampler that does not know the rules proposes a choice on every axis. Settings that cannot exist beside the
-        others are replaced by the most similar ones that can; the mixer is replaced last. Then, while a limit is
-        exceeded, the width or a depth, drawn at random, shrinks by one step. So a proposal keeps its character, and
+        A sampler that does not know the rules proposes a choice on every axis. Settings that are incompatible with the
+        others are replaced by the most similar compatible ones; the mixer is replaced last. Then, while a limit is
+        exceeded, the width or a depth, drawn at random, shrinks by one step. A proposal thus keeps its character, and
         none is wasted.
 
         If even the smallest architecture of this character exceeds a limit, the result is a random one near the
         smallest of all.
 
         Args:
-            wish: A choice for every axis of the space.
-            rng: Source of the random choices among equals.
+            proposal: A choice for every axis of the space.
+            rng: Source of randomness for ties.
             limits: Limits on cost.
 
         Raises:
             SpaceError: If no architecture is within the limits.
         """
-        params = dict(wish)
+        params = dict(proposal)
         while True:
             architecture = self._settle(params, rng)
             if limits.allow(architecture.deployed.cost):
@@ -53,7 +53,7 @@ class Moves:
                 break
             name, value = rng.choice(smaller)
             params[name] = value
-        # Even the smallest of this kind is too large: walk a few steps from the smallest of all.
+        # Even the smallest of this kind is too large: take a few steps from the smallest of all.
         architecture = self._extremes.smallest(limits)
         for _ in range(WALK):
             architecture = self.mutate(architecture, rng, limits)
@@ -70,7 +70,9 @@ class Moves:
                     yield neighbour
 
     def mutate(self, architecture: Architecture, rng: random.Random, limits: Limits) -> Architecture:
-        """A random neighbour within the limits, each axis with one equally likely; without any, the architecture."""
+        """A random neighbour within the limits, all axes that have one equally likely; the architecture itself if none
+        has.
+        """
         params = self._codec.encode(architecture)
         for axis in rng.sample(sorted(params), len(params)):
             fit = [
@@ -100,7 +102,7 @@ class Moves:
     def _with(
         self, architecture: Architecture, params: Mapping[str, Any], name: str, value: Any
     ) -> Iterator[Architecture]:
-        """The architectures nearest to `params` in which the axis `name` has this value; none if that is impossible."""
+        """The architectures nearest to `params` in which the axis `name` has this value; [] if that is impossible."""
         changed = {**params, name: value}
         stage, _, setting = name.rpartition(".")
         if name == "stages" and value > params["stages"]:
@@ -122,7 +124,7 @@ class Moves:
     def _settled_with(
         self, architecture: Architecture, params: Mapping[str, Any], name: str, value: Any
     ) -> Iterator[Architecture]:
-        """Make the one stage that `name` belongs to feasible, in every nearest way that keeps this value.
+        """Make the stage that `name` belongs to feasible, in every nearest way that keeps this value.
 
         `params` describe `architecture` except for that stage, which may be a new last one.
         """
@@ -141,11 +143,13 @@ class Moves:
                     yield self._codec.decode(
                         {**params, **{prefix + key: choice for key, choice in option.settings.items()}}
                     )
-                except SpaceError:  # it repeats the stage before
+                except SpaceError:  # it repeats the previous stage
                     continue
 
     def _settle(self, params: dict[str, Any], rng: random.Random) -> Architecture:
-        """The architecture nearest to `params` that obeys the rules, limits apart; changes `params` to describe it."""
+        """The architecture nearest to `params` that obeys the rules, except for limits; changes `params` to describe
+        it.
+        """
         shape = self._codec.first_shape(params)
         previous: Option | None = None
         chosen: dict[str, Any] = {}
@@ -160,7 +164,7 @@ class Moves:
             wanted = {key[len(prefix) :]: value for key, value in params.items() if key.startswith(prefix)}
             options = self._codec.options(self._codec.context(params, shape))
             nearest = options.nearest(wanted, besides=previous.block if previous else None)
-            if not nearest:  # the only block of this context is the one before
+            if not nearest:  # the only block of this context is the previous one
                 break
             previous = rng.choice(nearest)
             chosen |= {prefix + key: value for key, value in previous.settings.items()}
@@ -178,7 +182,7 @@ class Moves:
             params["drop_path"] = 0.0  # the first block is never dropped
         try:
             return self._codec.decode(params)
-        except SpaceError:  # a dead end, such as three stages that cannot differ: take any member instead
+        except SpaceError:  # a dead end, such as three stages that cannot differ: take any architecture instead
             architecture = self._codec.decode(self._counter.draw(rng))
             params |= self._codec.encode(architecture)
             return architecture

@@ -1,8 +1,8 @@
 """The blocks that a stage may consist of in a given context.
 
-All rules of the space meet here. For one context (the tokens, the width, the norm, the layer scale) every combination
-of stage settings is tried; those that cannot exist are dropped, and of several that describe the same block the first
-is kept. The rest is counted, drawn from uniformly and looked up in both directions.
+All rules of the space are applied here. For one context (the tokens, the width, the norm, the layer scale) every
+combination of stage settings is tried; impossible ones are dropped, and of several that describe the same block the
+first is kept. The rest can be counted, sampled uniformly and looked up in both directions.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from search_space.space.definition import SpaceDefinition
 
 Settings = Mapping[str, Value]
 BATCHNORM_EPS = 1e-5
-"""PyTorch's default, which RepMLPNet uses."""
+"""PyTorch's default, as used by RepMLPNet."""
 
 
 class Context(NamedTuple):
-    """What the blocks of a stage depend on besides the settings of the stage."""
+    """What the blocks of a stage depend on, besides its own settings."""
 
     shape: TokenShape
     norm: Norm
@@ -58,11 +58,11 @@ class Options:
         self.by_settings = {tuple(option.settings.values()): option for option in self.all}
 
     def extreme(self, measure: Literal["params", "macs"], largest: bool, count: int) -> list[Option]:
-        """The `count` options of greatest or least cost."""
+        """The `count` options of highest or lowest cost."""
         return sorted(self.all, key=lambda option: self.cost(option, measure), reverse=largest)[:count]
 
     def cost(self, option: Option, measure: Literal["params", "macs"]) -> int:
-        """What a block of this context costs in its deployed form."""
+        """Cost of a block of this context in its deployed form."""
         cost: int = getattr(self._costs[option.block], measure)
         return cost
 
@@ -75,13 +75,13 @@ class Options:
         return costs
 
     def nearest(self, wanted: Settings, besides: tuple[Branch, ...] | None = None) -> list[Option]:
-        """The options most like the settings `wanted`, without the block `besides`; [] if there is no other."""
+        """The options most similar to the settings `wanted`, excluding the block `besides`; [] if there is no other."""
         left_out = None if besides is None else self.by_block.get(besides)
         others = [option for option in self._by_mixer.get(wanted.get("mixer"), ()) if option is not left_out]
-        if not others:  # the mixer counts more than everything else: it is given up last
+        if not others:  # the mixer outweighs everything else: it is changed last
             others = [option for option in self.all if option is not left_out]
-        wishes = set(wanted.items())
-        unlike = [len(option.items - wishes) for option in others]
+        desired = set(wanted.items())
+        unlike = [len(option.items - desired) for option in others]
         least = min(unlike, default=0)
         return [option for count, option in zip(unlike, others, strict=True) if count == least]
 
@@ -104,7 +104,7 @@ def downsampled(shape: TokenShape) -> TokenShape:
 
 
 def _blocks(definition: SpaceDefinition, context: Context) -> Iterator[tuple[Settings, tuple[Branch, ...]]]:
-    """Every block that can exist, with those of its settings that have an effect."""
+    """Every possible block, with those of its settings that have an effect."""
 
     @functools.cache
     def channel_mlp(ratio: int, eps: float) -> tuple[Branch, ...]:

@@ -22,17 +22,16 @@ from search_space.space.extremes import Extremes
 from search_space.space.moves import Moves
 
 MAX_DRAWS = 5000
-"""Draws before `SearchSpace.sample` gives up on meeting narrow limits by chance (arbitrary)."""
+"""Draws before `SearchSpace.sample` gives up on meeting tight limits by chance (arbitrary)."""
 
 
 class SearchSpace(Codec):
-    """A search space bound to images of one size.
+    """A search space bound to one image size.
 
-    Axes, and the way from parameters to architectures and back, are those of `Codec`. What has to be counted is counted
-    when it is first needed.
+    Axes, decoding and encoding come from `Codec`. Counts are computed when they are first needed.
 
     Raises:
-        SpaceError: If the space has nothing for such images, or is too large to be worked with.
+        SpaceError: If the space has nothing for such images, or is too large to work with.
     """
 
     def __init__(
@@ -67,14 +66,14 @@ class SearchSpace(Codec):
         return self._counter.size
 
     def cost_range(self) -> tuple[Cost, Cost]:
-        """The least and the most parameters and MACs of any architecture, exactly; each taken alone."""
+        """The exact minimum and maximum of parameters and MACs over all architectures, each on its own."""
         return self._extremes.least, self._extremes.most
 
     def check_limits(self, limits: Limits) -> None:
         """Refuse limits that leave no architecture.
 
         Raises:
-            SpaceError: If a limit is below everything in the space; names the smallest cost there is.
+            SpaceError: If a limit is below everything in the space; names the smallest possible cost.
         """
         self._extremes.check(limits)
 
@@ -86,13 +85,13 @@ class SearchSpace(Codec):
         """
         return self._extremes.smallest(limits or Limits())
 
-    # Drawing and moving.
+    # Sampling and moving.
 
     def sample(self, rng: random.Random, limits: Limits | None = None) -> Architecture:
-        """Draw uniformly among the architectures within `limits` (none by default).
+        """Draw uniformly from the architectures within `limits` (none by default).
 
-        Rejection keeps the draw uniform. If limits are so narrow that MAX_DRAWS in a row miss them, the last draw is
-        shrunk step by step instead, which is not uniform but ends.
+        Rejection sampling keeps the draw uniform. If limits are so tight that MAX_DRAWS in a row miss them, the last
+        draw is shrunk step by step instead, which is not uniform but terminates.
 
         Raises:
             SpaceError: If no architecture is within the limits.
@@ -138,7 +137,7 @@ class SearchSpace(Codec):
     # Identity.
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything that decides which architectures are in the space, as plain data."""
+        """Everything that determines which architectures are in the space, as plain data."""
         return {
             "name": self.name,
             "image_size": self.image_size,
@@ -163,19 +162,19 @@ def mixers_of(params: Mapping[str, Any]) -> str:
 
 
 def load_space(name_or_path: str | Path, *, image_size: int, in_channels: int = 3, classes: int = 1000) -> SearchSpace:
-    """Load a search space by name or path, bound to a size of images.
+    """Load a search space by name or path, bound to one image size.
 
     Raises:
-        SpaceError: If there is no such space, its file is wrong, or it has nothing for such images.
+        SpaceError: If there is no such space, its file is invalid, or it has nothing for such images.
     """
     return SearchSpace(load_definition(name_or_path), image_size=image_size, in_channels=in_channels, classes=classes)
 
 
 def parse_space(text: str, *, image_size: int, in_channels: int = 3, classes: int = 1000) -> SearchSpace:
-    """The same as `load_space`, from YAML text."""
+    """Like `load_space`, from YAML text."""
     return SearchSpace(parse_definition(text), image_size=image_size, in_channels=in_channels, classes=classes)
 
 
 def list_spaces() -> list[str]:
-    """Names of the spaces that ship with the package."""
+    """Names of the built-in spaces."""
     return list_definitions()

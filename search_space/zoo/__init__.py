@@ -3,7 +3,7 @@
     zoo.names()                               every model
     zoo.get("mixer_b16")                      its Architecture
     zoo.get("vit_s16", image_size=384)        the same design for other images
-    zoo.entry("mixer_b16").published.top1     what was published about it
+    zoo.entry("mixer_b16").published.top1     a published figure
 
 Models of the zoo have no stochastic depth: its rate belongs to a recipe; ``dataclasses.replace`` sets `drop_path`.
 """
@@ -31,12 +31,12 @@ def names() -> list[str]:
 
 
 def entries() -> list[Entry]:
-    """All models with everything that is known about them."""
+    """All models with their published figures."""
     return list(_entries().values())
 
 
 def entry(name: str) -> Entry:
-    """A model with everything that is known about it.
+    """A model with its published figures.
 
     Raises:
         ArchitectureError: If there is no model of this name.
@@ -53,12 +53,12 @@ def get(
 
     Args:
         name: One of `names()`.
-        image_size: Side of the images in pixels; what depends on the number of tokens is adapted.
+        image_size: Side of the images in pixels; whatever depends on the number of tokens is adapted.
         in_channels: Channels of the images.
         classes: Number of classes.
 
     Raises:
-        ArchitectureError: If there is no such model, or it cannot exist at this size.
+        ArchitectureError: If there is no such model, or it is impossible at this size.
     """
     found = entry(name)
     architecture = found.architecture if image_size is None else found.make(image_size=image_size)

@@ -1,4 +1,4 @@
-"""`baselines`: the published families at any size, to compare with."""
+"""`baselines`: the published families at any size, for comparison."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def baselines(
     """Each of the published families, scaled up or down to a limit for images of one size.
 
     They are points of the search space, chosen as described in `search_space.zoo.scaled.scaled`. A family without a
-    model within the limit is left out.
+    model within the limit is omitted.
 
     Example:
         >>> list(baselines("500k", image_size=28, in_channels=1))
         ['vit', 'mixer', 'ff_only', 'resmlp', 'gmlp', 'vip', 'repmlp']
 
     Args:
-        limit: The most parameters (or MACs) of the deployed model, such as ``50_000`` or ``"5M"``; or several limits.
+        limit: Maximum parameters (or MACs) of the deployed model, such as ``50_000`` or ``"5M"``; or several limits.
         image_size: Side of the images in pixels.
         measure: What a single limit applies to.
         in_channels: Channels of the images.
@@ -39,7 +39,7 @@ def baselines(
         space: The search space by name or path.
 
     Returns:
-        The architectures by the name of their family.
+        The architectures by family name.
 
     Raises:
         ConfigError: If the limit or measure is not allowed.

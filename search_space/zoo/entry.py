@@ -1,4 +1,4 @@
-"""What the zoo says about a published family and its models."""
+"""The zoo's data on a published family and its models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Published:
-    """Published figures of a model trained on ImageNet-1k; None for figures that were not found.
+    """Published figures of a model trained on ImageNet-1k; None where no figure was found.
 
     Attributes:
         params_m: Parameters in millions.
@@ -36,9 +36,9 @@ class Variant:
     """A model of a family.
 
     Attributes:
-        make: Makes its architecture, for its published image size or for another `image_size`.
+        make: Returns its architecture, for its published image size or another `image_size`.
         published: Published figures.
-        note: Where ours differ from them and why, or what is uncertain about them.
+        note: Where our figures differ and why, or what is uncertain about the published ones.
     """
 
     make: Callable[..., Architecture]
@@ -57,7 +57,7 @@ class Scaled:
     """How a family is scaled into search spaces: fixed choices on axes, and the proportions of a published model.
 
     Attributes:
-        model: The variant with these proportions: grid, width, depths (and sets of RepMLP). The smallest one.
+        model: The variant with these proportions (grid, width, depths, RepMLP's sets): the smallest one.
         net: Choices for the whole network.
         stage: Choices for every stage.
     """
@@ -74,10 +74,10 @@ class Family:
     Attributes:
         name: Short name.
         title: Its name in the paper.
-        paper: Address of the paper.
+        paper: URL of the paper.
         change: What it changes with respect to ViT, in a sentence.
         variants: Its models by name.
-        initialisation: How its authors initialise the weights, a scheme of `search_space.build`.
+        initialisation: The scheme of `search_space.build` with which its authors initialise the weights.
         scaled: How it is scaled into search spaces; None if it is not.
         flops_per_mac: How many of the paper's FLOPs are one multiply-accumulate.
         params_with_head: Whether its published parameters include the classifier.
@@ -96,14 +96,14 @@ class Family:
 
 @dataclass(frozen=True)
 class Entry:
-    """A model of the zoo with everything that is known about it.
+    """A model of the zoo with its published figures.
 
     Attributes:
         name: Its name.
-        family: The system that it belongs to.
+        family: The family that it belongs to.
         published: Published figures.
-        note: Where ours differ from them and why.
-        make: Makes its architecture, for its published image size or for another `image_size`.
+        note: Where our figures differ and why.
+        make: Returns its architecture, for its published image size or another `image_size`.
     """
 
     name: str
@@ -119,7 +119,7 @@ class Entry:
 
     @property
     def params_as_published(self) -> int:
-        """The exact number of parameters, counted the way of the paper."""
+        """The exact number of parameters, counted as in the paper."""
         architecture = self.architecture
         head = (architecture.stages[-1].dim + 1) * architecture.classes
         return architecture.params - (0 if self.family.params_with_head else head)
@@ -130,14 +130,16 @@ class Entry:
         return self.family.flops_per_mac * self.architecture.macs
 
     def differences(self) -> list[str]:
-        """Which exact counts differ from the published figures by a unit of their last digit; `note` says why."""
+        """Exact counts that differ from the published figures by a unit or more of their last digit; `note` says
+        why.
+        """
         found = []
         for what, ours, theirs in (
             ("M parameters", self.params_as_published / 1e6, self.published.params_m),
             ("GFLOPs", self.flops_as_published / 1e9, self.published.gflops),
         ):
             if theirs is not None:
-                digits = len(repr(theirs).partition(".")[2])  # 22 and 22.0 are different statements
+                digits = len(repr(theirs).partition(".")[2])  # 22 and 22.0 differ in precision
                 if abs(ours - theirs) >= 10**-digits:
                     found.append(f"{ours:.{digits + 1}f}{what if what[0] == 'M' else ' ' + what}, published {theirs}")
         return found

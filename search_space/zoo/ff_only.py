@@ -10,7 +10,7 @@ from search_space.zoo.entry import WITH_CLASS_TOKEN, Family, Published, Scaled, 
 def ff_only(patch: int, dim: int, depth: int, image_size: int = 224) -> Architecture:
     """A channel MLP, then an MLP over the tokens (class token included), normalised over the tokens, both of ratio 4.
 
-    Positions are learned on a grid of 14 x 14 whatever the patch, and resized in every forward pass.
+    Positions are learned on a 14 x 14 grid for every patch size, and resized in every forward pass.
     """
     tokens = (image_size // patch) ** 2 + 1
     block = (Branch(Dense("channel", 4 * dim)), Branch(Dense("token", 4 * tokens), norm_axis="token"))

@@ -1,6 +1,6 @@
 """gMLP and aMLP (https://arxiv.org/abs/2105.08050). Reference code: timm `mlp_mixer.py`, lucidrains/g-mlp-pytorch.
 
-The paper has aMLP for language only; the vision models here put its attention of width 64 into the gMLP of each size.
+The paper has aMLP for language only; the vision models here add its attention of width 64 to the gMLP of each size.
 """
 
 from functools import partial

@@ -1,7 +1,7 @@
 """RepMLPNet (https://arxiv.org/abs/2112.11081). Reference code: DingXiaoH/RepMLP, `repmlpnet.py`.
 
-RepMLP of the first version of the paper (https://arxiv.org/abs/2105.01883), a block inside a ResNet-50, is another
-system; its authors replaced it by this one.
+The RepMLP of the paper's first version (https://arxiv.org/abs/2105.01883), a block inside a ResNet-50, is a different
+system; its authors replaced it with this one.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """ResMLP (https://arxiv.org/abs/2105.03404). Reference code: facebookresearch/deit, and timm `ResBlock`.
 
-The paper's equations end a branch in Aff(alpha, beta); its code and counts have alpha alone, here `layer_scale`.
+The paper's equations end a branch in Aff(alpha, beta); its code and counts have only alpha, here `layer_scale`.
 """
 
 from functools import partial

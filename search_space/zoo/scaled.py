@@ -1,8 +1,8 @@
 """The hand-designed families, scaled to a limit: the baselines of every search.
 
-Each family is a fixed choice on the axes of a space (`Family.scaled`). What remains free (patch, width, depth, and
-heads) is scaled the way its authors scaled it: as large as the limit allows, at the proportions of its smallest
-published model.
+Each family is a fixed choice on the axes of a space (`Family.scaled`). The free choices (patch, width, depth, and
+heads) are scaled as the authors did: as large as the limit allows, with the proportions of the smallest published
+model.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from search_space.zoo.entry import Family, Scaled
 PUBLISHED_HEADS = 3
 """Heads of DeiT-Ti, the smallest published ViT."""
 FILL = 0.75
-"""A family is scaled to at least this share of the largest size that it can have within the limit (arbitrary)."""
+"""Minimum size of a scaled family, as a share of the largest size it can have within the limit (arbitrary)."""
 LEAST_DEPTH = 4
-"""No family was designed for fewer blocks; smaller depths are used only if the limit leaves no choice (arbitrary)."""
+"""Minimum depth, below which no family was designed; used unless the limit leaves no choice (arbitrary)."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ScaledFamily:
         name: Its name.
         grid: Side of the first grid of tokens of that model.
         dim: C of its first stage.
-        depths: Blocks of its stages. Small images have the last of these stages only.
+        depths: Blocks of its stages. Small images use only the last of these stages.
         net: Choices for the whole network.
         stage: Choices for every stage.
         sharesets: Number of channel sets in each stage, for RepMLP only.
@@ -52,7 +52,7 @@ class ScaledFamily:
     sharesets: tuple[int, ...] = ()
 
     def last_stages(self, count: int) -> ScaledFamily:
-        """The family as if it began `count` stages before its end."""
+        """The family with only its last `count` stages."""
         skipped = len(self.depths) - count
         return replace(
             self,
@@ -64,7 +64,7 @@ class ScaledFamily:
 
 
 def scaled_families() -> list[ScaledFamily]:
-    """The families of the zoo that can be scaled, in its order."""
+    """The families of the zoo that can be scaled, in the zoo's order."""
     return [_proportions(family, family.scaled) for family in FAMILIES.values() if family.scaled is not None]
 
 
@@ -83,7 +83,7 @@ def _proportions(family: Family, scaled: Scaled) -> ScaledFamily:
 
 
 def family_points(space: SearchSpace, limits: Limits) -> dict[str, Architecture]:
-    """One point of `space` for every family that it contains within `limits`, by name."""
+    """One point of `space` within `limits` for every family that it contains, by name."""
     points = {family.name: scaled(family, space, limits) for family in scaled_families()}
     return {name: point for name, point in points.items() if point is not None}
 
@@ -123,7 +123,7 @@ def _points(family: ScaledFamily, space: SearchSpace) -> Iterator[Architecture]:
     if family.stage["mixer"] not in space.axis("stage1.mixer").values:
         return
     net = dict(family.net)
-    for axis, default in OPTIONAL.items():  # a space without the axis has the default
+    for axis, default in OPTIONAL.items():  # a space without the axis uses the default
         if axis not in {known.name for known in space.net_axes} and net.pop(axis) != default:
             return
     heads = space.axis("stage1.heads").values if family.stage["mixer"] == "attention" else (None,)

@@ -133,7 +133,7 @@ def test_an_interruption_on_a_full_disk_keeps_the_older_checkpoint(
         steps.throw(Interrupted())
 
     assert job.checkpoint.read_bytes() == kept
-    assert "no checkpoint was written, the training will go on from an older one" in caplog.text
+    assert "no checkpoint was written, the training will resume from an older one" in caplog.text
 
 
 def test_a_folder_that_is_a_file_is_storage_too(tmp_path: Path, make_job: MakeJob) -> None:

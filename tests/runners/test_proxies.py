@@ -112,7 +112,7 @@ def test_neither_validation_nor_test_images_are_looked_at(material, monkeypatch)
 
 
 def test_a_second_proxy_of_a_name_is_refused():
-    with pytest.raises(ValueError, match="'snip' is registered already"):
+    with pytest.raises(ValueError, match="'snip' is already registered"):
         register_proxy("snip")(lambda material: 0.0)
 
 

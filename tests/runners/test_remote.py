@@ -64,7 +64,7 @@ def test_other_places_are_refused(place: str) -> None:
         locate(place)
 
     assert str(caught.value) == (
-        f"the place {place!r} is not supported; allowed: a path, file:///PATH, s3://BUCKET/KEY, gs://BUCKET/KEY"
+        f"the location {place!r} is not supported; allowed: a path, file:///PATH, s3://BUCKET/KEY, gs://BUCKET/KEY"
     )
 
 

@@ -470,21 +470,21 @@ def test_fixed_input_size(one_block: Make, changes: dict[str, Any], fixed: bool)
 # Rules.
 
 RULES: dict[str, tuple[dict[str, Any], str]] = {
-    "image_size": ({"image_size": 0}, "image_size has to be at least 1; it is 0"),
-    "patch": ({"patch": 0}, "patch has to be at least 1; it is 0"),
-    "in_channels": ({"in_channels": 0}, "in_channels has to be at least 1"),
-    "classes": ({"classes": 0}, "classes has to be at least 1"),
-    "patch not dividing": ({"patch": 3}, "patch has to divide the image; image_size is 8, patch is 3"),
-    "patch too large": ({"patch": 16}, "patch has to divide the image"),
+    "image_size": ({"image_size": 0}, "image_size must be at least 1; it is 0"),
+    "patch": ({"patch": 0}, "patch must be at least 1; it is 0"),
+    "in_channels": ({"in_channels": 0}, "in_channels must be at least 1"),
+    "classes": ({"classes": 0}, "classes must be at least 1"),
+    "patch not dividing": ({"patch": 3}, "patch must divide the image; image_size is 8, patch is 3"),
+    "patch too large": ({"patch": 16}, "patch must divide the image"),
     "pooling a missing token": ({"pooling": "class_token"}, "pooling: class_token needs class_token: true"),
-    "drop_path of 1": ({"drop_path": 1.0}, "drop_path has to lie in [0, 1); it is 1.0"),
-    "negative drop_path": ({"drop_path": -0.1}, "drop_path has to lie in [0, 1)"),
-    "drop_path nan": ({"drop_path": float("nan")}, "drop_path has to lie in [0, 1)"),
-    "final_eps": ({"final_eps": 0.0}, "final_eps has to lie in (0, 0.1]"),
+    "drop_path of 1": ({"drop_path": 1.0}, "drop_path must be in [0, 1); it is 1.0"),
+    "negative drop_path": ({"drop_path": -0.1}, "drop_path must be in [0, 1)"),
+    "drop_path nan": ({"drop_path": float("nan")}, "drop_path must be in [0, 1)"),
+    "final_eps": ({"final_eps": 0.0}, "final_eps must be in (0, 0.1]"),
     "no stages": ({"stages": ()}, "needs at least one stage"),
     "first stage downsampled": ({"stage": {"downsample": "conv2"}}, "the first stage cannot downsample"),
-    "depth": ({"stage": {"depth": 0}}, "stage 1: depth has to be at least 1; it is 0"),
-    "dim": ({"stage": {"dim": 0}}, "stage 1: dim has to be at least 1"),
+    "depth": ({"stage": {"depth": 0}}, "stage 1: depth must be at least 1; it is 0"),
+    "dim": ({"stage": {"dim": 0}}, "stage 1: dim must be at least 1"),
     "no branches": ({"stage": {"block": ()}}, "stage 1: a block needs at least one branch"),
     "token and downsampling": (
         {"class_token": True, "stages": (Stage(1, 8, (Branch(MLP),)), Stage(1, 8, (Branch(MLP),), "conv2"))},
@@ -516,9 +516,9 @@ RULES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no position grid": (
         {"position": "learned", "position_grid": 0},
-        "position_grid has to be at least 1; it is 0",
+        "position_grid must be at least 1; it is 0",
     ),
-    "negative position grid": ({"position_grid": -1}, "position_grid has to be at least 1; it is -1"),
+    "negative position grid": ({"position_grid": -1}, "position_grid must be at least 1; it is -1"),
     "dim change": (
         {"stages": (Stage(1, 8, (Branch(MLP),)), Stage(1, 12, (Branch(MLP),)))},
         "stage 2: dim changes from 8 to 12, which needs a downsample other than none",
@@ -528,9 +528,9 @@ RULES: dict[str, tuple[dict[str, Any], str]] = {
         "stage 1: branch 2: attention needs C divisible by its heads; C is 8, heads is 3",
     ),
     "no heads": ({"stage": {"block": (Branch(Attention(0)),)}}, "attention needs at least one head"),
-    "odd gate": ({"stage": {"block": (Branch(Gating(7)),)}}, "so it has to be even; it is 7"),
-    "no gate": ({"stage": {"block": (Branch(Gating(0)),)}}, "so it has to be even; it is 0"),
-    "gate_eps": ({"stage": {"block": (Branch(Gating(8, gate_eps=-1.0)),)}}, "gate_eps has to lie in (0, 0.1]"),
+    "odd gate": ({"stage": {"block": (Branch(Gating(7)),)}}, "so it must be even; it is 7"),
+    "no gate": ({"stage": {"block": (Branch(Gating(0)),)}}, "so it must be even; it is 0"),
+    "gate_eps": ({"stage": {"block": (Branch(Gating(8, gate_eps=-1.0)),)}}, "gate_eps must be in (0, 0.1]"),
     "no hidden width": ({"stage": {"block": (Branch(Dense("token", 0)),)}}, "dense needs a positive hidden width"),
     "token and permute": (
         {"class_token": True, "stage": {"block": (Branch(Permute(4)),)}},
@@ -550,7 +550,7 @@ RULES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "odd halves of a gated linear unit": (
         of(Dense("channel", 7, glu=True)),
-        "stage 1: branch 1: a gated linear unit splits its hidden width in halves, so it has to be even; it is 7",
+        "stage 1: branch 1: a gated linear unit splits its hidden width into halves, so it must be even; it is 7",
     ),
     "batchnorm over tokens": (
         of(MLP, Dense("token", 8, batchnorm=True)),
@@ -558,7 +558,7 @@ RULES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "negative attention": (
         of(Gating(8, attention_dim=-1)),
-        "stage 1: branch 1: attention_dim has to be 0 (none) or more; it is -1",
+        "stage 1: branch 1: attention_dim must be 0 (none) or more; it is -1",
     ),
     "token and repmlp": (
         {"class_token": True, **of(RepMLP(2))},
@@ -574,12 +574,12 @@ RULES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no sharesets": (of(RepMLP(0)), "repmlp needs at least one set of channels; sharesets is 0"),
     "negative sharesets": (of(RepMLP(-2)), "repmlp needs at least one set of channels; sharesets is -2"),
-    "even kernel": (of(RepMLP(2, (3, 2))), "the kernels of repmlp have to be odd and different; they are [2, 3]"),
-    "kernel of 0": (of(RepMLP(2, (0,))), "the kernels of repmlp have to be odd and different; they are [0]"),
-    "negative kernel": (of(RepMLP(2, (-1,))), "the kernels of repmlp have to be odd and different; they are [-1]"),
-    "kernel twice": (of(RepMLP(2, (3, 3))), "the kernels of repmlp have to be odd and different; they are [3, 3]"),
-    "no reduction": (of(RepMLP(2, reduction=0)), "the reduction of repmlp has to lie between 1 and C; it is 0, C is 8"),
-    "no gate left": (of(RepMLP(2, reduction=9)), "the reduction of repmlp has to lie between 1 and C; it is 9, C is 8"),
+    "even kernel": (of(RepMLP(2, (3, 2))), "the kernels of repmlp must be odd and different; they are [2, 3]"),
+    "kernel of 0": (of(RepMLP(2, (0,))), "the kernels of repmlp must be odd and different; they are [0]"),
+    "negative kernel": (of(RepMLP(2, (-1,))), "the kernels of repmlp must be odd and different; they are [-1]"),
+    "kernel twice": (of(RepMLP(2, (3, 3))), "the kernels of repmlp must be odd and different; they are [3, 3]"),
+    "no reduction": (of(RepMLP(2, reduction=0)), "the reduction of repmlp must be between 1 and C; it is 0, C is 8"),
+    "no gate left": (of(RepMLP(2, reduction=9)), "the reduction of repmlp must be between 1 and C; it is 9, C is 8"),
 }
 
 
@@ -593,10 +593,10 @@ def test_what_breaks_a_rule_does_not_exist(one_block: Make, refused, name: str) 
     ("changes", "rule"),
     [
         ({"norm": "batchnorm", "norm_axis": "token"}, "batchnorm runs over channels"),
-        ({"layer_scale": 0.0}, "layer_scale has to lie in (0, 1]; it is 0.0"),
-        ({"layer_scale": 1.5}, "layer_scale has to lie in (0, 1]; it is 1.5"),
-        ({"eps": 0.0}, "eps has to lie in (0, 0.1]; it is 0.0"),
-        ({"eps": 1.0}, "eps has to lie in (0, 0.1]; it is 1.0"),
+        ({"layer_scale": 0.0}, "layer_scale must be in (0, 1]; it is 0.0"),
+        ({"layer_scale": 1.5}, "layer_scale must be in (0, 1]; it is 1.5"),
+        ({"eps": 0.0}, "eps must be in (0, 0.1]; it is 0.0"),
+        ({"eps": 1.0}, "eps must be in (0, 0.1]; it is 1.0"),
     ],
 )
 def test_what_breaks_a_rule_of_branches_does_not_exist(refused, changes: dict[str, Any], rule: str) -> None:
@@ -605,7 +605,7 @@ def test_what_breaks_a_rule_of_branches_does_not_exist(refused, changes: dict[st
 
 def test_a_copy_is_checked_anew(one_block: Make, refused) -> None:
     assert replace(one_block(), image_size=16).grid == 8
-    assert "patch has to divide" in refused(lambda: replace(one_block(), patch=3))
+    assert "patch must divide" in refused(lambda: replace(one_block(), patch=3))
     assert "permute needs as many segments" in refused(lambda: replace(one_block(Permute(4)), image_size=16))
 
 
@@ -679,8 +679,8 @@ FAULTS: dict[str, tuple[str, str, str]] = {
         "a.yaml:11: stages.0.block.1.activation is 'relu'; allowed: gelu, silu",
     ),
     "number for a gate": ("hidden: 16", "glu: 1", "a.yaml:11: stages.0.block.1.glu is 1; allowed: true or false"),
-    "rule of a branch": ("eps: 1.0e-6", "eps: 2.0", "a.yaml:8: stages.0.block.0 eps has to lie in (0, 0.1]; it is 2.0"),
-    "rule of the whole": ("patch: 2", "patch: 3", "a.yaml: the patch has to divide the image"),
+    "rule of a branch": ("eps: 1.0e-6", "eps: 2.0", "a.yaml:8: stages.0.block.0 eps must be in (0, 0.1]; it is 2.0"),
+    "rule of the whole": ("patch: 2", "patch: 3", "a.yaml: the patch must divide the image"),
     "rule of an op": ("heads: 2", "heads: 3", "a.yaml: stage 1: branch 1: attention needs C divisible by its heads"),
 }
 
@@ -706,7 +706,7 @@ KERNELS: dict[str, tuple[str, str]] = {
         "\n          - 1\n          - 3.5",
         "a.yaml:13: stages.0.block.0.kernels.1 is 3.5; allowed: a whole number",
     ),
-    "even": ("[2]", "a.yaml: stage 1: branch 1: the kernels of repmlp have to be odd and different; they are [2]"),
+    "even": ("[2]", "a.yaml: stage 1: branch 1: the kernels of repmlp must be odd and different; they are [2]"),
 }
 WITH_KERNELS = """\
 image_size: 8
@@ -876,9 +876,9 @@ def test_a_position_grid_stays_and_is_dropped_where_it_is_the_grid() -> None:
 
 def test_at_is_refused_where_there_is_no_such_design(one_block: Make, refused) -> None:
     architecture = one_block(Permute(4))
-    assert "patch has to divide the image; image_size is 9, patch is 2" in refused(lambda: architecture.at(9))
-    assert "patch has to divide the image; image_size is 1, patch is 2" in refused(lambda: architecture.at(1))
-    assert "image_size has to be at least 1; it is 0" in refused(lambda: architecture.at(0))
+    assert "patch must divide the image; image_size is 9, patch is 2" in refused(lambda: architecture.at(9))
+    assert "patch must divide the image; image_size is 1, patch is 2" in refused(lambda: architecture.at(1))
+    assert "image_size must be at least 1; it is 0" in refused(lambda: architecture.at(0))
     assert "C is 8, segments is 3" in refused(lambda: architecture.at(6))
     halved = one_block(stages=(Stage(1, 8, (Branch(MLP),)), Stage(1, 8, (Branch(MLP),), "conv2_bn_relu")))
     assert "stage 2: a grid of 3 x 3 tokens cannot be halved" in refused(lambda: halved.at(6))
@@ -893,7 +893,7 @@ def test_deployed_and_at_may_change_places(one_block: Make) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
-        ("depth: 1", "depth: 1001", "there may be 1,000 blocks at most; there are 1,001"),
+        ("depth: 1", "depth: 1001", "an architecture may have at most 1,000 blocks; it has 1,001"),
         ("dim: 8", f"dim: {10**30}", f"dim is {10**30}; allowed: whole numbers up to 10,000,000"),
         ("drop_path: 0.0", f"drop_path: 1{'0' * 400}", "a whole number of 1,329 bits is too large"),
         ("image_size: 8", f"image_size: -{10**12}", "allowed: whole numbers up to 10,000,000"),

@@ -61,7 +61,7 @@ def test_files_of_this_package_may_lie_at_home(monkeypatch, tmp_path, space_file
         ("-", "such as ./-"),
         ("a\nb", "none of them a control character"),
         ("\x1b[2J", "none of them a control character"),
-        ("x" * 300, "longer than files may have"),
+        ("x" * 300, "too long for a file"),
         ("~nobodyx", "no user 'nobodyx'"),
     ],
 )

@@ -95,7 +95,7 @@ def test_a_plug_in_that_does_not_arrive_says_why(write: Callable[[str], str], mo
     plugin = load(write("import os\nassert not os.environ.get('BROKEN'), 'no beasts here'\n"))
     sent = pickle.dumps(plugin)
     monkeypatch.setenv("BROKEN", "1")
-    plugins._loaded["beasts.py"].take_back()
+    plugins._loaded["beasts.py"].unregister()
     arrived = pickle.loads(sent)  # noqa: S301 (our own)
     assert arrived.problem == "the plug-in beasts.py cannot be imported (line 2: AssertionError: no beasts here)"
 
@@ -108,7 +108,7 @@ def test_a_plug_in_that_does_not_arrive_says_why(write: Callable[[str], str], mo
         ("\n\n1 / 0\n", "line 3: ZeroDivisionError: division by zero"),
         (
             GOOD + "\n\nBEASTS.add('unicorn', 3)\n",
-            "line 9: ValueError: a beast named 'unicorn' is registered already, by beasts.py",
+            "line 9: ValueError: the beast 'unicorn' is already registered, by beasts.py",
         ),
         (GOOD + "raise SystemError('a\\nb')", "line 7: SystemError: a b"),
     ],
@@ -170,10 +170,10 @@ def test_an_installed_plug_in_of_another_version_is_told(install: Callable[..., 
     install("installed_beasts", GOOD)
     load_installed()
     sent = pickle.dumps(plugins._loaded["beasts"].plugin)
-    plugins._loaded["beasts"].take_back()
+    plugins._loaded["beasts"].unregister()
     install("installed_beasts", GOOD, version="1.6")
     arrived = pickle.loads(sent)  # noqa: S301 (our own)
-    assert arrived.problem == "the plug-in beasts is zoo-beasts 1.6 here, and 1.5 where the search is"
+    assert arrived.problem == "the plug-in beasts is zoo-beasts 1.6 here, and 1.5 where the search runs"
 
 
 def test_an_installed_plug_in_at_fault_is_a_sentence(install: Callable[..., None]) -> None:

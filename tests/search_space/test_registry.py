@@ -35,5 +35,5 @@ def test_a_name_is_given_once_and_says_where_it_came_from() -> None:
     registry.add("other", 3, origin="somewhere")
     assert registry.origin("size") == "builtins"
     assert registry.origin("other") == "somewhere"
-    with pytest.raises(ValueError, match="a proxy named 'size' is registered already, by builtins"):
+    with pytest.raises(ValueError, match="the proxy 'size' is already registered, by builtins"):
         registry.add("size", float)

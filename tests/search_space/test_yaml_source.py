@@ -100,7 +100,7 @@ FAULTS = {
     "alias": ("a: &x [1]\nb: *x\n", "a.yaml:2: aliases (*x) are not supported"),
     "alias to itself": ("a: &x\n  b: *x\n", "a.yaml:2: aliases (*x) are not supported"),
     "merge": ("a: &x {c: 1}\nb:\n  <<: *x\n", "a.yaml:3: aliases (*x) are not supported"),
-    "list as a key": ("a: 1\n? [b]\n: 2\n", "a.yaml:2: a key has to be a plain word"),
+    "list as a key": ("a: 1\n? [b]\n: 2\n", "a.yaml:2: a key must be a plain word"),
     "not closed": ("a: 1\nb: [1, 2\n", "a.yaml:3: not valid YAML: "),
     "tabs": ("a:\n\tb: 1\n", "a.yaml:2: not valid YAML: found character '\\t'"),
     "two colons": ("a: b: c\n", "a.yaml:1: not valid YAML: mapping values are not allowed here"),

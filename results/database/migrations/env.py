@@ -1,4 +1,4 @@
-"""Alembic's entry: run the migrations on the connection that `results.database.connection` hands over."""
+"""Alembic's entry point: runs the migrations on the connection from `results.database.connection`."""
 
 from alembic import context
 
@@ -9,7 +9,7 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Base.metadata,
     version_table=VERSION_TABLE,
-    transactional_ddl=True,  # on SQLite too: the connection is in a transaction that the driver does not end
+    transactional_ddl=True,  # on SQLite, too: the connection is in a transaction that the Python driver does not end
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -1,3 +1,3 @@
-"""Names that both the migrations and their caller need."""
+"""Names shared by the migrations and their caller."""
 
 VERSION_TABLE = "nas_alembic_version"

@@ -1,6 +1,7 @@
-"""Steps of migrations that leave out what is there already.
+"""Steps of migrations that skip what already exists.
 
-A migration is one transaction. It was not always so on SQLite, where a kill could leave the first steps of one behind.
+A migration is one transaction. In earlier versions it was not on SQLite, where a kill could leave a migration half
+done.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ def add_column(table: str, column: sa.Column[Any]) -> None:
 
 
 def add_reference(table: str, name: str, target: str) -> None:
-    """Add a column that refers to the ids of another table; Alembic can do so on SQLite by copying the table alone."""
+    """Add a column that refers to the ids of another table; on SQLite, Alembic could only do so by copying the
+    table.
+    """
     if not _has_column(table, name):
         op.execute(f"ALTER TABLE {table} ADD COLUMN {name} INTEGER REFERENCES {target} (id)")
 

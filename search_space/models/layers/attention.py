@@ -1,4 +1,4 @@
-"""Multi-head self-attention (https://arxiv.org/abs/2010.11929, eq. 2); q, k, v stand in this order in `qkv`."""
+"""Multi-head self-attention (https://arxiv.org/abs/2010.11929, eq. 2); `qkv` holds q, k and v in this order."""
 
 from __future__ import annotations
 

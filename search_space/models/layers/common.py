@@ -10,7 +10,7 @@ from search_space.ops import TokenShape
 
 
 class Affine(nn.Module):
-    """Learned scale and shift per element of the last axis; ResMLP has it for a norm (arXiv 2105.03404, eq. 1)."""
+    """Learned scale and shift per element of the last axis: the norm of ResMLP (arXiv 2105.03404, eq. 1)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -18,7 +18,7 @@ class Affine(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
 
     def reset_parameters(self) -> None:
-        """Start as the identity."""
+        """Reset to the identity."""
         nn.init.ones_(self.weight)
         nn.init.zeros_(self.bias)
 
@@ -58,7 +58,7 @@ class TokenLinear(nn.Linear):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth (https://arxiv.org/abs/1603.09382): drops the branch for a share `rate` of the images.
+    """Stochastic depth (https://arxiv.org/abs/1603.09382): drops the branch for a fraction `rate` of the images.
 
     Attributes:
         generator: Source of its randomness; set by `search_space.models.model.set_generator`.

@@ -33,7 +33,7 @@ class DenseLayer(nn.Module):
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
-        """A gate starts near its activation at 1, whatever the input (weights of 1e-6 and bias 1, as in timm)."""
+        """A gate's input starts near 1 for every image (weights of 1e-6, bias 1, as in timm)."""
         if self.glu:
             gate = slice(self.fc1.out_features // 2, None)
             self.fc1.weight[gate].normal_(0, 1e-6, generator=generator)

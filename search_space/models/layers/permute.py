@@ -1,6 +1,6 @@
 """Permute-MLP (https://arxiv.org/abs/2106.12368, section 3.2 and algorithm 1).
 
-B batch, H and W the grid, C channels, G segments, S = C / G channels a segment; channel index g * S + s.
+B batch, H and W the grid, C channels, G segments, S = C / G channels per segment; channel index g * S + s.
 """
 
 from __future__ import annotations

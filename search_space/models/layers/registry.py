@@ -16,18 +16,19 @@ _LayerClass = TypeVar("_LayerClass", bound=type[nn.Module])
 
 
 def register_layer(op: type[Op]) -> Callable[[_LayerClass], _LayerClass]:
-    """Class decorator: this layer computes `op`; it is constructed as ``Layer(op, shape)``.
+    """Class decorator that registers the layer that computes `op`; it is constructed as ``Layer(op, shape)``.
 
-    A layer whose weights do not start like other linear layers has a method ``initialise(generator)``. If the op has
-    another deployed form, the layer has ``deployed_state()``, the state dict of the layer of that form.
+    A layer whose weights are not initialised like other linear layers defines ``initialise(generator)``. If the op has
+    a different deployed form, the layer defines ``deployed_state()``, which returns the state dict of that form's
+    layer.
 
     Raises:
-        ValueError: If the op has a layer already.
+        ValueError: If the op already has a layer.
     """
 
     def register(layer: _LayerClass) -> _LayerClass:
         if op in LAYERS:
-            raise ValueError(f"{op.__name__} has a layer already")
+            raise ValueError(f"{op.__name__} already has a layer")
         LAYERS[op] = layer
         return layer
 

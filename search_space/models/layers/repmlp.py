@@ -1,6 +1,7 @@
 """RepMLP block (https://arxiv.org/abs/2112.11081, section 3.2), and its locality injection (section 3.3).
 
-B batch, N tokens, H and W the grid, C channels, S sets of channels, M = C / S channels a set; channel index m * S + s.
+B batch, N tokens, H and W the grid, C channels, S sets of channels, M = C / S channels per set; channel index m * S +
+s.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class RepMLPLayer(nn.Module):
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
-        """PyTorch's default for a linear layer of N inputs, as in the official code."""
+        """Use PyTorch's default for a linear layer of N inputs, as in the official code."""
         bound = self.weight.shape[-1] ** -0.5
         self.weight.uniform_(-bound, bound, generator=generator)
         if self.bias is not None:
@@ -53,10 +54,9 @@ class RepMLPLayer(nn.Module):
 
     @torch.no_grad()
     def deployed_state(self) -> dict[str, Tensor]:
-        """The state of the deployed layer that computes the same function as this one does in eval mode.
+        """The state of the deployed layer that computes the same function as this one in eval mode.
 
-        A convolution over the grid is a matrix over its N places, whose column for place n is the convolution of the
-        n-th unit image.
+        A convolution over the grid is an N x N matrix whose n-th column is the convolution of the n-th unit image.
         """
         state = {name: value for name, value in self.state_dict().items() if name.startswith("gate")}
         weight: Tensor = self.weight

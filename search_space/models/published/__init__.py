@@ -1,4 +1,4 @@
-"""Loading weights that timm or the authors of a family have published."""
+"""Loading weights published by timm or by the authors of a family."""
 
 from search_space.models.published.loading import load_published
 from search_space.models.published.report import LoadReport, Mismatch, MismatchError

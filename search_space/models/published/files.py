@@ -1,4 +1,4 @@
-"""Reading published weights without running code that a file may contain."""
+"""Reading published weights without running code from the file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from search_space.paths import user_path
 _NESTINGS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
 _DEEPEST = 3
 MOST_OF_A_PATH, _MOST_OF_A_REASON = 300, 200
-"""Characters of a path, and of a message of a library, in a message."""
+"""Maximum length of a path, and of a library's message, in a message."""
 _PREFIXES = ("module.", "_orig_mod.")
 _PREFIX = re.compile(r"^(module|_orig_mod)\.")
 _ZIP = b"PK\x03\x04"
@@ -35,13 +35,13 @@ _DAMAGE = (
 def read_weights(weights: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any], str, list[str]]:
     """The state dict in a file or a checkpoint.
 
-    A file that ends in ``.safetensors`` is read as such, any other with torch.load(weights_only=True). Both are mapped
-    into memory rather than read where the format allows it. A state dict may lie in ``state_dict_ema``, ``model_ema``,
-    ``state_dict``, ``model_state_dict`` or ``model`` (the first of these), and all its names may begin with
-    ``module.`` (DataParallel) or ``_orig_mod.`` (torch.compile).
+    A file that ends in ``.safetensors`` is read as such, any other with torch.load(weights_only=True). Both are
+    memory-mapped where the format allows it. A state dict may be nested under ``state_dict_ema``, ``model_ema``,
+    ``state_dict``, ``model_state_dict`` or ``model`` (the first of these), and all its names may begin with ``module.``
+    (DataParallel) or ``_orig_mod.`` (torch.compile).
 
     Returns:
-        Values by name, some perhaps no tensors; their origin, for messages; and notes on choices that were made.
+        Values by name, some perhaps not tensors; their origin, for messages; and notes on choices that were made.
 
     Raises:
         WeightsError: If the file is missing, damaged, or holds anything but weights.
@@ -69,7 +69,7 @@ def read_weights(weights: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any
 
 
 def _read(path: Path) -> Any:
-    """What a file holds."""
+    """The content of a file."""
     shown = printable(str(path), MOST_OF_A_PATH)
     try:
         with path.open("rb") as file:

@@ -1,9 +1,9 @@
-"""The names under which weights are published: one map per family and source, from the names of this package.
+"""The published names of weights: one map per family and source, from the names of this package.
 
 Names of this package, as the maps write them: ``stem``, ``class_token``, ``position``, ``norm`` and ``head``; in a
-branch ``norm``, ``op`` and ``gamma``. A name covers all names that begin with it, the longest one wins, and ``*`` is a
-number. A Part is a tensor that is published in another layout: its view of the tensor of the model is the target of the
-copy.
+branch ``norm``, ``op`` and ``gamma``. A name covers all names that begin with it, the longest one wins, and ``*``
+matches a number. A Part is a tensor that is published in another layout: the copy goes into its view of the model's
+tensor.
 
 Sources: timm is https://github.com/huggingface/pytorch-image-models (1.0). Official are facebookresearch/deit
 (resmlp_models.py), lukemelas/do-you-even-need-attention, houqb/VisionPermutator and DingXiaoH/RepMLP (repmlpnet.py).
@@ -40,14 +40,14 @@ class KeyMap:
     """The published names of one family.
 
     Attributes:
-        net: Names outside of blocks.
+        net: Names outside blocks.
         branches: Names in each branch of a block.
         block: Prefix of these: the block is number `block` of all, and number `index` of those after
             `segment` downsamplings; the file has it as number `place` of its part `part`.
         inside: Names in a downsampling layer.
         downsample: Prefix of these: it is number `joint` of its kind, and the file's part `part`.
         norm: What all norms of the family are.
-        resizes_position: Whether positions can be carried to another image size.
+        resizes_position: Whether positions can be resized to another image size.
     """
 
     net: Names
@@ -211,14 +211,14 @@ FAMILY_BY_BLOCK = {
     ("permute", "channel MLP"): "ViP",
     ("RepMLP", "channel MLP with batchnorm"): "RepMLPNet",
 }
-"""The families by what the branches of their blocks compute."""
+"""The families, by what the branches of their blocks compute."""
 
 
 def find_key_map(architecture: Architecture, source: PublishedBy, published: Container[str] = ()) -> tuple[str, KeyMap]:
-    """The family that an architecture belongs to by its structure, and its names among those that are `published`.
+    """The family that an architecture belongs to by its structure, and the key map that fits the `published` names.
 
     Raises:
-        WeightsError: If it belongs to none, or there is no key map for it.
+        WeightsError: If it belongs to no family, or there is no key map for it.
     """
     sources = list(dict.fromkeys(source for _, source in KEY_MAPS))
     if source not in sources:
@@ -246,7 +246,7 @@ def find_key_map(architecture: Architecture, source: PublishedBy, published: Con
 
 
 def translate(names: Names, name: str) -> tuple[Part, ...]:
-    """The published parts of the tensor `name` of a model; () if there are none."""
+    """The published parts of the model's tensor `name`; () if there are none."""
     for pattern in sorted(names, key=len, reverse=True):
         match = re.fullmatch(re.escape(pattern).replace(r"\*", r"(\d+)") + r"((?:\..+)?)", name)
         if match:

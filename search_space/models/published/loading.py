@@ -1,4 +1,4 @@
-"""`load_published`: from a published state dict into a model, all or nothing."""
+"""`load_published`: copies a published state dict into a model, all or nothing."""
 
 from __future__ import annotations
 
@@ -31,27 +31,28 @@ def load_published(
     strict: bool = True,
     generator: torch.Generator | None = None,
 ) -> LoadReport:
-    """Fill a model with weights that were published elsewhere.
+    """Load published weights into a model.
 
     The family is recognised from the structure of the model's blocks. What weights do not record (heads, epsilons,
-    activations, pooling) is up to the architecture; those of `search_space.zoo` have it as published.
+    activations, pooling) comes from the architecture; the architectures of `search_space.zoo` have the published
+    values.
 
-    Where the weights know another number of classes, the head is initialised afresh. A ViT's positions for another
-    image size are interpolated bicubically with antialiasing, as timm does. The notes say so.
+    If the weights have another number of classes, the head is initialised from scratch. A ViT's positions for another
+    image size are interpolated bicubically with antialiasing, as in timm. The notes of the report say so.
 
     Args:
-        model: The model to fill; its dtype and device do not change.
-        weights: A file (``.safetensors``, or what torch.save wrote), or a state dict; see `read_weights`.
+        model: The model to load into; its dtype and device do not change.
+        weights: A file (``.safetensors``, or written by torch.save), or a state dict; see `read_weights`.
         source: The origin of their names: timm, or the repository of the authors of the family.
-        strict: Whether anything missing, not needed or of another shape is an error. If not, all that fits is loaded
-            and the rest reported.
-        generator: Where a fresh head is drawn from, on the CPU; by default one with seed 0.
+        strict: Whether a tensor that is missing, unexpected or of another shape is an error. If false, everything that
+            fits is loaded and the rest is reported.
+        generator: Source of randomness for a new head, on the CPU; by default one with seed 0.
 
     Raises:
         WeightsError: If the weights cannot be read, there is no key map for the family, or (a MismatchError) they
             belong to another architecture. The model is then unchanged.
     """
-    find_key_map(model.architecture, source)  # a family that cannot be loaded is refused before a file is read
+    find_key_map(model.architecture, source)  # refuse a family that cannot be loaded before reading a file
     state, origin, notes = read_weights(weights)
     family, key_map = find_key_map(model.architecture, source, state)
     targets, unknown = find_targets(model, key_map, state)
@@ -74,9 +75,9 @@ def load_published(
             misfits.append((target, value))
     if head:
         counts = f"the weights have {len(state[head[0]])} classes, the model {model.architecture.classes}"
-        notes.append(f"the head was initialised afresh: {counts}")
+        notes.append(f"the head was initialised from scratch: {counts}")
     if model.architecture.image_size != _PUBLISHED_SIZE and _permutes(model.architecture):
-        notes.append(f"permute layers suit only the image size they were trained for, {_PUBLISHED_SIZE} as published")
+        notes.append(f"permute layers fit only the image size they were trained for, {_PUBLISHED_SIZE} as published")
     if len(copies) + len(head) < len(targets):
         notes.append(f"{len(copies)} of {len(targets)} tensors were loaded; the others stay as they were")
     expected = {target.name for target in targets}
@@ -112,7 +113,7 @@ def _fits(target: Target, value: Any) -> bool:
 
 
 def _head_of_other_classes(targets: list[Target], state: Mapping[str, Any]) -> list[str]:
-    """The published names of the head if it is in order but for the number of classes, or []."""
+    """The published names of the head if only its number of classes differs, else []."""
     head = [target for target in targets if target.ours in ("head.weight", "head.bias")]
     values = [state.get(target.name) for target in head]
     classes = {len(value) for value in values if isinstance(value, Tensor) and value.ndim > 0}
@@ -127,7 +128,7 @@ def _head_of_other_classes(targets: list[Target], state: Mapping[str, Any]) -> l
 
 
 def _start_afresh(head: nn.Linear, generator: torch.Generator) -> None:
-    """Draw a head as `initialise` does, on the CPU: a seed gives the same one for every dtype and device."""
+    """Draw a head as `initialise` does, on the CPU, so that a seed gives the same head for every dtype and device."""
     fresh = nn.Linear(head.in_features, head.out_features, device="meta").to_empty(device="cpu")
     start(fresh, generator)
     head.weight.copy_(fresh.weight)
@@ -138,7 +139,7 @@ def _start_afresh(head: nn.Linear, generator: torch.Generator) -> None:
 
 
 def _sides(target: Target, value: Any, architecture: Architecture) -> tuple[int, int] | None:
-    """Sides of the published grid of positions and of ours, if that is all that keeps `value` from fitting."""
+    """Sides of the published grid of positions and of ours, if `value` differs in nothing else."""
     if target.ours != "position" or not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim != 3:
         return None
     if value.shape[0] != 1 or value.shape[2] != target.view.shape[2]:
@@ -149,13 +150,13 @@ def _sides(target: Target, value: Any, architecture: Architecture) -> tuple[int,
 
 
 def _resized(position: Tensor, side: int, class_token: bool) -> Tensor:
-    """As timm's resample_abs_pos_embed: computed in float32, and rounded to the dtype it is published in."""
+    """Like timm's resample_abs_pos_embed: computed in float32, then rounded to the published dtype."""
     wide = resize_positions(position.float(), side, class_token, "bicubic", antialias=True).to(position.dtype)
     return torch.cat([position[:, : int(class_token)], wide[:, int(class_token) :]], dim=1)
 
 
 def _permutes(architecture: Architecture) -> bool:
-    """Whether an op depends on the number of tokens without any of its shapes showing it."""
+    """Whether an op depends on the number of tokens although none of its shapes does."""
     return any(isinstance(branch.op, Permute) for stage in architecture.stages for branch in stage.block)
 
 
@@ -179,7 +180,7 @@ def _mismatches(misfits: list[tuple[Target, Any]], architecture: Architecture, k
 
 
 def _token_axes(architecture: Architecture, key_map: KeyMap) -> dict[str, int]:
-    """By our names, the axis of each published tensor that is as long as there are tokens.
+    """The axis of each published tensor whose length is the number of tokens, by our names.
 
     Found by comparing the model with itself at twice the image size.
     """

@@ -10,7 +10,7 @@ from search_space.errors import WeightsError, printable
 from search_space.models.published.keys import PublishedBy
 
 _SHOWN, _LONGEST = 3, 160
-"""How many names a message gives, and the characters of each."""
+"""How many names a message lists, and the maximum length of each."""
 
 
 class Mismatch(NamedTuple):
@@ -18,9 +18,9 @@ class Mismatch(NamedTuple):
 
     Attributes:
         name: Its published name.
-        shape: Its shape; () if it is no tensor.
+        shape: Its shape; () if it is not a tensor.
         expected: The shape it would have if it were published for this model.
-        reason: What is wrong, as the rest of a sentence that begins with its name.
+        reason: What is wrong, to be read after its name as a sentence.
     """
 
     name: str
@@ -31,15 +31,15 @@ class Mismatch(NamedTuple):
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What `load_published` did; all names are the published ones, in the order of the model or of the weights.
+    """What `load_published` did. All names are published names, in the order of the model or of the weights.
 
     Attributes:
         family: The family the model belongs to.
-        source: Whose names the weights have.
-        loaded: What is in the model now.
-        missing: What the model needs and the weights lack.
-        unexpected: What the weights have and the model does not need.
-        mismatched: What has another shape or type than the model needs.
+        source: The naming scheme of the weights: "timm" or "official".
+        loaded: Tensors that were loaded.
+        missing: Tensors that the model needs and the weights lack.
+        unexpected: Tensors of the weights that the model does not need.
+        mismatched: Tensors of another shape or type than the model needs.
         notes: Anything else worth knowing, in sentences.
     """
 

@@ -30,12 +30,12 @@ class Target(NamedTuple):
 
 
 def find_targets(model: VisionModel, key_map: KeyMap, published: Iterable[str]) -> tuple[list[Target], list[str]]:
-    """Every tensor that the model expects to be published, in order; and its own names of those that never are.
+    """Every tensor that the model expects to be published, in order; and its own names for those that never are.
 
     Args:
         model: The model to fill.
         key_map: The names of its family.
-        published: The names that are there; the numbers of some repositories' layers depend on them.
+        published: The names in the file; in some repositories the layer numbers depend on them.
     """
     blocks, joints = _prefixes(model.architecture, key_map, published)
     targets: list[Target] = []
@@ -57,10 +57,10 @@ def find_targets(model: VisionModel, key_map: KeyMap, published: Iterable[str]) 
 def _prefixes(
     architecture: Architecture, key_map: KeyMap, published: Iterable[str]
 ) -> tuple[dict[tuple[int, int], str], dict[int, str]]:
-    """The published prefixes: of each block, by its stage and layer there; of each downsampling, by its stage.
+    """The published prefixes: of each block, by its stage and layer; of each downsampling, by its stage.
 
-    An architecture merges neighbouring stages that are equal, so its stages say nothing about where others begin one.
-    What counts are segments: all blocks between one downsampling and the next.
+    An architecture merges neighbouring stages that are equal, so its stages may differ from the published ones. What
+    counts are segments: all blocks between one downsampling and the next.
     """
     parts, number = _Parts(published), itertools.count()
     segment, index, places = 0, itertools.count(), parts.places(0)
@@ -83,7 +83,7 @@ def _prefixes(
 class _Parts:
     """How a file numbers its parts: ``network.P.I`` is block I of part P, and ``network.P.proj`` a downsampling.
 
-    Where the file lacks what a model asks for, the answers are those of a file with one part per segment.
+    If the file lacks what the model needs, it is treated like a file with one part per segment.
     """
 
     def __init__(self, published: Iterable[str]) -> None:
@@ -103,7 +103,7 @@ class _Parts:
         return self._joints[number] if number < len(self._joints) else 2 * number + 1
 
     def places(self, segment: int) -> Iterator[tuple[int, int]]:
-        """Part and place of every block after `segment` downsamplings; the last part never ends."""
+        """Part and place of every block after `segment` downsamplings; the last part is unlimited."""
         last = 2 * segment
         if segment <= len(self._joints):
             low = self._joints[segment - 1] if segment > 0 else -1

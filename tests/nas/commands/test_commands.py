@@ -416,7 +416,7 @@ def test_a_port_that_is_taken(nas, searched):
 def test_a_host_that_is_not_there(nas, searched):
     ran = nas("dashboard", "--out", searched[0] / "nas-runs", "--host", "host.invalid", "--port", 0)
     assert ran.code == 2
-    assert ran.err.startswith("nas: --host host.invalid is no address or name of this machine: ")
+    assert ran.err.startswith("nas: --host host.invalid is not an address or name of this machine: ")
     assert ran.err.count("\n") == 1
 
 

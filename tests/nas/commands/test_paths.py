@@ -125,7 +125,7 @@ def test_an_unknown_home_is_one_sentence(nas, arguments, monkeypatch, tmp_path):
         ("-", "--out is '-'; allowed: a path, such as ./-"),
         ("a\nb", r"--out is 'a\nb'; allowed: up to 4,096 characters, none of them a control character"),
         ("\x1b[2J", r"--out is '\x1b[2J'; allowed: "),
-        ("n" * 300, "its name is longer than files may have"),
+        ("n" * 300, "its name is too long for a file"),
         (NOT_UTF8, r"--out is 'n\udcffn'; its name is not UTF-8"),
         ("/dev/null", "/dev/null"),
         ("/dev/null/x", "/dev/null/x"),

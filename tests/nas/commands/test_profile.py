@@ -148,7 +148,7 @@ def test_growth_with_the_image_size(record, files):
         "blocks": 2,
     }
     assert none["macs"] is None
-    assert none["reason"] == "the patch has to divide the image; image_size is 9, patch is 2"
+    assert none["reason"] == "the patch must divide the image; image_size is 9, patch is 2"
     assert {kind: round(power, 9) for kind, power in profile["exponents"].items() if kind != "total"} == {
         "token mlp": 1,
         "channel mlp": 1,
@@ -163,7 +163,7 @@ def test_latencies_grow_along(record, files):
 def test_growth_in_words(nas, files):
     out = nas("profile", files["mixer"], "--no-timing", "--image-sizes", "8,16,9").out
     assert "stages.0.*.0.op.fc1.weight (4, 16) -> (4, 64), in 2 blocks" in out
-    assert "9 x 9  the patch has to divide the image" in out
+    assert "9 x 9  the patch must divide the image" in out
     out = nas("profile", files["vit"], "--no-timing", "--image-sizes", "8,16").out
     assert "The same weights serve all of these sizes." in out
     out = nas("profile", files["vip"], "--no-timing", "--image-sizes", "8,24").out

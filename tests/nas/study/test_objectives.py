@@ -80,7 +80,7 @@ def test_it_is_searched_reported_and_shown(run, stored, settings, strategy):
         ["mixers", "params", "MACs", "val", "NLL", "val", "acc", "MiB"],
         ["mixers", "params", "MACs", "val", "NLL", "val", "acc", "MiB", "epochs", "seeds"],
     ]
-    assert "of what is better than nll 2.303, peak_memory_mib 1.02k" in text
+    assert "of the volume better than nll 2.303, peak_memory_mib 1.02k" in text
 
     storage = ReadingStorage(f"sqlite:///{settings['out']}/nas.db")
     (shown,) = storage.get_all_studies()

@@ -283,7 +283,7 @@ def test_one_database_by_two_paths_has_one_lock(tmp_path):
             with (
                 closing(Store(f"sqlite:///{tmp_path}/{path}")) as second,
                 first.driving("study"),
-                pytest.raises(StudyError, match="is being searched by process"),
+                pytest.raises(StudyError, match="is already being searched by process"),
                 second.driving("study"),
             ):
                 pass

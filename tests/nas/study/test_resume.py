@@ -233,7 +233,7 @@ def test_a_second_driver_is_kept_out(run, recording, tmp_path):
     with closing(Store(f"sqlite:///{tmp_path}/runs/nas.db")) as store:
         with (
             store.driving("study"),
-            pytest.raises(StudyError, match=r"'study' is being searched by process \d+ already"),
+            pytest.raises(StudyError, match=r"'study' is already being searched by process \d+"),
         ):
             run(evaluator)
         assert store.study("study") is None

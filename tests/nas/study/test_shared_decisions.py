@@ -142,14 +142,14 @@ def test_a_commit_that_was_made_although_nobody_waited_for_the_answer(driver, mo
     one = driver(pruner="none", finalists=0, budget=2)
     job = one.ask()
     epochs, _ = Execution(job, synthetic).advance()
-    patiently = one.study.store.patiently
+    with_retries = one.study.store.with_retries
 
     def interrupted(act: Callable[[], Any]) -> None:
-        patiently(act)
+        with_retries(act)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(one.study.store, "patiently", interrupted)
+        patched.setattr(one.study.store, "with_retries", interrupted)
         with pytest.raises(KeyboardInterrupt):
             one.report(job.key, epochs)
     one.close()

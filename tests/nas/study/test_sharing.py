@@ -196,7 +196,7 @@ def test_a_waiting_trial_goes_on_with_one_of_them(driver):
 def forget(search: Search) -> None:
     """Have a driver not been heard of for an hour; its heart does not beat on."""
     lease = search.driver._lease
-    lease._rest()
+    lease._stop_renewing()
     with search.study.store.engine.begin() as connection:
         connection.execute(
             sa.update(DriverRow).where(DriverRow.id == lease.id).values(heard_at=DriverRow.heard_at - 3600)

@@ -130,13 +130,13 @@ def test_localhost_is_local(sqlite_store, fill):
 @pytest.mark.parametrize(
     ("host", "message"),
     [
-        ("host.invalid", "--host host.invalid is no address or name of this machine"),
-        ("not a host", "--host not a host is no address or name of this machine"),
-        ("192.0.2.1", "--host 192.0.2.1 is no address of this machine; allowed: its own, 0.0.0.0 or :: for all"),
-        ("2001:db8::1", "--host 2001:db8::1 is no address of this machine"),
-        ("\x1b[2J", r"--host '\\x1b\[2J' is no address or name of"),
+        ("host.invalid", "--host host.invalid is not an address or name of this machine"),
+        ("not a host", "--host not a host is not an address or name of this machine"),
+        ("192.0.2.1", "--host 192.0.2.1 is not an address of this machine; allowed: its own, 0.0.0.0 or :: for all"),
+        ("2001:db8::1", "--host 2001:db8::1 is not an address of this machine"),
+        ("\x1b[2J", r"--host '\\x1b\[2J' is not an address or name of"),
         ("x" * 300, "--host 'xxx"),
-        ("a..b", "--host a..b is no address or name of this machine: it cannot be a name"),
+        ("a..b", "--host a..b is not an address or name of this machine: it cannot be a name"),
     ],
 )
 def test_hosts_that_it_cannot_listen_on(sqlite_store, host, message):

@@ -340,7 +340,7 @@ def test_a_source_that_is_none(make_url, tmp_path):
 
 def test_a_log_without_its_database_is_in_the_way(in_a_file, make_url, tmp_path):
     (tmp_path / "copy.db-wal").write_text("changes of a file that is gone")
-    with pytest.raises(StorageError, match=r"copy\.db-wal is left of a database that is gone"):
+    with pytest.raises(StorageError, match=r"copy\.db-wal is left over from a deleted database"):
         copy_database(in_a_file.url, make_url("sqlite"))
 
 

@@ -72,7 +72,7 @@ def test_a_latency_that_was_not_measured_is_the_worst():
 
 
 def test_a_name_is_taken_once():
-    with pytest.raises(ValueError, match="a objective named 'nll' is registered already, by results"):
+    with pytest.raises(ValueError, match="the objective 'nll' is already registered, by results"):
         register_objective("nll")(type(OBJECTIVES["nll"]))
 
 

@@ -119,7 +119,7 @@ def test_an_unknown_home_folder():
 
 
 def test_a_path_that_is_too_long(tmp_path):
-    with pytest.raises(StorageError, match="longer than files may have"):
+    with pytest.raises(StorageError, match="too long for a file"):
         open_engine(f"sqlite:///{tmp_path}/{'n' * 300}/nas.db")
     with pytest.raises(StorageError, match="there is no database at"):
         open_engine(f"sqlite:///{tmp_path}/none/nas.db", create=False)

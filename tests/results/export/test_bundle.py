@@ -285,7 +285,7 @@ def test_branches_for_training_are_merged(repmlp_study, weights, target, tmp_pat
 
 def test_weights_that_cannot_be_merged_are_refused(repmlp_study, weights, target):
     cut(weights / "trial-0000.safetensors")
-    with pytest.raises(ExportError, match="could not be brought into its deployed form"):
+    with pytest.raises(ExportError, match="could not be converted to the deployed form"):
         export(repmlp_study, weights, target / "bundle")
     assert list(target.iterdir()) == []
 

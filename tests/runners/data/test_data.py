@@ -94,7 +94,7 @@ def test_settings_that_do_not_fit_are_refused(spec: DataSpec, message: str) -> N
 
 
 def test_a_name_is_registered_once() -> None:
-    with pytest.raises(ValueError, match="'digits' is registered already"):
+    with pytest.raises(ValueError, match="'digits' is already registered"):
         register_dataset("digits")(Digits)
 
 
@@ -145,7 +145,7 @@ def test_idx_development_needs_no_test_file_and_never_reads_it(tmp_path: Path, w
     assert train.images.shape == (20, 1, 28, 28)
     assert len(validation.labels) == mnist.validation_images(spec)
     assert validation.labels.sort().values.tolist() == list(range(10))
-    with pytest.raises(DataError, match="t10k-images-idx3-ubyte is no IDX file"):
+    with pytest.raises(DataError, match="t10k-images-idx3-ubyte is not an IDX file"):
         mnist.load_test(spec)
 
 

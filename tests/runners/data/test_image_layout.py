@@ -86,7 +86,7 @@ def test_a_class_may_be_called_train(write_images: WriteImages, spec_of: SpecOf)
     root = write_images({"train": shades(5, 1), "cat": shades(5, 2), "dog": shades(5, 3), "test": shades(5, 4)})
     assert describe_dataset(spec_of(root)).classes == 4
     assert sizes(spec_of(root)) == (12, 4, 4)
-    assert told(spec_of(root))[1:] == [f"folders of {root} that are taken for classes, not splits: train, test"]
+    assert told(spec_of(root))[1:] == [f"folders of {root} that were taken for classes, not splits: train, test"]
     write_images({"train/express": shades(5, 5)})  # folders within a class are part of it
     assert describe_dataset(spec_of(root)).classes == 4
     assert sum(sizes(spec_of(root))) == 25
@@ -95,7 +95,7 @@ def test_a_class_may_be_called_train(write_images: WriteImages, spec_of: SpecOf)
 def test_splits_by_other_names_are_classes_and_it_is_said(write_images: WriteImages, spec_of: SpecOf) -> None:
     root = write_images({**both("training_set", 5, 1), **both("test_set", 5, 3)})
     assert told(spec_of(root))[1:] == [
-        f"in {root} no image lies directly in a folder that is taken for a class (test_set, training_set), but "
+        f"in {root} there is no image directly in any folder that was taken for a class (test_set, training_set), but "
         "deeper; folders of splits are called train, val and test"
     ]
 
@@ -178,7 +178,7 @@ def test_links_to_folders_are_followed_once(write_images: WriteImages, spec_of: 
     (outside / "itself").symlink_to(outside)
     (root / "b" / "everything").symlink_to("/")
     assert sum(sizes(spec_of(root))) == 11
-    assert f"4 links to a folder that is counted already among the images, such as {root}/" in told(spec_of(root))[1]
+    assert f"4 links to a folder that is already counted among the images, such as {root}/" in told(spec_of(root))[1]
 
 
 def test_a_folder_counts_where_it_lies_rather_than_where_a_link_does(
@@ -249,7 +249,7 @@ def test_a_class_that_carving_leaves_nothing_to_train_on_is_refused(write_images
         try:
             validation_images(spec)
         except DataError as error:
-            assert f"{root}/one has 1 image, and the carving of splits leaves none to train on" in str(error)  # noqa: PT017
+            assert f"{root}/one has 1 image, and splitting leaves none to train on" in str(error)  # noqa: PT017
             refused += 1
     assert 0 < refused < 20
 
@@ -263,7 +263,7 @@ def test_a_class_may_be_absent_from_validation_and_test(write_images: WriteImage
 
 def test_very_deep_folders_are_refused(write_images: WriteImages, spec_of: SpecOf) -> None:
     root = write_images({"a": [RED] * 10, "/".join("b" * 100): [RED] * 10})
-    with pytest.raises(DataError, match="lies more than 64 folders deep"):
+    with pytest.raises(DataError, match="is nested more than 64 folders deep"):
         describe_dataset(spec_of(root))
 
 

@@ -180,5 +180,5 @@ def test_other_classes_in_validation_are_refused(write_images: WriteImages, spec
 
 def test_too_few_images_to_carve_from(write_images: WriteImages, spec_of: SpecOf) -> None:
     # A fifth of 8 images is the first that is 2 when rounded.
-    with pytest.raises(DataError, match="2 images of 2 classes, too few to carve a split from; 8 are needed"):
+    with pytest.raises(DataError, match="2 images of 2 classes, too few to split; 8 are needed"):
         load_splits(spec_of(write_images({"a": [RED], "b": [RED]})))

@@ -220,7 +220,7 @@ def test_a_trial_waits_with_a_note_until_the_cluster_has_what_it_needs_and_its_n
             return Decision.CONTINUE
 
     source = Losing(make_jobs("one"))
-    runner = RayTuneRunner(cluster.address, gpus_per_trial=2, notice=grow, patience_s=0.0)
+    runner = RayTuneRunner(cluster.address, gpus_per_trial=2, notice=grow, notify_after_s=0.0)
     runner.run(source, tell_of_itself)
 
     [note] = notes
@@ -254,7 +254,7 @@ def test_what_no_cluster_answers_at_is_refused(tmp_path: Path, monkeypatch: pyte
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setattr(ray_address, "CONNECT_TIMEOUT_S", 0.1)
-        with pytest.raises(RunnerError, match=f"what answers at {address} is no Ray cluster"):
+        with pytest.raises(RunnerError, match=f"the server at {address} is not a Ray cluster"):
             RayTuneRunner(address).check()
     for address in ("here", "http://127.0.0.1:8265/", "host:port", ":6379"):
         with pytest.raises(RunnerError, match=r"allowed: auto, HOST:PORT, ray://HOST:PORT"):
@@ -277,7 +277,7 @@ def test_what_no_cluster_answers_at_is_refused(tmp_path: Path, monkeypatch: pyte
             True,
             "The actor died because its node has died.",
             Cause.NODE_LOST,
-            "the node on 10.0.0.3 was taken back by its cloud",
+            "the node on 10.0.0.3 was preempted by its cloud",
         ),
         (
             False,

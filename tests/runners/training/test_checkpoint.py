@@ -67,7 +67,7 @@ def test_one_flipped_bit_is_noticed(saved: tuple[Path, Job], caplog: pytest.LogC
     path.write_bytes(data)
 
     assert load_checkpoint(path, job, MODEL) is None
-    assert "is ignored, the training starts again" in caplog.text
+    assert "is ignored, and the training restarts" in caplog.text
 
 
 @pytest.mark.parametrize("length", [0, 5, 30, 200])
@@ -106,7 +106,7 @@ def test_no_mutation_of_a_file_raises(saved: tuple[Path, Job], caplog: pytest.Lo
         caplog.clear()
 
         assert load_checkpoint(path, job, MODEL) is None
-        assert "is ignored, the training starts again" in caplog.text
+        assert "is ignored, and the training restarts" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_nothing_in_a_file_with_a_right_checksum_raises(
     path.write_bytes(checkpoint._MAGIC + hashlib.sha256(payload).digest() + payload)
 
     assert load_checkpoint(path, job, MODEL) is None
-    assert "is ignored, the training starts again" in caplog.text
+    assert "is ignored, and the training restarts" in caplog.text
 
 
 def test_a_folder_in_its_place_is_ignored(tmp_path: Path, make_job: MakeJob, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,7 +18,7 @@ from runners.recipe import Recipe
 from runners.training import train as training
 from runners.training.batches import steps_per_epoch
 from runners.training.checkpoint import load_checkpoint, save_checkpoint
-from runners.training.memory import Beginning, gradients, within_memory
+from runners.training.memory import Snapshot, gradients, within_memory
 from runners.training.train import train
 from search_space import Architecture, build
 from search_space.models.model import VisionModel
@@ -238,7 +238,7 @@ def test_a_beginning_can_be_restored_twice() -> None:
         return [value.clone() for value in [*model.state_dict().values(), *moments]]
 
     step()
-    before, beginning = state(), Beginning(model, optimizer)
+    before, beginning = state(), Snapshot(model, optimizer)
     for _ in range(2):
         step()
         beginning.restore()

@@ -94,5 +94,5 @@ def test_more_gpus_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     assert pick_devices("auto", 2) == (torch.device("cuda", 0), torch.device("cuda", 1))
     assert pick_devices("cuda:1", 2) == (torch.device("cuda", 1), torch.device("cuda", 2))
-    with pytest.raises(RunnerError, match="--gpus-per-trial is 3, but from 'cuda:1' on there are 2 GPUs here"):
+    with pytest.raises(RunnerError, match="--gpus-per-trial is 3, but there are only 2 GPUs from 'cuda:1' on"):
         pick_devices("cuda:1", 3)

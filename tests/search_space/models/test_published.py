@@ -396,7 +396,7 @@ def test_vip_of_other_depths_names_the_blocks() -> None:
 
 
 def test_permute_layers_come_with_a_note_for_images_of_another_size() -> None:
-    note = "permute layers suit only the image size they were trained for, 224 as published"
+    note = "permute layers fit only the image size they were trained for, 224 as published"
     assert load_published(build(VIP), draw(VIP_SHAPES), "official").notes == (note,)
 
 
@@ -487,7 +487,7 @@ def test_another_number_of_classes_starts_the_head_afresh(mixer_state: State) ->
         return model.head.weight.detach(), report
 
     weight, report = head()
-    assert report.notes == ("the head was initialised afresh: the weights have 5 classes, the model 7",)
+    assert report.notes == ("the head was initialised from scratch: the weights have 5 classes, the model 7",)
     assert sorted(report.loaded) == sorted(MIXER_SHAPES.keys() - {"head.weight", "head.bias"})
     assert (report.missing, report.unexpected, report.mismatched) == ((), (), ())
     assert torch.equal(weight, head(generator=torch.Generator().manual_seed(0))[0])

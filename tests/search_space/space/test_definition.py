@@ -234,7 +234,7 @@ FAULTS: dict[str, tuple[str, str, str]] = {
         "    [mlp]\n",
         "allowed: a mapping",
     ),
-    "no scales": (TEXT[TEXT.index("scales:") :], "scales: []\n", ":22: scales has to name at least one scale"),
+    "no scales": (TEXT[TEXT.index("scales:") :], "scales: []\n", ":22: scales must name at least one scale"),
     "scales is a mapping": (
         TEXT[TEXT.index("scales:") :],
         "scales: {}\n",
@@ -245,7 +245,7 @@ FAULTS: dict[str, tuple[str, str, str]] = {
         "scales:\n  - small\n",
         ":23: scales.0 is 'small'; allowed: a mapping",
     ),
-    "scales not growing": ("image_size: 32", "image_size: 8", "by growing image_size"),
+    "scales not growing": ("image_size: 32", "image_size: 8", "in ascending order of image_size"),
     "missing key of a scale": ("    depth: [2, 1]\n", "", ":23: scales.0 lacks the key 'depth'"),
     "unknown key of a scale": ("    depth: [2, 1]", "    depths: [2, 1]", ":26: scales.0.depths is an unknown key"),
     "image_size": (

@@ -17,7 +17,7 @@ from search_space.space import Limits, SearchSpace, list_spaces, parse_space
 SIZES = [8, 28, 32, 224]
 
 
-def wish(space: SearchSpace, rng: random.Random) -> dict[str, Any]:
+def random_proposal(space: SearchSpace, rng: random.Random) -> dict[str, Any]:
     """A choice on every axis, whether possible or not."""
     return {axis.name: rng.choice(axis.values) for axis in space.axes}
 
@@ -191,7 +191,7 @@ def test_the_seed_decides_the_mutant(space_at) -> None:
 @pytest.mark.parametrize("name", list_spaces())
 @pytest.mark.parametrize("image_size", SIZES)
 @pytest.mark.parametrize("tight", [False, True])
-def test_any_wish_is_completed_within_limits(space_at, name: str, image_size: int, tight: bool) -> None:
+def test_any_proposal_is_completed_within_limits(space_at, name: str, image_size: int, tight: bool) -> None:
     """With limits down to the least cost there is."""
     space, rng = space_at(image_size, name), random.Random(image_size)
     low, _ = space.cost_range()
@@ -199,7 +199,7 @@ def test_any_wish_is_completed_within_limits(space_at, name: str, image_size: in
     choices = choices if tight else [Limits(), space.limits, Limits(4 * low.params, 40 * low.macs)]
     for limits in choices:
         for _ in range(3):
-            found = space.complete(wish(space, rng), rng, limits)
+            found = space.complete(random_proposal(space, rng), rng, limits)
             assert found in space
             assert limits.allow(found.cost)
 
@@ -207,14 +207,14 @@ def test_any_wish_is_completed_within_limits(space_at, name: str, image_size: in
 def test_both_limits_at_once_are_met_wherever_they_can_be(
     tiny_space: SearchSpace, tiny_list: list[Architecture]
 ) -> None:
-    """With the cost of any architecture as the limit there is one within it, so it is found from any wish."""
+    """With the cost of any architecture as the limit there is one within it, so it is found from any proposal."""
     rng = random.Random(6)
     costs = sorted({architecture.cost for architecture in tiny_list})
     least_macs = itertools.accumulate((cost.macs for cost in costs), min)
     front = [cost for cost, least in zip(costs, least_macs, strict=True) if cost.macs == least]
     assert len(front) > 2
     for cost in [*front, *rng.sample(costs, 60)]:
-        found = tiny_space.complete(wish(tiny_space, rng), rng, Limits(*cost))
+        found = tiny_space.complete(random_proposal(tiny_space, rng), rng, Limits(*cost))
         assert found in tiny_space
         assert Limits(*cost).allow(found.cost)
 
@@ -223,31 +223,31 @@ def test_limits_below_everything_name_the_smallest(tiny_space: SearchSpace, tiny
     least = min(architecture.params for architecture in tiny_list)
     rng = random.Random(7)
     with pytest.raises(SpaceError, match=f"at most {least - 1:,} parameters .*; the smallest has {least:,}"):
-        tiny_space.complete(wish(tiny_space, rng), rng, Limits(max_params=least - 1))
+        tiny_space.complete(random_proposal(tiny_space, rng), rng, Limits(max_params=least - 1))
 
 
-def test_a_possible_wish_is_granted(tiny_space: SearchSpace, tiny_list: list[Architecture]) -> None:
+def test_a_feasible_proposal_is_kept(tiny_space: SearchSpace, tiny_list: list[Architecture]) -> None:
     rng = random.Random(8)
     for architecture in rng.sample(tiny_list, 100):
-        wished = {**wish(tiny_space, rng), **tiny_space.encode(architecture)}
-        assert tiny_space.complete(wished, rng) == architecture
-        assert tiny_space.complete(wished, rng, Limits(*architecture.cost)) == architecture
+        proposal = {**random_proposal(tiny_space, rng), **tiny_space.encode(architecture)}
+        assert tiny_space.complete(proposal, rng) == architecture
+        assert tiny_space.complete(proposal, rng, Limits(*architecture.cost)) == architecture
 
 
 def test_the_mixer_and_the_net_are_kept_where_they_can_be(space_at) -> None:
     """Without limits only settings that cannot stand together give way; heads before the mixer."""
     space, rng = space_at(8), random.Random(9)
     for _ in range(40):
-        wished = wish(space, rng)
-        wished |= {"stages": 1, "stage1.mixer": rng.choice(["attention", "mlp", "linear", "gating"])}
-        params = space.encode(space.complete(wished, rng))
+        proposal = random_proposal(space, rng)
+        proposal |= {"stages": 1, "stage1.mixer": rng.choice(["attention", "mlp", "linear", "gating"])}
+        params = space.encode(space.complete(proposal, rng))
         net = ("patch", "dim", "pooling", "position", "norm", "layer_scale", "stages", "stage1.depth", "stage1.mixer")
-        assert {name: params[name] for name in net} == {name: wished[name] for name in net}
+        assert {name: params[name] for name in net} == {name: proposal[name] for name in net}
 
 
-def test_a_wish_is_left_as_it_was(tiny_space: SearchSpace) -> None:
+def test_a_proposal_is_not_modified(tiny_space: SearchSpace) -> None:
     rng = random.Random(10)
-    wished = wish(tiny_space, rng)
-    copy = dict(wished)
-    tiny_space.complete(wished, rng, tiny_space.limits)
-    assert wished == copy
+    proposal = random_proposal(tiny_space, rng)
+    copy = dict(proposal)
+    tiny_space.complete(proposal, rng, tiny_space.limits)
+    assert proposal == copy

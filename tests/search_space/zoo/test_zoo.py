@@ -124,7 +124,7 @@ def test_other_images_and_classes() -> None:
         ({"name": "vit_s16", "image_size": 200}, "image_size is 200, patch is 16"),
         ({"name": "vip_s14", "image_size": 238}, "permute needs C divisible by its segments; C is 384, segments is 17"),
         ({"name": "repmlpnet_t224", "image_size": 36}, "a grid of 9 x 9 tokens cannot be halved"),
-        ({"name": "vit_s16", "classes": 0}, "classes has to be at least 1"),
+        ({"name": "vit_s16", "classes": 0}, "classes must be at least 1"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_rule(arguments: dict, words: str) -> None:

@@ -9,7 +9,7 @@ down_revision = "0001_initial"
 
 
 def upgrade() -> None:
-    """Add a table and three columns; rows that exist have no stage, provenance or reference point."""
+    """Add a table and three columns; existing rows have no stage, provenance or reference point."""
     steps.add_column("nas_studies", sa.Column("reference", sa.JSON))
     steps.add_column("nas_evaluations", sa.Column("stage", sa.String(32), nullable=False, server_default=sa.text("''")))
     steps.add_column("nas_evaluations", sa.Column("latency", sa.JSON))

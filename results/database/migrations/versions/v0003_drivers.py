@@ -1,6 +1,6 @@
-"""Drivers and their leases, revisions, by which drivers of one study see what the others change, and micro-batches.
+"""Drivers and their leases; revisions, by which drivers of a study see each other's changes; and micro-batches.
 
-No architecture is a trial of a study twice, which the database enforces from now on.
+From now on the database enforces that no architecture is a trial of a study twice.
 """
 
 import sqlalchemy as sa
@@ -12,7 +12,7 @@ down_revision = "0002_ledger"
 
 
 def upgrade() -> None:
-    """Add a table, five columns and a rule; what stands as running has no driver any more."""
+    """Add a table, five columns and a constraint; rows that are marked as running have no driver any more."""
     steps.create_table(
         "nas_drivers",
         sa.Column("id", sa.Integer, primary_key=True),

@@ -1,4 +1,4 @@
-"""What files belong to whom: a name of its own for every study, and the digest of the weights of an evaluation."""
+"""Ownership of files: a unique id for every study, and the digest of the weights of an evaluation."""
 
 import secrets
 
@@ -12,7 +12,7 @@ down_revision = "0003_drivers"
 
 
 def upgrade() -> None:
-    """Add two columns; the studies that there are get names."""
+    """Add two columns; existing studies get ids."""
     steps.add_column("nas_studies", sa.Column("uid", sa.String(32), nullable=False, server_default=sa.text("''")))
     studies = sa.table("nas_studies", sa.column("id", sa.Integer), sa.column("uid", sa.String))
     connection = op.get_bind()

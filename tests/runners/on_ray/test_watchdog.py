@@ -17,11 +17,11 @@ ray = pytest.importorskip("ray")
 
 from ray._private import worker  # noqa: E402
 
-from runners.on_ray import pulse as ray_pulse  # noqa: E402
 from runners.on_ray import runner as ray_tune  # noqa: E402
+from runners.on_ray import watchdog as ray_watchdog  # noqa: E402
 from runners.on_ray.connection import connection  # noqa: E402
-from runners.on_ray.pulse import Pulse, RayGone  # noqa: E402
 from runners.on_ray.runner import RayTuneRunner  # noqa: E402
+from runners.on_ray.watchdog import RayGone, Watchdog  # noqa: E402
 from runners.protocol import Cause, Decision, Job, Outcome  # noqa: E402
 from runners.recipe import Recipe  # noqa: E402
 from runners.training.train import train  # noqa: E402
@@ -74,7 +74,7 @@ def test_ray_that_dies_here_is_started_again_and_not_for_ever(
     ):
         RayTuneRunner(notice=notes.append).run(source, train)
     (note,) = notes
-    assert note.startswith("Ray on this machine has died (its raylet); it is started again")
+    assert note.startswith("Ray on this machine has died (its raylet); Ray is restarted")
     assert [outcome.cause for outcome in source.outcomes] == [Cause.NODE_LOST] * 2
     assert not ray.is_initialized()
     assert not [child for child in psutil.Process().children() if child.name() in ("raylet", "gcs_server")]
@@ -93,20 +93,20 @@ def test_a_ray_that_dies_while_it_starts_is_one_sentence(monkeypatch: pytest.Mon
 
 
 def test_a_cluster_that_is_gone_is_told_and_ends_a_call_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("LOOK_EVERY_S", 0.01), ("PATIENCE_S", 0.0), ("STUCK_S", 0.0)):
-        monkeypatch.setattr(ray_pulse, name, value)
-    told, words = threading.Event(), list[str]()
+    for name, value in (("LOOK_EVERY_S", 0.01), ("HEAD_SILENT_S", 0.0), ("STUCK_S", 0.0)):
+        monkeypatch.setattr(ray_watchdog, name, value)
+    exited, words = threading.Event(), list[str]()
 
-    def last_words(text: str) -> None:
+    def exit_with(text: str) -> None:
         words.append(text)
-        told.set()
+        exited.set()
 
     with socket.create_server(("127.0.0.1", 0)) as head:
         address = f"ray://127.0.0.1:{head.getsockname()[1]}"
-        with Pulse(address, last_words) as pulse:
-            pulse.feel()
+        with Watchdog(address, exit_with) as watchdog:
+            watchdog.check()
             head.close()
-            assert told.wait(60)
+            assert exited.wait(60)
             with pytest.raises(RayGone, match=f"the Ray cluster at {address} has died"):
-                pulse.feel()
-    assert words[0].endswith("Nothing is lost; the same command goes on")
+                watchdog.check()
+    assert words[0].endswith("Nothing is lost; the same command continues the study")

@@ -1,7 +1,7 @@
-"""Whether the Ray that a search uses is still there.
+"""Detects the death of the Ray instance that a search uses.
 
-Ray itself waits for a dead control store (GCS) for a minute and then ends the process without a word; a dead raylet on
-this machine it never misses, and trials wait for ever.
+Ray itself waits a minute for a dead control store (GCS) and then exits the process silently. It never notices a dead
+raylet on this machine, and trials would wait forever.
 """
 
 from __future__ import annotations
@@ -20,40 +20,40 @@ from runners.on_ray.address import CLIENT
 from runners.on_ray.ray_private import VITAL, this_node
 
 LOOK_EVERY_S = 1.0
-PATIENCE_S = 30.0
-"""How long the head of a cluster may be out of reach: it may be started again, and Ray gives up after a minute."""
+HEAD_SILENT_S = 30.0
+"""How long the head of a cluster may be unreachable: it may be restarted, and Ray gives up after a minute."""
 STUCK_S = 15.0
-"""How long the main thread may hang in a call to a Ray that is gone."""
+"""How long the main thread may hang in a call to a dead Ray."""
 ANSWER_TIMEOUT_S = 2.0
 
 
 class RayGone(BaseException):
-    """Ray has died. No `Exception`: of those Tune makes failures of trials, or tidies up what is not there any more."""
+    """Ray has died. Not an `Exception`: Tune turns those into failed trials, or cleans up what no longer exists."""
 
 
-class Pulse:
-    """Watches Ray from a thread, as the main thread may hang in a call to it.
+class Watchdog:
+    """Watches Ray from a thread, since the main thread may hang in a call to it.
 
     Args:
-        address: Of the cluster; None for a Ray of this process.
-        last_words: Takes a sentence if the process has to end, since a call to Ray does not come back.
+        address: Address of the cluster; None for the Ray of this process.
+        exit_with: Exits the process with a message, when a call to a dead Ray does not return.
     """
 
-    def __init__(self, address: str | None, last_words: Callable[[str], None] | None = None) -> None:
+    def __init__(self, address: str | None, exit_with: Callable[[str], None] | None = None) -> None:
         self._node = this_node()
         self._head: str | None = None
         if self._node is None:
             self._head = address and address.removeprefix(CLIENT)
-        elif not self._node.all_processes:  # they are not children of this process
+        elif not self._node.all_processes:  # these are not children of this process
             self._head = str(self._node.gcs_address)
         self._where = f"the Ray cluster at {address}" if address else "Ray on this machine"
-        self._last_words = last_words or _say
+        self._exit_with = exit_with or _exit_process
         self._gone: str | None = None
         self._in_ray = True
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="nas-ray-pulse", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="nas-ray-watchdog", daemon=True)
 
-    def __enter__(self) -> Pulse:
+    def __enter__(self) -> Watchdog:
         self._thread.start()
         return self
 
@@ -65,20 +65,20 @@ class Pulse:
 
     @property
     def gone(self) -> str | None:
-        """A clause that says what has died; None while Ray is there."""
+        """A clause that says what has died; None while Ray is alive."""
         dead = self._dead_here()
         if dead is not None:
             self._gone = f"{self._where} has died ({dead})"
         return self._gone
 
-    def feel(self) -> None:
-        """Raise RayGone if it is."""
+    def check(self) -> None:
+        """Raise RayGone if Ray has died."""
         if self.gone is not None:
             raise RayGone(self.gone)
 
     @contextmanager
-    def outside(self) -> Iterator[None]:
-        """What takes its time without Ray, such as waiting for a database."""
+    def suspended(self) -> Iterator[None]:
+        """Suspend the watch during long work without Ray, such as waiting for a database."""
         self._in_ray = False
         try:
             yield
@@ -86,7 +86,7 @@ class Pulse:
             self._in_ray = True
 
     def _dead_here(self) -> str | None:
-        """Which process of Ray's has died that this process cannot do without; None if all are there."""
+        """Which vital process of Ray has died; None if all are alive."""
         if self._node is None:
             return None
         if self._head is None:
@@ -117,20 +117,20 @@ class Pulse:
             if self._head is not None:
                 if self._head_answers():
                     answered = now
-                elif now - answered > PATIENCE_S:
+                elif now - answered > HEAD_SILENT_S:
                     self._gone = f"{self._where} has died (its head does not answer)"
             if self.gone is None or not self._in_ray:
                 hangs_since = float("nan")
             elif math.isnan(hangs_since):
                 hangs_since = now
             elif now - hangs_since > STUCK_S:
-                self._last_words(
-                    f"{self.gone}, and nothing else can be done. Nothing is lost; the same command goes on"
+                self._exit_with(
+                    f"{self.gone}; this process cannot recover. Nothing is lost; the same command continues the study"
                 )
 
 
-def _say(text: str) -> None:
-    """End the process as Ray itself would, but with a sentence."""
+def _exit_process(text: str) -> None:
+    """Exit the process as Ray itself would, but with a message."""
     sys.stderr.write(f"\nnas: {text}\n")
     sys.stderr.flush()
     os._exit(2)
