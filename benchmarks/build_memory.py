@@ -2,7 +2,7 @@
 
 python -m benchmarks.build_memory
 
-Each model is built in a process of its own; the peak of its resident memory before building is taken off.
+Each model is built in a process of its own; its peak resident memory before building is subtracted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def build_and_print(name: str) -> None:
 
     from search_space import build
 
-    build(zoo.get("vit_ti16", image_size=32, classes=10))  # what is loaded on first use is not the model's
+    build(zoo.get("vit_ti16", image_size=32, classes=10))  # modules loaded on first use do not count for the model
     torch.set_num_threads(1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     build(zoo.get(name))

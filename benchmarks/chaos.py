@@ -1,4 +1,4 @@
-"""Chaos: a search on a Ray cluster and PostgreSQL, while everything it depends on is killed, and what is left of it.
+"""Chaos: a search on a Ray cluster and PostgreSQL while everything it depends on is killed, and what it still delivers.
 
 python -m benchmarks.chaos [--seed 0] [--trials 200] [--faults 24]
 
@@ -6,11 +6,11 @@ Four Ray nodes on this machine, a PostgreSQL server, and trials that sleep inste
 checkpoints. While they run, faults are drawn from the seed:
 
     worker      a process that evaluates is killed
-    node        a node is killed, with all it runs, and replaced
+    node        a node is killed, with everything on it, and replaced
     driver      the search is killed by SIGKILL, and the same command is run again
     database    the server is stopped as if its machine had died, and started again
-    checkpoint  all checkpoints are cut in half, and a worker is killed that needs its own
-    disk        the disk of the checkpoints is full for a while (a small file system, which needs root to be mounted)
+    checkpoint  all checkpoints are truncated, and a worker that needs its own is killed
+    disk        the disk of the checkpoints is full for a while (a small file system; mounting it needs root)
 
 The same search runs once more without faults. The last line is JSON; the exit code is 0 if nothing was lost.
 """
@@ -35,7 +35,7 @@ import sqlalchemy as sa
 import torch
 
 from benchmarks.common import RESULTS, write
-from benchmarks.ground import NODES, STUDY, Ground, disk
+from benchmarks.environment import NODES, STUDY, Environment, disk
 from benchmarks.postgresql import Database
 from nas.api import search
 from results.database.schema import FINAL_STATES, EvaluationRow, FinalistRow, Role, State
@@ -53,7 +53,7 @@ RESULT = RESULTS / "chaos.json"
 
 
 def evaluate(job: Job) -> Generator[EpochResult, None, Measured]:
-    """Invented epochs of `EPOCH_S` each, and a checkpoint after each; without one it starts again."""
+    """Synthetic epochs of `EPOCH_S` each, with a checkpoint after each; without one it restarts."""
     torch.manual_seed(0)
     model = torch.nn.Linear(64, 64)
     found = None if job.checkpoint is None else load_checkpoint(job.checkpoint, job, model)
@@ -74,7 +74,7 @@ def evaluate(job: Job) -> Generator[EpochResult, None, Measured]:
 
 
 def drive(storage: str, out: str, address: str, trials: int) -> int:
-    """One life of the search; the exit code of `nas search`."""
+    """Run the search once; returns the exit code of `nas search`."""
     try:
         search(
             evaluator=evaluate,
@@ -95,11 +95,11 @@ def drive(storage: str, out: str, address: str, trials: int) -> int:
 
 
 Seen = dict[str, tuple[str, int, float | None]]
-"""State, epochs and validation NLL of what has ended, by key."""
+"""State, epochs and validation NLL of ended evaluations, by key."""
 
 
 def ended(storage: str) -> Seen | None:
-    """What has ended so far; None while the database cannot be read."""
+    """The evaluations that have ended so far; None while the database cannot be read."""
     engine = sa.create_engine(storage, poolclass=sa.NullPool)
     columns = sa.select(EvaluationRow.key, EvaluationRow.state, EvaluationRow.epochs_trained, EvaluationRow.nll)
     try:
@@ -110,25 +110,25 @@ def ended(storage: str) -> Seen | None:
     return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
 
-def play(ground: Ground, kinds: list[str]) -> tuple[Counter[str], Seen, int]:
-    """Let the search run while things fail, evenly over its trials.
+def play(environment: Environment, kinds: list[str]) -> tuple[Counter[str], Seen, int]:
+    """Run the search while faults occur, evenly spread over its trials.
 
     Returns:
-        What has failed how often, what was seen to have ended while it ran, and how often that changed later.
+        How often each fault occurred, the evaluations seen to end during the run, and how many of these changed later.
     """
     faults, seen, undone = Counter[str](), Seen(), 0
-    moments = [ground.trials * (index + 1) // (len(kinds) + 2) for index in range(len(kinds))]
+    moments = [environment.trials * (index + 1) // (len(kinds) + 2) for index in range(len(kinds))]
     waiting, started = list(zip(moments, kinds, strict=True)), time.monotonic()
-    while not ground.is_done():
+    while not environment.is_done():
         if time.monotonic() - started > PATIENCE_S:
             raise TimeoutError(f"the search is not done after {PATIENCE_S:g} s; {len(seen)} evaluations have ended")
-        now = ended(ground.storage)
+        now = ended(environment.storage)
         if now is not None:
             undone += sum(now.get(key) != value for key, value in seen.items())
             seen |= now
         if waiting and len(seen) >= waiting[0][0]:
             _, kind = waiting[0]
-            if ground.strike(kind):
+            if environment.cause(kind):
                 waiting.pop(0)
                 faults[kind] += 1
                 print(f"  {len(seen)} have ended: {kind}", file=sys.stderr)
@@ -137,7 +137,7 @@ def play(ground: Ground, kinds: list[str]) -> tuple[Counter[str], Seen, int]:
 
 
 def ranking(storage: str) -> dict[str, Any]:
-    """What stands in the database at the end."""
+    """The results in the database at the end."""
     store = Store(storage, create=False)
     study = store.study(STUDY)
     assert study is not None
@@ -171,7 +171,7 @@ def main() -> None:
         sys.exit(drive(os.environ["NAS_STORAGE"], *given.drive, given.trials))
     rng = random.Random(given.seed)
     with ExitStack() as stack:
-        # Not under a folder that only root may enter: the server is another user.
+        # Not under a folder that only root may enter: the server runs as another user.
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nas-chaos-")))
         server_folder = Path(tempfile.mkdtemp(prefix="nas-chaos-postgres-"))
         database = Database(server_folder)
@@ -183,17 +183,17 @@ def main() -> None:
         results: list[dict[str, Any]] = []
         for name, faults in (("undisturbed", []), ("disturbed", order)):
             print(f"{name}: {given.trials} trials, {len(faults)} faults", file=sys.stderr)
-            ground = Ground(database.make(name), database, scratch / "runs" / name, given.trials, rng)
+            environment = Environment(database.make(name), database, scratch / "runs" / name, given.trials, rng)
             try:
-                struck, seen, undone = play(ground, faults)
+                struck, seen, undone = play(environment, faults)
             finally:
-                ground.close()
-            end = ended(ground.storage) or {}
+                environment.close()
+            end = ended(environment.storage) or {}
             results.append(
                 {
-                    **ranking(ground.storage),
+                    **ranking(environment.storage),
                     "faults": dict(struck),
-                    "lives": ground.lives,
+                    "lives": environment.lives,
                     "lost": sum(key not in end for key in seen),
                     "undone": undone,
                 }

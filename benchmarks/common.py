@@ -1,4 +1,4 @@
-"""What benchmarks share: timing, summaries, what they ran on, trainings, the committed tables."""
+"""Shared by benchmarks: timing, summaries, the machine, trainings, the committed tables."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def seconds(act: Callable[[], object]) -> float:
 
 @dataclass
 class Curve:
-    """Takes the reports of one job.
+    """Collects the reports of one job.
 
     Attributes:
         epochs: All epochs so far.
@@ -45,7 +45,7 @@ class Curve:
 
 
 def evaluate(job: Job, evaluator: Evaluator) -> tuple[list[EpochResult], Outcome]:
-    """Execute one job here: its epochs, and how it ended; a failure ends the benchmark."""
+    """Execute one job in this process; returns its epochs and its outcome. A failure ends the benchmark."""
     curve = Curve()
     outcome = execute(job, evaluator, curve)
     if outcome.status == "failed":
@@ -62,7 +62,7 @@ def table_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def summary(values: Sequence[float], digits: int = 4) -> dict[str, float | int]:
-    """n, median, mean, standard deviation, least and most."""
+    """n, median, mean, standard deviation, minimum and maximum."""
     figures = {
         "median": statistics.median(values),
         "mean": statistics.fmean(values),
@@ -89,7 +89,7 @@ def machine() -> dict[str, Any]:
 
 
 def write(name: str, figures: dict[str, Any]) -> None:
-    """Print the figures and keep them in `results/NAME.json`."""
+    """Print the figures and store them in `results/NAME.json`."""
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps({"machine": machine(), **figures}, indent=2)
     (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")

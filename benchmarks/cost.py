@@ -1,4 +1,5 @@
-"""Architectures costed in closed form per second on one core; the peer builds each on the meta device and counts.
+"""Architectures costed in closed form per second on one core; the alternative builds each on the meta device and
+counts.
 
 python -m benchmarks.cost
 """

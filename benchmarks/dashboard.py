@@ -1,4 +1,4 @@
-"""How long the dashboard takes over a large study, beside Optuna's dashboard on the same database.
+"""Response times of the dashboard on a large study, compared with Optuna's dashboard on the same database.
 
 python -m benchmarks.dashboard --trials 5000
 """
@@ -33,7 +33,7 @@ NAME = "large"
 
 
 def make_study(url: str, trials: int) -> None:
-    """A study over mlp_family on digits, with a curve for every trial; only Optuna's tables are filled."""
+    """Create a study of mlp_family on digits, with a curve for every trial; only Optuna's tables are filled."""
     space, rng = load_space("mlp_family", image_size=8, in_channels=1, classes=10), random.Random(0)
     axes = {axis.name: axis for axis in space.axes}
     architectures = [space.sample(rng, space.limits) for _ in range(min(trials, ARCHITECTURES))]
@@ -56,7 +56,7 @@ def make_study(url: str, trials: int) -> None:
 
 @contextmanager
 def serving(url: str, which: str) -> Iterator[str]:
-    """An address where a dashboard is served."""
+    """The URL at which a dashboard is served."""
     if which == "ours":
         from results.dashboard import Dashboard
 
@@ -73,7 +73,7 @@ def serving(url: str, which: str) -> Iterator[str]:
 
 
 def fetch(url: str) -> dict[str, float]:
-    """Wall time, CPU time of client and server together, and size of one request as a browser makes it."""
+    """Wall time, CPU time of client and server together, and size of the response to one browser-like request."""
     started, computed = time.perf_counter(), time.process_time()
     request = urllib.request.Request(url, headers={"Accept-Encoding": "gzip, deflate, br"})
     with urllib.request.urlopen(request) as response:
@@ -86,7 +86,7 @@ def fetch(url: str) -> dict[str, float]:
 
 
 def measure(url: str, which: str) -> dict[str, dict[str, float]]:
-    """The first request of a fresh server for each of them, and the next one for the study."""
+    """Measure the first request to a new server for each page, and the next one for the study."""
     with serving(url, which) as address:
         study = f"{address}/api/studies/1"
         return {

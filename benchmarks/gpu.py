@@ -1,12 +1,12 @@
-"""Everything that has to be measured on a GPU, in one command of a few minutes.
+"""All measurements that need a GPU, in one command of a few minutes.
 
 python -m benchmarks.gpu
 
-training   epochs a second of five families on Fashion-MNIST, in bf16 and in fp32
-packing    throughput of a search with 1, 1/2 and 1/4 of a GPU a trial
+training   epochs per second of five families on Fashion-MNIST, in bf16 and in fp32
+packing    throughput of a search with 1, 1/2 and 1/4 of a GPU per trial
 memory     peak memory of a training
-table      trainings a minute of the tabular benchmark on Fashion-MNIST, with 1/8 of a GPU each
-proxies    seconds an architecture of every proxy
+table      trainings per minute of the tabular benchmark on Fashion-MNIST, with 1/8 of a GPU each
+proxies    seconds per architecture of every proxy
 zoo        forward and backward passes of published models beside timm's, if timm is installed (benchmarks.peer)
 """
 
@@ -39,7 +39,7 @@ EPOCHS = 4
 
 
 def training(precision: Literal["bf16", "fp32"]) -> dict[str, Any]:
-    """Seconds an epoch and peak memory of every family at half a million parameters; the first epoch warms up."""
+    """Seconds per epoch and peak memory of every family at half a million parameters; the first epoch is a warm-up."""
     space = load_space("mlp_family", image_size=28, in_channels=1, classes=10)
     figures: dict[str, Any] = {}
     for name, architecture in family_points(space, Limits(max_params=500_000)).items():
@@ -54,7 +54,7 @@ def training(precision: Literal["bf16", "fp32"]) -> dict[str, Any]:
 
 
 def packing(share: float) -> float:
-    """Trials a minute of a short search with this share of a GPU a trial."""
+    """Trials per minute of a short search with this share of a GPU per trial."""
     with tempfile.TemporaryDirectory() as out:
         run = seconds(
             lambda: search(
@@ -71,7 +71,9 @@ def packing(share: float) -> float:
 
 
 def table(share: float, architectures: int = 24) -> dict[str, float]:
-    """Trainings a minute of a small table like the committed one, and the minutes that the committed one would take."""
+    """Trainings per minute of a small table like the committed one, and the minutes that the committed one would
+    take.
+    """
     committed = read_definition(TABLES / "fashion_mnist")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "table"
@@ -89,10 +91,10 @@ def table(share: float, architectures: int = 24) -> dict[str, float]:
 
 
 def proxies() -> dict[str, Any]:
-    """Seconds of every proxy over architectures of the committed table, scored one after the other."""
+    """Seconds of every proxy on architectures of the committed table, scored one after another."""
     known = Table(TABLES / "fashion_mnist")
     chosen = [entry.architecture for entry in list(known.entries.values())[:16]]
-    score(chosen[:2], list(PROXIES), DATA, known.recipe, 0, "cuda")  # warms up
+    score(chosen[:2], list(PROXIES), DATA, known.recipe, 0, "cuda")  # warm-up
     scores = score(chosen, list(PROXIES), DATA, known.recipe, 0, "cuda")
     return {name: summary([each[name].seconds for each in scores]) for name in PROXIES}
 

@@ -3,8 +3,8 @@
 python -m benchmarks.live [--runs 5] [--out nas-runs]
 
 Every search has its own seed. Its winner, and every family at the same limit on parameters, is then trained in full
-with the same five fresh seeds, and compared by mean test NLL: the figures of the searches themselves play no part. A
-stopped run is continued; the time of a search that was stopped is not reported.
+with the same five fresh seeds, and compared by mean test NLL: the figures of the searches themselves are not used. A
+stopped run can be continued; the time of a search that was stopped is not reported.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from runners.training.train import train
 from search_space.architecture import Architecture
 
 FRESH_SEEDS = tuple(range(1000, 1005))
-"""Seeds that no search trains with."""
+"""Seeds that no search uses for training."""
 
 
 def winner(seed: int, out: Path) -> tuple[Architecture, dict[str, Any]]:
@@ -62,7 +62,7 @@ def winner(seed: int, out: Path) -> tuple[Architecture, dict[str, Any]]:
 
 
 def retrained(architectures: Iterable[Architecture]) -> dict[str, list[Training]]:
-    """Full trainings with the fresh seeds, tested, by architecture hash."""
+    """Results of tested full trainings with the fresh seeds, by architecture hash."""
     spec = make_spec(SearchConfig())
     found: dict[str, list[Training]] = {}
     distinct = {architecture.hash: architecture for architecture in architectures}
@@ -81,7 +81,7 @@ def retrained(architectures: Iterable[Architecture]) -> dict[str, list[Training]
 
 
 def interval(values: Sequence[float]) -> dict[str, float]:
-    """Mean and 95 % interval of Student's t."""
+    """Mean and 95 % interval from Student's t distribution."""
     from scipy.stats import t
 
     half = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))

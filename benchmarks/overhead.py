@@ -1,6 +1,6 @@
-"""The cost of search, Ray and database for each trial when the evaluation does nothing, with two slots.
+"""Overhead of search, Ray and database per trial when the evaluation does nothing, with two slots.
 
-The peer is Ray Tune alone, which draws one random number a trial, with the same settings of Tune.
+For comparison: Ray Tune alone, with one random number per trial and the same settings of Tune.
 
     python -m benchmarks.overhead [TRIALS ...]
 """
@@ -23,14 +23,14 @@ SLOTS = 2
 
 
 def ours(trials: int) -> float:
-    """Milliseconds a trial of a whole search, finalists left out."""
+    """Milliseconds per trial of a whole search, without finalists."""
     with tempfile.TemporaryDirectory() as out:
         run = seconds(lambda: search(evaluator=synthetic, budget=trials, epochs=4, finalists=0, out=out))
     return 1000 * run / trials
 
 
 def tune_alone(trials: int) -> float:
-    """Milliseconds a trial of Ray Tune with random search."""
+    """Milliseconds per trial of Ray Tune with random search."""
     tune = ray_tune.tune
 
     class Nothing(tune.Trainable):  # type: ignore[name-defined, misc]

@@ -1,9 +1,9 @@
-"""Forward and backward passes of published models beside timm's of the same names, in the same run.
+"""Forward and backward passes of published models, compared with timm's models of the same names in the same run.
 
 python -m benchmarks.peer [cpu|cuda]
 
 Both train on one batch of 16 random images in float32 (on a GPU also in bfloat16), with the same weights, in turn. The
-ratio is ours over timm's, of medians; below 1 is faster.
+ratio is our median over timm's; below 1 is faster.
 """
 
 from __future__ import annotations

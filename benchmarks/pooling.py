@@ -1,8 +1,9 @@
-"""Global average pooling or a class token: the same ViT with both, each over learning rates, on digits.
+"""Global average pooling or a class token: the same ViT with each, over several learning rates, on digits.
 
 python -m benchmarks.pooling
 
-The two differ by the class token and its position alone. Every figure is of the validation split after a full training.
+The two differ only in the class token and its position. Every figure is measured on the validation split after a full
+training.
 """
 
 from __future__ import annotations

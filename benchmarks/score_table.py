@@ -1,4 +1,4 @@
-"""Score every architecture of a tabular benchmark by every proxy. A stopped run is continued.
+"""Score every architecture of a tabular benchmark by every proxy. A stopped run can be continued.
 
 python -m benchmarks.score_table [digits | fashion_mnist] [--workers 2]
 """
@@ -21,11 +21,11 @@ from runners.proxies import PROXIES
 from runners.proxies.scoring import score
 
 BATCH = 8
-"""Architectures that a worker takes at a time; unfinished batches are lost when the program ends."""
+"""Architectures per batch of a worker; unfinished batches are lost when the program ends."""
 
 
 def score_table(folder: Path, workers: int) -> None:
-    """Score what a table lacks, with the first of its search seeds and one thread a worker."""
+    """Compute the missing scores of a table, with its first search seed and one thread per worker."""
     table = Table(folder)
     lacking = {name: [proxy for proxy in PROXIES if proxy not in table.scores.get(name, {})] for name in table.entries}
     todo = [name for name in table.entries if lacking[name]]
@@ -44,7 +44,7 @@ def score_table(folder: Path, workers: int) -> None:
 
 
 def _start(folder: Path) -> None:
-    """Warm up a worker: what a process does only once does not count for its first architecture."""
+    """Warm up a worker, so that one-time work does not count for its first architecture."""
     import torch
 
     torch.set_num_threads(1)

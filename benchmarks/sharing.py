@@ -1,7 +1,7 @@
-"""Two drivers on one study in PostgreSQL against one: the throughput, and whether anything is trained twice.
+"""One or two drivers on one study in PostgreSQL: the throughput, and whether anything is trained twice.
 
 The evaluation sleeps, so that the drivers and not the trainings compete for this machine. Each driver is a process that
-evaluates one trial at a time. A study is run by one, then by two drivers, in turn.
+evaluates one trial at a time. A study is run by one driver, then by two, alternately.
 
     python -m benchmarks.sharing [--trials 120] [--pairs 3]
 """
@@ -30,7 +30,7 @@ EPOCH_S = 0.1
 
 
 def evaluate(job: Job) -> Generator[EpochResult, None, Measured]:
-    """Invented epochs of `EPOCH_S` each."""
+    """Synthetic epochs of `EPOCH_S` each."""
     for epoch in synthetic(job):
         time.sleep(EPOCH_S)
         yield epoch
@@ -55,7 +55,7 @@ def drive(trials: int, out: str) -> None:
 
 
 def run(url: str, drivers: int, trials: int) -> tuple[float, int]:
-    """Seconds from the first start of a trial to the last end, and how many architectures were trained twice."""
+    """Seconds from the first start of a trial to the last end, and the number of architectures trained twice."""
     with tempfile.TemporaryDirectory() as out:
         command = [sys.executable, "-m", "benchmarks.sharing", "--drive", out, "--trials", str(trials)]
         environment = {**os.environ, "NAS_STORAGE": url}

@@ -1,4 +1,4 @@
-"""How long `nas --help`, `nas spaces` and `nas zoo` take, beside a Python that does nothing.
+"""How long `nas --help`, `nas spaces` and `nas zoo` take, compared with a Python that does nothing.
 
 python -m benchmarks.startup
 """

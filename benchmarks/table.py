@@ -1,4 +1,4 @@
-"""Build a tabular benchmark: train every architecture of its bands with every seed. A stopped build is continued.
+"""Build a tabular benchmark: train every architecture of its bands with every seed. A stopped build can be continued.
 
 python -m benchmarks.table [digits | fashion_mnist] [--seeds 0,1] [--gpus-per-trial 0.1]
 """
@@ -26,13 +26,13 @@ from search_space.space import Limits, SearchSpace
 from search_space.zoo.scaled import family_points
 
 HARDLY_ANY_LEFT = 1_000_000
-"""Draws for one band before it counts as too narrow."""
+"""Number of draws for one band before it counts as too narrow."""
 
 
 def draw(definition: Definition) -> list[Entry]:
-    """The architectures of a table: in every band the hand-designed families that fit it, and random ones.
+    """The architectures of a table: in every band the hand-designed families that fit, and random ones.
 
-    Random ones are drawn as random search would draw them: uniformly on every axis, then made feasible.
+    Random ones are drawn as in random search: uniformly on every axis, then repaired.
     """
     space, rng = definition.load_space(), random.Random(definition.draw_seed)
     entries: dict[str, Entry] = {}
@@ -64,7 +64,7 @@ def _draw_one(space: SearchSpace, rng: random.Random, bands: Sequence[Band]) -> 
 
 
 def train_on_cpu_time(job: Job) -> Generator[EpochResult, None, Measured]:
-    """Train; without a GPU, epochs are timed by the CPU time of this process, so other processes do not count."""
+    """Train; without a GPU, epochs are timed by the CPU time of this process, so that other processes do not count."""
     import torch
 
     training = train(job)
@@ -85,11 +85,12 @@ class Trainings:
 
     Args:
         name: Their purpose, shown with the progress.
-        todo: Architectures and seeds.
+        todo: Pairs of architecture and seed.
         data: The images.
         recipe: How to train.
-        folder: For weights, until they are tested.
-        add: Takes a finished training. One that was lost with its process is left out, to be repeated later.
+        folder: Folder for weights, until they are tested.
+        add: Called with every finished training. A training that was lost with its process is left out, to be repeated
+            later.
     """
 
     def __init__(
@@ -169,7 +170,7 @@ class Trainings:
 
 
 def build(folder: Path, seeds: Sequence[int] | None = None, gpus_per_trial: float | None = None) -> None:
-    """Train what a table lacks."""
+    """Run the missing trainings of a table."""
     from runners.on_ray.runner import RayTuneRunner
 
     table = Table(folder)
@@ -185,7 +186,7 @@ def build(folder: Path, seeds: Sequence[int] | None = None, gpus_per_trial: floa
 
 
 def missing(table: Table, seeds: Sequence[int], folder: Path) -> Trainings:
-    """The trainings with these seeds that a table lacks."""
+    """The missing trainings of a table with these seeds."""
     todo = [
         (entry.architecture, seed)
         for seed in seeds
@@ -200,7 +201,7 @@ def _all_seeds(definition: Definition) -> list[int]:
 
 
 def _sort(folder: Path) -> None:
-    """Put the trainings into the order of seeds and architectures, whatever order they ended in."""
+    """Sort the trainings by seed and architecture, regardless of the order in which they ended."""
     table = Table(folder)
     place = {name: index for index, name in enumerate(table.entries)}
     path = folder / "trainings.jsonl"

@@ -1,10 +1,10 @@
-"""Writes the tables and drawings of the documentation from the code and the measurements that they are about.
+"""Writes the tables and drawings of the documentation from the code and the measurements.
 
 python docs/generate.py           write them
-python docs/generate.py --check   fail if what stands there is not what would be written
+python docs/generate.py --check   fail if any of them is out of date
 
-A block stands between ``<!-- NAME -->`` and ``<!-- end -->``; its name is that of a function, here or in `measured.py`,
-and its argument.
+A block is between ``<!-- NAME -->`` and ``<!-- end -->``; NAME is a function, here or in `measured.py`, and its
+argument.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def models() -> str:
 
 
 def differences() -> str:
-    """Where ours are not what was published, and why."""
+    """Where our figures differ from the published ones, and why."""
     return "\n".join(
         f"- **{entry.name}**: {'; '.join(entry.differences())}: {entry.note}."
         for entry in zoo.entries()
@@ -158,7 +158,7 @@ def pooling_cost() -> str:
 
 
 def render(text: str) -> str:
-    """A page with every block written anew."""
+    """A page with every block regenerated."""
 
     def block(match: re.Match[str]) -> str:
         name, _, argument = match["call"].partition(" ")

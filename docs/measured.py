@@ -12,13 +12,13 @@ RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; all columns but the first are figures, to the right."""
+    """A Markdown table; all columns but the first are right-aligned figures."""
     lines = ["| " + " | ".join(header) + " |", "|---|" + "---:|" * (len(header) - 1)]
     return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)])
 
 
 def performance() -> str:
-    """What was measured of the whole program, and on what machine."""
+    """Measurements of the whole program, and the machine."""
     machine = _results("live")["machine"]
     versions = ", ".join(f"{name} {_minor(machine[name.lower()])}" for name in ("Python", "torch", "Optuna", "Ray"))
     text = table(["", ""], [*_live_rows(), *_search_rows(), *_model_rows()]).replace("---:", "---")  # no bare figures
@@ -132,7 +132,9 @@ def pooling_measured() -> str:
 
 
 def reached(name: str = "search") -> str:
-    """FTE that every strategy needs for what random search reaches with 200, from `benchmarks/results/NAME.json`."""
+    """FTE that every strategy needs for the quality that random search reaches with 200, from
+    `benchmarks/results/NAME.json`.
+    """
     bands = _bands(name)
     rows = []
     for strategy in next(iter(bands.values()))["strategies"]:
@@ -208,7 +210,7 @@ def live() -> str:
 
 
 def chaos() -> str:
-    """What faults did to a search, from `benchmarks/results/chaos.json`."""
+    """The effect of faults on a search, from `benchmarks/results/chaos.json`."""
     runs = _results("chaos")["runs"]
     columns = {
         "faults": "faults",
@@ -231,14 +233,14 @@ def chaos() -> str:
 
 
 def scale(name: str) -> str:
-    """What the search itself costs at every tenth of its trials, from `benchmarks/results/NAME.json`."""
+    """The cost of the search itself at every tenth of its trials, from `benchmarks/results/NAME.json`."""
     figures = _results(name)
     rows = []
     for trials, run in figures["runs"].items():
         for point in run["curve"]:
             ask = point["ask_ms"]
             rows.append([trials, f"{point['trials']:,}", f"{ask['median']}", f"{ask['p99']}", f"{point['driver_mib']}"])
-        if "ask_ms" not in run:  # it was stopped before its end
+        if "ask_ms" not in run:  # it was stopped early
             continue
         ask, overhead = run["ask_ms"], run["overhead_ms_a_trial"]
         total = f"in all {overhead['median']} ms a trial, p99 {overhead['p99']}; database {run['database_mib']} MiB"

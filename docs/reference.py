@@ -29,7 +29,7 @@ def commands() -> str:
 
 
 def all_commands(group: click.Group = cli, path: str = "nas") -> Iterator[tuple[str, click.Command]]:
-    """All commands and commands of commands, with the words that call them."""
+    """All commands and subcommands, with their full names."""
     context = click.Context(group, info_name=path)
     for name in group.list_commands(context):
         command = group.get_command(context, name)

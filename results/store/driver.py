@@ -192,14 +192,14 @@ class Driver:
             waiting: Key of the evaluation that needs its weights.
             seconds: Compute time to add to that evaluation.
         """
-        anew: dict[str, Any] = {
+        reset: dict[str, Any] = {
             "attempts": EvaluationRow.attempts + 1,
             "epochs_trained": 0,
             "finished_at": None,
             "weights_sha256": None,
         }
-        anew |= {"nll": None, "accuracy": None}
-        changes = {key: anew, waiting: {"seconds": EvaluationRow.seconds + seconds}}
+        reset |= {"nll": None, "accuracy": None}
+        changes = {key: reset, waiting: {"seconds": EvaluationRow.seconds + seconds}}
         queued = {"state": State.QUEUED, "driver_id": None, "cause": None, "message": None}
 
         def act(session: Session, revision: int) -> int:

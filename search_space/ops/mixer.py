@@ -25,7 +25,7 @@ from search_space.ops.base import Op, TokenShape
 from search_space.registry import Registry
 
 Value = int | float | str | bool | None
-"""A choice on an axis; None stands for ``none`` on the layer_scale axis."""
+"""A choice on an axis; None means ``none`` on the layer_scale axis."""
 LARGEST_SETTING = 10**6
 """The largest value of a whole-number setting (arbitrary)."""
 

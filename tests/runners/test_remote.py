@@ -69,7 +69,7 @@ def test_other_places_are_refused(place: str) -> None:
 
 
 def test_credentials_in_a_url_are_refused_and_not_shown() -> None:
-    with pytest.raises(StorageError, match="give them in the environment") as caught:
+    with pytest.raises(StorageError, match="set them in the environment") as caught:
         locate("s3://AKIA:secret@bucket/trial.pt")
 
     assert "secret" not in str(caught.value)

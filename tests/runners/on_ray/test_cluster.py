@@ -224,7 +224,7 @@ def test_a_trial_waits_with_a_note_until_the_cluster_has_what_it_needs_and_its_n
     runner.run(source, tell_of_itself)
 
     [note] = notes
-    assert "a trial demands 1 CPU and 2 GPUs, and the cluster has 3 CPUs and 1 GPU on 2 nodes" in note
+    assert "a trial requires 1 CPU and 2 GPUs, and the cluster has 3 CPUs and 1 GPU on 2 nodes" in note
     [worker] = source.seen.values()
     assert worker["process"].startswith("127.0.0.3")
     assert sorted(worker["gpus"].split(",")) == ["0", "1"]

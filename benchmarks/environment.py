@@ -1,4 +1,4 @@
-"""What the search of `benchmarks.chaos` depends on, and how each part of it fails."""
+"""The environment of the search in `benchmarks.chaos`, and how each part of it fails."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ STUDY = "chaos"
 DISK_MIB = 16
 
 
-class Ground:
+class Environment:
     """Everything that a search depends on, and how each part of it fails.
 
     Args:
         storage: The database's URL.
-        database: Its server.
-        out: The folder of the search, on a disk that may be full.
+        database: The database server.
+        out: The folder of the search, on a disk that may fill up.
         trials: The budget.
-        rng: What fails is drawn from it.
+        rng: Source of randomness for the faults.
     """
 
     def __init__(self, storage: str, database: Database, out: Path, trials: int, rng: random.Random) -> None:
@@ -48,7 +48,7 @@ class Ground:
         return subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.PIPE)
 
     def is_done(self) -> bool:
-        """Whether the search has ended by itself; it is started again where it has died or given up."""
+        """Whether the search has finished; it is restarted if it has died or given up."""
         code = self.driver.poll()
         if code is None:
             return False
@@ -67,10 +67,10 @@ class Ground:
             self.driver.wait()
         self.cluster.shutdown()
 
-    # What fails.
+    # Faults.
 
-    def worker(self) -> bool:
-        """Kill a process that evaluates."""
+    def kill_worker(self) -> bool:
+        """Kill a worker process."""
         victim = self._any_worker()
         if victim is not None:
             victim.kill()
@@ -80,8 +80,8 @@ class Ground:
         found = [process for process in psutil.process_iter() if _name(process).startswith("ray::EvaluationTrainable")]
         return self.rng.choice(sorted(found, key=lambda process: process.pid)) if found else None
 
-    def node(self) -> bool:
-        """Kill a node, and put a new one in its place."""
+    def replace_node(self) -> bool:
+        """Kill a node, and replace it by a new one."""
         lost = self.nodes.pop(self.rng.randrange(len(self.nodes)))
         self.cluster.remove_node(lost, allow_graceful=False)
         self.nodes.append(self.cluster.add_node(num_cpus=1))
@@ -95,15 +95,15 @@ class Ground:
         self.driver.wait()
         return True
 
-    def fall(self) -> bool:
+    def stop_database(self) -> bool:
         """Stop the database for a while."""
-        self.database.fall()
+        self.database.stop()
         time.sleep(self.rng.uniform(0.5, 3.0))
-        self.database.rise()
+        self.database.start()
         return True
 
-    def cut(self) -> bool:
-        """Cut all checkpoints in half, and kill a worker that needs one."""
+    def truncate_checkpoints(self) -> bool:
+        """Truncate all checkpoints, and kill a worker that needs one."""
         victim = self._any_worker()
         files = list(self.out.glob(f"{STUDY}/checkpoints/*.pt"))
         if victim is None or not files:
@@ -111,11 +111,11 @@ class Ground:
         for file in files:
             with suppress(FileNotFoundError):
                 os.truncate(file, file.stat().st_size // 2)
-        victim.kill()  # at once: a worker that lives writes a whole checkpoint after its next epoch
+        victim.kill()  # at once: a live worker writes a whole checkpoint after its next epoch
         return True
 
-    def fill(self) -> bool:
-        """Let the disk be full until the search has noticed it, or for some seconds."""
+    def fill_disk(self) -> bool:
+        """Fill the disk until the search notices, or for some seconds."""
         filler = self.out / "filler"
         with filler.open("wb", buffering=0) as file, suppress(OSError):
             while file.write(b"\0" * 4096):
@@ -126,15 +126,15 @@ class Ground:
         filler.unlink()
         return True
 
-    def strike(self, kind: str) -> bool:
-        """Let something of a kind fail; False if there was nothing of it."""
+    def cause(self, kind: str) -> bool:
+        """Cause a fault of a kind; False if that was not possible."""
         acts = {
-            "worker": self.worker,
-            "node": self.node,
+            "worker": self.kill_worker,
+            "node": self.replace_node,
             "driver": self.kill_driver,
-            "database": self.fall,
-            "checkpoint": self.cut,
-            "disk": self.fill,
+            "database": self.stop_database,
+            "checkpoint": self.truncate_checkpoints,
+            "disk": self.fill_disk,
         }
         return acts[kind]()
 
@@ -148,7 +148,7 @@ def _name(process: psutil.Process) -> str:
 
 @contextmanager
 def disk(folder: Path) -> Iterator[bool]:
-    """A small file system of its own at a folder, where that may be mounted; whether it was."""
+    """Mount a small file system at a folder, if permitted; yields whether it was mounted."""
     folder.mkdir(parents=True)
     mounted = not subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(folder)], capture_output=True, check=False
