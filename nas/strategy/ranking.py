@@ -206,7 +206,7 @@ class Ranking(Generic[T]):
         """
         columns = [quality]
         for objective in self._costs:
-            if objective.is_quality:  # the surrogate predicts one quality, which stands for the others
+            if objective.is_quality:  # the surrogate predicts only one quality, which is used for the others
                 continue
             cost = [objective.estimate(architecture) for architecture in architectures]
             columns.append(np.log(np.array(cost, dtype=float)))

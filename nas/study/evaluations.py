@@ -199,7 +199,7 @@ class Evaluations:
 
     def _update(self, row: EvaluationRow, curve: Sequence[EpochRow]) -> bool:
         trial = self.by_key.get(row.key)
-        stood = None if trial is None else (trial.state, trial.epoch, trial.is_orphan)
+        before = None if trial is None else (trial.state, trial.epoch, trial.is_orphan)
         if trial is None:
             trial = self._enter(Trial(row, architecture_of(row.architecture)))
         known_epochs, epochs_run = len(trial.epochs), trial.epochs_run
@@ -207,7 +207,7 @@ class Evaluations:
         for epoch in trial.epochs[known_epochs:]:
             self.compute.time(trial, epoch)
         self.compute.run(trial, trial.epochs_run - epochs_run)
-        return stood != (trial.state, trial.epoch, trial.is_orphan)
+        return before != (trial.state, trial.epoch, trial.is_orphan)
 
     # Inside.
 

@@ -154,7 +154,10 @@ def test_nothing_heavy_is_loaded_for_a_quick_answer(arguments, tmp_path):
         (["profile", "vit_s16", "--closed-form", "--device", "cpu"], "--device has no effect with --closed-form"),
         (["profile", "vit_s16", "--closed-form", "--no-timing"], "--no-timing has no effect with --closed-form"),
         (["compare", "vit_s16", "vip_s7", "--no-timing", "--batch", "2"], "--batch has no effect with --no-timing"),
-        (["profile", "vit_s16", "--storage", "sqlite:///x.db"], "--storage has no effect with vit_s16: it is not a trial"),
+        (
+            ["profile", "vit_s16", "--storage", "sqlite:///x.db"],
+            "--storage has no effect with vit_s16: it is not a trial",
+        ),
         (["compare", "vit_s16", "vip_s7", "--out", "x"], "--out has no effect with vit_s16 vip_s7: none is a trial"),
     ],
 )
