@@ -1,10 +1,10 @@
-"""Writes the tables and drawings of the documentation from the code and the measurements that they are about.
+"""Writes the tables and drawings of the documentation from the code and the measurements.
 
 python docs/generate.py           write them
-python docs/generate.py --check   fail if what stands there is not what would be written
+python docs/generate.py --check   fail if a block is not up to date
 
-A block stands between ``<!-- NAME -->`` and ``<!-- end -->``; its name is that of a function, here or in `measured.py`,
-and its argument.
+A block is between ``<!-- NAME -->`` and ``<!-- end -->``; its name is that of a function, here or in `measured.py`, and
+its argument.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import measured  # beside this file
+import measured  # next to this file
 from measured import table
 from reference import commands, settings  # noqa: F401 (blocks of reference.md)
 from wrap import PAGES, wrap
@@ -61,7 +61,7 @@ def models() -> str:
 
 
 def differences() -> str:
-    """Where ours are not what was published, and why."""
+    """Models whose counts differ from the published ones, and why."""
     return "\n".join(
         f"- **{entry.name}**: {'; '.join(entry.differences())}: {entry.note}."
         for entry in zoo.entries()
@@ -112,7 +112,7 @@ def _growth(small: Architecture, large: Architecture) -> list[str]:
 
 
 def gate() -> str:
-    """GMLP-S/16's gating unit as published, and as it would be with the split along the tokens."""
+    """GMLP-S/16's gating unit as published, and with a hypothetical split along the tokens."""
     architecture = zoo.get("gmlp_s16")
     ((stage, shape),) = architecture.shapes()
     n, c, hidden = shape.tokens, stage.dim, 6 * stage.dim
@@ -158,7 +158,7 @@ def pooling_cost() -> str:
 
 
 def render(text: str) -> str:
-    """A page with every block written anew."""
+    """A page with every block generated again."""
 
     def block(match: re.Match[str]) -> str:
         name, _, argument = match["call"].partition(" ")
