@@ -181,7 +181,7 @@ class SearchConfig:
         gpus(),
         "X",
         "GPUs that a trial reserves, such as 0.25; several share every batch",
-        otherwise="1 where there are GPUs, else 0",
+        otherwise="1 if there are GPUs, else 0",
         unit="GPUs",
     )
     device: str = setting("auto", text(), "NAME", "Device that trains: auto, cpu, cuda, cuda:1")

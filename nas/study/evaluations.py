@@ -154,7 +154,7 @@ class Evaluations:
         self._driver.add_epochs(trial.key, new, quality if len(self._objectives) == 1 else {})
 
     def pause(self, trial: Trial) -> None:
-        """Let a trial wait at the rung that it has reached."""
+        """Pause a trial at the rung that it has reached."""
         self._driver.set_pending(trial.key, State.PAUSED, seconds=trial.unbilled, facts=facts(trial))
         trial.state = State.PAUSED
         self._bill(trial)

@@ -245,7 +245,7 @@ class Search:
         worker_died = outcome.cause == Cause.WORKER_LOST
         if not worker_died and outcome.cause != Cause.NODE_LOST:
             return False
-        if self._is_at_rung(trial):  # it has done what it had to do
+        if self._is_at_rung(trial):  # it had finished its epochs until the rung
             self._pause(trial)
         elif worker_died and trial.attempts >= MAX_ATTEMPTS:
             return False
