@@ -242,9 +242,7 @@ class SearchConfig:
                 sampler = self.parts.sampler
                 raise ConfigError(f"{flag(name)} is for the sampler {SURROGATE!r}; the sampler is {sampler!r}")
         if self.finalists == 0 and self.seeds != SearchConfig.seeds:
-            raise ConfigError(
-                f"--seeds is {self.seeds}, but --finalists is 0, and only finalists are trained with several seeds"
-            )
+            raise ConfigError(f"--seeds is {self.seeds}, but --finalists is 0, and only finalists have several seeds")
         if self.address is not None and self.runner != "ray":
             raise ConfigError(f"--address is {brief(self.address)}, but the runner is {self.runner!r}; allowed: ray")
         if self.gpus_per_trial == 0 and self.device not in ("auto", "cpu"):
