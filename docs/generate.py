@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import measured  # beside this file
+import measured  # next to this file
 from measured import table
 from reference import commands, settings  # noqa: F401 (blocks of reference.md)
 from wrap import PAGES, wrap
@@ -61,7 +61,7 @@ def models() -> str:
 
 
 def differences() -> str:
-    """Where our figures differ from the published ones, and why."""
+    """Models whose counts differ from the published ones, and why."""
     return "\n".join(
         f"- **{entry.name}**: {'; '.join(entry.differences())}: {entry.note}."
         for entry in zoo.entries()
@@ -112,7 +112,7 @@ def _growth(small: Architecture, large: Architecture) -> list[str]:
 
 
 def gate() -> str:
-    """GMLP-S/16's gating unit as published, and as it would be with the split along the tokens."""
+    """GMLP-S/16's gating unit as published, and with a hypothetical split along the tokens."""
     architecture = zoo.get("gmlp_s16")
     ((stage, shape),) = architecture.shapes()
     n, c, hidden = shape.tokens, stage.dim, 6 * stage.dim

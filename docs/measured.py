@@ -77,7 +77,7 @@ def _search_rows() -> Iterable[Sequence[str]]:
     for run in scale["runs"].values():
         ask, each = run["ask_ms"], run["overhead_ms_a_trial"]
         yield (
-            f"{run['trials']:,} trials that do nothing, {scale['slots']} under way, strategy `{scale['strategy']}`, "
+            f"{run['trials']:,} trials that do nothing, {scale['slots']} at a time, strategy `{scale['strategy']}`, "
             "SQLite ([curve](docs/cluster.md#what-the-search-itself-costs))",
             f"an ask {ask['median']} ms at the median (p99 {ask['p99']}), {each['median']} ms a trial "
             f"(p99 {each['p99']}), driver {run['driver_mib']} MiB, database {run['database_mib']} MiB",
@@ -132,9 +132,7 @@ def pooling_measured() -> str:
 
 
 def reached(name: str = "search") -> str:
-    """FTE that every strategy needs for the quality that random search reaches with 200, from
-    `benchmarks/results/NAME.json`.
-    """
+    """FTE to reach the quality of random search with 200, from `benchmarks/results/NAME.json`."""
     bands = _bands(name)
     rows = []
     for strategy in next(iter(bands.values()))["strategies"]:
@@ -191,7 +189,7 @@ def proxies_by_family(name: str) -> str:
 
 
 def live() -> str:
-    """Winners of live searches beside the hand-designed families, from `benchmarks/results/live.json`."""
+    """Winners of real searches and the hand-designed families, from `benchmarks/results/live.json`."""
     figures = _results("live")
     rows = [
         [

@@ -61,7 +61,7 @@ class Contest:
         design: Whether this is a design contest.
 
     Attributes:
-        judges: The seeds whose test figures are the truth of this contest.
+        scoring_seeds: The seeds whose test figures are the truth of this contest.
         members: Indices in the band of the architectures that take part: all or, in a design contest, those trained so
             far.
     """
@@ -70,10 +70,10 @@ class Contest:
         self.table, self.band, self.design = table, band, design
         self._entries = table.band(band.name)
         definition = table.definition
-        self.judges = definition.design_seeds if design else definition.truth_seeds
-        if not self.judges:
+        self.scoring_seeds = definition.design_seeds if design else definition.truth_seeds
+        if not self.scoring_seeds:
             raise DataError(f"{table.folder} has no design seeds, which a design contest needs")
-        needed = (*definition.search_seeds, *self.judges)
+        needed = (*definition.search_seeds, *self.scoring_seeds)
         trained = [
             all((entry.architecture.hash, seed) in table.trainings for seed in needed) for entry in self._entries
         ]
@@ -113,11 +113,11 @@ class Contest:
 
     @cached_property
     def truth(self) -> Floats:
-        """True NLL of the band's architectures, of shape [architectures]: the mean test NLL over `judges`.
+        """True NLL of the band's architectures, of shape [architectures]: the mean test NLL over `scoring_seeds`.
 
         A failed training counts as the worst of the others. NaN for an architecture that does not take part.
         """
-        seeds = self.judges
+        seeds = self.scoring_seeds
         figures = np.full((len(self._entries), len(seeds)), np.nan)
         for place in self.members:
             name = self._entries[place].architecture.hash

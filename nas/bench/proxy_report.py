@@ -42,13 +42,13 @@ class Criterion:
         split: The split it is measured on.
         seeds: The seeds.
         is_truth: Whether these are the truth seeds.
-        spared: Bands that are not read.
+        unread: Bands that are not read.
     """
 
     split: Literal["validation", "test"]
     seeds: tuple[int, ...]
     is_truth: bool = False
-    spared: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         which = f"mean {self.split} NLL over the seeds {', '.join(map(str, self.seeds))}"
@@ -73,7 +73,7 @@ def report(table: Table, seeds: Sequence[int] = (), *, design: bool = False) -> 
         DataError: If the table lacks trainings or scores.
     """
     criterion = _criterion(table, tuple(seeds), design)
-    names = [name for name, entry in table.entries.items() if entry.band not in criterion.spared]
+    names = [name for name, entry in table.entries.items() if entry.band not in criterion.unread]
     quality = -_quality(table, names, criterion)
     groups = _groups(table, names)
     trained = [training.seconds for training in table.trainings.values() if training.cause is None]
@@ -84,7 +84,7 @@ def report(table: Table, seeds: Sequence[int] = (), *, design: bool = False) -> 
         "is_truth": criterion.is_truth,
         "architectures": len(names),
         "ranked": int(np.isfinite(quality).sum()),
-        "spared": sorted(criterion.spared),
+        "spared": sorted(criterion.unread),
         "training_seconds": fmean(trained),
         "groups": [{"kind": group.kind, "name": group.name, **_retest(table, names, group)} for group in groups],
         "proxies": [
@@ -106,14 +106,14 @@ def _criterion(table: Table, seeds: tuple[int, ...], design: bool) -> Criterion:
     if strangers:
         raise ConfigError(f"--seeds names {strangers[0]}; allowed: {', '.join(map(str, definition.search_seeds))}")
     if seeds:
-        return Criterion("validation", seeds, spared=tuple(band.name for band in definition.bands if band.held_out))
+        return Criterion("validation", seeds, unread=tuple(band.name for band in definition.bands if band.held_out))
     if not design:
         return Criterion("test", definition.truth_seeds, is_truth=True)
     if not definition.design_seeds:
         raise DataError(f"{table.folder} has no design seeds; use search seeds: {_instead(table)}")
-    judging = set(definition.design_seeds)
-    spared = tuple(band.name for band in definition.bands if not judging <= set(definition.seeds(band.name)))
-    return Criterion("test", definition.design_seeds, spared=spared)
+    scoring = set(definition.design_seeds)
+    unread = tuple(band.name for band in definition.bands if not scoring <= set(definition.seeds(band.name)))
+    return Criterion("test", definition.design_seeds, unread=unread)
 
 
 def _instead(table: Table) -> str:

@@ -220,7 +220,7 @@ class _Run:
         """
         arm = replace(self._arm, settings={**self._arm.settings, "sampler": "random"})
         other = _Run(arm, self._pool, self._replay, self._seed, max_fte, self._unit)
-        other.search.others.take_in(other.search.book.adopt(self.search.book.by_key.values()))
+        other.search.others.apply(other.search.book.adopt(self.search.book.by_key.values()))
         other.is_over = self.is_over
         other._epochs, other._training_s, other._scoring_s = self._epochs, self._training_s, self._scoring_s
         return other

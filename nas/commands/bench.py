@@ -126,14 +126,15 @@ def _contests(folders: Sequence[Path], names: Sequence[str], *, design: bool) ->
         Contest(table, band, design=design)
         for table in tables
         for band in table.definition.bands
-        if (band.name in names if names else band.name != ANY_SIZE) and not (design and _spared(table, band))
+        if (band.name in names if names else band.name != ANY_SIZE)
+        and not (design and _is_without_design_seeds(table, band))
     ]
     if not chosen:
         raise ConfigError("no band is left: bands without design seeds take no part in a comparison with --design")
     return chosen
 
 
-def _spared(table: Table, band: Band) -> bool:
+def _is_without_design_seeds(table: Table, band: Band) -> bool:
     """Whether a band has no design seeds to score by."""
     return not set(table.definition.design_seeds) <= set(table.definition.seeds(band.name))
 

@@ -168,7 +168,7 @@ def _column(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Iterat
     yield "patch", str(row["patch"])
     for title in ("tokens", "width", "depth"):
         yield title, "/".join(map(str, row[title]))
-    mixers = [other["mixers"].split(" / ") for other in rows]  # of each stage where they differ
+    mixers = [other["mixers"].split(" / ") for other in rows]  # one per stage if they differ
     own = row["mixers"].split(" / ")
     for index in range(max(map(len, mixers))):
         yield "  then" if index else "token mixers", own[index] if index < len(own) else ""

@@ -89,7 +89,7 @@ class Progress:
     def farewell(self, again: str) -> str:
         """The message after Ctrl-C."""
         if self._search is None:
-            return "Stopped before anything had started."
+            return "Stopped before anything was started."
         done, budget = len(_decided(self._search)), self._search.config.budget
         return f"Stopped after {done} of {budget} trials. Nothing is lost; to continue: {again}"
 

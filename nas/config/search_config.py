@@ -185,7 +185,7 @@ class SearchConfig:
         gpus(),
         "X",
         "GPUs that a trial reserves, such as 0.25; several share every batch",
-        otherwise="1 where there are GPUs, else 0",
+        otherwise="1 if there are GPUs, else 0",
         unit="GPUs",
     )
     device: str = setting("auto", text(), "NAME", "Device that trains: auto, cpu, cuda, cuda:1")
@@ -251,7 +251,7 @@ class SearchConfig:
                 "--objective latency or --max-latency-ms"
             )
         if self.finalists == 0 and self.seeds != SearchConfig.seeds:
-            raise ConfigError(f"--seeds is {self.seeds}, but --finalists is 0: only finalists have several seeds")
+            raise ConfigError(f"--seeds is {self.seeds}, but --finalists is 0, and only finalists have several seeds")
         if self.address is not None and self.runner != "ray":
             raise ConfigError(f"--address is {brief(self.address)}, but the runner is {self.runner!r}; allowed: ray")
         if self.gpus_per_trial == 0 and self.device not in ("auto", "cpu"):

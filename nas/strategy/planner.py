@@ -140,7 +140,7 @@ class Planner:
                 return Start(architecture, "families", family_origin(name))
         return self._proposal()
 
-    def last_chance(self, can_resume: Callable[[Trial], bool]) -> Resume | None:
+    def last_resort(self, can_resume: Callable[[Trial], bool]) -> Resume | None:
         """Resume the best waiting trial that there is compute for, regardless of the pruner, as a last resort."""
         for rung in reversed(self._pruner.all_rungs):
             waiting = [trial for trial in self._waiting_at(rung) if can_resume(trial)]

@@ -193,7 +193,7 @@ class Ranking(Generic[T]):
         ]
 
     def _proxy_values(self, architecture: Architecture) -> Array:
-        """The values of the proxies for an architecture, of shape [proxies]; NaN where there is none."""
+        """The values of the proxies for an architecture, of shape [proxies]; NaN if missing."""
         found = self._scores.get(architecture.hash, {})
         return np.array([np.nan if (value := found.get(name)) is None else value for name in self._proxies])
 
@@ -206,7 +206,7 @@ class Ranking(Generic[T]):
         """
         columns = [quality]
         for objective in self._costs:
-            if objective.is_quality:  # the surrogate predicts one quality, which stands for the others
+            if objective.is_quality:  # the surrogate predicts only one quality, which is used for the others
                 continue
             cost = [objective.estimate(architecture) for architecture in architectures]
             columns.append(np.log(np.array(cost, dtype=float)))

@@ -1,4 +1,4 @@
-"""Handing out jobs: queued evaluations first, then what the planner decides."""
+"""Handing out jobs: queued evaluations first, then the moves of the planner."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from results.database.schema import FINAL_STATES, Role, State
 from results.store.driver import Outdated
 from runners.protocol import Cause
 
-LOOK_EVERY_S = 1.0
+POLL_EVERY_S = 1.0
 """Seconds between reads of the database while a runner waits; arbitrary."""
 
 Answer = TypeVar("Answer")
@@ -53,40 +53,40 @@ class OtherDrivers:
     ) -> None:
         self._driver, self._book, self._planner, self._scoring = driver, book, planner, scoring
         self._learn, self._reconsider = learn, reconsider
-        self._looked_at = time.monotonic()
+        self._polled_at = time.monotonic()
         self.count = count
 
-    def look_around(self) -> None:
+    def poll(self) -> None:
         """Take over from stopped drivers, and read what others have changed."""
-        self._looked_at = time.monotonic()
+        self._polled_at = time.monotonic()
         self.count = self._driver.take_over()
-        self.take_in(self._book.merge())
+        self.apply(self._book.merge())
 
-    def look_around_now_and_then(self) -> None:
-        """The same, unless it was done less than `LOOK_EVERY_S` ago."""
-        if time.monotonic() - self._looked_at >= LOOK_EVERY_S:
-            self.look_around()
+    def poll_if_due(self) -> None:
+        """The same, unless it was done less than `POLL_EVERY_S` ago."""
+        if time.monotonic() - self._polled_at >= POLL_EVERY_S:
+            self.poll()
 
-    def consistently(self, act: Callable[[], Answer]) -> Answer:
+    def retry_if_outdated(self, act: Callable[[], Answer]) -> Answer:
         """Make a decision, and make it again if another driver has changed something in the meantime."""
         while True:
             try:
                 return act()
             except Outdated:
-                self.take_in(self._book.merge())
+                self.apply(self._book.merge())
 
-    def take_in(self, changed: Sequence[Trial]) -> None:
+    def apply(self, changed: Sequence[Trial]) -> None:
         """Act on what others have changed, or an earlier run has left."""
         for trial in changed:
             if trial.role == Role.TRIAL:
                 self._planner.entered(trial)
             with suppress(Outdated):  # another driver has taken it, which is among the next changes
-                self._take_up(trial)
+                self._requeue_abandoned(trial)
             if trial.state in FINAL_STATES or trial.state == State.PAUSED:
                 self._learn(trial)
         self._reconsider(changed)
 
-    def _take_up(self, trial: Trial) -> None:
+    def _requeue_abandoned(self, trial: Trial) -> None:
         """Queue an evaluation that can be continued and that no driver runs any more."""
         if trial.role == Role.PROXIES:
             self._give_up_scoring(trial)

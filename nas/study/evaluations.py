@@ -154,7 +154,7 @@ class Evaluations:
         self._driver.add_epochs(trial.key, new, quality if len(self._objectives) == 1 else {})
 
     def pause(self, trial: Trial) -> None:
-        """Let a trial wait at the rung that it has reached."""
+        """Pause a trial at the rung that it has reached."""
         self._driver.set_pending(trial.key, State.PAUSED, seconds=trial.unbilled, facts=facts(trial))
         trial.state = State.PAUSED
         self._bill(trial)
@@ -199,7 +199,7 @@ class Evaluations:
 
     def _update(self, row: EvaluationRow, curve: Sequence[EpochRow]) -> bool:
         trial = self.by_key.get(row.key)
-        stood = None if trial is None else (trial.state, trial.epoch, trial.is_orphan)
+        before = None if trial is None else (trial.state, trial.epoch, trial.is_orphan)
         if trial is None:
             trial = self._enter(Trial(row, architecture_of(row.architecture)))
         known_epochs, epochs_run = len(trial.epochs), trial.epochs_run
@@ -207,7 +207,7 @@ class Evaluations:
         for epoch in trial.epochs[known_epochs:]:
             self.compute.time(trial, epoch)
         self.compute.run(trial, trial.epochs_run - epochs_run)
-        return stood != (trial.state, trial.epoch, trial.is_orphan)
+        return before != (trial.state, trial.epoch, trial.is_orphan)
 
     # Inside.
 

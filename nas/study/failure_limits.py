@@ -33,7 +33,7 @@ class FailureLimits:
     def __init__(self) -> None:
         self._counts: Counter[tuple[_Fault, Role]] = Counter()
 
-    def went_well(self, trial: Trial) -> None:
+    def reset(self, trial: Trial) -> None:
         """Reset the counts of an evaluation's role: it is complete, or has reached a rung."""
         for fault in _Fault:
             del self._counts[fault, trial.role]
@@ -53,7 +53,7 @@ class FailureLimits:
                 time or memory.
         """
         if ended.state != State.FAILED:
-            self.went_well(ended)
+            self.reset(ended)
             return
         if ended.epochs:  # latency is measured before the first one
             del self._counts[_Fault.TOO_SLOW, ended.role]

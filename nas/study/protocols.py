@@ -115,7 +115,7 @@ class Files(Protocol):
         ...
 
     def has_weights(self, key: str, sha256: str | None) -> bool:
-        """Whether the weights of an evaluation can be read from here, as they were written."""
+        """Whether the weights of an evaluation can be read from here, unchanged."""
         ...
 
     def discard_checkpoint(self, key: str) -> None:

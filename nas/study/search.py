@@ -95,7 +95,7 @@ class Search:
         self.others = OtherDrivers(
             self.driver, self.book, self.planner, self.scoring, self._learn, self._reconsider, count=others
         )
-        self.others.take_in(changed)
+        self.others.apply(changed)
 
     @property
     def phase(self) -> str:
@@ -122,13 +122,13 @@ class Search:
     def done(self) -> bool:
         """Whether nothing is left to hand out, and nothing is running."""
         with uninterrupted():
-            return self.others.consistently(lambda: self.dispatch.peek() is None and not self.book.pending)
+            return self.others.retry_if_outdated(lambda: self.dispatch.peek() is None and not self.book.pending)
 
     @uninterrupted()
     def ask(self) -> Job | None:
         """Return the next job; None if there is none until a pending evaluation has ended."""
-        self.others.look_around()
-        job = self.others.consistently(self.dispatch.next_job)
+        self.others.poll()
+        job = self.others.retry_if_outdated(self.dispatch.next_job)
         if job is not None:
             self._on_change(self)
         return job
@@ -138,7 +138,7 @@ class Search:
         """Record new epochs, and decide at a rung whether the training continues."""
         trial = self.book.by_key[key]
         self.book.record(trial, epochs)
-        decision = self.others.consistently(lambda: self._decide(trial))
+        decision = self.others.retry_if_outdated(lambda: self._decide(trial))
         self._on_change(self)
         return decision
 
@@ -152,7 +152,7 @@ class Search:
         if outcome.cause == Cause.WEIGHTS:
             if self._can_reach_weights(trial):  # then the worker's machine cannot
                 outcome = replace(outcome, cause=Cause.DATA)
-            elif self.others.consistently(lambda: self._train_again(trial, outcome.message)):
+            elif self.others.retry_if_outdated(lambda: self._train_again(trial, outcome.message)):
                 return
         if outcome.measured != Measured():
             trial.measured = outcome.measured
@@ -164,7 +164,7 @@ class Search:
     @uninterrupted()
     def idle(self) -> None:
         """Follow other drivers; a runner calls this repeatedly while it waits."""
-        self.others.look_around_now_and_then()
+        self.others.poll_if_due()
         self._on_change(self)
 
     @uninterrupted()
@@ -183,7 +183,7 @@ class Search:
         if self.finalists.chosen is None:
             move: Move | None = self.planner.next(self.budget.can_start, self.budget.can_resume)
             if move is None and not self.book.pending and (self.budget.has_compute_to_use_up or self.book.best is None):
-                move = self.planner.last_chance(self.budget.can_resume)
+                move = self.planner.last_resort(self.budget.can_resume)
             if isinstance(move, ScoreBatch) and self.scoring.look_up(move.architectures):
                 return self._decide_next()
             if move is not None:
@@ -246,7 +246,7 @@ class Search:
         worker_died = outcome.cause == Cause.WORKER_LOST
         if not worker_died and outcome.cause != Cause.NODE_LOST:
             return False
-        if self._is_at_rung(trial):  # it has done what it had to do
+        if self._is_at_rung(trial):  # it had finished its epochs until the rung
             self._pause(trial)
         elif worker_died and trial.attempts >= MAX_ATTEMPTS:
             return False
@@ -257,7 +257,7 @@ class Search:
     def _pause(self, trial: Trial) -> None:
         self.book.pause(trial)
         self.finished_here += 1
-        self._failure_limits.went_well(trial)
+        self._failure_limits.reset(trial)
         self._learn(trial)
         self._on_change(self)
 

@@ -51,7 +51,7 @@ class DatasetContract(Contract):
             )
 
     def test_splits_repeat(self, name: str) -> None:
-        """Its splits depend on nothing but the spec, and another directory does not change them."""
+        """Its splits depend on the spec alone, and another directory does not change them."""
         import torch
 
         with _example(name) as (dataset, spec), nothing_global_drawn():

@@ -193,7 +193,7 @@ class _Run:
         self._policy = SurrogatePolicy(problem, self._generator, self._pool, self._ranking, rng)
 
     def update(self, trials: Sequence[FrozenTrial]) -> None:
-        """Take in new trials, and the results of those that have ended."""
+        """Read new trials, and the results of those that have ended."""
         problem = self._problem
         for trial in trials:
             ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and trial.number not in self._ended

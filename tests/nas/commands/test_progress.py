@@ -228,7 +228,7 @@ def test_a_finished_study_is_announced_as_such(begin, run, clock):
 
 def test_farewell_counts_what_is_finished(begin, clock):
     progress = Progress(io.StringIO(), clock)
-    assert progress.farewell("nas search") == "Stopped before anything had started."
+    assert progress.farewell("nas search") == "Stopped before anything was started."
     search = begin(budget=8)
     progress.begin(search, True)
     finish(search)

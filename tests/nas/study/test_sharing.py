@@ -94,7 +94,7 @@ def test_two_drivers_that_choose_among_candidates_train_nothing_twice(driver, mo
 
     def none_left_with_the_other() -> bool:
         for one in (first, second):
-            one.others.look_around()
+            one.others.poll()
             started.update(trial.architecture.hash for trial in one.book.searched)
         held = [{each.architecture.hash for each in one.planner._pool.candidates()} for one in (first, second)]
         return all(held) and not any(started & each for each in held)
@@ -174,7 +174,7 @@ def test_both_decide_at_the_same_moment_and_one_decides_again(driver):
     first.dispatch.ahead = second.dispatch.ahead
     job = first.dispatch.next_job()
     assert job.architecture == taken
-    other = second.others.consistently(second.dispatch.next_job)
+    other = second.others.retry_if_outdated(second.dispatch.next_job)
     assert other.key == "trial-0001"
     assert other.architecture != taken
 
@@ -184,11 +184,11 @@ def test_a_waiting_trial_goes_on_with_one_of_them(driver):
     while not (job := first.ask()).reported:
         execute(first, job)
     assert first.book.by_key[job.key].state == State.RUNNING
-    second.others.look_around()
+    second.others.poll()
     assert second.book.by_key[job.key].state == State.RUNNING
     assert second.ask().key != job.key
     execute(first, job)
-    second.others.look_around()
+    second.others.poll()
     assert second.book.by_key[job.key].state == State.COMPLETE
     assert second.book.best.key == first.book.best.key
 
