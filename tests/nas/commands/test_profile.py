@@ -84,7 +84,7 @@ def record(nas):
 
 
 @pytest.mark.parametrize("name", ["mixer", "vit", "repmlp", "vip", "mixed"])
-def test_the_pieces_add_up(record, files, name):
+def test_the_parts_add_up(record, files, name):
     profile = record("profile", files[name], "--no-timing", "--device", "cpu")
     architecture = Architecture.from_yaml_file(files[name])
     assert set(profile) >= KEYS

@@ -103,7 +103,7 @@ def test_lost_weights_are_trained_again_and_tested(confirmed, stored, happens):
     assert f"{training}.safetensors" in sentence
 
 
-def test_a_flipped_bit_is_told_with_both_digests(confirmed, settings, stored):
+def test_a_flipped_bit_is_reported_with_both_digests(confirmed, settings, stored):
     _, (sentence,) = confirmed(Fragile(flip))
     assert "its SHA-256 is " in sentence
     assert f"and was {the(stored, Role.FINALIST).weights_sha256} when it was written" in sentence
@@ -134,7 +134,7 @@ def test_a_training_that_fails_when_it_is_repeated_ends_the_test(confirmed, stor
     assert report.finalists == []
 
 
-def test_what_is_interrupted_in_between_goes_on(confirmed, stored):
+def test_an_interruption_in_between_is_resumed(confirmed, stored):
     class Impatient(Fragile):
         def __call__(self, job):
             if job.task == "train" and self.tests and job.key.startswith("finalist"):

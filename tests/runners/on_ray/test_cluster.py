@@ -232,7 +232,7 @@ def test_a_trial_waits_with_a_note_until_the_cluster_has_what_it_needs_and_its_n
     assert source.outcomes["one"].message.startswith("the node on 127.0.0.3 was lost: ")
 
 
-def test_a_worker_that_dies_by_itself_is_told_from_a_lost_node(
+def test_a_worker_that_dies_is_distinguished_from_a_lost_node(
     cluster: Cluster, make_jobs: MakeJobs, tmp_path: Path
 ) -> None:
     source = Gathering(make_jobs("killed"))
@@ -287,7 +287,7 @@ def test_what_no_cluster_answers_at_is_refused(tmp_path: Path, monkeypatch: pyte
         ),
     ],
 )
-def test_the_ways_to_lose_a_worker_are_told_apart(preempted: bool, reason: str, cause: Cause, said: str) -> None:
+def test_the_ways_to_lose_a_worker_are_distinguished(preempted: bool, reason: str, cause: Cause, said: str) -> None:
     text = f"The actor died unexpectedly before finishing this task.\n\tpid: 7\n\tip: 10.0.0.3\n{reason}"
     found, told = describe_loss(RayActorError("1f", text, preempted=preempted))
     assert found is cause

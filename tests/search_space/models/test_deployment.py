@@ -22,7 +22,7 @@ Make = Callable[..., Architecture]
 
 
 def learned(module: nn.Module, seed: int = 1) -> Any:
-    """The module as after a training: every parameter and statistic drawn anew (variances positive)."""
+    """The module as after a training: every parameter and statistic drawn at random (variances positive)."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in module.state_dict().items():

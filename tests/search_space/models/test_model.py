@@ -732,7 +732,7 @@ def test_closed_form_cost_of_what_the_space_does_not_name(example_op: Op, one_bl
     ],
     ids=["stem", "position", "position with token", "conv1", "conv2", "conv2_bn_relu"],
 )
-def test_closed_form_cost_of_what_stands_around_the_blocks(one_block: Make, changes: dict[str, Any]) -> None:
+def test_closed_form_cost_outside_the_blocks(one_block: Make, changes: dict[str, Any]) -> None:
     architecture = one_block(**changes)
     assert measured_macs(architecture) == architecture.macs
     assert measured_macs(architecture.deployed) == architecture.deployed.macs

@@ -479,7 +479,7 @@ def test_what_is_no_number_is_named(mixer: VisionModel, mixer_state: State) -> N
 # Another number of classes, another image size.
 
 
-def test_another_number_of_classes_starts_the_head_afresh(mixer_state: State) -> None:
+def test_another_number_of_classes_initialises_a_new_head(mixer_state: State) -> None:
     def head(**settings: Any) -> tuple[Tensor, LoadReport]:
         model = build(replace(MIXER, classes=7))
         report = load_published(model, mixer_state, **settings)
@@ -502,7 +502,7 @@ def test_a_head_of_another_width_is_an_error(mixer: VisionModel, mixer_state: St
     assert "head.weight is (7, 8) where this model needs (5, 8)" in text
 
 
-def test_positions_of_a_vit_are_carried_to_another_image_size() -> None:
+def test_positions_of_a_vit_are_resized_to_another_image_size() -> None:
     model, state = build(VIT.at(16)), draw(VIT_SHAPES)
     report = load_published(model, state)
     assert report.notes == ("positions were interpolated from 4 x 4 to 8 x 8",)

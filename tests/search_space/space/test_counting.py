@@ -149,7 +149,7 @@ def test_a_space_without_architectures_says_so(changes: dict[str, str]) -> None:
 def test_every_listed_architecture_is_drawn_equally_often(
     tiny_space: SearchSpace, tiny_list: list[Architecture]
 ) -> None:
-    """Pearson's statistic lies within 5 standard deviations of its mean, over groups of listed architectures."""
+    """Pearson's statistic is within 5 standard deviations of its mean, over groups of listed architectures."""
     rng = random.Random(1)
     draws = 12_000
     groups = 300

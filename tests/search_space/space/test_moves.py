@@ -235,7 +235,7 @@ def test_a_feasible_proposal_is_kept(tiny_space: SearchSpace, tiny_list: list[Ar
 
 
 def test_the_mixer_and_the_net_are_kept_where_they_can_be(space_at) -> None:
-    """Without limits only settings that cannot stand together give way; heads before the mixer."""
+    """Without limits only incompatible settings are changed; heads before the mixer."""
     space, rng = space_at(8), random.Random(9)
     for _ in range(40):
         proposal = random_proposal(space, rng)

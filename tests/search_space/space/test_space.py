@@ -1,4 +1,4 @@
-"""Spaces: parameters and architectures, both ways; and what lies in a space."""
+"""Spaces: decoding and encoding of architectures, and membership."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ scales: [{image_size: 8, tokens: [4, 16], dim: [4], depth: [1], max_params: 2k}]
         assert space.decode(space.encode(architecture)) == architecture
 
 
-# What lies in a space.
+# Membership.
 
 
 @pytest.mark.parametrize("name", list_spaces())
@@ -336,7 +336,7 @@ def test_the_hash_says_whether_spaces_are_the_same(tiny_text: str) -> None:
 
 
 def test_batchnorms_have_the_epsilon_of_pytorch(space_at) -> None:
-    """1e-5 whatever the mixer; other norms have it in the blocks whose published code has it."""
+    """1e-5 for every mixer; other norms have it in the blocks where the published code has it."""
     space, rng = space_at(8), random.Random(0)
     seen = set()
     for _ in range(100):
@@ -363,7 +363,7 @@ def test_a_block_costs_what_one_more_adds_to_the_deployed_network(space_at) -> N
 
 
 def test_equal_choices_are_one_choice(space_at) -> None:
-    """64.0 stands for 64 and 1 for True where they are meant; the architecture and its hash are the same."""
+    """64.0 means 64, and 1 means True for a switch; the architecture and its hash are the same."""
     space = space_at(32)
     params = space.encode(family_points(space, space.limits)["vip"])
     loose = {**params, "dim": float(params["dim"]), "stage1.weighted": 1, "drop_path": 0}
