@@ -1,4 +1,4 @@
-"""A database on read-only media can be read, with and without what SQLite keeps beside it."""
+"""A database on read-only media can be read, with and without the files that SQLite keeps beside it."""
 
 from __future__ import annotations
 

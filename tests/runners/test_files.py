@@ -1,4 +1,4 @@
-"""Files that are written as a whole or not at all, on disks that are full: a small tmpfs, and a limit on file sizes."""
+"""Files that are written completely or not at all on full disks: a small tmpfs, and a limit on file sizes."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ def test_what_is_odd_and_possible_harms_nothing(commands, table, column, value):
 
 
 @pytest.mark.parametrize("statement", LOST)
-def test_a_lost_row_is_told(commands, statement):
+def test_a_lost_row_is_reported(commands, statement):
     ran = commands(statement, budget=6)
     for name, text in refusals(ran).items():
         assert "the database is damaged: " in text or "has no trial 1" in text, (name, text)

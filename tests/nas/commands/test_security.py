@@ -1,4 +1,4 @@
-"""What must not get out: passwords, private names; and what must not get in: code, and names that lead elsewhere."""
+"""What must not leak: passwords and private names; and what must not enter: code, and names that lead elsewhere."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def exported_from(tmp_path_factory, space_files) -> Path:
 def test_an_export_reads_nothing_outside_the_folder(nas, exported_from, tmp_path, change, study):
     out = tmp_path / "a" / "b" / "runs"
     shutil.copytree(exported_from, out)
-    for weights in (out / "mine" / "weights").iterdir():  # the bait: it would do, had it been asked for by its name
+    for weights in (out / "mine" / "weights").iterdir():  # the bait: it would be exported if it were requested by name
         for number in range(9):
             shutil.copyfile(weights, tmp_path / "a" / f"outside-{number}.safetensors")
             shutil.copyfile(weights, out / f"outside-{number}.safetensors")

@@ -239,7 +239,7 @@ def test_changes_are_of_shrunk_losses(scattered, trained):
 
 
 def test_equal_trials_are_read_alike_whatever_was_asked_before(trained):
-    """A study that is opened again says what it said before, though it was asked when it knew less."""
+    """A study that is opened again gives the same answers as one that was also queried earlier, with fewer trials."""
     trials = [
         trained([math.exp(loss + 1.0), math.exp(loss)], [math.exp(x), math.exp(x)], state=State.COMPLETE)
         for loss, x in zip(LOSSES, TRAINING, strict=True)

@@ -1,4 +1,4 @@
-"""Weights that are lost or damaged before they are tested: noticed by their digest, and trained again."""
+"""Weights that are lost or damaged before they are tested: detected by their digest, and trained again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def flip(path: Path) -> None:
 
 @dataclass
 class Fragile:
-    """An evaluator that invents its figures, but writes and reads weights; something happens to them before a test.
+    """An evaluator with synthetic figures that writes and reads weights; something happens to them before a test.
 
     Attributes:
         happens: What happens to the file.

@@ -21,7 +21,7 @@ import results.database.optuna_tables  # noqa: F401 (otherwise imported again in
 from results.database.checks import check_database
 from results.store.store import Store
 
-ANYBODY = ctypes.c_ulong(-1)
+ANY_PROCESS = ctypes.c_ulong(-1)
 PR_SET_PTRACER = 0x59616D61
 
 
@@ -72,7 +72,7 @@ def child(act: Callable[[], None], ready: int | None = None) -> int:
         return pid
     try:
         if ready is not None:
-            ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANYBODY, 0, 0, 0)
+            ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANY_PROCESS, 0, 0, 0)
             os.read(ready, 1)
         act()
     except BaseException:  # noqa: BLE001 (it must not continue as its parent)

@@ -1,4 +1,4 @@
-"""Renaming and deleting: both sets of tables go together, and what others use stays."""
+"""Renaming and deleting: both sets of tables change together, and what other studies use stays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from results.store.store import Store
 from search_space.errors import StorageError, StudyError
 
 LEASES = ("nas_drivers", "nas_studies")
-"""Tables that a driver changes when it comes and goes."""
+"""Tables that a driver changes when it joins and leaves."""
 
 
 def contents(store: Store) -> dict[str, list[tuple[object, ...]]]:

@@ -1,4 +1,4 @@
-"""What counts as data in a folder of images, and what is said of the rest."""
+"""What counts as data in a folder of images, and the remarks about the rest."""
 
 from __future__ import annotations
 

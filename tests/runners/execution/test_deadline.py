@@ -1,4 +1,4 @@
-"""Attempts that take longer than they may."""
+"""Attempts that exceed the time limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Ray Tune runner on a real cluster of several nodes, which have environments and data directories of their own."""
+"""The Ray Tune runner on a real cluster of several nodes with separate environments and data directories."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from runners.recipe import Recipe  # noqa: E402
 from search_space.errors import RunnerError  # noqa: E402
 
 EPOCHS = 5000
-"""More than any test waits for."""
+"""Longer than any test waits."""
 
 
 def tell_of_itself(job: Job) -> Generator[EpochResult, None, Measured]:
-    """Reports where it runs and what it sees there, again and again."""
+    """Reports repeatedly where it runs and what it sees there."""
     seen = {
         "code": search_space.__file__,
         "process": f"{ray.util.get_node_ip_address()} {os.getpid()}",

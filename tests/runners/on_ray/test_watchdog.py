@@ -1,4 +1,4 @@
-"""A Ray that dies under a search."""
+"""A Ray that dies during a search."""
 
 from __future__ import annotations
 

@@ -263,7 +263,7 @@ def test_a_flipped_bit_in_the_weights_is_not_tested(make_job: MakeJob, tmp_path:
     found = hashlib.sha256(content).hexdigest()
     with pytest.raises(WeightsError, match=f"{path} is damaged: its SHA-256 is {found}, and was {written}"):
         curve(test)
-    assert len(curve(replace(test, weights_sha256=None))) == 1  # of an older version: nobody can tell
+    assert len(curve(replace(test, weights_sha256=None))) == 1  # an older version recorded no digest
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no safetensors"])

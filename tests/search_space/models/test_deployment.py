@@ -181,7 +181,7 @@ def test_weights_that_are_not_finite_are_refused(name: str, value: float) -> Non
         reparameterize(model)
 
 
-def test_a_wrong_merger_is_refused(one_block: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_merge_is_refused(one_block: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     model = learned(build(one_block(RepMLP(2), branch={"norm": "batchnorm"})))
     layer = LAYERS[RepMLP]
     right = layer.deployed_state

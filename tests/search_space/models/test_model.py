@@ -258,7 +258,7 @@ def permute_branches(w: dict[str, Tensor], x: Tensor, grid: int) -> tuple[Tensor
     """The three branches as sums over indices: h, w the place, g the segment, s the channel in it; k, t are outputs.
 
     In the height branch the rows of a column are concatenated in place of the segments, and what comes out at row k and
-    segment g stands at channel (k, t) of the permuted tensor (arXiv 2106.12368, algorithm 1).
+    segment g is at channel (k, t) of the permuted tensor (arXiv 2106.12368, algorithm 1).
     """
     b, n, c = x.shape
     s = c // grid

@@ -56,7 +56,7 @@ def test_neighbours_worked_by_hand(tiny_space: SearchSpace) -> None:
     assert {stage.dim for stage in grown if stage.downsample == "conv2"} == {8}
 
 
-def test_neighbours_lie_in_the_space_differ_and_do_not_repeat(
+def test_neighbours_are_in_the_space_differ_and_do_not_repeat(
     tiny_space: SearchSpace, tiny_list: list[Architecture]
 ) -> None:
     listed = set(tiny_list)
