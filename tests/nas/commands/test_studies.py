@@ -112,7 +112,7 @@ def test_an_answer_that_never_comes_deletes_nothing(nas, at, monkeypatch):
         (["rename", "study", ""], "the new name is ''; allowed: up to 100 letters"),
         (["rename", "../up", "study"], r"the old name is '\.\./up'; allowed"),
         (["rename", "stduy", "new"], "there is no study 'stduy' .*did you mean 'study'"),
-        (["rename", "study", "study"], "there is a study 'study' in .* already"),
+        (["rename", "study", "study"], "there is already a study 'study' in "),
         (["rename", "study"], "Missing argument 'NEW'"),
         (["delete", "../up", "--yes"], r"the name is '\.\./up'; allowed"),
         (["delete", "stduy", "--yes"], "there is no study 'stduy' .*did you mean 'study'"),

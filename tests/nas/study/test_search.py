@@ -458,7 +458,7 @@ def test_a_lost_node_is_not_counted(open_search, stored):
     search = open_search(budget=1)
     for _ in range(12):
         search.ask()
-        search.tell("trial-0000", Outcome("failed", 1.5, Cause.NODE_LOST, "the node was taken back by its cloud"))
+        search.tell("trial-0000", Outcome("failed", 1.5, Cause.NODE_LOST, "the node was preempted by its cloud"))
     (row,) = stored().evaluations()
     assert (row.state, row.attempts, row.seconds) == (State.QUEUED, 1, 18.0)
 

@@ -210,7 +210,7 @@ def test_a_silent_driver_is_taken_over_and_cannot_return(driver):
     other.study.store._reached_since -= 3600
     again = other.ask()
     assert (again.key, again.reported, other.book.by_key[again.key].attempts) == (job.key, 3, 1)
-    with pytest.raises(LeaseLost, match="not heard of"):
+    with pytest.raises(LeaseLost, match="did not renew its lease"):
         lost.tell(job.key, Outcome("complete", 1.0))
     execute(other, again)
     row = next(row for row in rows(other) if row.key == job.key)
