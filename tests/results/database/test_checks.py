@@ -107,7 +107,7 @@ def test_a_check_writes_nothing(whole):
         (
             "UPDATE nas_architectures SET yaml = 'patch: 2' WHERE id = 2",
             "nas_architectures",
-            "the YAML of id 2 is no architecture: ",
+            "the YAML of id 2 is not an architecture: ",
         ),
         (
             "UPDATE nas_architectures SET yaml = (SELECT yaml FROM nas_architectures WHERE id = 1) WHERE id = 2",
