@@ -86,7 +86,7 @@ def tiny_space(space_files: dict[str, Path]) -> SearchSpace:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Callable[[], str]]:
-    """A PostgreSQL server; every call makes a database and returns its URL."""
+    """A PostgreSQL server; every call creates a database and returns its URL."""
     import sqlalchemy as sa
 
     with warnings.catch_warnings():
@@ -115,7 +115,7 @@ def postgres() -> Iterator[Callable[[], str]]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """URL of an empty database; a test that asks for it runs on SQLite and on PostgreSQL."""
+    """URL of an empty database; a test that uses it runs on SQLite and on PostgreSQL."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'nas.db'}"
     make_database: Callable[[], str] = request.getfixturevalue("postgres")
@@ -124,7 +124,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """A file system of its own, of so many bytes; making one takes root."""
+    """Mounts a separate file system of a given size in bytes; needs root."""
     made: list[Path] = []
 
     def make(name: str = "mounted", *, size: int = 2**24) -> Path:
@@ -136,7 +136,7 @@ def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
             or shutil.which("mount") is None
             or subprocess.run(command, capture_output=True).returncode
         ):
-            pytest.skip("a file system can be mounted here by nobody, or by root alone")
+            pytest.skip("file systems cannot be mounted here, or only by root")
         made.append(folder)
         return folder
 
@@ -147,7 +147,7 @@ def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
 @pytest.fixture
 def remount(mounted: object) -> Callable[[Path, str], None]:
-    """Change the options of what was mounted."""
+    """Change the options of a mounted file system."""
 
     def make(folder: Path, options: str) -> None:
         subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
@@ -156,12 +156,12 @@ def remount(mounted: object) -> Callable[[Path, str], None]:
 
 
 CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
-"""What Python tells of before it does it, besides opening a file for writing."""
+"""Audit events before changes, besides opening a file for writing."""
 
 
 @pytest.fixture(scope="session")
 def killed_at() -> Callable[[int, Path, Callable[[], object]], bool]:
-    """Do something in a process that a SIGKILL ends before its n-th change below a folder; whether it came to that.
+    """Run an action in a process that is killed before its n-th change below a folder; returns whether it was killed.
 
     A change is one of files or folders, or a commit of any database.
     """
@@ -186,7 +186,7 @@ def killed_at() -> Callable[[int, Path, Callable[[], object]], bool]:
                 sa.event.listen(sa.Engine, "commit", count)
                 sys.addaudithook(watch)
                 act()
-            except BaseException:  # noqa: BLE001 (it must not go on as its parent does)
+            except BaseException:  # noqa: BLE001 (it must not continue as its parent)
                 traceback.print_exc()
                 os._exit(1)
             os._exit(0)

@@ -96,7 +96,7 @@ def test_proxies_say_on_a_gpu_what_they_say_on_a_cpu() -> None:
             assert there[name].value == pytest.approx(here[name].value, rel=0.02)
 
 
-def test_a_waiting_trial_goes_on_from_its_checkpoint_on_a_gpu(tmp_path: Path) -> None:
+def test_a_waiting_trial_resumes_from_its_checkpoint_on_a_gpu(tmp_path: Path) -> None:
     recipe = Recipe(epochs=4, precision="fp32")
     job = Job("paused", FAMILIES["mixer"], DataSpec("digits"), recipe, 0, (1,), checkpoint=tmp_path / "paused.pt")
     training = train(job)

@@ -87,7 +87,7 @@ def test_bands_hold_what_their_size_says_and_nothing_twice(definition: Definitio
     assert len({entry.architecture.hash for entry in entries}) == len(entries)
 
 
-def test_a_table_is_built_and_goes_on_after_a_kill(make_source: Callable[[], Trainings], tmp_path: Path) -> None:
+def test_a_table_is_built_and_continued_after_a_kill(make_source: Callable[[], Trainings], tmp_path: Path) -> None:
     """The killed training is done again from its start; the rest is as if nothing had happened."""
     trained: list[str] = []
 

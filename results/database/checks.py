@@ -211,7 +211,7 @@ def _architectures(connection: sa.Connection) -> Iterator[tuple[str, str]]:
                 yield "nas_architectures", f"the YAML of id {key} is no architecture: {error}"
             continue
         except NasError as error:
-            yield "nas_architectures", f"the YAML of id {key} is no architecture: {error}"
+            yield "nas_architectures", f"the YAML of id {key} is not an architecture: {error}"
             continue
         if found != expected:
             yield "nas_architectures", f"the YAML of id {key} gives the hash {found}; its row says {expected}"

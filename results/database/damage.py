@@ -32,7 +32,7 @@ def architecture_of(row: ArchitectureRow) -> Architecture:
     try:
         found = Architecture.from_yaml(row.yaml)
     except NasError as error:
-        raise damaged(row.__tablename__, f"id {row.id}", "yaml", f"it is no architecture: {error}") from None
+        raise damaged(row.__tablename__, f"id {row.id}", "yaml", f"it is not an architecture: {error}") from None
     if found.hash != row.hash:
         reason = f"it gives the hash {found.hash}, and the row says {row.hash}"
         raise damaged(row.__tablename__, f"id {row.id}", "yaml", reason)

@@ -71,7 +71,7 @@ def _identity(value: object) -> str | None:
     for name in ("max_params", "max_macs", "max_latency_ms"):
         limit = value[name]
         if limit is not None and (not isinstance(limit, (int, float)) or isinstance(limit, bool)):
-            return f"its {name!r} is {brief(limit)}, which is no number"
+            return f"its {name!r} is {brief(limit)}, which is not a number"
     return None
 
 
@@ -80,9 +80,9 @@ def _config(value: object) -> str | None:
         return _an_object(value)
     budget, place = value.get("budget", 1), value.get("checkpoint_dir")
     if not isinstance(budget, int) or isinstance(budget, bool):
-        return f"its 'budget' is {brief(budget)}, which is no whole number"
+        return f"its 'budget' is {brief(budget)}, which is not a whole number"
     if place is not None and not isinstance(place, str):
-        return f"its 'checkpoint_dir' is {brief(place)}, which is no place"
+        return f"its 'checkpoint_dir' is {brief(place)}, which is not a location"
     return None
 
 
@@ -98,7 +98,7 @@ def _reference(value: object) -> str | None:
     for name, worst in value.items():
         number = isinstance(worst, (int, float)) and not isinstance(worst, bool) and math.isfinite(worst)
         if not number or (name in OBJECTIVES and worst == OBJECTIVES[name].ideal):
-            return f"{brief(worst)} is no reference for {brief(name)}"
+            return f"{brief(worst)} is not a reference for {brief(name)}"
     return None
 
 

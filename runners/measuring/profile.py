@@ -98,7 +98,7 @@ def time_shares(model: VisionModel, images: Tensor, seconds: float) -> dict[str,
         seconds: How long to measure; at least MIN_PASSES are counted.
     """
     device = images.device
-    passes = [_seconds_by_piece(model, images, device) for _ in rounds(MIN_PASSES + 1, MAX_PASSES, seconds)]
+    passes = [_seconds_by_part(model, images, device) for _ in rounds(MIN_PASSES + 1, MAX_PASSES, seconds)]
     counted = passes[1:]  # the first pass is a warm-up
     medians = {key: statistics.median(one[key] for one in counted) for key in counted[0]}
     total = sum(medians.values())
@@ -140,7 +140,7 @@ def _shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     return {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
 
 
-def _pieces(model: VisionModel) -> Iterator[tuple[str, nn.Module]]:
+def _parts(model: VisionModel) -> Iterator[tuple[str, nn.Module]]:
     """The modules that are parts of the breakdown, by key; a branch has the same key in all blocks of a stage."""
     yield "stem", model.stem
     for number, stage in enumerate(model.stages):
@@ -165,7 +165,7 @@ def _watching(model: VisionModel, enter: Callable[[str], None]) -> Iterator[None
     def watch(key: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
         return module.register_forward_pre_hook(lambda module, inputs: enter(key))
 
-    handles = [watch(key, module) for key, module in _pieces(model)]
+    handles = [watch(key, module) for key, module in _parts(model)]
     try:
         yield
     finally:
@@ -177,15 +177,15 @@ def _saved_bytes(model: VisionModel, batch: int) -> Counter[str]:
     """Bytes of the storages that a forward pass in training mode keeps, by the part that kept them first."""
     images = make_images(model, batch)
     kept: dict[int, tuple[str, torch.UntypedStorage]] = {}  # keeps storages alive, so that no address is used twice
-    piece = "stem"
+    part = "stem"
 
     def enter(key: str) -> None:
-        nonlocal piece
-        piece = key
+        nonlocal part
+        part = key
 
     def pack(tensor: Tensor) -> None:  # never unpacked, as there is no backward pass
         storage = tensor.untyped_storage()
-        kept.setdefault(storage.data_ptr(), (piece, storage))
+        kept.setdefault(storage.data_ptr(), (part, storage))
 
     model.train()
     try:
@@ -200,17 +200,17 @@ def _saved_bytes(model: VisionModel, batch: int) -> Counter[str]:
 
 
 @torch.inference_mode()
-def _seconds_by_piece(model: VisionModel, images: Tensor, device: torch.device) -> dict[str, float]:
+def _seconds_by_part(model: VisionModel, images: Tensor, device: torch.device) -> dict[str, float]:
     """Wall time of every part in one forward pass."""
     spent: dict[str, float] = {}
-    piece, since = "stem", time.perf_counter()
+    part, since = "stem", time.perf_counter()
 
     def enter(key: str) -> None:
-        nonlocal piece, since
+        nonlocal part, since
         synchronize(device)
         now = time.perf_counter()
-        spent[piece] = spent.get(piece, 0.0) + now - since
-        piece, since = key, now
+        spent[part] = spent.get(part, 0.0) + now - since
+        part, since = key, now
 
     with _watching(model, enter):
         synchronize(device)

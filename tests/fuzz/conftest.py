@@ -1,4 +1,4 @@
-"""Hostile input by the thousand: seeded mutants of valid files, and the guards under which they are read.
+"""Thousands of hostile inputs: seeded mutants of valid files, and the guards under which they are read.
 
 `NAS_FUZZ=10` makes ten times as many mutants as the normal test run; the first tenth is the same.
 """
@@ -23,9 +23,9 @@ import yaml
 from search_space.errors import NasError
 
 MOST_SECONDS, MOST_BYTES = 60, 4 * 2**30
-"""Compute that one mutant may take before it counts as a hang, whatever else the machine does; and its memory."""
+"""CPU time after which a mutant counts as a hang, however busy the machine; and its memory limit."""
 LONGEST = 1000
-"""Characters of an error message."""
+"""Maximum length of an error message."""
 
 SCALARS: tuple[Any, ...] = (
     *(0, -1, 1, 7, 10**6, 10**7, 10**9, 10**18, 2**63, -(10**30), 10**400),
@@ -139,7 +139,7 @@ def by_structure(rng: random.Random, data: Any) -> Any:
 
 
 def by_degrees(rng: random.Random, data: Any) -> Any:
-    """Change some values to others that stand at the same key, or to nearby ones: what is left is often valid."""
+    """Replace some values by others of the same key, or by nearby ones: the result is often valid."""
     for _ in range(rng.choice((1, 2, 4))):
         places = [place for place in _places(data) if not isinstance(place[0][place[1]], (dict, list))]
         if not places:
@@ -164,20 +164,20 @@ def _places(node: Any) -> Iterator[tuple[Any, Any]]:
 
 @pytest.fixture(scope="session")
 def fuzz() -> Callable[[int], int]:
-    """How many mutants to make where the normal run makes so many."""
+    """Number of mutants, given the number in a normal run."""
     factor = int(os.environ.get("NAS_FUZZ", "1"))
     return lambda count: count * factor
 
 
 @pytest.fixture
 def canary(tmp_path: Path) -> Path:
-    """A path that comes into being only where a file's content was run."""
+    """A path that exists only if a file's content was executed."""
     return tmp_path / "canary"
 
 
 @pytest.fixture
 def mutants(canary: Path) -> Callable[[str, Sequence[str], int], Iterator[bytes]]:
-    """Mutants of YAML texts: of each kind a third; `name` seeds them."""
+    """Mutants of YAML texts, a third of each kind; `name` seeds them."""
 
     def make(name: str, seeds: Sequence[str], count: int) -> Iterator[bytes]:
         parsed = [json.dumps(yaml.load(seed, Loader=yaml.CSafeLoader)) for seed in seeds]
@@ -205,7 +205,7 @@ class _Plain(yaml.SafeDumper):
 
 @pytest.fixture
 def outcome(canary: Path) -> Callable[[Callable[[], Any]], Any]:
-    """What reading comes to: its result, or None where it was refused, in one sentence, at once and without effect."""
+    """The result of reading, or None if it was refused, in one sentence, at once and without side effects."""
 
     def run(read: Callable[[], Any]) -> Any:
         try:
@@ -221,7 +221,7 @@ def outcome(canary: Path) -> Callable[[Callable[[], Any]], Any]:
 
 
 def check_sentence(text: str) -> None:
-    """Fail unless this can be shown to a person: one line, of reasonable length, without control characters."""
+    """Fail unless the text can be shown to a user: one line, of reasonable length, without control characters."""
     assert 0 < len(text) <= LONGEST, f"{len(text)} characters: {text[:300]!r}"
     assert text.isprintable(), repr(text[:300])
     assert "Traceback" not in text
@@ -229,7 +229,7 @@ def check_sentence(text: str) -> None:
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """Raise where something takes as long as a hang does, or gigabytes of memory."""
+    """Raise if something hangs or takes gigabytes of memory."""
 
     def too_long(number: int, frame: FrameType | None) -> None:
         raise AssertionError(f"not done after {MOST_SECONDS} s")

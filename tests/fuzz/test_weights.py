@@ -125,7 +125,7 @@ def mutants_of_archives(rng: random.Random, data: bytes) -> bytes:
 
 
 class Runs:
-    """What runs code when it is unpickled."""
+    """Runs code when it is unpickled."""
 
     def __init__(self, canary: Path) -> None:
         self.canary = canary
@@ -135,7 +135,7 @@ class Runs:
 
 
 def disguised(canary: Path) -> Iterator[bytes]:
-    """Pickles that would make the canary, in every form in which weights come."""
+    """Pickles that would create the canary, in every format of weights."""
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         yield pickle.dumps({"state_dict": Runs(canary)}, protocol)
         yield pickle.dumps([Runs(canary)], protocol)
@@ -162,7 +162,7 @@ def published() -> dict[str, Tensor]:
 
 @pytest.fixture
 def tried(outcome, tmp_path) -> Callable[..., Counter]:
-    """Load files into one model, which has to stay as it was whenever one is refused."""
+    """Load files into one model, which must stay unchanged whenever one is refused."""
 
     def run(load: Callable[[VisionModel, Path], Any], files: Iterator[bytes], suffix: str) -> Counter[bool]:
         model, ends, path = build(VIT), Counter[bool](), tmp_path / f"mutant{suffix}"

@@ -1,4 +1,4 @@
-"""Factories for searches whose evaluations are scripted, and for the command line."""
+"""Factories for searches with scripted evaluations, and for the command line."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def recording() -> Callable[..., Recording]:
 def scripted() -> Callable[..., Evaluator]:
     """An evaluator with the validation NLLs that a function of the job gives, one an epoch; it may raise instead.
 
-    It goes on after the epochs that the search knows, as a training does from its checkpoint.
+    It resumes after the epochs that the search has, as a training does from its checkpoint.
     """
 
     def make(curve: Callable[[Job], Sequence[float]], measured: Measured | None = None) -> Evaluator:
@@ -116,7 +116,7 @@ def open_search(settings: dict[str, Any]) -> Iterator[Callable[..., Search]]:
 
 @pytest.fixture
 def stored(settings: dict[str, Any]) -> Iterator[Callable[..., StudyStore]]:
-    """A study as it stands in the database."""
+    """A study as stored in the database."""
     with ExitStack() as stack:
 
         def make(name: str = "study") -> StudyStore:
@@ -131,7 +131,7 @@ def stored(settings: dict[str, Any]) -> Iterator[Callable[..., StudyStore]]:
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command came to."""
+    """The result of a command."""
 
     code: int
     out: str

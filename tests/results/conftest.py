@@ -33,7 +33,7 @@ IDENTITY: dict[str, Any] = {
 
 
 def latency_record(device: str, median_ms: float | None) -> dict[str, Any]:
-    """What the database has of a latency."""
+    """A latency as stored in the database."""
     figures = dict.fromkeys(("median_ms", "lower_ms", "upper_ms"), median_ms)
     settings = {"threads": 1, "batch_size": 1, "precision": "fp32", "warm_up": 1, "repeats": 1}
     return {"device": device, **settings, **figures}
@@ -67,7 +67,7 @@ def sqlite_store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def make_study() -> Callable[..., StudyStore]:
-    """A study without trials, with this process as its `driver`; keywords change what identifies it."""
+    """A study without trials, with this process as its `driver`; keywords change its identity."""
 
     def make(
         store: Store,

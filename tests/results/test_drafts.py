@@ -1,4 +1,4 @@
-"""Exports and copies that are killed at every step: what is in place is whole, and the next one leaves nothing over."""
+"""Exports and copies that are killed at every step: results are complete, and the next attempt cleans up."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def target(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def study(sqlite_store, make_study, add_evaluation, architectures, tmp_path, monkeypatch):
-    """A study with a winner, the weights of which nobody looks at."""
+    """A study with a winner; its weights are never read."""
     made = make_study(sqlite_store)
     add_evaluation(made, 0, architectures[0])
     (tmp_path / "weights").mkdir()

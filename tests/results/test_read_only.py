@@ -1,4 +1,4 @@
-"""A database on read-only media can be read, with and without what SQLite keeps beside it."""
+"""A database on read-only media can be read, with and without the files that SQLite keeps beside it."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_an_earlier_version_says_what_to_do(earlier_version, mounted, remount):
     store.close()
 
 
-def test_reading_waits_for_nobody_and_changes_nothing(sqlite_store, make_study):
+def test_reading_never_waits_and_changes_nothing(sqlite_store, make_study):
     """While another process is in the middle of a transaction, and in a file that is only kept with a journal."""
     make_study(sqlite_store)
     path = Path(sqlite_store.engine.url.database)
@@ -121,7 +121,7 @@ def test_reading_waits_for_nobody_and_changes_nothing(sqlite_store, make_study):
     assert path.read_bytes() == before
 
 
-def test_a_reader_sees_the_file_that_is_there_now(tmp_path, make_study):
+def test_a_reader_sees_the_current_file(tmp_path, make_study):
     """As a dashboard does, beside a database that is replaced, and then deleted."""
     for name in ("first", "second"):
         store = Store(f"sqlite:///{tmp_path / name}")

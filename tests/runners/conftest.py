@@ -96,7 +96,7 @@ class PausingSource:
 
 @pytest.fixture
 def pausing_source() -> type[PausingSource]:
-    """A source whose jobs go on after every rung."""
+    """A source that resumes its jobs after every rung."""
     return PausingSource
 
 

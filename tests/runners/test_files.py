@@ -1,4 +1,4 @@
-"""Files that are written as a whole or not at all, on disks that are full: a small tmpfs, and a limit on file sizes."""
+"""Files that are written completely or not at all on full disks: a small tmpfs, and a limit on file sizes."""
 
 from __future__ import annotations
 
@@ -85,7 +85,8 @@ def test_what_does_not_fit_leaves_what_was_there(disk: tuple[Path, Full]) -> Non
 
 
 def test_a_full_disk_loses_no_epoch(disk: tuple[Path, Full], tmp_path: Path, make_job: MakeJob) -> None:
-    """The checkpoint of epoch 2 cannot be written: epoch 2 is reported, and that of epoch 1 is gone on from later."""
+    """The checkpoint of epoch 2 cannot be written: epoch 2 is reported, and training later resumes from that of epoch
+    1."""
     folder, full = disk
     settings = {"recipe": Recipe(epochs=3)}
     whole, *_ = run(make_job(**settings))
@@ -156,7 +157,7 @@ def test_weights_that_cannot_be_read_are_storage(tmp_path: Path, make_job: MakeJ
 
 
 def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that loses power cannot be had in a test; that the calls come in this order can be seen."""
+    """A test cannot cut the power, but it can check the order of the calls."""
     calls: list[str] = []
     synchronise, rename = os.fsync, Path.replace
     monkeypatch.setattr(os, "fsync", lambda handle: [calls.append("fsync"), synchronise(handle)])

@@ -1,4 +1,4 @@
-"""The runner in this process, with real trainings that stop and go on."""
+"""The runner in this process, with real trainings that stop and resume."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from search_space.errors import RunnerError
 
 
 @pytest.mark.parametrize("evaluator", [train, synthetic], ids=lambda evaluator: evaluator.__name__)
-def test_a_job_that_pauses_at_its_rungs_ends_as_one_that_ran_through(
+def test_a_job_that_pauses_at_its_rungs_ends_like_an_uninterrupted_one(
     tmp_path: Path, make_job: Callable[..., Job], pausing_source: type, evaluator: Evaluator
 ) -> None:
     jobs = [

@@ -100,7 +100,7 @@ def test_another_seed_gives_another_score(name):
     assert first.value != second.value
 
 
-def test_neither_validation_nor_test_images_are_looked_at(material, monkeypatch):
+def test_neither_validation_nor_test_images_are_used(material, monkeypatch):
     def refuse(self, spec):
         raise AssertionError("the test split was loaded")
 
@@ -175,7 +175,7 @@ def test_weights_are_those_of_linear_maps(material):
     assert any(name.endswith("op.weight") for name in weights(material("repmlp").model))
 
 
-def test_a_few_steps_wake_the_gates(material):
+def test_a_few_steps_activate_the_gates(material):
     def gates(model):
         return max(p.abs().max() for name, p in model.named_parameters() if name.endswith("spatial.weight"))
 

@@ -25,7 +25,7 @@ MakeJob = Callable[..., Job]
 
 @pytest.fixture(params=["subtree", "mock"])
 def bucket(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileSystem:
-    """A file system whose folder "bucket" is what every URL means."""
+    """A file system with a folder "bucket" to which every URL leads."""
     if request.param == "subtree":
         (tmp_path / "remote").mkdir()
         filesystem: FileSystem = SubTreeFileSystem(str(tmp_path / "remote"), LocalFileSystem())
@@ -125,7 +125,7 @@ def test_reading_writing_and_deleting(bucket: FileSystem) -> None:
         file.read_bytes()
 
 
-def test_a_training_goes_on_from_remote_storage(bucket: FileSystem, make_job: MakeJob, tmp_path: Path) -> None:
+def test_a_training_resumes_from_remote_storage(bucket: FileSystem, make_job: MakeJob, tmp_path: Path) -> None:
     settings = {"recipe": Recipe(epochs=4)}
     whole = run(make_job(**settings, weights=tmp_path / "whole"))
     job = make_job(**settings, rungs=(2,), checkpoint=locate("s3://bucket/run/c"), weights=locate("gs://bucket/run/w"))

@@ -1,4 +1,4 @@
-"""Factories for architectures and search spaces, and a tiny space whose architectures are listed by hand."""
+"""Factories for architectures and search spaces, and a tiny space with all architectures listed by hand."""
 
 from __future__ import annotations
 

@@ -603,7 +603,7 @@ def test_what_breaks_a_rule_of_branches_does_not_exist(refused, changes: dict[st
     assert rule in refused(lambda: Branch(MLP, **changes))
 
 
-def test_a_copy_is_checked_anew(one_block: Make, refused) -> None:
+def test_a_copy_is_checked_again(one_block: Make, refused) -> None:
     assert replace(one_block(), image_size=16).grid == 8
     assert "patch must divide" in refused(lambda: replace(one_block(), patch=3))
     assert "permute needs as many segments" in refused(lambda: replace(one_block(Permute(4)), image_size=16))
@@ -750,7 +750,7 @@ def test_reads_small_numbers_however_they_are_written(number: str) -> None:
 
 
 @pytest.mark.parametrize("data", [{}, {"patch": 2}, {"image_size": "8"}, {"image_size": 8, "patch": 2, "stages": {}}])
-def test_from_dict_refuses_what_is_no_architecture(refused, data: dict[str, Any]) -> None:
+def test_from_dict_refuses_what_is_not_an_architecture(refused, data: dict[str, Any]) -> None:
     assert refused(lambda: Architecture.from_dict(data)).startswith("architecture:1: ")
 
 
@@ -884,7 +884,7 @@ def test_at_is_refused_where_there_is_no_such_design(one_block: Make, refused) -
     assert "stage 2: a grid of 3 x 3 tokens cannot be halved" in refused(lambda: halved.at(6))
 
 
-def test_deployed_and_at_may_change_places(one_block: Make) -> None:
+def test_deployed_and_at_commute(one_block: Make) -> None:
     architecture = one_block(RepMLP(2), Dense("token", 48), Permute(4), stage={"dim": 40})
     assert architecture.at(16).deployed == architecture.deployed.at(16)
     assert architecture.at(16).stages[0].block[1].op == Dense("token", 192)
@@ -899,14 +899,14 @@ def test_deployed_and_at_may_change_places(one_block: Make) -> None:
         ("image_size: 8", f"image_size: -{10**12}", "allowed: whole numbers up to 10,000,000"),
     ],
 )
-def test_numbers_beyond_all_measure_are_refused(one_block: Make, refused, before: str, after: str, words: str) -> None:
+def test_huge_numbers_are_refused(one_block: Make, refused, before: str, after: str, words: str) -> None:
     text = one_block().to_yaml()
     assert before in text
     assert words in refused(lambda: Architecture.from_yaml(text.replace(before, after)))
 
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, b"8"])
-def test_what_is_no_plain_data_is_refused(one_block: Make, refused, value: object) -> None:
+def test_what_is_not_plain_data_is_refused(one_block: Make, refused, value: object) -> None:
     data = one_block().to_dict()
     assert "made of plain data" in refused(lambda: Architecture.from_dict({**data, "image_size": value}))
 

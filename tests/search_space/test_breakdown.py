@@ -1,4 +1,4 @@
-"""The pieces of an architecture add up to it, and exponents are those of arithmetic."""
+"""The parts of an architecture add up to its cost, and exponents match arithmetic by hand."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_every_published_model_adds_up(name):
     assert total(architecture) == architecture.cost
 
 
-def test_pieces_by_hand(one_block):
+def test_parts_by_hand(one_block):
     architecture = one_block(
         Dense("token"), class_token=True, position="learned", pooling="class_token", branch={"layer_scale": 0.5}
     )
@@ -194,7 +194,7 @@ def test_it_does_not_load_torch():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
-def test_positions_of_another_grid_and_a_norm_behind_the_pooling() -> None:
+def test_positions_of_another_grid_and_a_norm_after_the_pooling() -> None:
     rows = {row.key: row for row in breakdown(zoo.get("ff_only_l32"))}
     assert rows["position"].words == ("resized from 14 x 14",)
     architecture = replace(zoo.get("mixer_s16"), norm_after_pooling=True)

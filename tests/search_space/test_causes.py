@@ -11,5 +11,5 @@ def test_only_what_was_too_slow_does_not_count():
     assert not counts_towards_budget("too_slow")  # as the database has it
 
 
-def test_what_lies_in_the_architecture_is_not_retried():
+def test_failures_of_the_architecture_are_not_retried():
     assert {"diverged", "out_of_memory", "too_slow", "timeout"} == INFEASIBLE_CAUSES

@@ -1,4 +1,4 @@
-"""Every registered op and token mixer fulfils its contract, and the contracts find what does not."""
+"""Every registered op and token mixer fulfils its contract, and the contracts detect those that do not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_every_op_has_a_layer() -> None:
     assert set(LAYERS) == set(OPS.values())
 
 
-# A mixer from outside.
+# An external mixer.
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class ShiftLayer(nn.Module):
 
 @pytest.fixture
 def shift() -> Iterator[None]:
-    """The mixer above, registered as a user's module would do it."""
+    """The mixer above, registered as in a user's module."""
     register_op("shift")(Shift)
     register_mixer("shift")(ShiftMixer)
     register_layer(Shift)(ShiftLayer)

@@ -1,4 +1,4 @@
-"""Describing, counting, costing and drawing architectures answers at once: it does not load torch."""
+"""Describing, counting, costing and sampling architectures is fast: it does not load torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(code: str) -> str:
-    """What a fresh interpreter prints."""
+    """The output of a fresh interpreter."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     return ran.stdout.strip()

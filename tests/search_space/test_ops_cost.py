@@ -79,7 +79,7 @@ def test_settings_leave_out_defaults() -> None:
     assert RepMLP(2, kernels=(5, 3)).settings() == {"sharesets": 2, "kernels": [3, 5]}
 
 
-def test_settings_of_no_effect_are_reset() -> None:
+def test_settings_without_effect_are_reset() -> None:
     assert Dense("channel", 6, bias=True, batchnorm=True) == Dense("channel", 6, bias=False, batchnorm=True)
     assert Dense("token", activation="silu", glu=True) == Dense("token")
     assert Dense("token", 6, activation="silu") != Dense("token", 6)

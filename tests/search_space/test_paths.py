@@ -1,4 +1,4 @@
-"""Paths as people type them, and text that others chose."""
+"""Paths as users type them, and foreign text."""
 
 from __future__ import annotations
 
@@ -35,12 +35,14 @@ def test_an_unknown_home_folder_is_one_sentence(monkeypatch):
     ):
         user_path("~nobodyx/y", "--out")
     monkeypatch.delenv("HOME")
-    monkeypatch.setattr("os.getuid", lambda: 2**31 - 7)  # a container may run as a user that it does not know
+    monkeypatch.setattr(
+        "os.getuid", lambda: 2**31 - 7
+    )  # a container may run as a user without an entry in the password file
     with pytest.raises(ConfigError, match="there is no home folder; set HOME, or name it in full"):
         user_path("~/x")
 
 
-def test_files_of_this_package_may_lie_at_home(monkeypatch, tmp_path, space_files):
+def test_files_of_this_package_may_be_in_the_home_folder(monkeypatch, tmp_path, space_files):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "own.yaml").write_bytes(space_files["tiny"].read_bytes())
     assert load_definition("~/own.yaml").name == "tiny"

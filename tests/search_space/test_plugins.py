@@ -1,4 +1,4 @@
-"""Plug-ins: where they come from, how they travel, and what is said of those that cannot be imported."""
+"""Plug-ins: their origins, how they travel between processes, and errors of imports."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_file_at_fault_is_named_with_the_line_and_leaves_nothing(
         load(write(text))
     assert str(caught.value).startswith(f"the plug-in beasts.py cannot be imported ({reason}")
     assert list(BEASTS) == []
-    load(write(GOOD))  # once it is mended
+    load(write(GOOD))  # once it is fixed
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_an_installed_plug_in_is_imported_when_a_name_is_unknown(install: Callab
         BEASTS.find("dragon")
 
 
-def test_an_installed_plug_in_of_another_version_is_told(install: Callable[..., None]) -> None:
+def test_an_installed_plug_in_of_another_version_is_reported(install: Callable[..., None]) -> None:
     install("installed_beasts", GOOD)
     load_installed()
     sent = pickle.dumps(plugins._loaded["beasts"].plugin)

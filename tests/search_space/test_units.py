@@ -31,7 +31,7 @@ def test_reads_counts(text: str | int, count: int) -> None:
     "text",
     ["", "k", "0", "0.2", "-5k", "5kk", "5T", "1e6", "5 k 5", "five", "nan", "inf", "1,000", "9" * 30, -1, 0, "5\n6"],
 )
-def test_refuses_what_is_no_positive_count(text: str | int) -> None:
+def test_refuses_what_is_not_a_positive_count(text: str | int) -> None:
     with pytest.raises(ConfigError, match="allowed: a positive count such as 50k"):
         parse_count(text)
 

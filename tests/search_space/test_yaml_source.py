@@ -160,7 +160,7 @@ def test_a_name_that_no_file_can_have() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "null\n"])
-def test_an_empty_text_is_no_mapping(text: str) -> None:
+def test_an_empty_text_is_not_a_mapping(text: str) -> None:
     source = read_yaml(text, "a.yaml", SpaceError)
     assert source.data is None
     with pytest.raises(SpaceError, match=r"^a\.yaml is empty; allowed: a mapping"):

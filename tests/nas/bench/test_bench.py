@@ -1,4 +1,4 @@
-"""Every strategy over tables: pools, simulations, judgement and intervals, with figures worked by hand."""
+"""Every strategy over tables: pools, simulations, contests and intervals, with figures worked by hand."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from search_space.space import SearchSpace
 
 VALIDATION = (0.35, 0.40, 0.45, 0.30, 0.50, 0.33, 0.55, 0.60)
 TRUTH = (0.46, 0.47, 0.48, 0.50, 0.52, 0.42, 0.54, 0.56)
-"""Architecture 3 looks best after its training, 5 is best: who trains everything has a regret of 0.50 - 0.42 = 0.08."""
+"""Architecture 3 looks best after its training, 5 is best: training everything has a regret of 0.50 - 0.42 = 0.08."""
 EPOCHS = 4
 SECONDS = 10.0
 RANDOM = Arm("random", {"strategy": "random", "finalists": 0})
@@ -102,7 +102,7 @@ class TestPool:
         pool.take(pool.members[0])
         assert len({pool.sample(rng) for _ in range(200)}) == len(pool.members)
 
-    def test_a_wish_becomes_the_nearest_member_that_is_left(self, pool: Pool) -> None:
+    def test_a_proposal_becomes_the_nearest_member_that_is_left(self, pool: Pool) -> None:
         rng = random.Random(0)
         wish = pool.encode(pool.members[2])  # depth 3, channel ratio 2
         assert pool.complete(wish, rng) == pool.members[2]
@@ -149,7 +149,7 @@ class TestSimulation:
         assert [random_search.fte[budget] for budget in (1.0, 2.0, 4.0, 8.0, 128.0)] == [1, 2, 4, 8, 8]  # 8 there are
         assert random_search.cost_ratio[8.0] == pytest.approx(1.0)
 
-    def test_what_stands_at_a_budget_is_what_no_more_compute_has_found(self, make_table: MakeTable) -> None:
+    def test_the_result_at_a_budget_needs_no_more_compute(self, make_table: MakeTable) -> None:
         contest = _contest(make_table())
         (records,) = (
             Simulator({"invented": contest.table.visible()}).run(simulation)
@@ -164,7 +164,7 @@ class TestSimulation:
             assert records.chosen[run, 2] == min(both, key=lambda place: VALIDATION[place])
 
     @pytest.mark.parametrize("name", ["random", "random+halving", "one_epoch", "evolution", "tpe+halving"])
-    def test_a_run_tells_of_a_smaller_budget_what_a_search_with_that_budget_would(
+    def test_a_run_shows_at_a_smaller_budget_what_a_search_with_that_budget_would(
         self, make_table: MakeTable, name: str
     ) -> None:
         contest = _contest(make_table())
@@ -240,7 +240,7 @@ class TestSimulation:
         assert missing == [len(simulations), 0, 1]
         assert all(np.array_equal(one.chosen, other.chosen) for one, other in zip(first, second, strict=True))
 
-    def test_a_comparison_that_was_stopped_goes_on(self, make_table: MakeTable, tmp_path: Path) -> None:
+    def test_a_stopped_comparison_is_continued(self, make_table: MakeTable, tmp_path: Path) -> None:
         contest, seen = _contest(make_table()), list[tuple[int, int]]()
         simulations = list(contest.simulations(RANDOM, Scale(4), (1.0, 4.0)))
 
@@ -273,7 +273,7 @@ class TestContest:
         )
         assert contest.best(pool) == 0.46
 
-    def test_design_seeds_judge_a_design_contest(self, make_table: MakeTable, tiny_space: SearchSpace) -> None:
+    def test_design_seeds_decide_a_design_contest(self, make_table: MakeTable, tiny_space: SearchSpace) -> None:
         table = make_table(seeds=(0, 1), design_seeds=(3, 4))
         for place, entry in enumerate(_entries(tiny_space)[:6]):  # two are not trained with them, none with seed 2
             for seed in (3, 4):
@@ -305,7 +305,7 @@ class TestContest:
         reverse = make_table(name="reverse", second=[-figure for figure in VALIDATION])
         assert _contest(reverse).test_retest_tau == pytest.approx(-1.0)
 
-    def test_pools_are_bootstrap_samples_and_the_same_for_everyone(self, make_table: MakeTable) -> None:
+    def test_pools_are_bootstrap_samples_and_the_same_for_all_strategies(self, make_table: MakeTable) -> None:
         contest = _contest(make_table())
         pools = contest.pools(200)
         assert pools == contest.pools(200)

@@ -183,7 +183,7 @@ def test_a_replay_shows_the_curve_and_takes_the_time_of_the_training(table: Tabl
     assert outcome.status == "complete"
 
 
-def test_a_replay_stops_at_rungs_and_goes_on_after_what_is_known(table: Table, job: Job) -> None:
+def test_a_replay_stops_at_rungs_and_resumes_after_known_epochs(table: Table, job: Job) -> None:
     replay = Replay(table, (0,))
     epochs, outcome = replayed(replace(job, rungs=(2,)), replay)
     assert (epochs, outcome.status) == ([(1, 0.9), (2, 0.7)], "stopped")

@@ -165,7 +165,7 @@ def test_a_mistake_is_answered_in_one_line(nas, tmp_path, monkeypatch, arguments
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NAS_STORAGE", raising=False)
     with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # taken, but nobody listens
+        closed.bind(("127.0.0.1", 0))  # taken, but nothing listens
         ran = nas(*(argument.format(port=closed.getsockname()[1]) for argument in arguments))
     assert ran.code == 2
     assert ran.out == ""
@@ -403,7 +403,7 @@ def test_export(nas, searched, tmp_path):
 
 
 def test_a_port_that_is_taken(nas, searched):
-    """Nothing invites to open what is somebody else's."""
+    """The message does not invite the user to open another program's page."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

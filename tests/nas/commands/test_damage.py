@@ -1,4 +1,4 @@
-"""Databases with a cell that cannot be right: every command says so in one sentence, and `nas db check` finds it."""
+"""Databases with an invalid cell: every command says so in one sentence, and `nas db check` finds it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BLOB = "CAST(x'ff00c3' AS TEXT)"
 
 
 def untrained(job: Job) -> Generator[EpochResult, None, Measured]:
-    """Invented figures, and weights that can be exported."""
+    """Synthetic figures, and weights that can be exported."""
     measured = yield from synthetic(job)
     if job.weights is not None and job.task == "train":
         save_weights(build(job.architecture), job.weights, (0.5,), (0.5,))
@@ -31,7 +31,7 @@ def untrained(job: Job) -> Generator[EpochResult, None, Measured]:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, space_files: dict[str, Path]) -> dict[str, Any]:
-    """Settings of a study that has come to its end, and the folder where it lies."""
+    """Settings of a finished study, and its folder."""
     settings = {
         "space": str(space_files["small"]),
         "strategy": "tpe+halving",
@@ -217,7 +217,7 @@ def test_what_is_odd_and_possible_harms_nothing(commands, table, column, value):
 
 
 @pytest.mark.parametrize("statement", LOST)
-def test_a_lost_row_is_told(commands, statement):
+def test_a_lost_row_is_reported(commands, statement):
     ran = commands(statement, budget=6)
     for name, text in refusals(ran).items():
         assert "the database is damaged: " in text or "has no trial 1" in text, (name, text)

@@ -62,7 +62,7 @@ def test_the_folder_is_deleted(while_running, settings):
     assert not (out / "study" / "report.txt").exists()
 
 
-def test_moved_it_goes_on_from_its_new_place(while_running, run, settings, tmp_path):
+def test_a_moved_study_continues_from_its_new_place(while_running, run, settings, tmp_path):
     out, new = Path(settings["out"]), tmp_path / "new"
     with pytest.raises(StorageError, match="was deleted or moved"):
         while_running(lambda: out.rename(new))
@@ -80,7 +80,7 @@ def test_replaced_by_another_file(while_running, run, settings, tmp_path):
 
 
 def test_its_log_is_deleted(while_running, run, settings):
-    """What is in it could be found by nobody else, and by nobody at all after a kill."""
+    """No other process could find its content, and after a kill it would be lost."""
     file = Path(settings["out"], "nas.db")
     with pytest.raises(StorageError, match=r"the log of the database, .*nas\.db-wal, was deleted while it was in use"):
         while_running(Path(f"{file}-wal").unlink)
@@ -89,7 +89,7 @@ def test_its_log_is_deleted(while_running, run, settings):
 
 
 def test_a_link_to_it_may_go(while_running, run, settings, tmp_path):
-    """It is where it was."""
+    """The database itself has not moved."""
     there, out = tmp_path / "there", Path(settings["out"])
     run(out=str(there), study="other")
     out.mkdir()

@@ -99,7 +99,7 @@ def test_upgrading_from_the_first_version(nas, tmp_path):
     assert nas("db", "check", "--storage", old).code == 0
 
 
-def test_a_search_goes_on_where_it_was_copied_to(nas, url, run, recording, postgres, tmp_path):
+def test_a_search_continues_where_it_was_copied_to(nas, url, run, recording, postgres, tmp_path):
     """From SQLite to PostgreSQL, there with a larger budget, and back, there with a larger one still."""
     server, file, done = postgres(), f"sqlite:///{tmp_path / 'back.db'}", 4
     for source, target in ((url, server), (server, file)):
@@ -115,7 +115,7 @@ def test_a_search_goes_on_where_it_was_copied_to(nas, url, run, recording, postg
         assert nas("db", "check", "--storage", target).code == 0
         done += 2
     store = Store(url)
-    assert len(store.study("study").evaluations(Role.TRIAL)) == 4  # where it was copied from, nothing has changed
+    assert len(store.study("study").evaluations(Role.TRIAL)) == 4  # the original has not changed
     store.close()
 
 

@@ -1,6 +1,6 @@
-"""No flag is accepted and ignored: each one changes what a command does, writes or leaves, or is refused.
+"""No flag is accepted and ignored: each one changes what a command does or writes, or is refused.
 
-For every flag there is a command line without it, and what is added. A new flag without an entry fails the test.
+For every flag there is a command line without it, and the arguments to add. A new flag without an entry fails the test.
 """
 
 from __future__ import annotations
@@ -260,7 +260,7 @@ def observe(
 
 
 WITHOUT: dict[str, tuple[object, ...]] = {}
-"""What commands do without the flags: many flags start from the same command."""
+"""Results of commands without the flags: many flags start from the same command."""
 
 
 @pytest.mark.parametrize(("name", "flag"), EFFECTS)

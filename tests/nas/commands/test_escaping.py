@@ -1,4 +1,4 @@
-"""Text that somebody else wrote, into a database, a file's name or a flag, is shown, and not obeyed by a terminal."""
+"""Foreign text in a database, a file name or a flag is shown, and never interpreted by a terminal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHOWN = r"..x\x1b[2J\n\u202e\u200b\x9b\x7f" + 100 * "y"
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory, space_files) -> Path:
-    """An output folder whose database says hostile things wherever it can say something."""
+    """An output folder with a database that contains hostile text wherever it can contain text."""
     out = tmp_path_factory.mktemp("hostile") / "runs"
     settings = {
         "space": str(space_files["small"]),
@@ -81,7 +81,7 @@ def hostile(tmp_path_factory, space_files) -> Path:
     ],
     ids=lambda value: " ".join(value)[:20].replace("\x1b", "") if isinstance(value, tuple) else "",
 )
-def test_no_command_writes_what_a_terminal_obeys(nas, hostile, command, code, monkeypatch, tmp_path):
+def test_no_command_writes_control_sequences(nas, hostile, command, code, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     out = ["--out", str(hostile)] if command[0] not in ("spaces", "search", HOSTILE) else []

@@ -1,4 +1,4 @@
-"""Output that is not taken, a current folder that is gone, a full disk: one sentence, and no traceback anywhere."""
+"""Output that cannot be written, a deleted current folder, a full disk: one sentence, and never a traceback."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HARMLESS = {
     "profile": ["mixer_s16", "--closed-form"],
     "compare": ["vit_s16", "mixer_s16", "--closed-form"],
 }
-"""Arguments with which a command comes to its end at once."""
+"""Arguments with which a command ends at once."""
 
 
 def start(*arguments: object, **streams):
@@ -47,7 +47,7 @@ def ended(process) -> tuple[int, str, str]:
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory) -> Path:
-    """An output folder with a study that holds nothing."""
+    """An output folder with an empty study."""
     folder = tmp_path_factory.mktemp("runs")
     store = Store(f"sqlite:///{folder / 'nas.db'}")
     store.create_study("study", identity={}, config={}, objectives={"nll": "minimize"}, metric_names=["nll"])
@@ -77,7 +77,7 @@ def test_a_full_disk_behind_standard_error(tmp_path):
 
 
 def test_a_reader_that_goes_away():
-    """As head does: nothing is said, and the exit code is that of a program that a closed pipe ends."""
+    """As with head: nothing is printed, and the exit code is that of a program ended by a closed pipe."""
     for command in (["--help"], ["zoo", "--json"]):
         reading, writing = os.pipe()
         process = start(*command, stdout=writing)

@@ -1,4 +1,4 @@
-"""Paths as people type them on the command line, and what is printed for them to copy."""
+"""Paths as users type them on the command line, and commands that are printed for copying."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TELLTALE = "50%20off q?x=1#{y} 'ü'"
 
 
 def test_an_output_folder_may_have_any_name(nas, run, settings, tmp_path, monkeypatch):
-    """The database lies in it, and all commands find it there, by the words that are printed to be copied."""
+    """The database is in it, and the commands that are printed for copying find it there."""
     monkeypatch.chdir(tmp_path)
     report = run(out=TELLTALE)
     assert [file.name for file in tmp_path.iterdir()] == [TELLTALE]
@@ -42,7 +42,7 @@ def test_an_output_folder_may_have_any_name(nas, run, settings, tmp_path, monkey
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_the_command_to_go_on_with_can_be_pasted(encoding, monkeypatch, tmp_path):
+def test_the_command_to_continue_can_be_pasted(encoding, monkeypatch, tmp_path):
     words = ["search", "--out", TELLTALE, "--space", f"{NOT_UTF8}.yaml"]
     monkeypatch.setattr(sys, "argv", ["nas", *words])
     with (tmp_path / "terminal").open("w", encoding=encoding) as terminal:
@@ -134,7 +134,7 @@ def test_an_unknown_home_is_one_sentence(nas, arguments, monkeypatch, tmp_path):
     ],
 )
 @pytest.mark.parametrize("command", ["search", "studies", "export"])
-def test_what_is_no_folder_is_one_sentence(nas, settings, command, out, problem, monkeypatch, tmp_path):
+def test_a_path_that_is_not_a_folder_is_one_sentence(nas, settings, command, out, problem, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("mine")
     more = {"search": ["--space", settings["space"], "--runner", "inline"], "export": ["--best", "-o", "x"]}

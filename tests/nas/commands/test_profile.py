@@ -1,4 +1,4 @@
-"""`nas profile` and `nas compare`: sums, exponents, growth, what a user may name, and every mistake in one sentence."""
+"""`nas profile` and `nas compare`: sums, exponents, growth, names of models, and every mistake in one sentence."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def record(nas):
 
 
 @pytest.mark.parametrize("name", ["mixer", "vit", "repmlp", "vip", "mixed"])
-def test_the_pieces_add_up(record, files, name):
+def test_the_parts_add_up(record, files, name):
     profile = record("profile", files[name], "--no-timing", "--device", "cpu")
     architecture = Architecture.from_yaml_file(files[name])
     assert set(profile) >= KEYS
@@ -199,7 +199,7 @@ def test_what_does_not_fit_into_memory_is_said(record, nas, files):
     assert (ran.code, ran.err) == (2, "nas: cpu ran out of memory for the weights of huge.yaml\n")
 
 
-# What a user may name.
+# Names of models.
 
 
 def test_a_model_of_the_zoo(record):
@@ -323,7 +323,7 @@ def test_a_throughput_has_its_quartiles_and_its_passes(record, files):
     throughput = record("profile", files["mixed"], *QUICK)["throughput"]
     lower, upper = throughput["images_per_s_quartiles"]
     assert lower <= throughput["images_per_s"] <= upper
-    assert throughput["warm_up"] == 2  # the pass that finds out whether it works, and one more
+    assert throughput["warm_up"] == 2  # the pass that checks whether it works, and one more
 
 
 def test_the_number_of_threads_holds_for_the_command_alone(record, files):

@@ -113,7 +113,7 @@ def test_the_test_is_a_phase(begin, clock):
     assert Progress(io.StringIO(), clock).line(search).startswith("testing the winner | 1 run")
 
 
-def test_a_trial_that_goes_on_stays_counted(begin, clock):
+def test_a_resumed_trial_stays_counted(begin, clock):
     search, progress = begin(families=False, budget=8, finalists=0), Progress(io.StringIO(), clock)
     for nll in (1.0, 2.0, 3.0, 4.0):
         finish(search, nll, "stopped")
@@ -122,7 +122,7 @@ def test_a_trial_that_goes_on_stays_counted(begin, clock):
     assert progress.line(search).startswith("tpe 4/8 | 1 run, 3 wait | 1.0 FTE")
 
 
-def test_who_was_pruned_is_shown(begin, clock, run):
+def test_pruned_trials_are_shown(begin, clock, run):
     run(families=False, budget=8, finalists=0)
     search = begin(families=False, budget=9, finalists=0)
     assert Progress(io.StringIO(), clock).line(search).startswith("tpe 8/9 | 0 run, 6 pruned | 3.5 FTE")

@@ -1,4 +1,4 @@
-"""What a search has left can be looked at where nothing can be written."""
+"""The results of a search can be viewed on read-only media."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def trained(tmp_path_factory, space_files) -> Path:
     return out
 
 
-def test_looking_at_a_folder_that_is_read_only(nas, trained, mounted, remount, tmp_path):
+def test_a_read_only_folder_can_be_viewed(nas, trained, mounted, remount, tmp_path):
     media = mounted()
     out = media / "runs"
     shutil.copytree(trained, out)

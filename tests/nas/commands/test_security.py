@@ -1,4 +1,4 @@
-"""What must not get out: passwords, private names; and what must not get in: code, and names that lead elsewhere."""
+"""What must not leak: passwords and private names; and what must not enter: code, and names that lead elsewhere."""
 
 from __future__ import annotations
 
@@ -52,9 +52,7 @@ def test_a_search_leaves_no_password_anywhere(settings, with_password, tmp_path,
     caplog.set_level(logging.DEBUG)
     evaluator = recording()
     run(evaluator, storage=with_password, budget=2, finalists=0)
-    assert SECRET.encode() not in pickle.dumps(
-        [*evaluator.jobs]
-    )  # what goes to workers, whose names are the jobs' keys
+    assert SECRET.encode() not in pickle.dumps([*evaluator.jobs])  # files for workers, named after the jobs' keys
     engine = open_engine(with_password)
     names = sa.inspect(engine).get_table_names()
     with engine.connect() as connection:
@@ -81,7 +79,7 @@ def test_a_search_leaves_no_password_anywhere(settings, with_password, tmp_path,
 )
 def test_an_error_does_not_show_the_password(nas, tmp_path, storage, message):
     with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # taken, but nobody listens
+        closed.bind(("127.0.0.1", 0))  # taken, but nothing listens
         url = storage.format(secret=SECRET, port=closed.getsockname()[1])
         ran = nas("search", "--storage", url, "--out", tmp_path / "runs")
     assert ran.code == 2
@@ -119,7 +117,7 @@ def test_settings_do_not_show_the_password(tmp_path):
 
 
 @pytest.mark.parametrize("words", [["--storage", "{url}"], ["--storage={url}"]])
-def test_the_command_to_go_on_with_does_not_show_the_password(monkeypatch, words):
+def test_the_command_to_continue_does_not_show_the_password(monkeypatch, words):
     url = f"postgresql://me:{SECRET}@host/db"
     monkeypatch.setattr(sys, "argv", ["nas", "search", *(word.format(url=url) for word in words)])
     assert command_line(SearchConfig(storage=url)).replace("'", "").endswith("postgresql://me:***@host/db")
@@ -131,7 +129,7 @@ def test_a_password_that_holds_an_at_sign_is_hidden_whole():
     assert shown("sqlite:///me@home.db").startswith("sqlite:///me")  # a file may have one in its name
 
 
-def test_the_password_may_stand_elsewhere(nas, postgres, monkeypatch, tmp_path):
+def test_the_password_may_be_given_elsewhere(nas, postgres, monkeypatch, tmp_path):
     """In PGPASSWORD or ~/.pgpass; asked for by a server that means it. NAS_STORAGE spares the flag."""
     url = sa.make_url(postgres())
     guarded = sa.URL.create(url.drivername, "guarded", None, url.host, url.port, url.database, url.query)
@@ -159,7 +157,7 @@ def test_the_password_may_stand_elsewhere(nas, postgres, monkeypatch, tmp_path):
     assert "warning" not in ran.err
 
 
-# Names from a database that somebody else wrote.
+# Names from a foreign database.
 
 
 @pytest.mark.parametrize(
@@ -205,7 +203,7 @@ def exported_from(tmp_path_factory, space_files) -> Path:
 def test_an_export_reads_nothing_outside_the_folder(nas, exported_from, tmp_path, change, study):
     out = tmp_path / "a" / "b" / "runs"
     shutil.copytree(exported_from, out)
-    for weights in (out / "mine" / "weights").iterdir():  # the bait: it would do, had it been asked for by its name
+    for weights in (out / "mine" / "weights").iterdir():  # the bait: it would be exported if it were requested by name
         for number in range(9):
             shutil.copyfile(weights, tmp_path / "a" / f"outside-{number}.safetensors")
             shutil.copyfile(weights, out / f"outside-{number}.safetensors")
@@ -221,7 +219,7 @@ def test_an_export_reads_nothing_outside_the_folder(nas, exported_from, tmp_path
     assert not (tmp_path / "bundle").exists()
 
 
-def test_a_bundle_tells_nothing_of_where_it_was_made(nas, exported_from, tmp_path, monkeypatch):
+def test_a_bundle_does_not_reveal_where_it_was_made(nas, exported_from, tmp_path, monkeypatch):
     for name in ("LOGNAME", "USER", "HOME"):  # of which getpass, Path.home and others make use
         monkeypatch.setenv(name, "/tell-tale-9q")
     ran = nas("export", "mine", "--out", exported_from, "--best", "-o", tmp_path / "bundle")

@@ -13,7 +13,7 @@ from results.store.store import Store
 
 
 class Terminal(io.StringIO):
-    """An input that is a terminal, at which somebody types."""
+    """An input that is a terminal with typed text."""
 
     def isatty(self) -> bool:
         return True
@@ -21,7 +21,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def at(run, settings, tmp_path, monkeypatch):
-    """Options that say where a finished study lies."""
+    """Options that locate a finished study."""
     monkeypatch.delenv("NAS_STORAGE", raising=False)
     run(budget=4)
     return "--out", settings["out"]
@@ -53,7 +53,7 @@ def test_the_list_as_json_agrees_with_the_report(nas, at, settings):
     }
 
 
-def test_a_renamed_study_goes_on_under_its_new_name(nas, at, run, recording, settings):
+def test_a_renamed_study_continues_under_its_new_name(nas, at, run, recording, settings):
     ran = nas("studies", "rename", "study", "other", *at)
     folder = Path(settings["out"]) / "other"
     assert (ran.code, ran.err) == (0, "")
@@ -65,12 +65,12 @@ def test_a_renamed_study_goes_on_under_its_new_name(nas, at, run, recording, set
     assert {key for key in evaluator.keys if key.startswith("trial")} == {"trial-0004"}
 
 
-def test_options_may_stand_before_the_subcommand(nas, at):
+def test_options_may_come_before_the_subcommand(nas, at):
     assert nas("studies", *at, "rename", "study", "other").code == 0
     assert json.loads(nas("studies", *at, "--json").out)[0]["name"] == "other"
 
 
-def test_deleting_needs_a_word_where_nobody_can_be_asked(nas, at, settings, monkeypatch):
+def test_deleting_without_a_terminal_needs_yes(nas, at, settings, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO())
     folder = Path(settings["out"]) / "study"
     ran = nas("studies", "delete", "study", *at)
@@ -88,7 +88,7 @@ def test_deleting_needs_a_word_where_nobody_can_be_asked(nas, at, settings, monk
 
 
 @pytest.mark.parametrize(("typed", "left"), [("y\n", 0), ("n\n", 1), ("\n", 1)])
-def test_a_person_is_asked(nas, at, monkeypatch, typed, left):
+def test_a_user_at_a_terminal_is_asked(nas, at, monkeypatch, typed, left):
     monkeypatch.setattr("sys.stdin", Terminal(typed))
     ran = nas("studies", "delete", "study", *at)
     assert ran.code == 0
@@ -112,7 +112,7 @@ def test_an_answer_that_never_comes_deletes_nothing(nas, at, monkeypatch):
         (["rename", "study", ""], "the new name is ''; allowed: up to 100 letters"),
         (["rename", "../up", "study"], r"the old name is '\.\./up'; allowed"),
         (["rename", "stduy", "new"], "there is no study 'stduy' .*did you mean 'study'"),
-        (["rename", "study", "study"], "there is a study 'study' in .* already"),
+        (["rename", "study", "study"], "there is already a study 'study' in "),
         (["rename", "study"], "Missing argument 'NEW'"),
         (["delete", "../up", "--yes"], r"the name is '\.\./up'; allowed"),
         (["delete", "stduy", "--yes"], "there is no study 'stduy' .*did you mean 'study'"),

@@ -82,7 +82,7 @@ def test_a_plug_in_that_keeps_them(nas: Nas, tmp_path: Path) -> None:
     ("text", "reason"),
     [("x = 1\n", "own.py registers nothing"), ("1 / 0\n", "cannot be imported (line 1: ZeroDivisionError")],
 )
-def test_what_is_no_plug_in(nas: Nas, tmp_path: Path, text: str, reason: str) -> None:
+def test_a_module_that_is_not_a_plug_in(nas: Nas, tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "own.py").write_text(text)
     ran = nas("check-plugin", tmp_path / "own.py")
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)

@@ -91,7 +91,7 @@ def test_a_study_is_continued_with_the_plug_in_it_was_begun_with(ours: Settings,
     assert len(open_study("study", out=ours["out"]).trials) == 3
 
 
-def test_a_plug_in_is_part_of_a_study_from_its_begin_or_not_at_all(settings: Settings, run: Any, plugin: Path) -> None:
+def test_a_plug_in_is_part_of_a_study_from_the_start_or_not_at_all(settings: Settings, run: Any, plugin: Path) -> None:
     run(budget=1)
     with pytest.raises(StudyError, match=r"plugins\.own\.py was None and is now sha256:"):
         run(budget=2, imports=(str(plugin),))

@@ -1,4 +1,4 @@
-"""The proposer: duplicates are answered, infeasible ones told, and an exhausted space ends."""
+"""The candidate generator: duplicates are answered, infeasible ones reported, and an exhausted space ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from search_space.space import Limits
 
 @pytest.fixture
 def make(tiny_space) -> Callable[..., CandidateGenerator]:
-    """A proposer of the eight architectures of the space "tiny"."""
+    """A candidate generator for the eight architectures of the space "tiny"."""
 
     def make(sampler: str = "random", seed: int = 0, **limits: int) -> CandidateGenerator:
         within = Limits(**limits)
@@ -114,7 +114,7 @@ def test_a_duplicate_is_answered_with_what_is_known(make):
     assert len(trials(candidates, TrialState.RUNNING)) == 4  # the other four architectures, and no duplicate
 
 
-def test_infeasible_ones_are_told_through_a_constraint(space):
+def test_infeasible_proposals_are_reported_through_a_constraint(space):
     tpe = sampler_of("tpe", space, Limits(), seed=0)
     candidates = CandidateGenerator(space, Limits(), tpe, ["minimize"], seed=0)
     endings = [Known(infeasible=True), Known(values=[1.0]), Known(curve={1: 2.0})]
@@ -130,8 +130,8 @@ def test_infeasible_ones_are_told_through_a_constraint(space):
     assert infeasible.constraints
 
 
-def test_the_sampler_learns_what_was_evaluated_rather_than_what_it_wished_for(space):
-    limits = Limits(max_params=5_000)  # most wishes are too large
+def test_the_sampler_learns_what_was_evaluated_rather_than_what_it_proposed(space):
+    limits = Limits(max_params=5_000)  # most proposals are too large
     candidates = CandidateGenerator(space, limits, sampler_of("tpe", space, limits, seed=0), ["minimize"], seed=0)
     architectures = [candidates.propose() for _ in range(10)]
     for architecture, trial in zip(architectures, trials(candidates, TrialState.RUNNING), strict=True):

@@ -20,7 +20,7 @@ VARIANCE_BY_HAND = (1.4826 * 0.2) ** 2
 """Squared, the usual estimate of a standard deviation from the median of 0.1, 0.1, 0.1, 0.1, 0.3, 0.3, 0.3 and 0.3."""
 TRAINING = [0.0] * 4 + [1.0] * 4
 LOSSES = [2.0 * place + 1.0 + off for place in (0, 1) for off in (-0.3, -0.1, 0.1, 0.3)]
-"""Around 1 + 2 * training: the 16 slopes lie evenly around 2, and the medians of both axes are 1/2 and 2."""
+"""Around 1 + 2 * training: the 16 slopes are spread evenly around 2, and the medians of both axes are 1/2 and 2."""
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def trained(space) -> Callable[..., Trial]:
 
 @pytest.fixture
 def scattered(trained) -> list[Trial]:
-    """Eight trials of one epoch whose logarithms are `LOSSES` and `TRAINING`."""
+    """Eight trials of one epoch with the log losses `LOSSES` and `TRAINING`."""
     return [trained([math.exp(loss)], [math.exp(x)]) for loss, x in zip(LOSSES, TRAINING, strict=True)]
 
 
@@ -226,7 +226,7 @@ def test_changes_follow_what_is_completed_later(trained, study):
 
 
 def test_changes_are_of_shrunk_losses(scattered, trained):
-    """With eight complete trials at both epochs chance takes its share of the gains as well."""
+    """With eight complete trials at both epochs, chance also explains its share of the changes."""
     trials = [
         trained([math.exp(loss + 1.0), math.exp(loss)], [math.exp(x), math.exp(x)], state=State.COMPLETE)
         for loss, x in zip(LOSSES, TRAINING, strict=True)
@@ -239,7 +239,7 @@ def test_changes_are_of_shrunk_losses(scattered, trained):
 
 
 def test_equal_trials_are_read_alike_whatever_was_asked_before(trained):
-    """A study that is opened again says what it said before, though it was asked when it knew less."""
+    """A study that is opened again gives the same answers as one that was also queried earlier, with fewer trials."""
     trials = [
         trained([math.exp(loss + 1.0), math.exp(loss)], [math.exp(x), math.exp(x)], state=State.COMPLETE)
         for loss, x in zip(LOSSES, TRAINING, strict=True)

@@ -30,7 +30,7 @@ def promoted(pruner: Pruner, losses: Sequence[float], passed: Collection[int] = 
 
 @pytest.mark.parametrize("name", [name for name in PRUNERS if name != "one_epoch"])
 @pytest.mark.parametrize("epochs", [1, 2, 3, 4, 5, 8, 20, 61])
-def test_every_rung_lies_between_a_quarter_of_the_training_and_its_end(name, epochs):
+def test_every_rung_is_between_a_quarter_of_the_training_and_its_end(name, epochs):
     pruner = make_pruner(name, epochs)
     for number in range(12):
         rungs = pruner.rungs(number)

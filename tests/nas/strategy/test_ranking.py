@@ -147,7 +147,7 @@ def test_candidates_are_ranked_by_what_the_surrogate_predicts(opened):
     assert np.corrcoef(range(60), sizes)[0, 1] > 0.5
 
 
-def test_candidates_are_ranked_by_proxies_as_far_as_labels_support_them(opened):
+def test_candidates_are_ranked_by_proxies_in_proportion_to_their_labels(opened):
     """A proxy that was lowest where losses were highest puts a high one first; without values it says nothing."""
     search, rng = opened(sampler="surrogate", proxies="zico", budget=1000), random.Random(0)
     trials, scores, offered = [], {}, candidates(search, 40)
@@ -203,7 +203,7 @@ def test_with_several_objectives_neighbours_of_the_whole_front_are_candidates(op
 
 
 @pytest.mark.parametrize("slow", [0, 1])
-def test_of_two_that_promise_as_much_the_quicker_comes_first(opened, slow):
+def test_of_two_equally_good_candidates_the_faster_comes_first(opened, slow):
     search = opened()
     for number in range(MIN_LABELS + 2):
         train(search, 1.0, to=8, seconds=4.0 if number % 2 == slow else 0.5)

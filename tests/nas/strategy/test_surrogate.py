@@ -66,7 +66,7 @@ def test_the_posterior_is_that_of_the_textbook(labels):
     np.testing.assert_allclose(found[1], expected[1], rtol=1e-6)
 
 
-def test_where_nothing_can_be_trained_nothing_is_told_apart(labels):
+def test_if_nothing_can_be_trained_all_predictions_are_equal(labels):
     model = Surrogate([replace(known, loss=None) for known in labels], REFERENCE)
     np.testing.assert_allclose(model.predict(REFERENCE, NOTHING)[0], 0.0)
 
@@ -149,7 +149,7 @@ def test_a_proxy_that_says_nothing_has_no_effect(value):
     np.testing.assert_allclose(effect([0.5, 1.5] * 4, [value] * 8, [value, -10.0, 10.0]), 1.0)
 
 
-def test_a_proxy_counts_as_far_as_labels_support_it():
+def test_the_weight_of_a_proxy_grows_with_its_labels():
     """Of 40 labels: one that is the label explains 40 / 60 of it; one that is not related next to nothing."""
     rng = np.random.default_rng(3)
     ends = rng.normal(size=40)

@@ -24,7 +24,7 @@ from search_space.errors import ConfigError
         (24.0, 3),  # a quarter is six trainings: three finalists with two seeds
         (23.9, 2),  # five trainings: two finalists
         (16.0, 2),
-        (15.9, 0),  # three: one finalist would have nobody to be compared with
+        (15.9, 0),  # three: a single finalist would have nothing to be compared with
         (1.0, 0),
     ],
 )
@@ -60,7 +60,7 @@ def spent(study) -> float:
 @pytest.mark.parametrize("strategy", ["auto", "random", "random+halving", "tpe+halving", "one_epoch"])
 @pytest.mark.parametrize("max_fte", [1.0, 2.6, 9.0, 17.3])
 def test_the_limit_is_kept_and_used(run, stored, strategy, max_fte):
-    """The rest that is left over is less than a training, but for what finalists would have needed."""
+    """What is left over is less than a training, apart from what finalists would have needed."""
     report = run(strategy=strategy, max_fte=max_fte, budget=1000)
     assert spent(stored()) <= max_fte + 1e-9
     count = planned_finalists(None, max_fte, seeds=2)
@@ -73,16 +73,17 @@ def test_the_limit_is_kept_and_used(run, stored, strategy, max_fte):
 @pytest.mark.parametrize(
     ("space", "budget", "evaluated", "complete", "fte"),
     [
-        # Four wait at a quarter and one of them goes on. The budget is spent, so what compute is left is not needed.
+        # Four wait at a quarter and one of them is resumed. The budget is spent, so the remaining compute is not
+        # needed.
         ("small", 4, 4, 1, 1.75),
-        # Whoever starts has to find room to go on: nine start and two of them go on, 3.75 in all. Where no tenth fits,
-        # the best that waits does.
+        # A trial starts only if there is compute to resume it: nine start and two of them are resumed, 3.75 in all. If
+        # no tenth fits, the best waiting trial does.
         ("small", 1000, 9, 3, 4.5),
-        # Of all eight architectures two go on; with 1.0 left one more does, and 0.25 are left over.
+        # Of all eight architectures two are resumed; with 1.0 left one more is, and 0.25 are left over.
         ("tiny", 1000, 8, 3, 4.25),
     ],
 )
-def test_compute_that_is_left_goes_to_who_waits_unless_the_budget_is_spent(
+def test_leftover_compute_goes_to_waiting_trials_unless_the_budget_is_spent(
     run, stored, space_files, space, budget, evaluated, complete, fte
 ):
     settings = {"strategy": "random+halving", "families": False, "max_fte": 4.5, "finalists": 0}
@@ -93,7 +94,7 @@ def test_compute_that_is_left_goes_to_who_waits_unless_the_budget_is_spent(
 
 
 def test_what_runs_is_counted_before_it_is_spent(open_search):
-    """Two trainings fit, however many ask before the first has reported."""
+    """Two trainings fit, however many are requested before the first has reported."""
     search = open_search(strategy="random", families=False, max_fte=2.5, budget=9, finalists=0)
     assert [search.ask() is not None for _ in range(3)] == [True, True, False]
 
@@ -103,7 +104,7 @@ def test_without_a_limit_the_budget_alone_counts(open_search):
     assert [search.ask() is not None for _ in range(10)] == [True] * 9 + [False]
 
 
-def test_a_larger_limit_goes_on(run, stored):
+def test_a_larger_limit_continues_the_search(run, stored):
     settings = {"strategy": "random+halving", "families": False, "budget": 1000}
     run(**settings, max_fte=4)
     first = {row.key for row in stored().evaluations(Role.TRIAL)}
@@ -196,7 +197,7 @@ def test_the_control_of_a_long_name_is_another_study(run):
     assert control_of(config, run(finalists=0)).study_name == "a" * 93 + "-random"
 
 
-def test_the_control_stands_beside_the_search(nas, space_files, tmp_path):
+def test_the_control_is_shown_beside_the_search(nas, space_files, tmp_path):
     command = ["search", "--space", space_files["small"], "--runner", "inline", "--epochs", 2, "--max-params", "4k"]
     command += [
         "--pruner",
@@ -215,7 +216,7 @@ def test_the_control_stands_beside_the_search(nas, space_files, tmp_path):
     ran = nas(*command, "--json")
     assert ran.code == 0, ran.err
     report = json.loads(ran.out)
-    # Of four trials one goes on after the first of two epochs: 4 * 1/2 + 1/2. The control affords two full ones.
+    # Of four trials one is resumed after the first of two epochs: 4 * 1/2 + 1/2. The control affords two full ones.
     assert report["compute"]["fte"] == pytest.approx(2.5)
     assert report["control"]["compute"]["fte"] == pytest.approx(2.0)
     assert (report["study"], report["control"]["study"]) == ("mine", "mine-random")

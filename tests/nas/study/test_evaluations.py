@@ -98,7 +98,7 @@ def test_where_another_driver_was_quicker_the_book_stays_as_it_was(
 
 
 def test_seconds_are_billed_once(open_search: Callable[..., Search]) -> None:
-    """A training whose weights were lost is billed for both times that it ran, not for the first one twice."""
+    """A training with lost weights is billed for both runs, not twice for the first."""
     search = open_search(strategy="random", families=False, budget=1, finalists=1, seeds=1)
     for _ in ("trial", "finalist"):
         key = search.ask().key

@@ -1,4 +1,4 @@
-"""What a search makes of trainings that take too long, or whose files cannot be written."""
+"""How a search handles trainings that take too long, and files that cannot be written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_what_takes_too_long_has_failed_and_says_so(run, stored):
 
 
 @pytest.mark.parametrize("cause", [Cause.TIMEOUT, Cause.OUT_OF_MEMORY])
-def test_a_search_of_which_nothing_fits_is_given_up(run, stored, cause):
+def test_a_search_in_which_nothing_fits_ends(run, stored, cause):
     def beyond(job: Job) -> Iterator[EpochResult]:
         raise EvaluationError(cause, "more than there is")
         yield
@@ -42,7 +42,7 @@ def test_a_search_of_which_nothing_fits_is_given_up(run, stored, cause):
     assert len(stored().evaluations(Role.TRIAL)) == MAX_BEYOND
 
 
-def test_a_search_whose_files_cannot_be_written_pauses_and_goes_on_later(run, stored, monkeypatch):
+def test_a_search_pauses_if_files_cannot_be_written_and_is_continued_later(run, stored, monkeypatch):
     """The disk says so when it is asked to have everything, as one does that allots its room late.
 
     It is a stand-in for a full disk, as the database on the same disk is to stay usable; tests/runners/test_files.py

@@ -16,14 +16,14 @@ def made(out: Path) -> RunFolder:
         return folder
 
 
-def test_what_was_made_goes_again_if_the_study_is_refused(tmp_path):
+def test_new_folders_are_removed_if_the_study_is_refused(tmp_path):
     (tmp_path / "there").mkdir()
     with pytest.raises(ZeroDivisionError), RunFolder(tmp_path / "there" / "new", "study").made():
         raise ZeroDivisionError
     assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
 
 
-def test_where_files_lie(tmp_path):
+def test_the_places_of_files(tmp_path):
     folder = made(tmp_path)
     assert vars(made(tmp_path)) == vars(folder)
     assert folder.weights("trial-0001") == tmp_path / "study" / "weights" / "trial-0001.safetensors"

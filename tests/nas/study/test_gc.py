@@ -1,4 +1,4 @@
-"""What `nas gc` says and deletes: never what a search may need, always what it would have deleted itself."""
+"""What `nas gc` shows and deletes: never what a search may need, always what it would have deleted itself."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def step(search, nll, end=True):
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3, 5, 8, 11, 13])
-def test_whatever_may_go_on_keeps_its_files(open_search, database_url, steps):
+def test_every_evaluation_that_may_be_resumed_keeps_its_files(open_search, database_url, steps):
     """The process dies after so many jobs, with one more of them running."""
     search = open_search(budget=8, storage=database_url, finalists=2)
     for number in range(steps):
@@ -87,10 +87,10 @@ def test_it_keeps_the_weights_that_the_search_kept(run, stored, settings, object
 @pytest.mark.parametrize(
     ("cause", "kept"), [(Cause.DATA, True), (Cause.STORAGE, True), (Cause.DIVERGED, False), (Cause.TIMEOUT, False)]
 )
-def test_failures_that_may_be_mended_keep_their_checkpoint(open_search, cause, kept):
+def test_failures_that_can_be_fixed_keep_their_checkpoint(open_search, cause, kept):
     search = open_search(budget=3)
     job = search.ask()
-    if kept:  # which ends the search until somebody has seen to it
+    if kept:  # which ends the search until the fault is fixed
         with pytest.raises(NasError, match="so it was"):
             search.tell(job.key, Outcome("failed", 1.0, cause, "so it was"))
     else:
@@ -197,7 +197,7 @@ def test_a_study_that_is_being_searched_keeps_everything(nas, run, settings, dat
 
 
 @pytest.mark.parametrize("marked", [True, False])
-def test_files_of_a_study_of_the_same_name_elsewhere_are_not_judged(nas, run, settings, tmp_path, marked):
+def test_files_of_a_study_of_the_same_name_elsewhere_are_skipped(nas, run, settings, tmp_path, marked):
     """An earlier version marked no folders: then the database beside them tells."""
     run()
     other = f"sqlite:///{tmp_path / 'other.db'}"

@@ -46,7 +46,7 @@ def roots(settings, tmp_path):
 
 @pytest.fixture
 def study(run, settings, roots, database_url):
-    """A study on either database, with weights and a report, in whose folder its user has left a note."""
+    """A study on either database, with weights and a report, and a note of the user in its folder."""
     run(budget=2, finalists=0, storage=database_url, checkpoint_dir=str(roots[1]))
     RunFolder(roots[1], "study").weights("trial-0000").write_bytes(b"weights")
     (roots[0] / "study" / "notes.txt").write_text("mine")

@@ -1,4 +1,4 @@
-"""Studies of a folder of images: the same images go on, others do not, whatever their files are called."""
+"""Studies of a folder of images continue with the same images and refuse others, whatever the file names."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def go_on(settings: dict[str, Any], tmp_path: Path) -> Callable[..., Report]:
-    """Begin or continue the study on a folder; with the budget spent, only opening it counts."""
+    """Begin or continue the study on a folder; with the budget spent, it is only opened."""
 
     def make(root: Path, **changes: Any) -> Report:
         own = {"data": f"imagefolder:{root}", "data_dir": str(tmp_path / "cache"), "image_size": 8, "budget": 2}
@@ -63,8 +63,8 @@ def go_on(settings: dict[str, Any], tmp_path: Path) -> Callable[..., Report]:
     return make
 
 
-def test_a_moved_folder_goes_on(go_on: Callable[..., Report], root: Path, database_url: str) -> None:
-    """Also to and from a name that is no UTF-8, which a database and a report show escaped."""
+def test_a_study_continues_with_a_moved_folder(go_on: Callable[..., Report], root: Path, database_url: str) -> None:
+    """Also to and from a name that is not UTF-8, which a database and a report show escaped."""
     go_on = partial(go_on, storage=database_url)
     assert go_on(root).data == f"imagefolder:{root}"
     moved = root.rename(root.parent / os.fsdecode(b"\xff"))
@@ -73,7 +73,7 @@ def test_a_moved_folder_goes_on(go_on: Callable[..., Report], root: Path, databa
     assert go_on(moved.rename(root.parent / "elsewhere"), budget=4).evaluated == 4
 
 
-def test_a_command_looks_at_every_folder_and_file_once(
+def test_a_command_scans_every_folder_and_file_once(
     go_on: Callable[..., Report], root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To find, fingerprint, decode, train on and test the images; the next command looks again."""
@@ -102,7 +102,7 @@ def test_a_command_looks_at_every_folder_and_file_once(
     assert [looks["stat", path] for path in images] == [1] * 24
 
 
-def test_other_images_do_not(go_on: Callable[..., Report], root: Path) -> None:
+def test_a_study_does_not_continue_with_other_images(go_on: Callable[..., Report], root: Path) -> None:
     go_on(root)
     Image.new("RGB", (3, 3), (1, 2, 3)).save(root / "cat/05.png")
     moved = root.rename(root.parent / "elsewhere")
@@ -126,7 +126,7 @@ def of_an_earlier_version(root: Path, stored: Callable[..., StudyStore]) -> Call
     return rewrite
 
 
-def test_a_study_of_an_earlier_version_goes_on(
+def test_a_study_of_an_earlier_version_continues(
     go_on: Callable[..., Report], root: Path, of_an_earlier_version: Callable[[], str]
 ) -> None:
     Image.new("RGBA", (3, 3), (1, 2, 3, 255)).save(root / "dog/05.png")  # nothing in it is transparent
@@ -139,10 +139,10 @@ def test_a_study_of_an_earlier_version_goes_on(
 
 
 @pytest.mark.parametrize("kind", ["deep", "transparent", "turned"])
-def test_it_does_not_if_an_image_was_read_as_another_then(
+def test_it_does_not_continue_if_an_image_was_read_differently(
     go_on: Callable[..., Report], root: Path, of_an_earlier_version: Callable[[], str], kind: str
 ) -> None:
-    """Its trials have met 16-bit grey as white, hidden colours, and photographs that lie on their side."""
+    """Its trials saw 16-bit grey as white, hidden colours, and photographs on their side."""
     image = Image.new({"deep": "I;16", "transparent": "RGBA"}.get(kind, "RGB"), (3, 3))
     image.putpixel((0, 0), {"deep": 300, "transparent": (9, 9, 9, 0)}.get(kind, (9, 9, 9)))
     exif = Image.Exif()

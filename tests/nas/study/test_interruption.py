@@ -1,4 +1,4 @@
-"""A search that is killed or stopped at any moment goes on with the same command: nothing lost, nothing run twice."""
+"""A search that is killed or stopped at any moment continues with the same command: nothing lost, nothing run twice."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ main()
         ("exit", "SIGINT"),
     ],
 )
-def test_ctrl_c_at_any_moment_tells_no_traceback(tmp_path: Path, moment: str, by: str) -> None:
+def test_ctrl_c_at_any_moment_prints_no_traceback(tmp_path: Path, moment: str, by: str) -> None:
     """While a module is loaded, twice while it trains, and while Python tidies up."""
     arguments = ["--version"] if moment == "exit" else ["search", "--runner", "inline", "--out", str(tmp_path)]
     command = [sys.executable, "-c", COMMAND.replace("SIGNAL", by), moment, *arguments]
@@ -133,8 +133,8 @@ def test_ctrl_c_at_any_moment_tells_no_traceback(tmp_path: Path, moment: str, by
 
 @pytest.mark.xdist_group("ray")
 @pytest.mark.parametrize("by", ["SIGINT", "SIGTERM"])
-def test_ctrl_c_on_ray_leaves_the_waiting_waiting(tmp_path: Path, by: str) -> None:
-    """So does the polite signal of a scheduler that wants the machine back; Ray would print a stack and die of it."""
+def test_ctrl_c_on_ray_leaves_waiting_trials_waiting(tmp_path: Path, by: str) -> None:
+    """Also with the SIGTERM of a scheduler that reclaims the machine; Ray itself would print a stack and die."""
     stopped = run(tmp_path, "ray", 12, moment="search.finished_here == 7", by=by)
     assert "KeyboardInterrupt" in stopped.stderr
     waiting = [row for row in rows(tmp_path) if row[1] == "PAUSED"]

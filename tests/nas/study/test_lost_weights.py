@@ -1,4 +1,4 @@
-"""Weights that are lost or damaged before they are tested: noticed by their digest, and trained again."""
+"""Weights that are lost or damaged before they are tested: detected by their digest, and trained again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def flip(path: Path) -> None:
 
 @dataclass
 class Fragile:
-    """An evaluator that invents its figures, but writes and reads weights; something happens to them before a test.
+    """An evaluator with synthetic figures that writes and reads weights; something happens to them before a test.
 
     Attributes:
         happens: What happens to the file.
@@ -103,7 +103,7 @@ def test_lost_weights_are_trained_again_and_tested(confirmed, stored, happens):
     assert f"{training}.safetensors" in sentence
 
 
-def test_a_flipped_bit_is_told_with_both_digests(confirmed, settings, stored):
+def test_a_flipped_bit_is_reported_with_both_digests(confirmed, settings, stored):
     _, (sentence,) = confirmed(Fragile(flip))
     assert "its SHA-256 is " in sentence
     assert f"and was {the(stored, Role.FINALIST).weights_sha256} when it was written" in sentence
@@ -134,7 +134,7 @@ def test_a_training_that_fails_when_it_is_repeated_ends_the_test(confirmed, stor
     assert report.finalists == []
 
 
-def test_what_is_interrupted_in_between_goes_on(confirmed, stored):
+def test_an_interruption_in_between_is_resumed(confirmed, stored):
     class Impatient(Fragile):
         def __call__(self, job):
             if job.task == "train" and self.tests and job.key.startswith("finalist"):

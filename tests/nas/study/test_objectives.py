@@ -42,7 +42,7 @@ def peak_memory(monkeypatch) -> Objective:
 
 
 def measuring(job):
-    """Invented curves; a training needs 1 MiB for every thousand parameters, which is not known until it has ended."""
+    """Synthetic curves; a training needs 1 MiB for every thousand parameters, which is not known until it has ended."""
     measured = yield from synthetic(job)
     return replace(measured, peak_memory_mib=job.architecture.params / 1000, device="a device")
 

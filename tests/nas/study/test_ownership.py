@@ -1,4 +1,4 @@
-"""A study owns its marked folders, and files of its own names in them: what else there is stays as it is."""
+"""A study owns its marked folders, and files with its own names in them; everything else is left alone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def change(out: object, statement: str, *values: object) -> None:
 
 @pytest.fixture
 def data(tmp_path):
-    """A folder of the user's, whose files could be taken for ours by some of their names."""
+    """A folder of the user, with some file names that could be ours."""
     folder = tmp_path / "home" / "data"
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "checkpoints" / "resnet50.pt").write_text("months of work")
@@ -70,7 +70,7 @@ def test_it_is_refused_beside_other_studies_and_by_a_study_of_its_name(run, sett
     assert not list(data.parent.glob("*data.lock")) or known
 
 
-def test_a_folder_for_checkpoints_is_no_other(run, settings, data):
+def test_the_same_holds_for_a_folder_of_checkpoints(run, settings, data):
     before = tree(data)
     with pytest.raises(StorageError, match=r"home/data exists already .* choose another --study or --checkpoint-dir"):
         run(study="data", checkpoint_dir=str(data.parent))
@@ -87,7 +87,7 @@ def test_a_folder_of_a_study_of_another_database_is_refused(run, settings, tmp_p
 
 
 @pytest.mark.parametrize("marker", ["", "[]", '{"uid": 1}', None])
-def test_a_marker_that_is_not_understood_is_another_studys(run, settings, tmp_path, marker):
+def test_an_unreadable_marker_belongs_to_another_study(run, settings, tmp_path, marker):
     run(budget=1, finalists=0)
     path = Path(settings["out"]) / "study" / MARKER
     path.unlink()
@@ -116,7 +116,7 @@ def test_an_empty_folder_will_do(run, settings):
 
 
 def test_objects_on_remote_storage_have_a_marker_too(tmp_path, monkeypatch):
-    """A folder stands for the bucket."""
+    """A folder takes the place of the bucket."""
     from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
     from nas.study.ownership import Marker, Owner
@@ -165,7 +165,7 @@ def test_deleting_a_study_leaves_what_it_did_not_write(nas, settings, mixed, tmp
     assert [path.name for path in folder.path.parent.iterdir() if "nas.db" not in path.name] == ["study"]
 
 
-def test_a_folder_that_only_bears_the_name_stays(nas, run, settings, data):
+def test_an_unmarked_folder_of_the_same_name_stays(nas, run, settings, data):
     run(budget=1, finalists=0, study="data")
     before = tree(data)
     database = f"sqlite:///{settings['out']}/nas.db"

@@ -34,12 +34,12 @@ def states(study) -> Counter[str]:
     return Counter(row.state for row in study.evaluations())
 
 
-def test_a_larger_budget_goes_on_without_repeating(run, stored, recording):
+def test_a_larger_budget_continues_without_repeating(run, stored, recording):
     first, second = recording(), recording()
     run(first, budget=6)
     report = run(second, budget=10)
     begun = list(dict.fromkeys(key for key in second.keys if key.startswith("trial")))
-    assert begun == [f"trial-{n:04d}" for n in range(6, 10)]  # none that was pruned goes on
+    assert begun == [f"trial-{n:04d}" for n in range(6, 10)]  # no pruned trial is resumed
     assert set(first.keys).isdisjoint(second.keys)
     rows = stored().evaluations(Role.TRIAL)
     assert len({row.architecture.hash for row in rows}) == 10
@@ -80,7 +80,7 @@ def test_settings_that_may_change(run, recording, changes, expected):
 
 
 @pytest.mark.parametrize("changes", [{"pruner": "none"}, {"budget": 1000}], ids=["no pruner", "families in full"])
-def test_who_waits_where_no_rung_is_any_more_goes_on(open_search, changes):
+def test_a_trial_that_waits_at_a_former_rung_is_resumed(open_search, changes):
     search = open_search()
     job = search.ask()
     search.report(job.key, [EpochResult(2, 1.0, 1.0, 0.5, 0.0)])
@@ -120,7 +120,7 @@ def test_a_better_winner_takes_over(run, recording, scripted):
     [("trial-0000", 0), ("trial-0004", 1), ("gone on", 2), ("gone on", 5), ("finalist", 3), ("test", 0)],
 )
 def test_interrupted_and_continued(run, stored, recording, settings, key, epoch):
-    """Stopped anywhere, a study comes to hold every evaluation exactly once."""
+    """Wherever it is stopped, a study ends with every evaluation exactly once."""
     whole = recording()
     run(whole, study="whole")
     if key == "gone on":
@@ -143,7 +143,7 @@ def test_interrupted_and_continued(run, stored, recording, settings, key, epoch)
     assert {*first.keys, *second.keys} == {row.key for row in rows}
     assert states(stored()) == states(stored("whole"))
     assert {row.epochs_run - row.epochs_trained for row in rows} == {0}
-    assert {row.attempts for row in rows} == {1}  # nobody died
+    assert {row.attempts for row in rows} == {1}  # no worker died
     for role in Role:
         for name, curve in stored().curves(role).items():
             trained = next(row.epochs_trained for row in rows if row.key == name)

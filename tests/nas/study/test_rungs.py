@@ -1,4 +1,4 @@
-"""Trials wait at rungs and go on from their checkpoints: so many in all, whatever is killed in between."""
+"""Trials wait at rungs and resume from their checkpoints: the same number in all, whatever is killed in between."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ def train(search: Search, nll: float, job: Job | None = None) -> Job:
     return job
 
 
-def test_a_trial_waits_goes_on_and_is_pruned(search, stored):
+def test_trials_wait_are_resumed_and_are_pruned(search, stored):
     for nll in (4.0, 1.0, 2.0):
         train(search, nll)
     assert [trial.state for trial in search.book.searched] == [State.PAUSED] * 3
     assert [row.state for row in stored().evaluations()] == [State.PAUSED] * 3
-    train(search, 3.0)  # the fourth: one of four goes on, the best of them
+    train(search, 3.0)  # the fourth: one of four is promoted, the best
     job = train(search, 1.0)
     assert (job.key, job.reported) == ("trial-0001", 2)
     assert [trial.state for trial in search.book.searched] == [State.PAUSED, State.COMPLETE, State.PAUSED, State.PAUSED]
     for _ in range(3):
         train(search, 9.0)
-    train(search, 0.5)  # the eighth: a second one may go on, and it is the best, so it does at once
+    train(search, 0.5)  # the eighth: a second one may be promoted, and as it is the best, it continues at once
     assert search.book.searched[7].state == State.COMPLETE
     assert search.done
     rows = stored().evaluations()
@@ -65,7 +65,7 @@ def test_a_trial_waits_goes_on_and_is_pruned(search, stored):
     }
 
 
-def test_files_of_who_waits_are_kept_and_of_who_was_pruned_deleted(search, open_search):
+def test_files_of_waiting_trials_are_kept_and_of_pruned_ones_deleted(search, open_search):
     keys = []
     for _ in range(3):
         keys.append(train(search, 1.0).key)
@@ -80,8 +80,8 @@ def test_files_of_who_waits_are_kept_and_of_who_was_pruned_deleted(search, open_
     assert not any(search.folder.checkpoint(key).exists() for key in pruned)
 
 
-def test_who_is_being_stopped_is_not_sent_on_before_its_end_is_told(search):
-    """Where several run at once there is time between the decision at a rung and the end of the job."""
+def test_a_trial_that_is_being_stopped_is_not_resumed_before_its_end_is_reported(search):
+    """If several run at once, there is time between the decision at a rung and the end of the job."""
     jobs = [search.ask() for _ in range(5)]
     for job in jobs[:3]:
         train(search, 2.0, job)
@@ -102,8 +102,8 @@ def test_who_is_being_stopped_is_not_sent_on_before_its_end_is_told(search):
     assert (again.key, again.reported) == (jobs[4].key, 2)
 
 
-def test_who_was_stopped_waits_though_its_worker_is_lost_before_it_says_so(search, stored):
-    """It had done all it had to do; begun again, it would be trained past the rung that it was stopped at."""
+def test_a_stopped_trial_waits_even_if_its_worker_is_lost_before_it_reports(search, stored):
+    """It had finished its work; if restarted, it would be trained past the rung that it was stopped at."""
     job = search.ask()
     assert search.report(job.key, epochs(1, 2, 9.0)) is Decision.STOP
     search.tell(job.key, Outcome("failed", 1.0, Cause.WORKER_LOST, "it is gone"))
@@ -113,7 +113,7 @@ def test_who_was_stopped_waits_though_its_worker_is_lost_before_it_says_so(searc
     assert search.ask().key == "trial-0001"
 
 
-def test_who_was_let_go_on_is_begun_again_if_its_worker_is_lost(search):
+def test_a_promoted_trial_is_restarted_if_its_worker_is_lost(search):
     for nll in (4.0, 3.0, 2.0):
         train(search, nll)
     job = search.ask()
@@ -134,7 +134,7 @@ def test_at_least_one_is_trained_in_full(open_search, stored):
     assert [row.state for row in stored().evaluations()] == [State.PRUNED, State.COMPLETE, State.PRUNED]
 
 
-def test_if_the_one_that_went_on_fails_the_next_best_does(open_search):
+def test_if_the_promoted_trial_fails_the_next_best_is_promoted(open_search):
     search = open_search(strategy="random+halving", families=False, budget=3, finalists=0)
     for nll in (3.0, 1.0, 2.0):
         train(search, nll)
@@ -174,7 +174,7 @@ def run_until(search: Search, killed: Callable[[str], bool]) -> None:
 
 @pytest.mark.parametrize("strategy", ["random+halving", "auto"])
 @pytest.mark.parametrize("seed", range(3))
-def test_killed_at_any_step_as_many_pass(open_search, stored, strategy, seed):
+def test_killed_at_any_step_the_same_number_is_promoted(open_search, stored, strategy, seed):
     """24 trials are killed at about every fifth step: 24 // 4 are trained in full, and nothing is trained twice."""
     changes = {
         "strategy": strategy,
@@ -188,7 +188,7 @@ def test_killed_at_any_step_as_many_pass(open_search, stored, strategy, seed):
     kills, waiting = Counter[str](), set[str]()
 
     def killed(key: str) -> bool:
-        """Nothing is killed a third time, which would be the end of it."""
+        """Nothing is killed a third time, which would fail the trial."""
         kills[key] += rng.random() < 0.2 and kills[key] < 2
         return kills.total() > deaths
 
@@ -206,7 +206,7 @@ def test_killed_at_any_step_as_many_pass(open_search, stored, strategy, seed):
     assert len({row.architecture.hash for row in rows}) == 24
     states = Counter(row.state for row in rows)
     assert states[State.COMPLETE] + states[State.PRUNED] == 24
-    if strategy == "auto":  # where a waiting one is better than what new ones promise, it goes on besides
+    if strategy == "auto":  # a waiting trial that is better than what new ones promise is resumed as well
         assert 24 // 4 <= states[State.COMPLETE] < 24
     else:
         assert states[State.COMPLETE] == 24 // 4
@@ -214,7 +214,7 @@ def test_killed_at_any_step_as_many_pass(open_search, stored, strategy, seed):
     assert all(row.epochs_run == row.epochs_trained for row in rows)
 
 
-def test_killed_on_going_on_it_waits_again(open_search, search):
+def test_killed_while_resuming_it_waits_again(open_search, search):
     for nll in (4.0, 1.0, 2.0, 3.0):
         train(search, nll)
     assert search.ask().key == "trial-0001"
@@ -224,7 +224,7 @@ def test_killed_on_going_on_it_waits_again(open_search, search):
     assert (job.key, job.reported) == ("trial-0001", 2)
 
 
-def test_killed_after_going_on_it_is_not_judged_twice(open_search, search):
+def test_killed_after_resuming_it_is_not_decided_twice(open_search, search):
     for nll in (4.0, 1.0, 2.0, 3.0):
         train(search, nll)
     job = search.ask()
@@ -234,7 +234,7 @@ def test_killed_after_going_on_it_is_not_judged_twice(open_search, search):
     assert (job.key, job.reported) == ("trial-0001", 4)
     assert again.report(job.key, epochs(5, 8)) is Decision.CONTINUE
     again.tell(job.key, Outcome("complete", 1.0))
-    for _ in range(3):  # its place is taken: up to seven trials nobody else goes on
+    for _ in range(3):  # its place is taken: up to seven trials no other is promoted
         job = again.ask()
         assert again.report(job.key, epochs(1, 2, 0.25)) is Decision.STOP
         again.tell(job.key, Outcome("stopped", 1.0))

@@ -82,7 +82,7 @@ def test_a_proxy_that_has_no_value_comes_last(open_search, entropy):
     assert search.scoring.values[job.architecture.hash]["entropy"] == -5.0
 
 
-def test_what_cannot_be_scored_has_no_scores_and_goes_on(open_search, entropy):
+def test_the_search_continues_without_scores_that_cannot_be_computed(open_search, entropy):
     search = open_search(**entropy)
     first = search.ask()
     search.tell(first.key, Outcome("failed", 1.0, Cause.OUT_OF_MEMORY, "no"))
@@ -97,7 +97,7 @@ def test_scoring_that_keeps_failing_ends_the_search(open_search, entropy):
         search.tell(search.ask().key, Outcome("failed", 1.0, Cause.BUG, "no"))
 
 
-def test_scoring_that_was_interrupted_is_begun_anew(open_search, entropy, stored):
+def test_interrupted_scoring_is_restarted(open_search, entropy, stored):
     search = open_search(**entropy)
     first = search.ask()
     again = open_search(**entropy)
@@ -120,7 +120,7 @@ def test_a_second_study_computes_no_score_again(run, stored, entropy):
     assert hashes[0] == hashes[1]
 
 
-def test_another_seed_is_scored_anew(run, stored, entropy):
+def test_another_seed_is_scored_again(run, stored, entropy):
     """A score depends on the weights that a network begins with."""
     run(**entropy)
     run(**entropy, study="second", seed=1)
@@ -141,7 +141,7 @@ def test_the_command_scores_for_the_surrogate_once(nas, stored, settings, monkey
     monkeypatch.setattr(policy, "STARTUP", 6)
     monkeypatch.setattr(planner, "SCORED_AT_ONCE", 16)
     monkeypatch.setattr(pool, "FRESH", 2)
-    monkeypatch.setattr(ranking, "TIME_WEIGHT", 0.0)  # what is tried next shall not depend on the clock
+    monkeypatch.setattr(ranking, "TIME_WEIGHT", 0.0)  # the next proposal must not depend on the clock
     command = ["search", "--space", settings["space"], "--runner", "inline", "--epochs", 2, "--max-params", "8k"]
     command += ["--sampler", "surrogate", "--proxies", "zico,l2", "--no-families", "--no-local", "--pruner", "none"]
     command += ["--budget", 8, "--finalists", 0, "--out", settings["out"], "--json"]

@@ -45,7 +45,7 @@ def optuna_study(settings):
         storage.engine.dispose()
 
 
-# The budget, and who comes first.
+# The budget, and the order of trials.
 
 
 def test_the_budget_counts_distinct_architectures(run, stored, recording):
@@ -66,7 +66,7 @@ def test_families_come_first_and_in_full_where_that_takes_little_of_the_compute(
     search, jobs = open_search(budget=budget), []
     for _ in range(3):
         jobs.append(search.ask())
-        assert jobs[-1].key == f"trial-{len(jobs) - 1:04d}"  # nobody of so few goes on
+        assert jobs[-1].key == f"trial-{len(jobs) - 1:04d}"  # of so few, none is promoted
         for epochs in ((1, 2), range(3, 9)):
             if search.report(jobs[-1].key, [EpochResult(e, 9.0, 9.0, 0.5, 0.0) for e in epochs]) is Decision.STOP:
                 search.tell(jobs[-1].key, Outcome("stopped", 1.0))
@@ -152,7 +152,8 @@ def test_finalists_are_trained_again_with_fresh_seeds_and_the_winner_is_tested(r
 
 
 def test_finalists_come_from_trials_trained_in_full(run, stored, scripted):
-    # Of eight trials two go on: the first ones. The others look hopeless at the rung, though they would end best.
+    # Of eight trials two are promoted: the first ones. The others look hopeless at the rung, though they would end
+    # best.
     def curve(job):
         return falling(0.5) if number_of(job) < 2 else [9.0, 9.0, *[0.125] * 6]
 
@@ -172,7 +173,7 @@ def test_the_rank_of_a_finalist_counts_its_trial_too(run, scripted):
 
 
 def test_a_study_that_is_opened_again_keeps_its_finalists(run, scripted, recording, monkeypatch):
-    """Whatever the model thinks of the trials by now; only new trials bring other finalists."""
+    """Even if the surrogate ranks the trials differently by now; only new trials change the finalists."""
     level = scripted(lambda job: falling((number_of(job) + 1) / 4))
     report = run(level, pruner="none", finalists=2)
     monkeypatch.setattr(Ranking, "best", lambda self, trials, count: list(reversed(trials))[:count])
@@ -237,7 +238,7 @@ def test_several_objectives_end_in_a_pareto_front(run, stored, optuna_study):
     assert [trial.values for trial in read.trials] == [[row.nll, row.architecture.params] for row in rows]
 
 
-def test_with_several_objectives_those_that_fewer_dominate_go_on(open_search):
+def test_with_several_objectives_the_least_dominated_are_promoted(open_search):
     """Of eight trials each is worse than all before it: k others dominate one if k earlier ones are cheaper."""
     search = open_search(objective="nll,macs", budget=8)
     jobs = [search.ask() for _ in range(8)]
@@ -245,7 +246,7 @@ def test_with_several_objectives_those_that_fewer_dominate_go_on(open_search):
         search.report(job.key, [EpochResult(2, number, float(number), 0.5, 0.0)])
         search.tell(job.key, Outcome("stopped", 1.0))
         if number == 3:
-            # One of four goes on at once: the first, which is best, whatever the costs.
+            # One of four continues at once: the first, which is best, whatever the costs.
             first = search.ask()
             assert (first.key, first.reported) == ("trial-0000", 2)
     macs = [job.architecture.macs for job in jobs]
@@ -285,7 +286,7 @@ def test_latency_is_measured_where_it_is_asked_for(run, stored, recording, scrip
         (ZeroDivisionError("a fault of ours"), "bug"),
     ],
 )
-def test_a_failure_is_typed_and_the_search_goes_on(run, stored, scripted, error, cause, optuna_study):
+def test_a_failure_is_typed_and_the_search_continues(run, stored, scripted, error, cause, optuna_study):
     def curve(job):
         if job.key in ("trial-0001", "trial-0003"):
             raise error
@@ -411,7 +412,7 @@ def test_batches_of_proxies_do_not_hide_that_everything_is_too_slow(open_search,
         (Cause.BUG, MAX_BROKEN, (Cause.TOO_SLOW, Cause.DIVERGED, Cause.OUT_OF_MEMORY), RunnerError),
     ],
 )
-def test_what_fails_otherwise_does_not_begin_a_count_anew(open_search, counted, most, between, error):
+def test_other_failures_do_not_restart_a_count(open_search, counted, most, between, error):
     search = open_search(strategy="random", families=False, budget=500)
     others = [cause for cause in between for _ in range(3)]  # fewer than end a search themselves
     for cause in [counted] * (most // 2) + others + [counted] * (most - most // 2 - 1):
@@ -457,7 +458,7 @@ def test_a_lost_node_is_not_counted(open_search, stored):
     search = open_search(budget=1)
     for _ in range(12):
         search.ask()
-        search.tell("trial-0000", Outcome("failed", 1.5, Cause.NODE_LOST, "the node was taken back by its cloud"))
+        search.tell("trial-0000", Outcome("failed", 1.5, Cause.NODE_LOST, "the node was preempted by its cloud"))
     (row,) = stored().evaluations()
     assert (row.state, row.attempts, row.seconds) == (State.QUEUED, 1, 18.0)
 
@@ -519,7 +520,7 @@ def test_a_space_smaller_than_the_budget_ends_early(run, stored, space_files, re
     report = run(evaluator, **changes)
     assert (report.evaluated, report.budget) == (8, 20)
     assert len({row.architecture.hash for row in stored().evaluations(Role.TRIAL)}) == 8
-    jobs = 8 + 2 + 2 * finalists  # two trials go on after the rung
+    jobs = 8 + 2 + 2 * finalists  # two trials are resumed after the rung
     assert len(evaluator.jobs) == jobs
     assert run(evaluator, **changes) == report  # and nothing is left to do the next time
     assert len(evaluator.jobs) == jobs

@@ -57,7 +57,7 @@ def side_by_side(*drivers: Search) -> None:
 @pytest.mark.parametrize("drivers", [1, 2, 4])
 @pytest.mark.parametrize("pruner", ["median", "two_rate"])
 def test_a_limit_on_compute_holds_for_all_drivers_together(driver, drivers: int, pruner: str):
-    """Those that come to a rung at the same time may not all go on with the same compute."""
+    """Trials that reach a rung at the same time cannot all be promoted with the same compute."""
     settings = {"budget": 40, "max_fte": 2.0, "finalists": 0, "strategy": "random", "pruner": pruner}
     searches = [driver(**settings) for _ in range(drivers)]
     side_by_side(*searches)
@@ -66,7 +66,7 @@ def test_a_limit_on_compute_holds_for_all_drivers_together(driver, drivers: int,
     assert {one.budget.fte for one in searches} == {fte}
 
 
-def test_who_leaves_deletes_no_checkpoint_that_others_have_left(driver):
+def test_a_leaving_driver_keeps_the_checkpoints_of_others(driver):
     """The first one was busy all the while, and has not seen what the second one began."""
     first, second = driver(), driver()
     mine = first.ask()
@@ -96,7 +96,7 @@ def ranks(search: Search) -> list[tuple[int, int | None]]:
 def test_drivers_agree_on_finalists_whatever_their_settings(driver, one: dict[str, Any], other: dict[str, Any]):
     first, second = driver(pruner="none", **one), driver(pruner="none", **other)
     if "budget" in one:
-        side_by_side(first)  # it is through when the other one goes on
+        side_by_side(first)  # it has finished when the other one continues
     side_by_side(first, second)
     agreed = ranks(first)
     for each in (first, second, first, second):
@@ -110,7 +110,7 @@ def test_drivers_agree_on_finalists_whatever_their_settings(driver, one: dict[st
     assert len(tested) == 1 or one != other  # where one wants more than the other, it may find another winner
 
 
-def test_a_trial_that_failed_for_its_images_can_end_once_they_are_mended(settings):
+def test_a_trial_that_failed_for_its_images_can_end_once_they_are_fixed(settings):
     given = {**settings, "strategy": "random", "families": False, "budget": 4, "finalists": 0}
 
     def broken(job: Job) -> Any:
@@ -138,7 +138,7 @@ def test_what_has_ended_is_not_queued_by_an_interruption(settings, monkeypatch):
     assert search(evaluator=synthetic, **given).counts["complete"] == 4
 
 
-def test_a_commit_that_was_made_although_nobody_waited_for_the_answer(driver, monkeypatch):
+def test_a_commit_without_a_received_reply_counts(driver, monkeypatch):
     one = driver(pruner="none", finalists=0, budget=2)
     job = one.ask()
     epochs, _ = Execution(job, synthetic).advance()
@@ -162,8 +162,8 @@ def test_a_commit_that_was_made_although_nobody_waited_for_the_answer(driver, mo
 
 
 @pytest.mark.parametrize("act", ["renamed", "deleted"])
-def test_a_silent_driver_cannot_go_on_with_a_study_that_was_renamed_or_deleted(driver, shared, tmp_path, act: str):
-    """It was stopped by Ctrl-Z, say; nor does the command make the study anew when it comes back."""
+def test_a_silent_driver_cannot_continue_a_study_that_was_renamed_or_deleted(driver, shared, tmp_path, act: str):
+    """It was stopped by Ctrl-Z, for example; nor does the command create the study again when it returns."""
     silent = driver(pruner="none")
     job = silent.ask()
     forget(silent)

@@ -1,4 +1,4 @@
-"""Several drivers on one study in PostgreSQL: they share the work, and take over from those that are gone."""
+"""Several drivers on one study in PostgreSQL: they share the work, and take over from lost drivers."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def turn_by_turn(*searches: Search) -> Counter[int]:
 
 
 def test_two_drivers_that_choose_among_candidates_train_nothing_twice(driver, monkeypatch):
-    """Both hold candidates, of the same 768 architectures: what one of them starts, the other has to let go."""
+    """Both hold candidates from the same 768 architectures: what one of them starts, the other must drop."""
     monkeypatch.setattr(policy, "STARTUP", 4)
     first, second = (driver(strategy="auto", proxies=(), budget=24, finalists=0) for _ in range(2))
     started = set[str]()
@@ -179,7 +179,7 @@ def test_both_decide_at_the_same_moment_and_one_decides_again(driver):
     assert other.architecture != taken
 
 
-def test_a_waiting_trial_goes_on_with_one_of_them(driver):
+def test_a_waiting_trial_is_resumed_by_one_of_them(driver):
     first, second = driver(strategy="tpe+halving", seed=3), driver(strategy="tpe+halving", seed=3)
     while not (job := first.ask()).reported:
         execute(first, job)
@@ -194,7 +194,7 @@ def test_a_waiting_trial_goes_on_with_one_of_them(driver):
 
 
 def forget(search: Search) -> None:
-    """Have a driver not been heard of for an hour; its heart does not beat on."""
+    """Let a driver's lease be an hour old, without further renewals."""
     lease = search.driver._lease
     lease._stop_renewing()
     with search.study.store.engine.begin() as connection:
@@ -204,7 +204,7 @@ def forget(search: Search) -> None:
     search.study.store._reached_since -= 3600
 
 
-def test_who_is_not_heard_of_is_taken_over_from_and_cannot_come_back(driver):
+def test_a_silent_driver_is_taken_over_and_cannot_return(driver):
     lost, other = driver(pruner="none"), driver(pruner="none")
     job = lost.ask()
     epochs, _ = Execution(job, synthetic).advance()
@@ -213,7 +213,7 @@ def test_who_is_not_heard_of_is_taken_over_from_and_cannot_come_back(driver):
     other.study.store._reached_since -= 3600
     again = other.ask()
     assert (again.key, again.reported, other.book.by_key[again.key].attempts) == (job.key, 3, 1)
-    with pytest.raises(LeaseLost, match="not heard of"):
+    with pytest.raises(LeaseLost, match="did not renew its lease"):
         lost.tell(job.key, Outcome("complete", 1.0))
     execute(other, again)
     row = next(row for row in rows(other) if row.key == job.key)
@@ -221,7 +221,7 @@ def test_who_is_not_heard_of_is_taken_over_from_and_cannot_come_back(driver):
     lost.close()  # it has nothing to give back
 
 
-def test_after_the_database_was_away_nobody_is_lost_at_once(driver):
+def test_after_the_database_was_unavailable_no_driver_is_lost_at_once(driver):
     silent, other = driver(), driver()
     silent.ask()
     forget(silent)
@@ -316,7 +316,7 @@ def test_a_commit_whose_answer_is_lost_is_not_made_again(driver):
     assert (row.state, row.epochs_trained, row.epochs_run) == (State.COMPLETE, 8, 8)
 
 
-def test_a_search_that_was_taken_over_from_takes_part_again(shared, tmp_path: Path):
+def test_a_search_that_was_taken_over_takes_part_again(shared, tmp_path: Path):
     """The whole command: it is declared lost in the middle, and ends with everything done once."""
     lost = []
 
@@ -338,7 +338,7 @@ def test_a_search_that_was_taken_over_from_takes_part_again(shared, tmp_path: Pa
     assert report.counts["complete"] + report.counts["pruned"] == 12
 
 
-def test_who_ends_gives_its_lease_back(driver):
+def test_a_driver_that_ends_gives_its_lease_back(driver):
     one = driver()
     one.ask()
     one.close()
@@ -348,7 +348,7 @@ def test_who_ends_gives_its_lease_back(driver):
     assert other.book.by_key["trial-0000"].attempts == 1
 
 
-def test_a_finalist_whose_weights_are_lost_is_trained_again_by_whoever_has_time(driver):
+def test_a_finalist_with_lost_weights_is_retrained_by_any_idle_driver(driver):
     one, other = driver(budget=2), driver(budget=2)
     while not any(trial.role == Role.TEST for trial in one.book.pending):
         job = one.ask()

@@ -1,4 +1,4 @@
-"""The dashboard shows our studies, on both databases, to nobody but those who ask for this machine by its own name."""
+"""The dashboard shows our studies, on both databases, only to requests that name this machine."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_a_port_that_is_taken(sqlite_store, fill, host):
             Dashboard(sqlite_store.url, host, taken.getsockname()[1])
 
 
-# Who may ask what.
+# Allowed requests.
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ FOREIGN = (
 @pytest.mark.parametrize("name", FOREIGN)
 @pytest.mark.parametrize("path", ["/", "/dashboard", "/api/studies", "/static/bundle.js"])
 def test_foreign_names_are_refused(served, name, path):
-    """Else a page whose name is led to this machine (DNS rebinding) could read all studies."""
+    """Otherwise a page with a name that resolves to this machine (DNS rebinding) could read all studies."""
     status, _, body = ask(served, path, Host=name)
     assert status == 421
     assert json.loads(body) == {"reason": "The dashboard does not answer to this host name."}

@@ -17,16 +17,16 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-import results.database.optuna_tables  # noqa: F401 (which would be imported in every process anew)
+import results.database.optuna_tables  # noqa: F401 (otherwise imported again in every process)
 from results.database.checks import check_database
 from results.store.store import Store
 
-ANYBODY = ctypes.c_ulong(-1)
+ANY_PROCESS = ctypes.c_ulong(-1)
 PR_SET_PTRACER = 0x59616D61
 
 
 def contents(path: Path) -> list[tuple[object, ...]]:
-    """What the first study comes to, in columns that every version has."""
+    """The content of the first study, in columns that every version has."""
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute(
             "SELECT s.name, s.identity, v.key, v.state, v.nll, a.hash, a.yaml, e.epoch, e.nll, t.number, t.state "
@@ -72,17 +72,17 @@ def child(act: Callable[[], None], ready: int | None = None) -> int:
         return pid
     try:
         if ready is not None:
-            ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANYBODY, 0, 0, 0)
+            ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANY_PROCESS, 0, 0, 0)
             os.read(ready, 1)
         act()
-    except BaseException:  # noqa: BLE001 (it must not go on as its parent does)
+    except BaseException:  # noqa: BLE001 (it must not continue as its parent)
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
 
 
 def killed_at(number: int, calls: str, act: Callable[[], None]) -> bool:
-    """Do something in a process that is killed at its n-th system call of some kind, if it comes to that."""
+    """Run an action in a process that is killed at its n-th system call of a kind; returns whether it was killed."""
     reading, writing = os.pipe()
     pid = child(act, reading)
     inject = f"inject={calls}:signal=KILL:when={number}"
@@ -101,7 +101,7 @@ def killed_at(number: int, calls: str, act: Callable[[], None]) -> bool:
 
 
 def kills(template: Path | None, folder: Path, calls: str = "fsync,fdatasync") -> int:
-    """Kill at every call of some kind until one comes to its end; returns how often that was."""
+    """Kill at every call of a kind until the action completes; returns the number of kills."""
     expected = [] if template is None else contents(template)
     assert template is None or expected
     number = 0
@@ -122,7 +122,7 @@ def kills(template: Path | None, folder: Path, calls: str = "fsync,fdatasync") -
 
 if __name__ == "__main__":
     warm = Path(sys.argv[1], "warm.db")
-    make_study(warm)  # else every process would load and compile the same anew
+    make_study(warm)  # otherwise every process would load and compile the same again
     check_database(f"sqlite:///{warm}")
     for template in (None, *map(Path, sys.argv[2:])):
         print(kills(template, Path(sys.argv[1])))

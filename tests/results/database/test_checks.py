@@ -1,4 +1,4 @@
-"""The check of a database: what is whole passes, and every kind of damage is told."""
+"""The check of a database: an intact one passes, and every kind of damage is reported."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_check_writes_nothing(whole):
         (
             "UPDATE nas_architectures SET yaml = 'patch: 2' WHERE id = 2",
             "nas_architectures",
-            "the YAML of id 2 is no architecture: ",
+            "the YAML of id 2 is not an architecture: ",
         ),
         (
             "UPDATE nas_architectures SET yaml = (SELECT yaml FROM nas_architectures WHERE id = 1) WHERE id = 2",
@@ -116,14 +116,14 @@ def test_a_check_writes_nothing(whole):
         ),
     ],
 )
-def test_damage_is_told_in_one_line(whole, statement, table, message):
+def test_damage_is_reported_in_one_line(whole, statement, table, message):
     damage(whole, statement)
     problems = check_database(whole.url).problems
     assert any(name == table and text.startswith(message) for name, text in problems), problems
     assert all("\n" not in text for _, text in problems)
 
 
-def test_what_refers_to_nothing_is_told(sqlite_store, make_study, add_evaluation, architectures):
+def test_dangling_references_are_reported(sqlite_store, make_study, add_evaluation, architectures):
     """PostgreSQL does not let it happen."""
     study = make_study(sqlite_store)
     for number in range(7):
@@ -137,7 +137,7 @@ def test_what_refers_to_nothing_is_told(sqlite_store, make_study, add_evaluation
     assert ("trials", "trial-0006 of the study 'study' is missing in Optuna's tables (trial_id 7)") in problems
 
 
-def test_an_older_schema_is_told_and_nothing_else_is_looked_at(whole):
+def test_an_older_schema_is_reported_and_nothing_else_is_checked(whole):
     damage(whole, f"UPDATE {VERSION_TABLE} SET version_num = '0001_initial'")
     health = check_database(whole.url)
     ((table, problem),) = health.problems
@@ -152,12 +152,12 @@ def test_an_older_schema_is_told_and_nothing_else_is_looked_at(whole):
         ("ALTER TABLE nas_evaluations DROP COLUMN message", ("nas_evaluations", "it lacks column message")),
     ],
 )
-def test_what_the_schema_lacks_is_told(whole, statement, expected):
+def test_missing_parts_of_the_schema_are_reported(whole, statement, expected):
     damage(whole, statement)
     assert check_database(whole.url).problems == [expected]
 
 
-def test_a_file_with_a_torn_page_is_told(sqlite_store, make_study, add_evaluation, architectures):
+def test_a_file_with_a_torn_page_is_reported(sqlite_store, make_study, add_evaluation, architectures):
     study = make_study(sqlite_store)
     for number in range(10):
         add_evaluation(study, number, architectures[number])
@@ -175,7 +175,7 @@ def test_a_file_with_a_torn_page_is_told(sqlite_store, make_study, add_evaluatio
     assert all(text.startswith("SQLite says: ") for _, text in problems)
 
 
-def test_what_is_no_database_of_ours(tmp_path):
+def test_a_foreign_database_is_refused(tmp_path):
     with pytest.raises(StorageError, match="there is no database at"):
         check_database(f"sqlite:///{tmp_path}/missing.db")
     (tmp_path / "notes.db").write_text("These are notes, not a database.\n" * 100)

@@ -47,7 +47,7 @@ def sqlite_url(path: Path) -> str:
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """A port of this machine that nobody listens on: taken for as long as the test lasts, but refusing."""
+    """A port of this machine on which nothing listens: taken for the duration of the test, but refusing."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]
@@ -131,7 +131,7 @@ def test_a_missing_file_is_not_made_when_reading(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_database_of_somebody_else_is_left_alone_when_reading(database_url):
+def test_a_foreign_database_is_left_alone_when_reading(database_url):
     engine = sa.create_engine(database_url)
     with engine.begin() as connection:
         connection.execute(sa.text("CREATE TABLE theirs (id INTEGER)"))
@@ -141,7 +141,7 @@ def test_a_database_of_somebody_else_is_left_alone_when_reading(database_url):
     engine.dispose()
 
 
-def test_a_file_that_is_no_database(tmp_path):
+def test_a_file_that_is_not_a_database(tmp_path):
     path = tmp_path / "notes.db"
     path.write_text("These are notes, not a database.\n" * 100)
     with pytest.raises(StorageError, match=r"notes\.db cannot be used: file is not a database"):
@@ -218,6 +218,6 @@ def test_a_failed_opening_leaves_no_connection_behind(postgres):
         open_engine(url.render_as_string(hide_password=False), create=False)
     admin = sa.create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
-        connection.execute(sa.text(f"DROP DATABASE {url.database}"))  # refused while anybody is connected
+        connection.execute(sa.text(f"DROP DATABASE {url.database}"))  # refused while there is a connection
     admin.dispose()
     assert caught.value

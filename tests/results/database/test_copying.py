@@ -181,7 +181,7 @@ def test_a_database_without_studies(sqlite_store, make_url, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_search_that_goes_on_is_copied_as_of_one_moment(original, make_url, make_study, kind):
+def test_a_running_search_is_copied_as_of_one_moment(original, make_url, make_study, kind):
     def add_a_study(*_):
         if len(original.studies()) == 2:
             make_study(original, "meanwhile")
@@ -240,7 +240,7 @@ def files(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_value_that_arrives_otherwise_is_found_out(in_a_file, make_url, tmp_path, kind):
+def test_a_value_that_arrives_changed_is_detected(in_a_file, make_url, tmp_path, kind):
     """The driver is handed another value than was read, once."""
 
     def alter(connection, cursor, statement, parameters, context, executemany):
@@ -322,7 +322,7 @@ def test_an_unreachable_database_is_named_without_its_password(in_a_file, make_u
     assert not Path(str(sa.make_url(make_url("sqlite")).database)).exists()
 
 
-def test_an_older_schema_is_to_be_upgraded_first(in_a_file, make_url):
+def test_an_older_schema_must_be_upgraded_first(in_a_file, make_url):
     with in_a_file.engine.begin() as connection:
         connection.execute(sa.text(f"UPDATE {VERSION_TABLE} SET version_num = '0001_initial'"))
     with pytest.raises(StorageError, match=r"0001_initial, not of .*nas db upgrade --storage"):

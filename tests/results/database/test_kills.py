@@ -97,7 +97,7 @@ def create(path):
         assert made.row.uid == store.study(name).row.uid
     store.close()
 
-create(sys.argv[1])  # else every process would load and compile the same anew
+create(sys.argv[1])  # otherwise every process would load and compile the same again
 for path in sys.argv[2:]:
     reading, writing = os.pipe()
     pids = []

@@ -30,7 +30,7 @@ class TestContract(ObjectiveContract):
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_only_quality_may_stand_first(name):
+def test_only_quality_may_be_the_first(name):
     if name in ("nll", "accuracy"):
         assert parse_objectives((name,)) == (OBJECTIVES[name],)
     else:

@@ -159,7 +159,7 @@ def test_a_study_of_the_same_name_that_is_not_ours_is_left_alone(store, make_stu
         theirs.set_metric_names(["profit", "risk"])
     theirs.tell(theirs.ask({"x": IntDistribution(0, 9)}), [1.0, 2.0])
     with pytest.raises(
-        StudyError, match=r"holds a study 'study' of Optuna already, .* choose another --study"
+        StudyError, match=r"already holds a study 'study' of Optuna, .* choose another --study"
     ) as caught:
         make_study(store)
     assert shown(store.url) in str(caught.value)

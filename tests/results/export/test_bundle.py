@@ -1,4 +1,4 @@
-"""Bundles: complete, verified, free of what is private; and nothing is left behind where one cannot be made."""
+"""Bundles: complete, verified, without private data; and nothing is left behind if one cannot be made."""
 
 from __future__ import annotations
 

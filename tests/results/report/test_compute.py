@@ -60,7 +60,7 @@ def test_a_search_counts_as_it_goes():
         compute.time(trial, Epoch(seconds))
     assert compute.fte == 2 / 8 + 6 / 24
     compute.run(finalist, 8)
-    compute.time(finalist, Epoch(99.0))  # what scoring has cost stands still when the trials are over
+    compute.time(finalist, Epoch(99.0))  # the cost of scoring is fixed when the trials are over
     compute.run(Evaluation(Role.TEST), 1)
     assert compute.fte == 2 / 8 + 6 / 24 + 1
 

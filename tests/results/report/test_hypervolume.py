@@ -1,4 +1,4 @@
-"""Areas and volumes worked by hand, and reference points that no result moves."""
+"""Areas and volumes worked by hand, and reference points that no result changes."""
 
 from __future__ import annotations
 

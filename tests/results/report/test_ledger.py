@@ -72,7 +72,7 @@ def test_what_cannot_be_compared_with_a_training_yet_is_unknown(add, ledger):
     assert (compute.seconds, compute.fte) == (3.0, 0.0)
 
 
-def test_trials_are_accounted_for_by_who_proposed_them(add, ledger):
+def test_trials_are_counted_by_the_phase_that_proposed_them(add, ledger):
     add(0, phase="families", seconds=2.0)
     add(1, phase="model", seconds=3.0)
     add(2, phase="model", seconds=1.0, state=State.PRUNED, epochs=1)

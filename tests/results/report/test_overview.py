@@ -1,4 +1,4 @@
-"""Studies at a glance: their state, what they came to, and what they took."""
+"""Studies at a glance: their state, results and cost."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def test_a_study_without_trials(store, make_study):
     assert abs(datetime.now(UTC) - found.created) < timedelta(hours=1)
 
 
-def test_a_study_that_says_nothing_of_itself(store):
+def test_a_study_without_an_identity(store):
     store.create_study("bare", identity={}, config={}, objectives={"nll": "minimize"}, metric_names=["NLL"])
     found = overview(store)
     assert (found.state, found.space, found.data, found.budget) == ("stopped", None, None, None)
 
 
-def test_what_a_study_came_to(store, make_study, add_evaluation, new_evaluation, architectures, space):
+def test_the_results_of_a_study(store, make_study, add_evaluation, new_evaluation, architectures, space):
     """Two full trainings of 2 epochs, one epoch of a pruned one, and a running one: 2.5 full trainings."""
     study = make_study(store)
     add_evaluation(study, 0, architectures[0], nll=0.75)

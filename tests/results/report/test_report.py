@@ -156,7 +156,7 @@ def test_two_winners_over_time_are_admitted(study, add, architectures):
     assert "2 winners have been evaluated on the test split so far" in render(report)
 
 
-def test_the_families_stand_in_a_table_of_their_own(study, add, architectures):
+def test_the_families_have_a_table_of_their_own(study, add, architectures):
     add(0, origin="family:vit", nll=0.75, accuracy=0.25)
     add(1, origin="tpe", nll=0.5, accuracy=0.5)
     add(2, origin="family:mixer", nll=0.625, accuracy=0.375)

@@ -1,4 +1,4 @@
-"""One driver a study on SQLite, any number on PostgreSQL."""
+"""One driver per study on SQLite, any number on PostgreSQL."""
 
 from __future__ import annotations
 

@@ -240,7 +240,7 @@ def test_a_finish_is_all_or_nothing(store, make_study, new_evaluation, architect
     assert content() == before
 
 
-def test_a_name_that_is_taken_stands_for_the_study_that_is_there(store, make_study, content):
+def test_creating_a_study_of_a_taken_name_returns_the_existing_one(store, make_study, content):
     mine = make_study(store, "mine")
     before = content()
     again = store.create_study("mine", identity={}, config={}, objectives={"accuracy": "maximize"}, metric_names=["a"])

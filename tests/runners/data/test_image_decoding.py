@@ -28,7 +28,7 @@ ReadBack = Callable[..., list[list[int]]]
 
 @pytest.fixture
 def folder(write_images: Callable[..., Path]) -> Path:
-    """A data set whose one test image of class `a` a test replaces."""
+    """A data set with one test image of class `a`, which a test replaces."""
     return write_images({f"{split}/{name}": [RED] for split in ("train", "val", "test") for name in "ab"})
 
 
@@ -125,7 +125,7 @@ def test_other_floating_point_is_refused_by_name(read_back: ReadBack, values: li
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
 def test_photographs_are_turned_upright(read_back: ReadBack, orientation: int, suffix: str) -> None:
     """Where the first row and column of what is stored belong: EXIF 2.32, tag 274."""
-    # The corners 0 1 / 2 3 as they are to be seen, and how a camera stores them.
+    # The corners 0 1 / 2 3 as seen, and how a camera stores them.
     stored = {
         1: [[0, 1], [2, 3]],
         2: [[1, 0], [3, 2]],

@@ -41,7 +41,7 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def read_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files whose content is read."""
+    """Names of the files that are read."""
     names: list[str] = []
     digest = digests._digest
 
@@ -152,7 +152,7 @@ def test_what_was_written_just_now_is_read_again(
 
 
 @pytest.mark.parametrize("spoil", ["damaged", "cut off", "of another kind", "in the way"])
-def test_what_is_kept_of_the_content_is_an_aid(
+def test_the_digest_cache_is_optional(
     spec: DataSpec, tmp_path: Path, settled: None, read_files: list[str], spoil: str
 ) -> None:
     before = fingerprint(spec)
@@ -174,7 +174,7 @@ def test_what_is_kept_of_the_content_is_an_aid(
     assert len(read_files) == (72 if spoil == "in the way" else 48)
 
 
-def test_several_may_look_at_once(root: Path, tmp_path: Path, settled: None) -> None:
+def test_several_processes_may_scan_at_once(root: Path, tmp_path: Path, settled: None) -> None:
     paths = [str(path) for path in sorted(root.rglob("*.png"))]
     found: list[list[bytes]] = []
     threads = [

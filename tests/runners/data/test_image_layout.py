@@ -1,4 +1,4 @@
-"""What counts as data in a folder of images, and what is said of the rest."""
+"""What counts as data in a folder of images, and the remarks about the rest."""
 
 from __future__ import annotations
 
@@ -181,9 +181,7 @@ def test_links_to_folders_are_followed_once(write_images: WriteImages, spec_of: 
     assert f"4 links to a folder that is already counted among the images, such as {root}/" in told(spec_of(root))[1]
 
 
-def test_a_folder_counts_where_it_lies_rather_than_where_a_link_does(
-    write_images: WriteImages, spec_of: SpecOf
-) -> None:
+def test_a_folder_counts_at_its_own_place_rather_than_at_a_link(write_images: WriteImages, spec_of: SpecOf) -> None:
     root = write_images({**both("train", 5, 1), **both("val", 1, 3), **both("test", 2, 5)})
     (root / "train/a/0 more").symlink_to(root / "test/a")
     assert sizes(spec_of(root)) == (10, 2, 4)

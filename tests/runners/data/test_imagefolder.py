@@ -126,7 +126,7 @@ def test_of_many_that_want_them_at_once_one_decodes_and_clears_up_after_one_that
     assert {path.suffix for path in (tmp_path / "cache/decoded").iterdir()} == {".npy", ".lock"}
 
 
-def test_a_changed_image_is_decoded_anew(write_images: WriteImages, spec_of: SpecOf) -> None:
+def test_a_changed_image_is_decoded_again(write_images: WriteImages, spec_of: SpecOf) -> None:
     classes = {"train/a": [RED], "train/b": [RED], "val/a": [RED], "val/b": [RED], "test/a": [RED], "test/b": [RED]}
     root = write_images(classes)
     assert load_test(spec_of(root)).images[:, 2].unique().tolist() == [0]

@@ -1,4 +1,4 @@
-"""Arrays in files: a full disk is a sentence, and a damaged file is written anew."""
+"""Arrays in files: a full disk is one clear message, and a damaged file is rewritten."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ def test_more_than_any_disk_has_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", ["cut off", "empty", "no array", "another array"])
-def test_damaged_decoded_images_are_decoded_anew(tmp_path: Path, write_images: Callable[..., Path], spoil: str) -> None:
+def test_damaged_decoded_images_are_decoded_again(
+    tmp_path: Path, write_images: Callable[..., Path], spoil: str
+) -> None:
     root = write_images({name: [(20 * number, 9, 0) for number in range(12)] for name in "ab"})
     spec = DataSpec(f"imagefolder:{root}", str(tmp_path / "cache"), image_size=2)
     before = load_splits(spec)

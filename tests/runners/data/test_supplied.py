@@ -1,4 +1,4 @@
-"""Images that arrive as arrays are those of the files, whole, and fetched once."""
+"""Images that arrive as arrays equal those of the files, complete, and are fetched once."""
 
 from __future__ import annotations
 

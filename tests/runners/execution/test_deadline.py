@@ -1,4 +1,4 @@
-"""Attempts that take longer than they may."""
+"""Attempts that exceed the time limit."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_waiting_for_a_decision_does_not_count(make_job: MakeJob) -> None:
     assert outcome.status == "complete"
 
 
-def test_a_training_that_is_through_is_kept(make_job: MakeJob) -> None:
+def test_a_training_that_is_complete_is_kept(make_job: MakeJob) -> None:
     clock = Clock()
     execution = Execution(make_job(recipe=Recipe(epochs=2), timeout_s=15), ten_seconds_an_epoch(clock), clock)
     outcomes = [execution.advance()[1] for _ in range(3)]

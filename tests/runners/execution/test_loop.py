@@ -1,4 +1,4 @@
-"""The loop that drives a job: what it reports, whose decision it obeys, and how it ends."""
+"""The loop that drives a job: what it reports, how it follows decisions, and how it ends."""
 
 from __future__ import annotations
 

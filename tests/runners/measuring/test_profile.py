@@ -191,7 +191,7 @@ def test_other_errors_stay_what_they_are():
 
 
 def test_a_latency_says_how_it_was_measured(tiny, monkeypatch):
-    """50 passes: 13 of 1 ms, 24 of 2 ms and 13 of 500 ms, so that the quartiles lie on the steps between them."""
+    """50 passes: 13 of 1 ms, 24 of 2 ms and 13 of 500 ms, so that the quartiles are on the steps between them."""
     times = iter([0.001] * 13 + [0.002] * 24 + [0.5] * 13)
     monkeypatch.setattr(latency, "_seconds", lambda one, device: next(times))
     measured = measure_latency(make_model(tiny(Dense("channel")), CPU, torch.float32), CPU)

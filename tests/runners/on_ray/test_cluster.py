@@ -1,4 +1,4 @@
-"""The Ray Tune runner on a real cluster of several nodes, which have environments and data directories of their own."""
+"""The Ray Tune runner on a real cluster of several nodes with separate environments and data directories."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from runners.recipe import Recipe  # noqa: E402
 from search_space.errors import RunnerError  # noqa: E402
 
 EPOCHS = 5000
-"""More than any test waits for."""
+"""Longer than any test waits."""
 
 
 def tell_of_itself(job: Job) -> Generator[EpochResult, None, Measured]:
-    """Reports where it runs and what it sees there, again and again."""
+    """Reports repeatedly where it runs and what it sees there."""
     seen = {
         "code": search_space.__file__,
         "process": f"{ray.util.get_node_ip_address()} {os.getpid()}",
@@ -232,7 +232,7 @@ def test_a_trial_waits_with_a_note_until_the_cluster_has_what_it_needs_and_its_n
     assert source.outcomes["one"].message.startswith("the node on 127.0.0.3 was lost: ")
 
 
-def test_a_worker_that_dies_by_itself_is_told_from_a_lost_node(
+def test_a_worker_that_dies_is_distinguished_from_a_lost_node(
     cluster: Cluster, make_jobs: MakeJobs, tmp_path: Path
 ) -> None:
     source = Gathering(make_jobs("killed"))
@@ -287,7 +287,7 @@ def test_what_no_cluster_answers_at_is_refused(tmp_path: Path, monkeypatch: pyte
         ),
     ],
 )
-def test_the_ways_to_lose_a_worker_are_told_apart(preempted: bool, reason: str, cause: Cause, said: str) -> None:
+def test_the_ways_to_lose_a_worker_are_distinguished(preempted: bool, reason: str, cause: Cause, said: str) -> None:
     text = f"The actor died unexpectedly before finishing this task.\n\tpid: 7\n\tip: 10.0.0.3\n{reason}"
     found, told = describe_loss(RayActorError("1f", text, preempted=preempted))
     assert found is cause

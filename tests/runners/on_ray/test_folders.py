@@ -1,4 +1,4 @@
-"""Where Ray keeps its files: what is wrong with these places is known before Ray is started."""
+"""Ray's folders: problems with them are reported before Ray is started."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The private parts of Ray that are used are there, and do what they are used for."""
+"""The private parts of Ray that are used exist and work."""
 
 from __future__ import annotations
 

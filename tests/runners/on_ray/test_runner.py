@@ -28,7 +28,7 @@ from search_space.errors import RunnerError  # noqa: E402
 
 
 class RecordingSource:
-    """Hands out jobs in order and keeps what it is told; stops those whose key is in `stop`."""
+    """Hands out jobs in order and records what it is told; stops the keys in `stop`."""
 
     def __init__(self, jobs: Sequence[Job], stop: Sequence[str] = ()) -> None:
         self.waiting, self.stop = list(jobs), stop
@@ -100,7 +100,7 @@ def test_every_job_is_reported_in_full_and_told_once(run: Callable[..., Recordin
     assert {key: outcome.status for key, outcome in source.outcomes.items()} == dict.fromkeys(keys, "complete")
 
 
-def test_a_decision_to_stop_is_obeyed_at_the_rung(run: Callable[..., RecordingSource]) -> None:
+def test_a_decision_to_stop_takes_effect_at_the_rung(run: Callable[..., RecordingSource]) -> None:
     source = run("stopped", "goes-on", stop=["stopped"], rungs=(2,))
     assert source.epochs == {"stopped": [1, 2], "goes-on": [1, 2, 3, 4]}
     assert source.outcomes["stopped"].status == "stopped"
@@ -132,10 +132,10 @@ def test_more_than_the_machine_has_is_refused(two_slots: None, tmp_path: Path, m
         RayTuneRunner(cpus_per_trial=64).run(RecordingSource([make_job()]), by_key)
 
 
-def test_a_training_that_pauses_at_its_rungs_ends_as_one_that_ran_through(
+def test_a_training_that_pauses_at_its_rungs_ends_like_an_uninterrupted_one(
     two_slots: None, tmp_path: Path, make_job: Callable[..., Job], pausing_source: type
 ) -> None:
-    """Three trainings on two slots: workers are reused, and a training goes on wherever there is room."""
+    """Three trainings on two slots: workers are reused, and a training resumes wherever there is room."""
     recipe = Recipe(epochs=4)
     keys = [f"trial-{seed}" for seed in range(3)]
     jobs = [

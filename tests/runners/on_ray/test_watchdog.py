@@ -1,4 +1,4 @@
-"""A Ray that dies under a search."""
+"""A Ray that dies during a search."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Killing:
         pass
 
 
-def test_ray_that_dies_here_is_started_again_and_not_for_ever(
+def test_a_local_ray_that_dies_is_restarted_a_limited_number_of_times(
     make_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray_tune, "MOST_STARTS", 2)
@@ -92,7 +92,7 @@ def test_a_ray_that_dies_while_it_starts_is_one_sentence(monkeypatch: pytest.Mon
         pass
 
 
-def test_a_cluster_that_is_gone_is_told_and_ends_a_call_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_cluster_is_reported_and_ends_a_call_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("LOOK_EVERY_S", 0.01), ("HEAD_SILENT_S", 0.0), ("STUCK_S", 0.0)):
         monkeypatch.setattr(ray_watchdog, name, value)
     exited, words = threading.Event(), list[str]()

@@ -54,7 +54,9 @@ def test_the_size_of_batches_is_kept(saved: tuple[Path, Job]) -> None:
     assert (loaded.micro_batch, loaded.evaluation_batch) == (32, 256)
 
 
-def test_no_checkpoint_is_no_event(tmp_path: Path, make_job: MakeJob, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_checkpoint_gives_no_warning(
+    tmp_path: Path, make_job: MakeJob, caplog: pytest.LogCaptureFixture
+) -> None:
     assert load_checkpoint(tmp_path / "absent", make_job(), MODEL) is None
     assert caplog.records == []
 

@@ -1,4 +1,4 @@
-"""Batches that are cut into parts where memory runs out."""
+"""Batches that are split when memory runs out."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_step_by_micro_batches_is_the_step_of_the_batch(
 
 
 @pytest.mark.parametrize("kind", NO_MEMORY)
-def test_a_training_goes_on_in_halves(make_job: MakeJob, short_of_memory: Callable, kind: str) -> None:
+def test_a_training_continues_in_halves(make_job: MakeJob, short_of_memory: Callable, kind: str) -> None:
     job = make_job(recipe=Recipe(epochs=2, batch_size=64))
     whole, _ = run(job)
     seen = short_of_memory(20, 100, kind)
@@ -135,7 +135,7 @@ def test_a_sixteenth_is_the_end(make_job: MakeJob, short_of_memory: Callable, ba
     assert seen[-1] == (True, smallest)
 
 
-def test_an_epoch_that_fails_midway_begins_anew(
+def test_an_epoch_that_fails_midway_restarts(
     make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory runs out in the fifth step of epoch 2, which ends as if it had begun with micro-batches of 32."""
@@ -212,7 +212,7 @@ def test_other_failures_are_not_tried_again() -> None:
     assert tried == [8]
 
 
-def test_going_on_from_a_part_keeps_the_least_of_the_whole() -> None:
+def test_continuing_from_a_part_keeps_the_minimum_of_the_whole() -> None:
     tried: list[int] = []
 
     def fail(size: int) -> None:
@@ -224,7 +224,7 @@ def test_going_on_from_a_part_keeps_the_least_of_the_whole() -> None:
     assert tried == [8, 4]
 
 
-def test_a_beginning_can_be_restored_twice() -> None:
+def test_a_snapshot_can_be_restored_twice() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
 

@@ -1,4 +1,4 @@
-"""Several devices sharing a batch; a CPU taken twice is two devices, as far as arithmetic goes."""
+"""Several devices sharing a batch; for the arithmetic, a CPU taken twice is two devices."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def curve(job: Job) -> list[EpochResult]:
 
 
 def interrupt(steps: Generator[EpochResult, None, Measured]) -> None:
-    """End a training as a runner does that is to go on with it later."""
+    """End a training as a runner does that will resume it later."""
     with pytest.raises(Interrupted):
         steps.throw(Interrupted())
 
@@ -73,7 +73,7 @@ def close(steps: Generator[EpochResult, None, Measured]) -> None:
 
 @pytest.mark.parametrize("end", [interrupt, close])
 @pytest.mark.parametrize("changes", [{}, {"drop_path": 0.3}, {"norm": "batchnorm"}], ids=str)
-def test_a_training_that_went_on_equals_one_that_ran_through(
+def test_a_resumed_training_equals_an_uninterrupted_one(
     make_job: MakeJob, make_architecture: MakeArchitecture, tmp_path: Path, changes: dict, end: Callable
 ) -> None:
     settings = {"architecture": make_architecture(**changes), "recipe": Recipe(epochs=4)}
@@ -90,7 +90,7 @@ def test_a_training_that_went_on_equals_one_that_ran_through(
 
 
 def test_a_rung_is_in_the_checkpoint_before_it_is_reported(make_job: MakeJob, tmp_path: Path) -> None:
-    """Another process goes on while the first one has not been closed yet, and ends before that."""
+    """Another process resumes it while the first one has not been closed yet, and ends before that."""
     settings = {"recipe": Recipe(epochs=3)}
     job = make_job(**settings, checkpoint=tmp_path / "checkpoint", rungs=(1,))
     first = train(job)
@@ -140,7 +140,7 @@ def test_a_training_stopped_before_its_first_rung_leaves_no_checkpoint(make_job:
 
 
 def test_a_latency_is_measured_once(make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A training that goes on is held to the figure it began with, not to a second draw of the noise."""
+    """A resumed training keeps its first measurement instead of a second noisy one."""
     job = make_job(checkpoint=tmp_path / "checkpoint", rungs=(1,), max_latency_ms=1e9)
     steps = train(job)
     before = next(steps).measured
@@ -153,7 +153,7 @@ def test_a_latency_is_measured_once(make_job: MakeJob, tmp_path: Path, monkeypat
     assert last.measured.latency.median_ms == last.measured.latency_ms > 0
 
 
-def test_a_damaged_checkpoint_starts_again(make_job: MakeJob, tmp_path: Path) -> None:
+def test_a_training_with_a_damaged_checkpoint_restarts(make_job: MakeJob, tmp_path: Path) -> None:
     job = make_job(checkpoint=tmp_path / "checkpoint")
     steps = train(job)
     next(steps)
@@ -264,7 +264,7 @@ def test_a_flipped_bit_in_the_weights_is_not_tested(make_job: MakeJob, tmp_path:
     found = hashlib.sha256(content).hexdigest()
     with pytest.raises(WeightsError, match=f"{path} is damaged: its SHA-256 is {found}, and was {written}"):
         curve(test)
-    assert len(curve(replace(test, weights_sha256=None))) == 1  # of an older version: nobody can tell
+    assert len(curve(replace(test, weights_sha256=None))) == 1  # an older version recorded no digest
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no safetensors"])
@@ -282,7 +282,7 @@ def test_an_architecture_for_other_images_is_refused(make_job: MakeJob, make_arc
         curve(make_job(architecture=make_architecture(image_size=16)))
 
 
-def test_too_slow_is_found_out_before_training(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_latency_over_the_limit_is_found_before_training(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "load_splits", None)  # would be called by a training
     training._splits_on.cache_clear()
 

@@ -1,4 +1,4 @@
-"""Weights on disk: what is not theirs is refused in one sentence, and the model stays as it was."""
+"""Weights on disk: unsuitable files are refused in one sentence, and the model stays unchanged."""
 
 from __future__ import annotations
 

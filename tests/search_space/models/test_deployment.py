@@ -22,7 +22,7 @@ Make = Callable[..., Architecture]
 
 
 def learned(module: nn.Module, seed: int = 1) -> Any:
-    """The module as after a training: every parameter and statistic drawn anew (variances positive)."""
+    """The module as after a training: every parameter and statistic drawn at random (variances positive)."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in module.state_dict().items():
@@ -181,7 +181,7 @@ def test_weights_that_are_not_finite_are_refused(name: str, value: float) -> Non
         reparameterize(model)
 
 
-def test_a_wrong_merger_is_refused(one_block: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_merge_is_refused(one_block: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     model = learned(build(one_block(RepMLP(2), branch={"norm": "batchnorm"})))
     layer = LAYERS[RepMLP]
     right = layer.deployed_state

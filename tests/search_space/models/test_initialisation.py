@@ -43,7 +43,7 @@ def test_xavier_is_timms_start_of_mixer() -> None:
 
 
 @pytest.mark.parametrize("name", [next(iter(family.variants)) for family in zoo.FAMILIES.values()])
-def test_what_an_op_is_designed_to_start_from_holds_in_every_scheme(name: str) -> None:
+def test_an_op_with_its_own_initialisation_keeps_it_in_every_scheme(name: str) -> None:
     entry = zoo.entry(name)
     model = build(entry.architecture, scheme=entry.family.initialisation)
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())

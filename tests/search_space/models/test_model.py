@@ -258,7 +258,7 @@ def permute_branches(w: dict[str, Tensor], x: Tensor, grid: int) -> tuple[Tensor
     """The three branches as sums over indices: h, w the place, g the segment, s the channel in it; k, t are outputs.
 
     In the height branch the rows of a column are concatenated in place of the segments, and what comes out at row k and
-    segment g stands at channel (k, t) of the permuted tensor (arXiv 2106.12368, algorithm 1).
+    segment g is at channel (k, t) of the permuted tensor (arXiv 2106.12368, algorithm 1).
     """
     b, n, c = x.shape
     s = c // grid
@@ -732,7 +732,7 @@ def test_closed_form_cost_of_what_the_space_does_not_name(example_op: Op, one_bl
     ],
     ids=["stem", "position", "position with token", "conv1", "conv2", "conv2_bn_relu"],
 )
-def test_closed_form_cost_of_what_stands_around_the_blocks(one_block: Make, changes: dict[str, Any]) -> None:
+def test_closed_form_cost_outside_the_blocks(one_block: Make, changes: dict[str, Any]) -> None:
     architecture = one_block(**changes)
     assert measured_macs(architecture) == architecture.macs
     assert measured_macs(architecture.deployed) == architecture.deployed.macs

@@ -313,7 +313,7 @@ def same(one: State, other: State) -> bool:
 
 
 def refused(model: VisionModel, weights: Any, source: Any = "timm", **settings: Any) -> WeightsError:
-    """The error, one sentence, after which the model is as it was."""
+    """The error, which is one sentence and leaves the model unchanged."""
     before = weights_of(model)
     with pytest.raises(WeightsError) as caught:
         load_published(model, weights, source, **settings)
@@ -467,7 +467,7 @@ def test_weights_of_another_width_name_both_shapes() -> None:
     assert "more" in str(error)
 
 
-def test_what_is_no_number_is_named(mixer: VisionModel, mixer_state: State) -> None:
+def test_what_is_not_a_tensor_of_numbers_is_named(mixer: VisionModel, mixer_state: State) -> None:
     mixer_state["norm.bias"] = mixer_state["norm.bias"].long()
     wrong: dict[str, Any] = {**mixer_state, "norm.weight": [1.0] * 8, "head.bias": torch.empty(5, device="meta")}
     assert str(refused(mixer, wrong)).endswith(
@@ -479,7 +479,7 @@ def test_what_is_no_number_is_named(mixer: VisionModel, mixer_state: State) -> N
 # Another number of classes, another image size.
 
 
-def test_another_number_of_classes_starts_the_head_afresh(mixer_state: State) -> None:
+def test_another_number_of_classes_initialises_a_new_head(mixer_state: State) -> None:
     def head(**settings: Any) -> tuple[Tensor, LoadReport]:
         model = build(replace(MIXER, classes=7))
         report = load_published(model, mixer_state, **settings)
@@ -502,7 +502,7 @@ def test_a_head_of_another_width_is_an_error(mixer: VisionModel, mixer_state: St
     assert "head.weight is (7, 8) where this model needs (5, 8)" in text
 
 
-def test_positions_of_a_vit_are_carried_to_another_image_size() -> None:
+def test_positions_of_a_vit_are_resized_to_another_image_size() -> None:
     model, state = build(VIT.at(16)), draw(VIT_SHAPES)
     report = load_published(model, state)
     assert report.notes == ("positions were interpolated from 4 x 4 to 8 x 8",)
@@ -657,10 +657,10 @@ def test_objects_in_a_file_are_named(mixer: VisionModel, mixer_state: State, tmp
 
 
 def archives(folder: Path, state: State) -> Iterator[tuple[Path, str]]:
-    """Files that torch itself would read only with weights_only=False, and what is said of them."""
+    """Files that torch itself would read only with weights_only=False, and the messages about them."""
     torchscript = folder / "scripted.pt"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch is about to give it up
+        warnings.simplefilter("ignore")  # torch is about to remove it
         torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), torchscript)
     yield torchscript, "was not loaded: it is a TorchScript archive"
     legacy = folder / "legacy.pt"
@@ -743,7 +743,7 @@ def test_a_prefix_that_not_all_names_have_is_part_of_them(mixer: VisionModel, mi
     assert (error.missing, error.unexpected) == (("norm.bias",), ("module.norm.bias",))
 
 
-# What looks right and is not.
+# Files that look right but are not.
 
 
 @pytest.mark.parametrize("make", [torch.Tensor.to_sparse, lambda value: torch.nested.nested_tensor([value])])

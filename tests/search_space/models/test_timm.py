@@ -134,7 +134,7 @@ def draw(architecture: Architecture, count: int) -> Tensor:
 
 
 def close(actual: Tensor, expected: Tensor, least: float = 0.0) -> None:
-    """Equal to 1e-10 of the largest, which counts as `least` if it is smaller."""
+    """Assert equality to 1e-10 of the largest value, or of `least` if that is larger."""
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10 * max(expected.abs().max().item(), least))
 
 

@@ -1,4 +1,4 @@
-"""Spaces that no machine could handle are refused at once; what is within the bounds can be costed and written down."""
+"""Spaces that no machine could handle are refused at once; spaces within the bounds can be costed and encoded."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def make(image_size: int = 16, **changes: str) -> SearchSpace:
         ({"mixer": "gating: {expansion: [1000000]}"}, "16,000,000 channels or hidden units in a layer"),
     ],
 )
-def test_a_space_beyond_all_measure_is_refused_when_it_is_bound(changes, words, monkeypatch):
+def test_a_space_beyond_the_bounds_is_refused_when_it_is_bound(changes, words, monkeypatch):
     monkeypatch.setattr("search_space.space.bounds.MOST_BLOCKS", 200_000)
     with pytest.raises(SpaceError, match=words):
         make(**changes)
@@ -75,7 +75,7 @@ def test_a_space_beyond_all_measure_is_refused_when_it_is_bound(changes, words, 
         ("dim: [16]", "dim: " + "[" * 30 + "7" * 90 + "]" * 30, r"is \[\[\[.*\.\.\.; allowed: whole numbers"),
     ],
 )
-def test_a_list_or_number_beyond_all_measure_is_refused_when_it_is_read(before, after, words):
+def test_a_list_or_number_beyond_the_bounds_is_refused_when_it_is_read(before, after, words):
     assert before in text()
     with pytest.raises(SpaceError, match=words) as caught:
         parse_definition(text().replace(before, after))
@@ -97,7 +97,8 @@ def chain(*ratios: int) -> Architecture:
 
 
 def test_eight_stages_take_turns_at_the_extremes():
-    """No stage repeats the one before, so the least cost has the two cheapest blocks in turn, the most the two dearest.
+    """No stage repeats the one before, so the lowest cost alternates the two cheapest blocks, and the highest the two
+    most expensive.
 
     Without downsampling, parameters do not depend on the grid, but for the patches: 2 x 2 pixels rather than one.
     """
@@ -115,12 +116,12 @@ def test_eight_stages_with_every_way_of_entering_them_are_costed():
     found = space.sample(random.Random(0))
     assert least.params <= found.params <= most.params
     assert least.macs <= found.macs <= most.macs
-    # The dearest halves its grid seven times: 16 * 2^7 channels at the end, of which 10 scores are made.
+    # The most expensive one halves its grid seven times: 16 * 2^7 channels at the end, of which 10 scores are made.
     assert most.params > 3 * (16 * 2**7) ** 2
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_widest_that_is_allowed_can_be_written_down(seed):
+def test_the_widest_allowed_architecture_can_be_encoded(seed):
     space = make(image_size=32, dim="[10000]", ratio="[62]", stages="[5]", downsample="[conv2]")
     found = space.sample(random.Random(seed))
     assert Architecture.from_yaml(found.to_yaml()) == found

@@ -1,4 +1,4 @@
-"""Counting, drawing and the range of costs, against architectures listed by hand."""
+"""Counting, sampling and the range of costs, against architectures listed by hand."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_range_of_costs_is_that_of_the_list(tiny_space: SearchSpace, tiny_li
         ({"mixer": "{attention: {heads: [1, 2, 3]}}"}, 2),  # 3 does not divide 8
         ({"mixer": "{attention: {heads: [1]}, linear: {}, none: {}}"}, 2),  # a block needs a branch
         ({"ratio": "[0, 2, 4]"}, 3),
-        ({"ratio": "[0, 2]", "conv_bn": "[false, true]"}, 4),  # the stem alone tells them apart
+        ({"ratio": "[0, 2]", "conv_bn": "[false, true]"}, 4),  # they differ only in the stem
         ({"mixer": "{repmlp: {sharesets: [1, 2, 3, 8]}}"}, 3),  # 3 does not divide 8
         ({"mixer": "{gating: {expansion: [2, 4], attention_dim: [0, 8]}}"}, 4),
         ({"mixer": "{none: {}}", "ratio": "[0, 2, 4]"}, 2),
@@ -105,7 +105,7 @@ def test_stochastic_depth_counts_only_where_it_does_something() -> None:
         ({"stages": "[2]", "downsample": "[none, conv2]"}, (8, 8)),
         # Only the smaller patch leaves a grid that can be halved.
         ({"patch": "[2, 8]", "stages": "[1, 2]", "downsample": "[conv2]"}, (8, 8)),
-        # The deployed form of RepMLP counts, and the norms behind convolutions.
+        # The deployed form of RepMLP counts, and the norms after convolutions.
         ({"mixer": "{repmlp: {sharesets: [1, 4]}, linear: {}}", "conv_bn": "[false, true]", "ratio": "[0, 2]"}, (8, 8)),
         ({"mixer": "{repmlp: {sharesets: [2]}}", "stages": "[1, 2]", "downsample": "[conv2]"}, (8, 8)),
         ({"patch": "[2, 4]", "stages": "[2, 3]", "mixer": "{linear: {}, permute: {weighted: [true]}}"}, (8, 8)),
@@ -149,7 +149,7 @@ def test_a_space_without_architectures_says_so(changes: dict[str, str]) -> None:
 def test_every_listed_architecture_is_drawn_equally_often(
     tiny_space: SearchSpace, tiny_list: list[Architecture]
 ) -> None:
-    """Pearson's statistic lies within 5 standard deviations of its mean, over groups of listed architectures."""
+    """Pearson's statistic is within 5 standard deviations of its mean, over groups of listed architectures."""
     rng = random.Random(1)
     draws = 12_000
     groups = 300
@@ -248,7 +248,7 @@ def test_the_least_cost_can_be_reached(space_at, name: str) -> None:
             space.check_limits(limits)
 
 
-def test_narrow_limits_are_met_by_drawing_and_impossible_ones_are_named(
+def test_tight_limits_are_met_by_drawing_and_impossible_ones_are_named(
     tiny_space: SearchSpace, tiny_list: list[Architecture]
 ) -> None:
     least = min(architecture.params for architecture in tiny_list)

@@ -1,4 +1,4 @@
-"""Search-space files: what they say, and how their faults are named."""
+"""Search-space files: their content, and how their errors are reported."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_neighbours_worked_by_hand(tiny_space: SearchSpace) -> None:
     assert {stage.dim for stage in grown if stage.downsample == "conv2"} == {8}
 
 
-def test_neighbours_lie_in_the_space_differ_and_do_not_repeat(
+def test_neighbours_are_in_the_space_differ_and_do_not_repeat(
     tiny_space: SearchSpace, tiny_list: list[Architecture]
 ) -> None:
     listed = set(tiny_list)
@@ -235,7 +235,7 @@ def test_a_feasible_proposal_is_kept(tiny_space: SearchSpace, tiny_list: list[Ar
 
 
 def test_the_mixer_and_the_net_are_kept_where_they_can_be(space_at) -> None:
-    """Without limits only settings that cannot stand together give way; heads before the mixer."""
+    """Without limits only incompatible settings are changed; heads before the mixer."""
     space, rng = space_at(8), random.Random(9)
     for _ in range(40):
         proposal = random_proposal(space, rng)

@@ -1,4 +1,4 @@
-"""Spaces: parameters and architectures, both ways; and what lies in a space."""
+"""Spaces: decoding and encoding of architectures, and membership."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_every_active_parameter_is_needed_and_checked(tiny_space: SearchSpace, n
         ),
     ],
 )
-def test_choices_that_cannot_stand_together(tiny_space: SearchSpace, changes: dict[str, Any], message: str) -> None:
+def test_incompatible_choices_are_refused(tiny_space: SearchSpace, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(SpaceError, match=message):
         tiny_space.decode({**PARAMS, **changes})
 
@@ -150,12 +150,12 @@ scales: [{image_size: 8, tokens: [4, 16], dim: [4], depth: [1], max_params: 2k}]
         assert space.decode(space.encode(architecture)) == architecture
 
 
-# What lies in a space.
+# Membership.
 
 
 @pytest.mark.parametrize("name", list_spaces())
 @pytest.mark.parametrize("image_size", SIZES)
-def test_what_is_drawn_lies_in_the_space_and_comes_back(space_at, name: str, image_size: int) -> None:
+def test_samples_are_in_the_space_and_survive_encoding(space_at, name: str, image_size: int) -> None:
     space, rng = space_at(image_size, name), random.Random(image_size)
     for _ in range(15):
         architecture = space.sample(rng)
@@ -166,7 +166,7 @@ def test_what_is_drawn_lies_in_the_space_and_comes_back(space_at, name: str, ima
         assert all(value in space.axis(name).values for name, value in params.items())
 
 
-def test_mixtures_lie_in_the_space(space_at) -> None:
+def test_mixtures_are_in_the_space(space_at) -> None:
     """A token MLP, then gates on the same grid, then attention on half of it; and any two mixers, drawn."""
     space = space_at(8)
     stages = (
@@ -220,9 +220,7 @@ FOREIGN: dict[str, Callable[[Architecture], object]] = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_foreign_architectures_do_not_lie_in_the_space(
-    tiny_space: SearchSpace, member: Architecture, name: str
-) -> None:
+def test_foreign_architectures_are_not_in_the_space(tiny_space: SearchSpace, member: Architecture, name: str) -> None:
     assert member in tiny_space
     foreign = FOREIGN[name](member)
     assert foreign not in tiny_space
@@ -336,7 +334,7 @@ def test_the_hash_says_whether_spaces_are_the_same(tiny_text: str) -> None:
 
 
 def test_batchnorms_have_the_epsilon_of_pytorch(space_at) -> None:
-    """1e-5 whatever the mixer; other norms have it in the blocks whose published code has it."""
+    """1e-5 for every mixer; other norms have it in the blocks where the published code has it."""
     space, rng = space_at(8), random.Random(0)
     seen = set()
     for _ in range(100):
@@ -363,7 +361,7 @@ def test_a_block_costs_what_one_more_adds_to_the_deployed_network(space_at) -> N
 
 
 def test_equal_choices_are_one_choice(space_at) -> None:
-    """64.0 stands for 64 and 1 for True where they are meant; the architecture and its hash are the same."""
+    """64.0 means 64, and 1 means True for a switch; the architecture and its hash are the same."""
     space = space_at(32)
     params = space.encode(family_points(space, space.limits)["vip"])
     loose = {**params, "dim": float(params["dim"]), "stage1.weighted": 1, "drop_path": 0}

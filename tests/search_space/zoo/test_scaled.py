@@ -27,7 +27,7 @@ def points(space: SearchSpace) -> dict[str, Architecture]:
     return family_points(space, space.limits)
 
 
-def test_every_family_lies_in_the_space_within_its_limits(space: SearchSpace, points: dict[str, Architecture]) -> None:
+def test_every_family_is_in_the_space_within_its_limits(space: SearchSpace, points: dict[str, Architecture]) -> None:
     assert list(points) == [family.name for family in FAMILIES]
     assert len(points) == 7
     for name, point in points.items():

@@ -65,7 +65,7 @@ def children(space, distributions, architectures) -> Callable[..., list[Architec
 
 
 def parents(space, architectures: list[Architecture], found: list[Architecture]) -> set[int | None]:
-    """Whose neighbours these are."""
+    """The parents of these children."""
     around = [set(space.neighbours(architecture)) for architecture in architectures]
     return {next((n for n, neighbours in enumerate(around) if child in neighbours), None) for child in found}
 
@@ -113,7 +113,7 @@ def test_among_stopped_trials_the_best_last_value_wins(space, architectures, chi
     assert parents(space, architectures, children(losses, population=3, tournament=3)) == {1}
 
 
-def test_failed_trials_are_not_of_the_population(space, architectures, children):
+def test_failed_trials_are_not_in_the_population(space, architectures, children):
     losses = [1.0, 2.0, (TrialState.FAIL, 0.1), (TrialState.FAIL, 0.1)]
     assert parents(space, architectures, children(losses, population=2, tournament=2)) == {0}
 

@@ -1,4 +1,4 @@
-"""Local search: to the optimum of a known landscape step by step, and anew where no step helps."""
+"""Local search: step by step to the optimum of a known landscape, and a restart if no step helps."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_better_neighbour_becomes_the_centre_at_once(started):
     assert place(ask()) in {(4, 2), (3, 4)}  # (2, 2) has been tried
 
 
-def test_where_no_neighbour_is_better_it_starts_again(started):
+def test_it_restarts_where_no_neighbour_is_better(started):
     study, add, ask, distributions = started
     for depth, ratio, value in [(2, 2, 1.0), (1, 2, 2.0), (3, 2, 2.0), (2, 4, 2.0)]:
         add(depth, ratio, value)

@@ -1,4 +1,4 @@
-"""Every sampler, behind the proposer, proposes what can be evaluated and has not been."""
+"""Every sampler, behind the candidate generator, proposes feasible architectures that are new."""
 
 from __future__ import annotations
 

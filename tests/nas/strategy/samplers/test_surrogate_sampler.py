@@ -214,7 +214,7 @@ def test_failed_trials_are_neither_labels_nor_proposed_again(space, tried):
     assert not set(failed) & set(tried(study.sampler, 12, study))
 
 
-def test_proxies_are_computed_for_trials_and_the_most_promising_candidates(space, tried, monkeypatch):
+def test_proxies_are_computed_for_trials_and_the_best_candidates(space, tried, monkeypatch):
     monkeypatch.setattr(surrogate, "SCORED_AT_ONCE", 4)
     asked = []
 
@@ -228,7 +228,7 @@ def test_proxies_are_computed_for_trials_and_the_most_promising_candidates(space
     assert found[-1] in asked[policy.STARTUP :]
 
 
-def test_of_equally_promising_ones_the_quicker_comes_first(space):
+def test_of_equally_good_candidates_the_faster_comes_first(space):
     """Losses do not differ; an epoch takes longer for larger networks, or for smaller ones."""
     sizes = []
     for sign in (1.0, -1.0):
