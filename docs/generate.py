@@ -157,6 +157,12 @@ def pooling_cost() -> str:
     return table(header, rows)
 
 
+def plugin(name: str) -> str:
+    """A plug-in of the tests, as it stands there."""
+    source = (ROOT / "tests" / "nas" / "plugins" / f"{name}.py").read_text(encoding="utf-8")
+    return f"```python\n# {name}.py\n{source}```"
+
+
 def render(text: str) -> str:
     """A page with every block regenerated."""
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nas.config import SearchConfig
     from nas.reading import Study, open_study
     from nas.strategy.axes import suggest
-    from nas.strategy.pruners import Pruner, register_pruner
+    from nas.strategy.pruners import Halving, Pruner, register_pruner
     from nas.strategy.samplers.registry import SamplerSettings, register_sampler
     from nas.strategy.samplers.surrogate import SurrogateSampler
     from results.database.objectives import Figures, Objective, register_objective
@@ -55,7 +55,7 @@ _HOMES = {
     "nas.config": ("SearchConfig",),
     "nas.reading": ("Study", "open_study"),
     "nas.strategy.axes": ("suggest",),
-    "nas.strategy.pruners": ("Pruner", "register_pruner"),
+    "nas.strategy.pruners": ("Halving", "Pruner", "register_pruner"),
     "nas.strategy.samplers.registry": ("SamplerSettings", "register_sampler"),
     "nas.strategy.samplers.surrogate": ("SurrogateSampler",),
     "results.database.objectives": ("Figures", "Objective", "register_objective"),
@@ -111,6 +111,7 @@ __all__ = [
     "Evaluator",
     "Exporter",
     "Figures",
+    "Halving",
     "Job",
     "Latency",
     "LatencyTarget",

@@ -89,7 +89,7 @@ class SearchConfig:
         None, number(0, 1e9), "MS", "Limit on the measured latency of one image", otherwise="no limit", unit="ms"
     )
     latency_target: str = setting(
-        "device", choice(LATENCY_TARGETS), "NAME", "What measures the latency; device is the one that runs the trial"
+        "device", choice(LATENCY_TARGETS), "NAME", "What measures the latency, by default the device of the trial"
     )
     trial_timeout: float | None = setting(
         None,

@@ -85,6 +85,7 @@ def register_pruner(name: str) -> Callable[[Registered], Registered]:
         >>> @register_pruner("half_way")
         ... class HalfWay(Halving):
         ...     shares = (1 / 2,)
+        ...     share = 1 / 3
 
     Raises:
         ValueError: If the name is taken.

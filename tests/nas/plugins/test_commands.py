@@ -70,8 +70,8 @@ def test_a_plug_in_that_breaks_its_promises(nas: Nas, tmp_path: Path) -> None:
 def test_a_plug_in_that_keeps_them(nas: Nas, tmp_path: Path) -> None:
     file = tmp_path / "mended.py"
     file.write_text(
-        "from nas import register_pruner\nfrom nas.strategy.pruners import Halving\n\n\n"
-        "@register_pruner('half')\ndef half(epochs):\n    return Halving((1,) if epochs > 1 else (), share=1 / 2)\n"
+        "from nas import Halving, register_pruner\n\n\n"
+        "@register_pruner('half')\nclass Half(Halving):\n    shares = (1 / 2,)\n    share = 1 / 2\n"
     )
     ran = nas("check-plugin", file)
     assert (ran.code, ran.err) == (0, "")

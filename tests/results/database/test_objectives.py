@@ -14,8 +14,9 @@ from results.database.objectives import (
     register_objective,
     shown_with,
 )
+from results.report.overview import make_overviews
 from results.testing import ObjectiveContract
-from search_space.errors import ConfigError
+from search_space.errors import ConfigError, StorageError
 from search_space.units import format_count
 
 BETTER = Figures(nll=0.5, accuracy=0.75, params=100, macs=1000, latency_ms=1.5)
@@ -106,3 +107,14 @@ def test_tables_show_cost_and_quality_and_what_else_the_study_has():
 def test_names_that_cannot_be(names, message):
     with pytest.raises(ConfigError, match=message):
         parse_objectives(names)
+
+
+def test_a_study_whose_quality_is_a_plug_ins_is_listed_without_it(sqlite_store, make_study, add_evaluation, space):
+    """One that names no plug-in is damaged: nothing can define its objective."""
+    made = make_study(sqlite_store, objectives=("f1",), objective=["f1"], plugins={"f1.py": "sha256:0"})
+    add_evaluation(made, 0, space.sample(random.Random(0)))
+    (listed,) = make_overviews(sqlite_store)
+    assert (listed.name, listed.evaluated, listed.best) == ("study", 1, None)
+    make_study(sqlite_store, "other", objectives=("f1",), objective=["f1"])
+    with pytest.raises(StorageError, match=r"objectives: the first of \['f1'\] is none of nll, accuracy"):
+        make_overviews(sqlite_store)
