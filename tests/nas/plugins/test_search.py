@@ -78,7 +78,7 @@ def test_a_search_on_ray_finds_what_one_in_this_process_finds(ours: Settings, pl
 
 
 def test_a_study_is_continued_with_the_plug_in_it_was_begun_with(ours: Settings, plugin: Path) -> None:
-    short = {**ours, "ranker": "none", "finalists": 0, "pruner": "none", "epochs": 1, "budget": 1}
+    short = {**ours, "ranker": "none", "finalists": 0, "seeds": 2, "pruner": "none", "epochs": 1, "budget": 1}
     search(**short)
     search(**{**short, "budget": 2})
     moved = plugin.parent.parent / plugin.name
