@@ -516,7 +516,7 @@ def test_finalists_wait_for_the_last_trial(open_search):
 @pytest.mark.parametrize("finalists", [0, 1])
 def test_a_space_smaller_than_the_budget_ends_early(run, stored, space_files, recording, finalists):
     evaluator = recording()
-    changes = {"space": str(space_files["tiny"]), "budget": 20, "finalists": finalists, "seeds": 1}
+    changes = {"space": str(space_files["tiny"]), "budget": 20, "finalists": finalists, "seeds": 2 - finalists}
     report = run(evaluator, **changes)
     assert (report.evaluated, report.budget) == (8, 20)
     assert len({row.architecture.hash for row in stored().evaluations(Role.TRIAL)}) == 8
