@@ -15,7 +15,7 @@ def test_a_second_driver_is_refused_until_the_first_has_ended(sqlite_store):
     for _ in range(2):
         with (
             sqlite_store.driving("study"),
-            pytest.raises(StudyError, match=r"'study' is being searched by .* already"),
+            pytest.raises(StudyError, match=r"'study' is already being searched by process"),
             other.driving("study"),
         ):
             pass
@@ -25,7 +25,7 @@ def test_a_second_driver_is_refused_until_the_first_has_ended(sqlite_store):
 def test_the_lock_file_names_its_holder(sqlite_store):
     with (
         sqlite_store.driving("study"),
-        pytest.raises(StudyError, match=f"process {os.getpid()} already"),
+        pytest.raises(StudyError, match=f"by process {os.getpid()}; wait"),
         sqlite_store.driving("study"),
     ):
         pass
