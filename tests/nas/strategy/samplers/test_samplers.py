@@ -78,10 +78,10 @@ def test_any_class_of_optunas_can_be_named(space):
         ("no_such_module:Sampler", "cannot be imported .*No module named 'no_such_module'"),
         ("optuna.study:Study", "a subclass of optuna.samplers.BaseSampler"),
         ("optuna.samplers:PartialFixedSampler", "cannot be made .*fixed_params"),
-        ("optuna.samplers:", "allowed: surrogate.*or MODULE:CLASS"),
+        ("optuna.samplers:", "allowed: surrogate.*as MODULE:CLASS"),
     ],
 )
-def test_a_class_that_is_no_sampler(space, name, said):
+def test_a_class_that_is_not_a_sampler(space, name, said):
     with pytest.raises(ConfigError, match=said):
         make_sampler(name, space, {}, LIMITS, seed=0)
 
