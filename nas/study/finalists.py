@@ -71,10 +71,6 @@ class Finalists:
         others = [trial for trial in complete if trial not in begun]
         return [*begun, *others][: max(len(begun), self._budget.finalists)]
 
-    def best(self) -> Trial | None:
-        """What is delivered without finalists: the most promising of the complete trials whose weights are kept."""
-        return next(iter(self._by_promise(self._book.kept.trials)), None)
-
     def _by_promise(self, complete: Sequence[Trial]) -> list[Trial]:
         """Complete trials, the most promising first; with several objectives first those on the Pareto front."""
         ordered = self._ranking.best(complete, len(complete))
@@ -154,12 +150,18 @@ class Finalists:
     def _undisputed(self, rows: Sequence[FinalistRow]) -> dict[int, dict[str, Any]]:
         """The rank of what is delivered without finalists; {} if no trial is complete.
 
-        What is stored already stays, whatever the ranking says by now: a trial that is started since deletes it.
+        That is the most promising of the trials whose weights are kept, as a winner can be exported. What is stored
+        already stays, whatever the ranking says by now: a trial that is started since deletes it.
         """
         stored = [row.number for row in rows if row.rank == 1 and not row.seeds]
-        number = stored[0] if stored else best.number if (best := self.best()) else None
-        seeds = sum(row.seeds for row in rows if row.number == number and row.mean_nll is not None)
-        return {} if number is None else {number: {"seeds": seeds, "rank": 1}}
+        numbers = stored or [trial.number for trial in self._by_promise(self._book.kept.trials)]
+        if not numbers:
+            return {}
+        number = numbers[0]
+        trained = len(self._trained(number))
+        if trained and any(row.number == number and row.mean_nll is not None for row in rows):
+            return {number: {"seeds": trained, "rank": 1}}  # a finalist of an earlier run keeps its means
+        return {number: {"seeds": 0, "rank": 1, "mean_nll": None, "sd_nll": None, "mean_accuracy": None}}
 
     def record_test(self) -> None:
         """Store the winner's mean figures on the test split, once all of its models have been tested."""

@@ -106,15 +106,14 @@ class Search:
         return "test" if Role.TEST in roles else "finalists"
 
     def choice(self) -> Architecture | None:
-        """What the search would deliver if it ended now: the winner, if there is one, else the best complete trial.
-
-        While no trial is complete, it is the trial that is expected to become the best.
-        """
+        """The winner, once it is decided; until then the most promising trial, a complete one if there is any."""
         winner = next((row for row in self.study.finalists() if row.rank == 1), None)
         if winner is not None:
             return self.book.by_key[evaluation_key(Role.TRIAL, winner.number)].architecture
-        best = self.finalists.best() or next(iter(self.planner.ranking.best(self.book.searched, 1)), None)
-        return best.architecture if best else None
+        searched = self.book.searched
+        complete = [trial for trial in searched if trial.state == State.COMPLETE]
+        best = self.planner.ranking.best(complete or searched, 1)
+        return best[0].architecture if best else None
 
     # TrialSource: every step is one of these.
 
