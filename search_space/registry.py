@@ -93,7 +93,8 @@ class Registry(Mapping[str, T], Generic[T]):
         del self._entries[name], self._origins[name]
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name in self._entries
+        """Whether an entry has this name; installed plug-ins are imported for a name that is unknown otherwise."""
+        return isinstance(name, str) and super().__contains__(name)
 
     def __getitem__(self, name: str) -> T:
         if name not in self._entries:
