@@ -85,7 +85,7 @@ class Planner:
         parts = problem.strategy
         self._problem, self._trials, self._parts, self._scoring = problem, trials, parts, scoring
         self._pruner = make_pruner(parts.pruner, problem.epochs)
-        resumed_seed = problem.seed + 1_000_003 * len(trials)  # a resumed search must not repeat its draws
+        resumed_seed = problem.seed_after(len(trials))
         self.candidates = CandidateGenerator(
             problem.space,
             problem.limits,

@@ -38,6 +38,10 @@ class Goal(Protocol):
         """Its value for an evaluated architecture, turned so that less is better."""
 
 
+_SEEDS_APART = 1_000_003
+"""Distance between the seeds of a search resumed one trial later. Arbitrary, a prime."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """What to search, by which strategy, and for how long.
@@ -65,3 +69,7 @@ class Problem:
     seed: int = 0
     validation_images: int | None = None
     families: Mapping[str, Architecture] = field(default_factory=dict)
+
+    def seed_after(self, begun: int) -> int:
+        """The seed of a search that has `begun` trials already: it must not repeat the draws of an earlier run."""
+        return self.seed + _SEEDS_APART * begun

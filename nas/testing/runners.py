@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
 
 from runners.protocol import Cause, DataSpec, Decision, EpochResult, EvaluationError, Job, Measured, Outcome
 from runners.recipe import Recipe
@@ -40,14 +39,20 @@ class RunnerContract(Contract):
         holds(causes == {"diverged": Cause.DIVERGED, "broken": Cause.BUG}, f"the causes of failures are {causes}")
 
 
-@dataclass
-class RecordingSource:
-    """Hands out jobs in order, stops the one with the key "stopped", and records what it receives."""
+class QueuedJobs:
+    """The part of a `runners.protocol.TrialSource` that hands out jobs in order, for tests of runners.
 
-    waiting: list[Job]
-    running: set[str] = field(default_factory=set)
-    epochs: dict[str, list[int]] = field(default_factory=dict)
-    outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
+    Args:
+        jobs: The jobs.
+
+    Attributes:
+        waiting: Jobs that have not been handed out.
+        running: Keys of those that have been, and have not ended.
+    """
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.waiting = list(jobs)
+        self.running: set[str] = set()
 
     @property
     def done(self) -> bool:
@@ -62,6 +67,18 @@ class RecordingSource:
         self.running.add(job.key)
         return job
 
+    def idle(self) -> None:
+        """Nothing to do."""
+
+
+class RecordingSource(QueuedJobs):
+    """Stops the job with the key "stopped", and records what it receives."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        super().__init__(jobs)
+        self.epochs: dict[str, list[int]] = {}
+        self.outcomes: dict[str, list[Outcome]] = {}
+
     def report(self, key: str, epochs: Sequence[EpochResult]) -> Decision:
         """Record the epochs."""
         self.epochs.setdefault(key, []).extend(epoch.epoch for epoch in epochs)
@@ -71,9 +88,6 @@ class RecordingSource:
         """Record the outcome."""
         self.running.discard(key)
         self.outcomes.setdefault(key, []).append(outcome)
-
-    def idle(self) -> None:
-        """Nothing to do."""
 
 
 def by_key(job: Job) -> Generator[EpochResult, None, Measured]:

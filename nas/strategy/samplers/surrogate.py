@@ -189,7 +189,7 @@ class _Run:
         self._pool = CandidatePool(self._generator.draw)
         curves = LearningCurves(self._observed, problem.epochs, ideal)
         self._ranking = Ranking(problem, self._observed, self._scores, curves)
-        rng = random.Random(problem.seed + 1_000_003 * begun)  # a resumed study must not repeat its draws
+        rng = random.Random(problem.seed_after(begun))
         self._policy = SurrogatePolicy(problem, self._generator, self._pool, self._ranking, rng)
 
     def update(self, trials: Sequence[FrozenTrial]) -> None:

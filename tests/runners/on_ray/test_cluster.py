@@ -28,6 +28,7 @@ from ray.cluster_utils import Cluster  # noqa: E402
 from ray.exceptions import RayActorError  # noqa: E402
 
 import search_space  # noqa: E402
+from nas.testing.runners import QueuedJobs  # noqa: E402
 from runners.data import load_splits, load_test  # noqa: E402
 from runners.on_ray import address as ray_address  # noqa: E402
 from runners.on_ray.losses import describe_loss, loss  # noqa: E402
@@ -65,26 +66,15 @@ def digest_of(spec: DataSpec) -> str:
     return digest.hexdigest()
 
 
-class Gathering:
+class Gathering(QueuedJobs):
     """Lets its jobs run until they have been seen in so many processes at the same time, and stops them then."""
 
     def __init__(self, jobs: Sequence[Job], processes: int = 1) -> None:
-        self.waiting, self.processes = list(jobs), processes
-        self.running: set[str] = set()
+        super().__init__(jobs)
+        self.processes = processes
         self.outcomes: dict[str, Outcome] = {}
         self.seen: dict[str, dict[str, str]] = {}
         self.devices: set[str] = set()
-
-    @property
-    def done(self) -> bool:
-        return not self.waiting and not self.running
-
-    def ask(self) -> Job | None:
-        if not self.waiting:
-            return None
-        job = self.waiting.pop(0)
-        self.running.add(job.key)
-        return job
 
     def report(self, key: str, epochs: Sequence[EpochResult]) -> Decision:
         measured = epochs[-1].measured
@@ -96,9 +86,6 @@ class Gathering:
     def tell(self, key: str, outcome: Outcome) -> None:
         self.running.remove(key)
         self.outcomes[key] = outcome
-
-    def idle(self) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ ray = pytest.importorskip("ray")
 
 from ray import cloudpickle  # noqa: E402
 
+from nas.testing.runners import QueuedJobs  # noqa: E402
 from runners.on_ray.runner import RayTuneRunner  # noqa: E402
 from runners.on_ray.worker import Packed  # noqa: E402
 from runners.protocol import Cause, Decision, EpochResult, EvaluationError, Job, Measured, Outcome  # noqa: E402
@@ -27,25 +28,14 @@ from runners.training.train import train  # noqa: E402
 from search_space.errors import RunnerError  # noqa: E402
 
 
-class RecordingSource:
+class RecordingSource(QueuedJobs):
     """Hands out jobs in order and records what it is told; stops the keys in `stop`."""
 
     def __init__(self, jobs: Sequence[Job], stop: Sequence[str] = ()) -> None:
-        self.waiting, self.stop = list(jobs), stop
-        self.running: set[str] = set()
+        super().__init__(jobs)
+        self.stop = stop
         self.epochs: dict[str, list[int]] = {}
         self.outcomes: dict[str, Outcome] = {}
-
-    @property
-    def done(self) -> bool:
-        return not self.waiting and not self.running
-
-    def ask(self) -> Job | None:
-        if not self.waiting:
-            return None
-        job = self.waiting.pop(0)
-        self.running.add(job.key)
-        return job
 
     def report(self, key: str, epochs: Sequence[EpochResult]) -> Decision:
         self.epochs.setdefault(key, []).extend(epoch.epoch for epoch in epochs)
@@ -54,9 +44,6 @@ class RecordingSource:
     def tell(self, key: str, outcome: Outcome) -> None:
         self.running.remove(key)
         self.outcomes[key] = outcome
-
-    def idle(self) -> None:
-        pass
 
 
 def by_key(job: Job) -> Generator[EpochResult, None, Measured]:
