@@ -68,6 +68,10 @@ class Loaded:
     def record(self, kind: str, name: str, undo: Callable[[], None]) -> None:
         """Record an entry and how to undo its registration."""
         self.entries.append((kind, name))
+        self.on_unregister(undo)
+
+    def on_unregister(self, undo: Callable[[], None]) -> None:
+        """Call `undo` when the plug-in is removed."""
         self._undo.append(undo)
 
     def unregister(self) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from runners.measuring.profiler import Profiler
 
 
-@click.command("profile", short_help="Show what an architecture costs, piece by piece.")
+@click.command("profile", short_help="Break down what an architecture costs.")
 @click.argument("architecture", metavar="ARCH")
 @click.option("--deploy", is_flag=True, help="Profile the deployed form, with training branches merged.")
 @click.option(
@@ -41,7 +41,7 @@ def command(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Show what an architecture costs: parameters, MACs, activations, latency and throughput, piece by piece.
+    """Break down what an architecture costs: parameters, MACs, activations, latency and throughput of each part.
 
     \b
     nas profile mixer_b16                                a model of the zoo

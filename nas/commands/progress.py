@@ -193,7 +193,8 @@ def _phase(search: Search) -> str:
         if search.finalists.chosen is not None:
             numbers = {trial.number for trial in search.finalists.chosen}
             ended = [run for run in ended if run.number in numbers]
-        return f"finalists {len(ended)}/{_finalists_planned(search)}"
+        planned = _finalists_planned(search)
+        return f"finalists {len(ended)}/{planned}" if planned else "choosing the winner"
     if any(trial.role == Role.PROXIES for trial in search.book.pending):
         return "scoring by proxies"
     phase = search.book.searched[-1].phase if search.book.searched else "families"

@@ -10,6 +10,7 @@ from torch import nn
 
 from search_space.errors import ArchitectureError
 from search_space.ops import Op, TokenShape
+from search_space.plugins import loading
 
 LAYERS: dict[type[Op], Callable[[Op, TokenShape], nn.Module]] = {}
 _LayerClass = TypeVar("_LayerClass", bound=type[nn.Module])
@@ -30,6 +31,8 @@ def register_layer(op: type[Op]) -> Callable[[_LayerClass], _LayerClass]:
         if op in LAYERS:
             raise ValueError(f"{op.__name__} already has a layer")
         LAYERS[op] = layer
+        if (one := loading()) is not None:
+            one.on_unregister(lambda: LAYERS.pop(op))
         return layer
 
     return register

@@ -105,6 +105,14 @@ def test_the_phases(begin, clock, monkeypatch):
     assert shown[14:] == ["finalists 0/2", "finalists 1/2", "testing the winner", "testing the winner"]
 
 
+def test_a_search_without_finalists_ends_with_its_choice(begin, clock):
+    search, progress = begin(families=False, pruner="none", budget=2, finalists=0), Progress(io.StringIO(), clock)
+    finish(search)
+    finish(search)
+    assert search.ask() is None
+    assert progress.line(search).startswith("choosing the winner | ")
+
+
 def test_the_test_is_a_phase(begin, clock):
     search = begin(families=False, pruner="none", budget=2, finalists=1, seeds=1)
     for _ in range(3):

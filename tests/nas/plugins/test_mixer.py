@@ -20,6 +20,7 @@ from runners.protocol import DataSpec, Job
 from runners.recipe import Recipe
 from search_space.architecture import Architecture
 from search_space.errors import StudyError
+from search_space.models.layers import LAYERS
 from search_space.ops import EXAMPLE_SHAPE, MIXERS, OPS
 from search_space.plugins import forgotten, load
 
@@ -75,6 +76,14 @@ def test_the_mixer_keeps_its_contracts() -> None:
     for kind, promises in (("op", 10), ("token mixer", 3)):
         findings = list(CONTRACTS[kind].check("pool"))
         assert [finding.problem or finding.skipped for finding in findings] == [""] * promises
+
+
+def test_nothing_of_the_mixer_is_left_when_it_is_forgotten() -> None:
+    before = dict(LAYERS), list(OPS), list(MIXERS)
+    with forgotten():
+        load(str(HERE / "pool.py"))
+        assert len(LAYERS) == len(before[0]) + 1
+    assert (dict(LAYERS), list(OPS), list(MIXERS)) == before
 
 
 def test_pooling_by_hand() -> None:
