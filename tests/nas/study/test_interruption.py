@@ -200,7 +200,7 @@ def test_the_command_trains_on_ray_and_prints_json(tmp_path: Path) -> None:
         "nas",
         "search",
         "--budget",
-        "8",
+        "4",
         "--epochs",
         "2",
         "--out",
@@ -217,7 +217,7 @@ def test_the_command_trains_on_ray_and_prints_json(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert report["evaluated"] == 8
+    assert report["evaluated"] == 4
     assert report["winner"]["params"] <= 20_000
     assert report["winner"]["test_accuracy"] > 0.2  # twice what guessing reaches
     assert report["test_evaluations"] == 1
