@@ -27,8 +27,11 @@ from runners.training.step import WARM_UP, make_step
 from search_space import Architecture, build
 
 PARAMETER_PASSES = 10
-"""Times that a parameter's four bytes are moved: the weight is read in both passes and the gradient written; AdamW reads
-weight, gradient and two moments, and writes all but the gradient."""
+"""Times that a parameter's four bytes are moved in a step.
+
+The weight is read in both passes and the gradient is written; AdamW reads weight, gradient and two moments, and writes
+all but the gradient.
+"""
 
 
 def peaks(device: torch.device, dtype: torch.dtype, side: int, copied: int) -> tuple[float, float]:
