@@ -1,4 +1,4 @@
-"""`benchmarks.gpu` with tiny models on the CPU: every figure is there, and none is 0."""
+"""The benchmarks of the training loop with tiny models on the CPU: every figure is there, and none is 0."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks import gpu
+from benchmarks import gpu, precision
 from benchmarks.ladder import TINY
 from benchmarks.roofline import PARAMETER_PASSES, bytes_moved
 
@@ -36,3 +36,18 @@ def test_bytes_of_a_step() -> None:
 
     assert nothing == 4 * PARAMETER_PASSES * architecture.params
     assert two - one == one - nothing > 2 * 4 * architecture.image_size**2
+
+
+def test_precisions_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    given = "--anyway --json --sides 8 --params 10000 --images 64 --epochs 1 --pairs 2 --families mixer"
+    precision.main(given.split())
+
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["speed_of_bf16"]["n"] == 2
+    assert (row["family"], row["auto"]) == ("mixer", "fp32")
+
+
+def test_without_native_bfloat16_nothing_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "_is_native", lambda device: False)
+    with pytest.raises(SystemExit, match="no AVX512-BF16"):
+        precision.main([])
