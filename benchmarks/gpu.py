@@ -1,9 +1,13 @@
-"""All measurements that need a GPU, in one command of a few minutes.
+"""All measurements that need a GPU, in one command of less than 10 minutes.
 
-python -m benchmarks.gpu
+    python -m benchmarks.gpu [--json] [--only ladder,roofline] [--device cpu --tiny]
 
+ladder     images per second from the plain loop to graphs, by family and size of images (benchmarks.ladder)
+packed     the same for 1 to 16 processes on one GPU
+stacked    the same for 1 to 16 models in one step
+roofline   time of a step beside the least time for its arithmetic and memory traffic (benchmarks.roofline)
 training   epochs per second of five families on Fashion-MNIST, in bf16 and in fp32
-packing    throughput of a search with 1, 1/2 and 1/4 of a GPU per trial
+shared     throughput of a search with 1, 1/2 and 1/4 of a GPU per trial
 memory     peak memory of a training
 table      trainings per minute of the tabular benchmark on Fashion-MNIST, with 1/8 of a GPU each
 proxies    seconds per architecture of every proxy
@@ -12,16 +16,20 @@ zoo        forward and backward passes of published models beside timm's, if tim
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
-import statistics
+import json
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from benchmarks.common import TABLES, evaluate, seconds, summary, write
+from benchmarks.common import TABLES, evaluate, machine, seconds, summary, write
+from benchmarks.ladder import SIZES, TINY, ladder, packing, stacked
+from benchmarks.roofline import roofline
 from benchmarks.table import build
 from nas import search
 from nas.bench.definition import read_definition
@@ -53,7 +61,7 @@ def training(precision: Literal["bf16", "fp32"]) -> dict[str, Any]:
     return figures
 
 
-def packing(share: float) -> float:
+def shared(share: float) -> float:
     """Trials per minute of a short search with this share of a GPU per trial."""
     with tempfile.TemporaryDirectory() as out:
         run = seconds(
@@ -99,27 +107,63 @@ def proxies() -> dict[str, Any]:
     return {name: summary([each[name].seconds for each in scores]) for name in PROXIES}
 
 
-def main() -> None:
-    if not torch.cuda.is_available():
-        sys.exit("benchmarks.gpu needs a CUDA device")
-    figures: dict[str, Any] = {"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
-    figures["training"] = {"bf16": training("bf16"), "fp32": training("fp32")}
-    ratios = [
-        figures["training"]["fp32"][name]["seconds_an_epoch"]["median"] / row["seconds_an_epoch"]["median"]
-        for name, row in figures["training"]["bf16"].items()
-    ]
-    figures["bf16_speedup_median_over_families"] = round(statistics.median(ratios), 3)
-    figures["trials_a_minute_by_gpus_per_trial"] = {str(share): round(packing(share), 1) for share in (1.0, 0.5, 0.25)}
-    figures["table"] = table(1 / 8)
-    figures["seconds_of_proxies"] = proxies()
-    if importlib.util.find_spec("timm") is not None:
-        from benchmarks import peer
+def loop(device: str, *, tiny: bool) -> dict[str, Callable[[], Any]]:
+    """What is measured of the training loop alone, by name; it runs on a CPU, too."""
+    sizes = TINY if tiny else SIZES
+    size = next(iter(sizes.values()))
+    counts, names = ([1, 2], ["mixer"]) if tiny else ([1, 2, 4, 8, 16], [])
+    return {
+        "ladder": lambda: {label: ladder(each, device, names) for label, each in sizes.items()},
+        "packed": lambda: packing(size, device, "mixer", counts),
+        "stacked": lambda: {name: stacked(size, device, name, counts) for name in names or ("mixer", "resmlp", "vip")},
+        "roofline": lambda: {label: roofline(each, device, names) for label, each in sizes.items()},
+    }
 
-        figures["zoo"] = {
-            label: {name: peer.compare(name, "cuda", dtype) for name in peer.MODELS}
-            for label, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16))
-        }
-    write("gpu", figures)
+
+def searches() -> dict[str, Callable[[], Any]]:
+    """What is measured of whole trainings, searches and proxies, by name."""
+    shares = (1.0, 0.5, 0.25)
+    measured: dict[str, Callable[[], Any]] = {
+        "training": lambda: {"bf16": training("bf16"), "fp32": training("fp32")},
+        "shared": lambda: {str(share): round(shared(share), 1) for share in shares},
+        "table": lambda: table(1 / 8),
+        "proxies": proxies,
+    }
+    if importlib.util.find_spec("timm") is not None:
+        measured["zoo"] = _zoo
+    return measured
+
+
+def _zoo() -> dict[str, Any]:
+    from benchmarks import peer
+
+    return {
+        label: {name: peer.compare(name, "cuda", dtype) for name in peer.MODELS}
+        for label, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16))
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="sizes for a test")
+    parser.add_argument("--only", help="names, separated by commas")
+    parser.add_argument("--json", action="store_true", help="print JSON alone, and store nothing")
+    given = parser.parse_args(arguments)
+    on_gpu = torch.device(given.device).type == "cuda"
+    if on_gpu and not torch.cuda.is_available():
+        sys.exit("benchmarks.gpu needs a CUDA device")
+    measured = loop(given.device, tiny=given.tiny) | (searches() if on_gpu and not given.tiny else {})
+    names = given.only.split(",") if given.only else list(measured)
+    if unknown := [name for name in names if name not in measured]:
+        sys.exit(f"--only is {given.only!r}, but {unknown[0]!r} is not measured; allowed: {', '.join(measured)}")
+    figures: dict[str, Any] = {"device": torch.cuda.get_device_name() if on_gpu else given.device}
+    for name in names:
+        figures[name] = measured[name]()
+    if given.json:
+        print(json.dumps({"machine": machine(), **figures}, indent=2))
+    else:
+        write("gpu", figures)
 
 
 if __name__ == "__main__":

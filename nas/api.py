@@ -120,6 +120,13 @@ def _check_this_machine(spec: StudySpec, on_notice: Callable[[str], None]) -> No
         from runners.measuring.device import pick_device
 
         pick_device(spec.config.device)
+    fraction = spec.config.gpus_per_trial
+    if _address(spec.config) is None and fraction and fraction < 1:
+        from runners.measuring.device import gpu_memory
+        from runners.training.memory_prediction import check_fraction
+
+        if (total := gpu_memory()) is not None:
+            check_fraction(spec.families(), spec.recipe, fraction, total)
 
 
 def _address(config: SearchConfig) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.common import evaluate
 from nas import search
 from runners.measuring.measurement import MeasuringSettings
 from runners.measuring.profiler import Profiler
@@ -15,6 +16,11 @@ from runners.protocol import DataSpec, EpochResult, Job
 from runners.proxies import PROXIES
 from runners.proxies.scoring import score
 from runners.recipe import Recipe
+from runners.training import step
+from runners.training.flat import FlatOptimizer
+from runners.training.memory_prediction import predicted_memory
+from runners.training.optimisation import make_optimizer
+from runners.training.replicas import Replicas
 from runners.training.train import train
 from search_space import build, load_space, reparameterize, zoo
 from search_space.zoo.scaled import family_points
@@ -78,6 +84,46 @@ def test_four_trials_share_a_gpu(tmp_path: Path) -> None:
     assert report.evaluated == 8
     assert report.counts["failed"] == 0
     assert report.winner is not None
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_graph_learns_what_eager_steps_learn(
+    name: str, precision: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = Recipe(epochs=2, precision=precision)
+    architecture = replace(FAMILIES[name], drop_path=0.1)
+    job = Job(name, architecture, DataSpec("digits"), recipe, seed=0, device="cuda")
+    graphed = list(train(job))
+    assert "stay eager" not in caplog.text
+    monkeypatch.setattr(step, "GraphedStep", lambda eager, *_: eager)
+    eager = list(train(job))
+    assert graphed[-1].nll == pytest.approx(eager[-1].nll, rel=0.05)
+
+
+def test_a_graphed_step_never_waits_for_the_gpu() -> None:
+    model = build(FAMILIES["mixer"], device="cuda").train()
+    replicas = Replicas(model, [torch.device("cuda")])
+    optimizer = FlatOptimizer(make_optimizer(model, Recipe(epochs=1)), 1.0)
+    images, labels = torch.randn(64, 1, 8, 8, device="cuda"), torch.zeros(64, dtype=torch.int64, device="cuda")
+    loss = [lambda some, wanted: torch.nn.functional.cross_entropy(model(some), wanted)]
+    graphed = step.make_step(loss, replicas, optimizer, 64)
+    for _ in range(step.WARM_UP + 1):  # capturing waits, once
+        graphed(images, labels, 1e-3)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(5):
+            graphed(images, labels, 1e-3)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_training_takes_no_more_memory_than_predicted() -> None:
+    for name, architecture in FAMILIES.items():
+        recipe = Recipe(epochs=1, precision="fp32")
+        job = Job(name, architecture, DataSpec("digits"), recipe, seed=0, device="cuda")
+        _, outcome = evaluate(job, train)
+        assert outcome.measured.peak_memory_mib * 2**20 < predicted_memory(architecture, recipe) + 64 * 2**20
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")

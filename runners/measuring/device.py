@@ -53,6 +53,12 @@ def gpu_count() -> int:
     return torch.cuda.device_count()
 
 
+def gpu_memory() -> int | None:
+    """Memory of the smallest GPU in bytes; None without a GPU."""
+    sizes = [torch.cuda.get_device_properties(index).total_memory for index in range(gpu_count())]
+    return min(sizes, default=None)
+
+
 def set_threads(threads: int) -> None:
     """Set the threads that torch uses for one operation, in this process."""
     torch.set_num_threads(threads)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from runners.execution.failures import first_line, is_out_of_memory
 from runners.protocol import Cause, EvaluationError
+from runners.training.flat import FlatOptimizer
 
 log = logging.getLogger(__name__)
 
@@ -88,15 +89,17 @@ def gradients(losses: Sequence[Loss], images: Tensor, labels: Tensor, micro_batc
 class Snapshot:
     """A snapshot of a model and its optimizer to return to, in CPU memory."""
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        self._model, self._optimizer = model, optimizer
-        self._weights, self._moments = _copied(model.state_dict()), _copied(optimizer.state_dict())
+    def __init__(self, model: nn.Module, optimizer: FlatOptimizer) -> None:
+        self._optimizer, self._tensors = optimizer, [optimizer.weights, *model.buffers()]
+        self._values, self._moments = _copied(self._tensors), _copied(optimizer.flat_state())
 
+    @torch.no_grad()
     def restore(self) -> None:
         """Restore the model and its optimizer; gradients are dropped."""
         self._optimizer.zero_grad()
-        self._model.load_state_dict(self._weights)
-        self._optimizer.load_state_dict(_copied(self._moments))
+        for tensor, value in zip(self._tensors, self._values, strict=True):
+            tensor.copy_(value)
+        self._optimizer.load_flat_state(_copied(self._moments))
 
 
 def _copied(value: Any) -> Any:

@@ -24,18 +24,19 @@ class Replicas:
 
     Attributes:
         models: The main model and its copies, in the order of the devices.
+        draws: The generators that they draw from.
     """
 
     def __init__(self, model: VisionModel, devices: Sequence[torch.device]) -> None:
         self.devices = tuple(devices)
         self.models = (model, *(copy.deepcopy(model).to(device) for device in self.devices[1:]))
-        self._draws = [torch.Generator(device) for device in self.devices]
-        for each, draws in zip(self.models, self._draws, strict=True):
+        self.draws = [torch.Generator(device) for device in self.devices]
+        for each, draws in zip(self.models, self.draws, strict=True):
             set_generator(each, draws)
 
     def seed(self, seeds: Sequence[int]) -> None:
         """Seed stochastic depth, with a different seed on each device."""
-        for draws, seed in zip(self._draws, seeds, strict=True):
+        for draws, seed in zip(self.draws, seeds, strict=True):
             draws.manual_seed(seed)
 
     @torch.no_grad()

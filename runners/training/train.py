@@ -30,10 +30,12 @@ from runners.protocol import Cause, DataSpec, EpochResult, EvaluationError, Inte
 from runners.training.batches import Normaliser, place, steps_per_epoch, training_batches
 from runners.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from runners.training.evaluate import evaluate_within_memory, first_batch
-from runners.training.memory import Snapshot, gradients, within_memory
+from runners.training.flat import FlatOptimizer
+from runners.training.memory import Snapshot, within_memory
 from runners.training.optimisation import learning_rate, make_optimizer
 from runners.training.precision import autocast_for
 from runners.training.replicas import Replicas
+from runners.training.step import Step, make_step
 from runners.training.weights import load_weights, save_weights
 from search_space.architecture import Architecture
 from search_space.errors import DataError
@@ -161,15 +163,15 @@ class _Training:
         self.recipe, self.seed, self.model, self.device, self.splits = job.recipe, job.seed, model, device, splits
         self.replicas = Replicas(model, devices)
         self.losses = [partial(self._loss, *pair) for pair in zip(self.replicas.models, devices, strict=True)]
-        self.optimizer = make_optimizer(model, job.recipe)
-        self.parameters = list(model.parameters())
+        self.optimizer = FlatOptimizer(make_optimizer(model, job.recipe), job.recipe.clip_norm)
         self.normalise = Normaliser(splits.mean, splits.std, device)
         self.autocast = autocast_for(job.recipe.precision, job.architecture, device)
         self.limit = limit
         self.batch_size = self.micro_batch = min(job.recipe.batch_size, len(splits.train))
-        self.evaluation_batch = first_batch(splits.validation)
+        self.evaluation_batch = first_batch(splits.validation, device)
         self.steps = steps_per_epoch(splits.train, self.batch_size)
         self.draws = torch.Generator(device)
+        self.step = self._make_step()
 
     def state(self, curve: tuple[EpochResult, ...], latency: Latency | None) -> Checkpoint:
         """The checkpoint after the epochs of `curve`."""
@@ -182,6 +184,7 @@ class _Training:
         self.optimizer.load_state_dict(dict(state.optimizer))
         self.micro_batch = state.micro_batch or self.micro_batch
         self.evaluation_batch = state.evaluation_batch or self.evaluation_batch
+        self.step = self._make_step()
 
     def run_epoch(self, epoch: int) -> EpochResult:
         """Train for one epoch and validate; `epoch` is 1 for the first."""
@@ -192,6 +195,7 @@ class _Training:
             if micro_batch != self.micro_batch:  # memory ran out
                 self.micro_batch = micro_batch
                 snapshot.restore()
+                self.step = self._make_step()
             self.draws.manual_seed(_seed(self.seed, epoch, "data"))
             purposes = ["drop path", *(f"drop path {index}" for index in range(1, len(self.losses)))]
             self.replicas.seed([_seed(self.seed, epoch, purpose) for purpose in purposes])
@@ -216,15 +220,12 @@ class _Training:
         )
         for step, (images, labels) in enumerate(batches):
             self.limit.check(epoch - 1, recipe.epochs, step, self.steps)
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(recipe, done + step, recipe.epochs * self.steps)
-            self.optimizer.zero_grad()
-            self.replicas.spread()
-            total += gradients(self.losses, images, labels, self.micro_batch)
-            self.replicas.gather()
-            torch.nn.utils.clip_grad_norm_(self.parameters, recipe.clip_norm)
-            self.optimizer.step()
+            total += self.step(images, labels, learning_rate(recipe, done + step, recipe.epochs * self.steps))
         return total.item() / self.steps
+
+    def _make_step(self) -> Step:
+        """A step for the current micro-batch."""
+        return make_step(self.losses, self.replicas, self.optimizer, self.micro_batch)
 
     def _loss(self, model: VisionModel, device: torch.device, images: Tensor, labels: Tensor) -> Tensor:
         with self.autocast:
@@ -239,7 +240,7 @@ def _test(job: Job, model: VisionModel, device: torch.device) -> EpochResult:
     started = time.perf_counter()
     normalise = Normaliser(*load_weights(model, job.weights, job.weights_sha256), device)
     split, autocast = load_test(job.data), autocast_for(job.recipe.precision, job.architecture, device)
-    batch_size = first_batch(split)
+    batch_size = first_batch(split, device)
     (nll, accuracy), _ = evaluate_within_memory(model, split, normalise, device, autocast, batch_size)
     return EpochResult(job.recipe.epochs, 0.0, nll, accuracy, time.perf_counter() - started)
 

@@ -7,7 +7,7 @@ import pytest
 import nas
 from nas.config import SearchConfig
 from runners.synthetic import synthetic
-from search_space.errors import ConfigError
+from search_space.errors import ConfigError, RunnerError
 
 
 def test_a_config_or_single_settings(settings):
@@ -48,3 +48,13 @@ def test_the_package_names_what_it_offers():
         assert getattr(nas, name).__doc__
     with pytest.raises(AttributeError, match="no attribute 'serach'"):
         _ = nas.serach
+
+
+def test_a_fraction_of_a_gpu_that_is_too_small_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("runners.measuring.device.gpu_count", lambda: 1)
+    monkeypatch.setattr("runners.measuring.device.gpu_memory", lambda: 8 * 2**30)
+
+    with pytest.raises(RunnerError, match=r"--gpus-per-trial is 0.05, which leaves a trial 0.4 GiB, but .* allowed: "):
+        nas.search(gpus_per_trial=0.05, out=tmp_path / "study")
+
+    assert not (tmp_path / "study").exists()

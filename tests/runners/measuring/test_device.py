@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from runners.measuring.device import describe_device, pick_device, versions
-from runners.training.precision import autocast_for
-from search_space import Architecture, Branch, Dense, Stage
+from runners.training.precision import autocast_for, pays
+from search_space import Architecture, Attention, Branch, Dense, Stage
 from search_space.errors import RunnerError
 
 
@@ -47,3 +49,25 @@ def test_hardware_without_bfloat16_stays_in_float32(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("runners.training.precision._is_native", lambda device: False)
 
     assert not autocast_for("auto", wide(1024), torch.device("cpu"))._enabled
+
+
+@pytest.mark.parametrize(
+    ("dim", "tokens", "attention", "pays_on_cpu"),
+    [
+        (96, 16, False, True),
+        (64, 16, False, False),
+        (64, 64, False, True),
+        (40, 256, False, False),
+        (128, 64, True, False),
+        (192, 64, True, True),
+    ],
+)
+def test_bfloat16_pays_where_it_was_measured_to_be_faster(
+    dim: int, tokens: int, attention: bool, pays_on_cpu: bool
+) -> None:
+    op = Attention(heads=2) if attention else Dense("channel", dim)
+    side = math.isqrt(tokens)
+    architecture = Architecture(image_size=2 * side, patch=2, stages=(Stage(1, dim, (Branch(op),)),))
+
+    assert pays(architecture, torch.device("cpu")) == pays_on_cpu
+    assert pays(architecture, torch.device("cuda")) == (dim >= 128)

@@ -18,6 +18,7 @@ from runners.recipe import Recipe
 from runners.training import train as training
 from runners.training.batches import steps_per_epoch
 from runners.training.checkpoint import load_checkpoint, save_checkpoint
+from runners.training.flat import FlatOptimizer
 from runners.training.memory import Snapshot, gradients, within_memory
 from runners.training.train import train
 from search_space import Architecture, build
@@ -226,7 +227,7 @@ def test_continuing_from_a_part_keeps_the_minimum_of_the_whole() -> None:
 
 def test_a_snapshot_can_be_restored_twice() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    optimizer = FlatOptimizer(torch.optim.AdamW(model.parameters(), lr=0.1, fused=True))
 
     def step() -> None:
         optimizer.zero_grad()
@@ -234,7 +235,7 @@ def test_a_snapshot_can_be_restored_twice() -> None:
         optimizer.step()
 
     def state() -> list[torch.Tensor]:
-        moments = [value for entry in optimizer.state.values() for value in entry.values()]
+        moments = [value for entry in optimizer.state_dict()["state"].values() for value in entry.values()]
         return [value.clone() for value in [*model.state_dict().values(), *moments]]
 
     step()
