@@ -5,10 +5,13 @@ Source: the test part of https://archive.ics.uci.edu/dataset/80 (E. Alpaydin, C.
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
 from types import MappingProxyType
 
 from runners.data.base import Augmentation, Dataset, DatasetInfo, Split, register_dataset
 from runners.protocol import DataSpec
+from search_space.errors import DataError
 
 IMAGES = 1797
 VALIDATION = TEST = 360
@@ -40,13 +43,25 @@ class Digits(Dataset):
 
 def _load(seed: int) -> list[Split]:
     """Test, validation and training images."""
+    import numpy
     import torch
-    from sklearn.datasets import load_digits
 
     from runners.data.splitting import stratified
 
-    digits = load_digits()
-    images = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)
-    labels = torch.from_numpy(digits.target).long()
+    table = torch.from_numpy(numpy.loadtxt(_file(), delimiter=","))
+    images = table[:, :-1].mul(255 / 16).round().to(torch.uint8).view(-1, 1, 8, 8)
+    labels = table[:, -1].long()
     parts = stratified(labels, (TEST, VALIDATION, IMAGES - TEST - VALIDATION), seed)
     return [Split(images[part], labels[part]) for part in parts]
+
+
+def _file() -> Path:
+    """The images as scikit-learn ships them. The package is not imported, which would take longer than a training."""
+    package = importlib.util.find_spec("sklearn")
+    folders = package.submodule_search_locations if package else None
+    path = Path(folders[0]) / "datasets" / "data" / "digits.csv.gz" if folders else None
+    if path is None or not path.is_file():
+        raise DataError(
+            "the digits come with scikit-learn, whose file digits.csv.gz is not there; pip install scikit-learn"
+        )
+    return path
