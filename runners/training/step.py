@@ -63,7 +63,6 @@ class EagerStep:
 
     def update(self, images: Tensor, labels: Tensor) -> Tensor:
         """A step with the learning rate that is set."""
-        self._optimizer.zero_grad()
         self._replicas.spread()
         loss = gradients(self._losses, images, labels, self._micro_batch)
         self._replicas.gather()
