@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import ray
 
+from runners.allocator import keep_freed_memory
 from runners.execution import Execution
 from runners.on_ray.losses import located, node_name
 from runners.protocol import DataSpec, EpochResult, Evaluator, Job, Outcome
@@ -76,6 +77,7 @@ class Worker:
 
     def __init__(self, setup: Setup) -> None:
         _limit_threads(setup.threads)
+        keep_freed_memory()
         if setup.data_dir:
             os.environ.setdefault("NAS_DATA_DIR", setup.data_dir)
         self._setup = setup

@@ -56,6 +56,7 @@ class FlatOptimizer:
         self.gradient = self.weights.grad = torch.zeros_like(self.weights, requires_grad=False)
         self._flat = [nn.Parameter(part) for part in self.weights.detach().split(sizes)]
         self._members = [_place(parameters, flat) for parameters, flat in zip(single, self._flat, strict=True)]
+        self._places = [(member.parameter, member.padding) for members in self._members for member in members]
         for group, flat, gradient in zip(optimizer.param_groups, self._flat, self.gradient.split(sizes), strict=True):
             flat.grad = gradient
             group["params"] = [flat]
@@ -74,23 +75,22 @@ class FlatOptimizer:
     def step(self) -> None:
         """Take over the gradients of the model's parameters, clip them, and make a step."""
         parts: list[Tensor] = []
-        for members in self._members:
-            for member in members:
-                gradient = member.parameter.grad
-                parts.append(torch.zeros_like(member.parameter).view(-1) if gradient is None else gradient.reshape(-1))
-                if member.padding is not None:
-                    parts.append(member.padding)
+        for parameter, padding in self._places:
+            gradient = parameter.grad
+            parts.append(torch.zeros_like(parameter).view(-1) if gradient is None else gradient.reshape(-1))
+            if padding is not None:
+                parts.append(padding)
         torch.cat(parts, out=self.gradient)
         self.zero_grad()
-        if self._clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.weights, self._clip_norm)
+        if self._clip_norm:  # torch.nn.utils.clip_grad_norm_ computes this, too, in four times the time
+            norm = torch.linalg.vector_norm(self.gradient)
+            self.gradient.mul_((self._clip_norm / (norm + 1e-6)).clamp_(max=1.0))
         self._optimizer.step()
 
     def zero_grad(self) -> None:
         """Drop the gradients of the model's parameters."""
-        for members in self._members:
-            for member in members:
-                member.parameter.grad = None
+        for parameter, _ in self._places:
+            parameter.grad = None
 
     def state_dict(self) -> dict[str, Any]:
         """The state in the form of an optimizer over single parameters; tensors are views of the flat ones."""

@@ -63,7 +63,6 @@ class EagerStep:
 
     def update(self, images: Tensor, labels: Tensor) -> Tensor:
         """A step with the learning rate that is set."""
-        self._optimizer.zero_grad()
         self._replicas.spread()
         loss = gradients(self._losses, images, labels, self._micro_batch)
         self._replicas.gather()
@@ -122,7 +121,8 @@ class GraphedStep:
             graph.register_generator_state(self._generator)
             for group in self._optimizer.groups:
                 group.update({"lr": self._rate, **({"capturable": True} if "capturable" in group else {})})
-            with torch.cuda.graph(graph, stream=self._stream):
+            # Another thread of this process may use the GPU meanwhile.
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 loss = self._eager.update(graph_images, graph_labels)
         except Exception as error:
             for group, settings in zip(self._optimizer.groups, was, strict=True):

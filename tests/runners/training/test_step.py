@@ -54,7 +54,7 @@ class Graph:
 class Capture(AbstractContextManager[None]):
     """Stands in for `torch.cuda.graph`."""
 
-    def __init__(self, graph: Graph, stream: object) -> None:
+    def __init__(self, graph: Graph, stream: object, capture_error_mode: str) -> None:
         self._graph = graph
 
     def __enter__(self) -> None:
