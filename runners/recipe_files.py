@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from runners.data import describe_dataset, recipe_for, training_images
+from runners.data.base import find_dataset
 from runners.protocol import DataSpec
 from runners.recipe import DEFAULTS, RULES, Recipe
 from runners.teacher import find_teacher
@@ -93,6 +94,7 @@ def make_recipe(
         DataError: If there is no such data set.
         WeightsError: If the teacher is unusable.
     """
+    find_dataset(data)  # raises an error if there is none
     file, given = file or RecipeFile(""), given or {}
     chosen = {**file.settings, **given}
     base = recipe_for(data.name)
