@@ -62,7 +62,7 @@ def training_batches(
     for chosen in order.split(batch_size * max(1, CHUNK_BYTES // pixels)):
         images, labels = _fetch(split, chosen, device)
         images = normalise(variation.pixels(images, generator, draws))
-        images, labels = variation.mixed(images, labels, batch_size, generator, draws)
+        labels = variation.finish(images, labels, batch_size, generator, draws)
         yield from zip(images.split(batch_size), labels.split(batch_size), strict=True)
 
 
