@@ -1,14 +1,14 @@
 """What each ingredient of a recipe brings: every family of the zoo at equal size, with a base recipe and with each.
 
 python -m benchmarks.recipes                                    both sizes of Fashion-MNIST, two seeds, all ingredients
-python -m benchmarks.recipes --data fashion_mnist_14 --only mixup,ema --families vit,mixer
+python -m benchmarks.recipes --data fashion_mnist_14 --only base,ema --families vit,mixer
 python -m benchmarks.recipes --part 1/2 & python -m benchmarks.recipes --part 2/2        on two cores
 
-Every finished training is a line of `benchmarks/results/recipes.jsonl`; what is there is not trained again, so it can
-be stopped at any time. The images are those of $NAS_DATA_DIR, else of ~/.cache/nas.
+Every finished training is a line of `recipes.jsonl` in the folder of results; what is there is not trained again, so it
+can be stopped at any time. The images are those of $NAS_DATA_DIR, else of ~/.cache/nas.
 
-At the end, and with `--summarise`, `benchmarks/results/recipes.json` compares the means over seeds on the validation
-split. `--test` evaluates on the test split, too: for the comparison of recipes that have been chosen.
+At the end, and with `--summarise`, `recipes.json` there compares the means over seeds on the validation split. `--test`
+evaluates on the test split, too: for the comparison of recipes that have been chosen.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ from search_space.zoo.baselines import baselines
 LINES = RESULTS / "recipes.jsonl"
 SIZES = {"fashion_mnist_14": 50_000, "fashion_mnist_10k": 200_000, "digits": 50_000}
 """Limit on parameters by data set."""
+KEY = ("data", "max_params", "family", "architecture", "ingredient", "recipe", "seed")
+"""The part of a line that identifies a training."""
 INGREDIENTS: dict[str, dict[str, Any]] = {
     "base": {},
     "linear": {"schedule": "linear"},
@@ -100,15 +102,8 @@ class Training:
     @property
     def key(self) -> dict[str, Any]:
         """What identifies it."""
-        return {
-            "data": self.data,
-            "max_params": self.max_params,
-            "family": self.family,
-            "architecture": self.architecture.hash,
-            "ingredient": self.ingredient,
-            "recipe": self.recipe.to_dict(),
-            "seed": self.seed,
-        }
+        plain = {"architecture": self.architecture.hash, "recipe": self.recipe.to_dict()}
+        return {name: plain.get(name, getattr(self, name)) for name in KEY}
 
 
 def trainings(options: argparse.Namespace) -> Iterator[Training]:
@@ -181,37 +176,11 @@ def summarise() -> None:
                 rows.append(
                     {"ingredient": name, "seeds": seeds, "ratios": ratios, "median": statistics.median(ratios.values())}
                 )
-        known = {"data": data, "max_params": max_params, "epochs": epochs}
-        tables.append({**known, "base": {family: round(nll, 4) for family, nll in base.items()}, "rows": rows})
-    write("recipes", {"tables": tables})
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = {"type": lambda text: text.split(","), "metavar": "NAMES"}
-    parser.add_argument("--data", default=["fashion_mnist_14", "fashion_mnist_10k"], **names)
-    parser.add_argument("--only", help="ingredients, or 'recipe NAME' for one that ships", **names)
-    parser.add_argument("--families", **names)
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--epochs", type=int)
-    parser.add_argument("--max-params", type=int)
-    parser.add_argument("--part", default="1/1", help="such as 1/2: every second training, from the first")
-    parser.add_argument("--test", action="store_true")
-    parser.add_argument("--summarise", action="store_true", help="train nothing")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    part, parts = map(int, options.part.split("/"))
-    known = {
-        json.dumps(
-            {
-                name: line[name]
-                for name in ("data", "max_params", "family", "architecture", "ingredient", "recipe", "seed")
-            }
-        )
-        for line in finished()
-    }
-    todo = [] if options.summarise else [one for one in trainings(options) if json.dumps(one.key) not in known]
-    for training in todo[part - 1 :: parts]:
+        known = {json.dumps({name: line[name] for name in KEY}) for line in finished()}
+    todo = [] if options.summarise else list(trainings(options))[part - 1 :: parts]
+    for training in todo:
+        if json.dumps(training.key) in known:
+            continue
         line = run(training, options.test)
         with LINES.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
