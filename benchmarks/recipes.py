@@ -176,7 +176,27 @@ def summarise() -> None:
                 rows.append(
                     {"ingredient": name, "seeds": seeds, "ratios": ratios, "median": statistics.median(ratios.values())}
                 )
-        known = {json.dumps({name: line[name] for name in KEY}) for line in finished()}
+        known = {"data": data, "max_params": max_params, "epochs": epochs}
+        tables.append({**known, "base": {family: round(nll, 4) for family, nll in base.items()}, "rows": rows})
+    write("recipes", {"tables": tables})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = {"type": lambda text: text.split(","), "metavar": "NAMES"}
+    parser.add_argument("--data", default=["fashion_mnist_14", "fashion_mnist_10k"], **names)
+    parser.add_argument("--only", help="ingredients, or 'recipe NAME' for one that ships", **names)
+    parser.add_argument("--families", **names)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--max-params", type=int)
+    parser.add_argument("--part", default="1/1", help="such as 1/2: every second training, from the first")
+    parser.add_argument("--test", action="store_true")
+    parser.add_argument("--summarise", action="store_true", help="train nothing")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    part, parts = map(int, options.part.split("/"))
+    known = {json.dumps({name: line[name] for name in KEY}) for line in finished()}
     todo = [] if options.summarise else list(trainings(options))[part - 1 :: parts]
     for training in todo:
         if json.dumps(training.key) in known:
