@@ -69,6 +69,7 @@ GOOD = {
     "distillation": "hard",
     "teacher_weight": 0.9,
     "temperature": 2.0,
+    "tune": ["lr", "weight_decay"],
     "seed": 5,
     "finalists": 5,
     "seeds": 4,
@@ -86,6 +87,7 @@ READ = GOOD | {
     "imports": (OWN,),
     "objective": ("accuracy", "params"),
     "proxies": ("zico", "entropy"),
+    "tune": ("lr", "weight_decay"),
     "max_params": 50_000,
     "max_macs": 1_200_000_000,
 }
@@ -136,6 +138,7 @@ BAD = {
     "distillation": ["softly"],
     "teacher_weight": [0, 1.5],
     "temperature": [0, -1.0],
+    "tune": [["lr", "epochs"], "wieght_decay", 5],
     "seed": [-1, 0.5, 2**63 - 1000, 2**64],
     "finalists": [-1, 1.5, 10**6],
     "seeds": [0],
@@ -201,7 +204,7 @@ def test_flags_yaml_and_arguments_mean_the_same(tmp_path):
     for name, value in GOOD.items():
         if isinstance(value, bool):
             arguments.append(flag(name) if value else flag(name).replace("--", "--no-", 1))
-        elif name == "proxies":
+        elif name in ("proxies", "tune"):
             arguments += [flag(name), ",".join(value)]
         else:
             for item in value if isinstance(value, list) else [value]:
