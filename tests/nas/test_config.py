@@ -246,7 +246,7 @@ def test_a_bad_argument_is_answered_in_one_sentence(name, value):
     assert flag(name) in message
     assert "allowed: " in message
     assert "\n" not in message
-    named = value[-1] if isinstance(value, list) and name in ("objective", "proxies") else value
+    named = value[-1] if isinstance(value, list) and name in ("objective", "proxies", "tune") else value
     assert str(named) in message
 
 
