@@ -35,9 +35,10 @@ class Loss:
 
     def __init__(self, recipe: Recipe, splits: Splits, devices: tuple[torch.device, ...]) -> None:
         self._recipe = recipe
-        self._teachers = {}
+        self._teachers: dict[torch.device, _TeacherOn] = {}
         if recipe.teacher is not None:
-            self._teachers = {device: _TeacherOn(recipe.teacher, splits, device) for device in devices}
+            for device in (torch.empty(0, device=each).device for each in devices):  # cuda is cuda:0
+                self._teachers[device] = _TeacherOn(recipe.teacher, splits, device)
 
     def __call__(self, scores: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         """The mean loss.
