@@ -58,6 +58,6 @@ class WeightAverage:
         if self.model is not self._trained:
             self._before = {name: value.clone() for name, value in self.model.state_dict().items()}
 
-    def return_(self) -> None:
+    def rewind(self) -> None:
         """Return to what was remembered."""
         self.restore(self._before)

@@ -207,7 +207,7 @@ class _Training:
             if micro_batch != self.micro_batch:  # memory ran out
                 self.micro_batch = micro_batch
                 snapshot.restore()
-                self.average.return_()
+                self.average.rewind()
             self.draws.manual_seed(_seed(self.seed, epoch, "data"))
             purposes = ["drop path", *(f"drop path {index}" for index in range(1, len(self.losses)))]
             self.replicas.seed([_seed(self.seed, epoch, purpose) for purpose in purposes])

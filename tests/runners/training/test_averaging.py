@@ -58,6 +58,6 @@ def test_what_is_remembered_comes_back(model):
     average.update(5)
     assert not head(average.model).equal(before)
 
-    average.return_()
+    average.rewind()
 
     assert head(average.model).equal(before)
