@@ -47,6 +47,29 @@ GOOD = {
     "epochs": 3,
     "batch_size": 16,
     "lr": 0.01,
+    "recipe": "deit",
+    "weight_decay": 0.1,
+    "warmup": 0.2,
+    "final_lr": 0.0,
+    "label_smoothing": 0.2,
+    "clip_norm": 5.0,
+    "precision": "fp32",
+    "optimizer": "sgd",
+    "schedule": "linear",
+    "mixup": 0.2,
+    "cutmix": 1.0,
+    "rand_augment": 9,
+    "trivial_augment": False,
+    "erasing": 0.25,
+    "crop": 0.5,
+    "repeats": 3,
+    "ema": 0.999,
+    "patience": 4,
+    "teacher": "exported",
+    "distillation": "hard",
+    "teacher_weight": 0.9,
+    "temperature": 2.0,
+    "tune": ["lr", "weight_decay"],
     "seed": 5,
     "finalists": 5,
     "seeds": 4,
@@ -64,6 +87,7 @@ READ = GOOD | {
     "imports": (OWN,),
     "objective": ("accuracy", "params"),
     "proxies": ("zico", "entropy"),
+    "tune": ("lr", "weight_decay"),
     "max_params": 50_000,
     "max_macs": 1_200_000_000,
 }
@@ -92,6 +116,29 @@ BAD = {
     "epochs": [0, 1.5, 10**9],
     "batch_size": [0, "big"],
     "lr": [0, -0.1, float("nan"), float("inf"), "high", 1e300],
+    "recipe": [5, ""],
+    "weight_decay": [-0.1, "much"],
+    "warmup": [1.1, -0.1],
+    "final_lr": [2.0],
+    "label_smoothing": [1.0, -0.1],
+    "clip_norm": [-1.0],
+    "precision": ["fp16"],
+    "optimizer": ["adam", 1],
+    "schedule": ["cosin"],
+    "mixup": [-0.2, float("nan"), "much"],
+    "cutmix": [-1.0, 1000.0],
+    "rand_augment": [31, -1, 2.5],
+    "trivial_augment": [1, "no way"],
+    "erasing": [1.5, -0.1],
+    "crop": [0, 1.1, float("nan")],
+    "repeats": [0, 17],
+    "ema": [1.0, -0.1],
+    "patience": [-1, 0.5],
+    "teacher": [3, ""],
+    "distillation": ["softly"],
+    "teacher_weight": [0, 1.5],
+    "temperature": [0, -1.0],
+    "tune": [["lr", "epochs"], "wieght_decay", 5],
     "seed": [-1, 0.5, 2**63 - 1000, 2**64],
     "finalists": [-1, 1.5, 10**6],
     "seeds": [0],
@@ -157,7 +204,7 @@ def test_flags_yaml_and_arguments_mean_the_same(tmp_path):
     for name, value in GOOD.items():
         if isinstance(value, bool):
             arguments.append(flag(name) if value else flag(name).replace("--", "--no-", 1))
-        elif name == "proxies":
+        elif name in ("proxies", "tune"):
             arguments += [flag(name), ",".join(value)]
         else:
             for item in value if isinstance(value, list) else [value]:
@@ -199,7 +246,7 @@ def test_a_bad_argument_is_answered_in_one_sentence(name, value):
     assert flag(name) in message
     assert "allowed: " in message
     assert "\n" not in message
-    named = value[-1] if isinstance(value, list) and name in ("objective", "proxies") else value
+    named = value[-1] if isinstance(value, list) and name in ("objective", "proxies", "tune") else value
     assert str(named) in message
 
 
