@@ -1,8 +1,8 @@
 """The workers of a search on Ray: started where there is room, and given one job after another.
 
 Ray places the workers: each is an actor that reserves what a trial needs, so Ray packs fractional GPUs and grows
-autoscaling clusters. Ray Tune would ask Ray for the same, but a trial at a time through a loop of its own, and with more
-imports in every process; `benchmarks/overhead.py` compares the two.
+autoscaling clusters. Ray Tune would ask Ray for the same, but a trial at a time through a loop of its own, and with
+more imports in every process; `benchmarks/overhead.py` compares the two.
 """
 
 from __future__ import annotations

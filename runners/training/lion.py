@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from runners.training.bare_optimizers import Bare
+
 BETAS = (0.9, 0.99)
 """Shares of the old momentum in a step, and in the new momentum: the defaults of the paper."""
 
 
-class Lion(torch.optim.Optimizer):
+class Lion(Bare, torch.optim.Optimizer):
     """Lion (https://arxiv.org/abs/2302.06675, program 1), with decoupled weight decay.
 
     Args:

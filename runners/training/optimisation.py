@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from runners.recipe import Recipe
+from runners.training.bare_optimizers import SGD, AdamW
 from runners.training.lion import Lion
 
 NO_DECAY = ("class_token", "position")
@@ -31,8 +32,8 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "lion":
         return Lion(groups, lr=recipe.lr)
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.lr, momentum=MOMENTUM, nesterov=True, fused=True)
-    return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
+        return SGD(groups, lr=recipe.lr, momentum=MOMENTUM, nesterov=True, fused=True)
+    return AdamW(groups, lr=recipe.lr, fused=True)
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
