@@ -34,6 +34,7 @@ def build(
     """
     with torch.device("meta"):
         model = VisionModel(architecture)
-    model.to_empty(device="cpu")
+    # `to_empty` is this with `torch.empty_like`, which for tensors without memory imports sympy: half a second.
+    model._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))  # type: ignore[no-untyped-call]
     initialise(model, generator or torch.Generator().manual_seed(0), scheme)
     return model.to(device)
