@@ -104,6 +104,10 @@ class EpochResult:
         accuracy: Share of its images classified correctly, 0 to 1.
         seconds: Wall time of the epoch, validation included.
         measured: Measurements so far, so that they are not lost if the evaluation is stopped.
+        balanced_accuracy: Mean over the classes of the share of a class's images that is classified correctly, 0 to 1;
+            None if it was not measured.
+        macro_f1: Mean over the classes of the F1 score, 0 to 1; None if it was not measured.
+        calibration_error: Expected calibration error, 0 to 1; None if it was not measured.
     """
 
     epoch: int
@@ -112,6 +116,9 @@ class EpochResult:
     accuracy: float
     seconds: float
     measured: Measured | None = None
+    balanced_accuracy: float | None = None
+    macro_f1: float | None = None
+    calibration_error: float | None = None
 
 
 @dataclass(frozen=True)
