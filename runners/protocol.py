@@ -22,6 +22,7 @@ from runners.recipe import Recipe
 from runners.remote import Location
 from search_space.architecture import Architecture
 from search_space.causes import INFEASIBLE_CAUSES, Cause
+from search_space.size import Size
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,13 @@ class DataSpec:
         name: A registered data set, or ``imagefolder:PATH``.
         directory: Where data sets are cached; None for `NAS_DATA_DIR`, else the user's cache folder.
         split_seed: Seed of the train / validation split (and of the test split if the data set has none).
-        image_size: Side to which an image folder is resized; None for the data set's own.
+        image_size: Side, or height and width, to which an image folder is resized; None for the data set's own.
     """
 
     name: str
     directory: str | None = None
     split_seed: int = 0
-    image_size: int | None = None
+    image_size: Size | None = None
 
 
 @dataclass(frozen=True)

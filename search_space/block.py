@@ -102,7 +102,7 @@ class Stage:
 
     @property
     def stride(self) -> int:
-        """The factor by which the stage shrinks the side of the grid."""
+        """The factor by which the stage shrinks the sides of the grid."""
         return 1 if self.downsample in ("none", "conv1") else 2
 
     def to_dict(self) -> dict[str, Any]:

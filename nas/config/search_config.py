@@ -18,6 +18,7 @@ from nas.config.values import (
     choice,
     count,
     gpus,
+    image_size,
     location,
     name_list,
     number,
@@ -192,11 +193,11 @@ class SearchConfig:
     data_dir: str | None = setting(
         None, path(), "DIR", "Folder in which data sets are cached", otherwise="$NAS_DATA_DIR, else ~/.cache/nas"
     )
-    image_size: int | None = setting(
+    image_size: int | tuple[int, int] | None = setting(
         None,
-        whole(1, 1024),
+        image_size(),
         "PIXELS",
-        "Side to which the images of a folder are resized",
+        "Side, or HEIGHTxWIDTH, to which the images of a folder are resized",
         otherwise="64",
         unit="pixels",
     )

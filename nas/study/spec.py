@@ -22,6 +22,7 @@ from search_space.architecture import Architecture
 from search_space.errors import ConfigError
 from search_space.paths import user_path
 from search_space.plugins import Plugin
+from search_space.size import plain
 from search_space.space import Limits, SearchSpace, load_space
 from search_space.zoo.scaled import family_points
 
@@ -52,6 +53,7 @@ class StudySpec:
         """The part that must not change, as plain data that is stored with the study."""
         data = asdict(self.data)
         del data["directory"]  # the same images may be in another folder
+        data["image_size"] = self.data.image_size and plain(self.data.image_size)  # as JSON returns it
         data["name"] = self.data.name.encode(errors="backslashreplace").decode()  # a path need not be valid UTF-8
         data["fingerprint"] = self.fingerprint
         plugins = {plugin.name: plugin.version for plugin in self.plugins}

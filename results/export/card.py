@@ -11,6 +11,7 @@ from results.database.objective import QUALITY_FIGURES, SEED_FIGURES
 from search_space.architecture import Architecture
 from search_space.errors import escaped
 from search_space.plugins import Plugin
+from search_space.size import shown
 from search_space.units import format_count
 
 if TYPE_CHECKING:  # they load SQLAlchemy, which the names of the formats do not need
@@ -83,7 +84,7 @@ def make_card(architecture: Architecture, contender: Contender, provenance: Mapp
         "",
         "| | |",
         "|---|---|",
-        f"| input | {architecture.in_channels} x {architecture.image_size} x {architecture.image_size}, normalised |",
+        f"| input | {architecture.in_channels} x {shown(architecture.image_size)}, normalised |",
         f"| classes | {architecture.classes} |",
         f"| parameters | {architecture.params:,} |",
         f"| MACs | {architecture.macs:,} |",

@@ -17,6 +17,7 @@ from runners.protocol import DataSpec
 from search_space.errors import DataError, allowed, brief, printable
 from search_space.paths import user_path
 from search_space.registry import Registry
+from search_space.size import Size, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,12 +28,12 @@ class DatasetInfo:
     """The numbers that an architecture must agree with.
 
     Attributes:
-        image_size: Height and width of an image, in pixels.
+        image_size: Side of an image in pixels if it is a square, else its height and width.
         in_channels: Number of its channels.
         classes: Number of classes.
     """
 
-    image_size: int
+    image_size: Size
     in_channels: int
     classes: int
 
@@ -202,7 +203,7 @@ def register_dataset(name: str, *settings: Any, **named: Any) -> Callable[[Datas
     return register
 
 
-_SUPPLIED: dict[tuple[str, int, int | None], Dataset] = {}
+_SUPPLIED: dict[tuple[str, int, Size | None], Dataset] = {}
 
 
 def supply(spec: DataSpec, dataset: Dataset) -> None:
@@ -227,7 +228,8 @@ def find_dataset(spec: DataSpec) -> Dataset:
     if dataset.takes_path and not path:
         raise DataError(f"{spec.name!r} lacks a folder; write {name}:PATH")
     if not dataset.takes_path and spec.image_size is not None:
-        raise DataError(f"{name} has its own image size; image_size ({spec.image_size}) goes with a folder of images")
+        size = shown(spec.image_size)
+        raise DataError(f"{name} has its own image size; image_size ({size}) goes with a folder of images")
     return dataset
 
 

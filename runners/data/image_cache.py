@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from runners.data.base import legible
-from runners.data.image_decoding import read_square
+from runners.data.image_decoding import read_image
 from runners.data.memory_maps import create_array, open_array
 from search_space.errors import DataError
+from search_space.size import Size, canonical, plain, sides
 
 _READING = 3
 """Increase it whenever images are read in another way, so that earlier decoded images are not used."""
@@ -32,27 +33,27 @@ Array = np.ndarray[Any, np.dtype[Any]]
 def decoded(
     paths: Sequence[str],
     digests: Sequence[bytes],
-    size: int,
+    size: Size,
     cache: Path,
     notify: Callable[[str], None] = lambda _: None,
 ) -> Tensor:
-    """The images as RGB squares.
+    """The images in RGB, all of one size.
 
     Args:
         paths: Image files.
         digests: Digests of their content, the key of the cache.
-        size: Side of the squares, in pixels.
+        size: Their side, or height and width, in pixels.
         cache: Folder of the memory maps.
         notify: Called with Pillow's warnings about the files when they are decoded.
 
     Returns:
-        (B, 3, size, size) uint8, mapped from the file; changes stay in this process.
+        (B, 3, H, W) uint8, mapped from the file; changes stay in this process.
 
     Raises:
         DataError: If an image cannot be read, naming it; or if the cache cannot be written.
     """
-    name = hashlib.sha256(f"RGB {size} {_READING}\n".encode() + b"".join(digests)).hexdigest()[:32]
-    target, shape = cache / f"{name}.npy", (len(paths), 3, size, size)
+    name = hashlib.sha256(f"RGB {plain(size)} {_READING}\n".encode() + b"".join(digests)).hexdigest()[:32]
+    target, shape = cache / f"{name}.npy", (len(paths), 3, *sides(size))
     try:
         try:
             array = open_array(target, shape, "uint8")
@@ -91,7 +92,7 @@ def _decode_all(paths: Sequence[str], images: np.memmap[Any, Any], notify: Calla
 
         def decode(index: int) -> None:
             at.path = paths[index]
-            images[index] = read_square(paths[index], images.shape[-1])
+            images[index] = read_image(paths[index], canonical(images.shape[2:]))
 
         # Pillow releases the interpreter lock while it decodes and resizes, so threads are enough.
         for first in range(0, len(paths), _ROUND):  # a million futures would take much memory

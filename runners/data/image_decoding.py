@@ -1,4 +1,4 @@
-"""Decodes one image file to an RGB square of bytes, whatever its Pillow mode.
+"""Decodes one image file to an RGB rectangle of bytes, whatever its Pillow mode.
 
 - Integers of more than 8 bits are scaled from their nominal range: 65,535 is white, 4,095 in a TIFF of 12 bits.
   32-bit integers have none, so only 0 to 65,535 is accepted.
@@ -21,6 +21,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from runners.data.base import legible
 from search_space.errors import DataError
+from search_space.size import Size, sides
 
 _NOT_READ = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 """Formats that Pillow recognises without decoding them, and EPS, for which it runs Ghostscript on the file."""
@@ -46,15 +47,15 @@ def image_suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
 
 
-def read_square(path: str, size: int) -> Pixels:
-    """The central square of an image, resized.
+def read_image(path: str, size: Size) -> Pixels:
+    """The centre of an image, resized: the largest part of these proportions.
 
     Args:
         path: The file.
-        size: Side of the square, in pixels.
+        size: Side, or height and width, of the result in pixels.
 
     Returns:
-        (3, size, size) uint8.
+        (3, H, W) uint8.
 
     Raises:
         DataError: If the file cannot be read as an image; the message names it.
@@ -65,7 +66,7 @@ def read_square(path: str, size: int) -> Pixels:
             _scale_transparency(image)
             image.load()
             coloured = _in_colour(_upright(image), getattr(image, "tag_v2", {}))
-            square = ImageOps.fit(coloured, (size, size), Image.Resampling.BILINEAR)
+            fitted = ImageOps.fit(coloured, sides(size)[::-1], Image.Resampling.BILINEAR)
     except UnidentifiedImageError as error:
         raise DataError(f"{legible(path)} cannot be read as an image: its format is not known") from error
     except MemoryError as error:
@@ -73,7 +74,7 @@ def read_square(path: str, size: int) -> Pixels:
     except Exception as error:  # decoders raise anything for a damaged file
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataError(f"{legible(path)} cannot be read as an image: {legible(reason)}") from error
-    return np.asarray(square).transpose(2, 0, 1)
+    return np.asarray(fitted).transpose(2, 0, 1)
 
 
 def was_read_alike(path: str) -> bool:

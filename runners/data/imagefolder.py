@@ -30,7 +30,7 @@ HELD_OUT = 0.2
 
 @register_dataset("imagefolder")
 class ImageFolder(Dataset):
-    """Images of any size, as RGB squares: the shorter side is resized and the centre is cropped."""
+    """Images of any size, in RGB: resized until they cover the size wanted, and the centre is cropped."""
 
     augmentation = Augmentation(shift=4, flip=True)
     takes_path = True
