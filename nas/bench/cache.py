@@ -87,7 +87,7 @@ def _digest_of_band(table: Table, band: str) -> str:
     names = [entry.architecture.hash for entry in table.band(band)]
     trainings = [asdict(table.trainings[key]) for key in sorted(table.trainings) if key[0] in set(names)]
     scores = {name: {proxy: asdict(score) for proxy, score in table.scores.get(name, {}).items()} for name in names}
-    text = json.dumps([table.space.to_dict(), names, trainings, scores, asdict(table.recipe)], sort_keys=True)
+    text = json.dumps([table.space.to_dict(), names, trainings, scores, table.recipe.to_dict()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

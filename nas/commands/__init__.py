@@ -17,6 +17,7 @@ COMMANDS = {
     "db": "Check, upgrade or copy the database.",
     "gc": "Show how much space studies take, and delete unneeded files.",
     "spaces": "List, show and check search spaces.",
+    "recipes": "List and show recipes of a training.",
     "profile": "Break down what an architecture costs.",
     "bench": "Compare search strategies over tables of trainings.",
     "compare": "Show the costs of architectures side by side.",

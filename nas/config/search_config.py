@@ -8,217 +8,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nas.config.setting import flag, setting, settings_of
-from nas.config.values import (
-    LEAST_RESERVED,
-    MAX_SEED,
-    MOST_RESERVED,
-    Kind,
-    NamesNow,
-    choice,
-    count,
-    gpus,
-    image_size,
-    location,
-    name_list,
-    number,
-    output_path,
-    path,
-    plugins,
-    study_name,
-    switch,
-    text,
-    whole,
-)
-from nas.strategy.presets import STRATEGIES, SURROGATE, Strategy, ranker_names, ranker_problem
-from nas.strategy.pruners import PRUNERS, pruner_problem
-from nas.strategy.samplers.registry import SAMPLERS, sampler_problem
-from results.database.objectives import OBJECTIVES, Objective, parse_objectives
-from runners.measuring.targets import LATENCY_TARGETS
-from runners.proxies import PROXIES
-from runners.registry import RUNNERS
+from nas.config.place_settings import PlaceSettings
+from nas.config.problem_settings import ProblemSettings
+from nas.config.setting import flag, settings_of
+from nas.config.strategy_settings import StrategySettings
+from nas.config.training_settings import TrainingSettings
+from nas.strategy.presets import STRATEGIES, SURROGATE, Strategy
+from nas.strategy.samplers.registry import SAMPLERS
+from results.database.objectives import Objective, parse_objectives
 from search_space.errors import ConfigError, allowed, brief
 from search_space.extras import check_installed
 from search_space.space import Limits
 from search_space.yaml_source import Source, read_yaml_file
 
 
-def _unknown_proxy(names: tuple[str, ...]) -> str | None:
-    unknown = [name for name in names if name not in PROXIES]
-    return allowed(unknown[0], PROXIES) if unknown else None
-
-
+# Fields are collected from the last base to the first: in this order they are listed and documented.
 @dataclass(frozen=True)
-class SearchConfig:
+class SearchConfig(PlaceSettings, TrainingSettings, StrategySettings, ProblemSettings):
     """All settings of `nas search`; None means a default that depends on others."""
-
-    # What is searched, and for what.
-    imports: tuple[str, ...] = setting(  # first, since others may name what plug-ins register
-        (), plugins(), "MODULE|FILE", "Plug-in to import, in every worker too; repeatable", otherwise="installed ones"
-    )
-    space: str = setting("mlp_family", path(), "NAME|FILE", "Search space, one that ships or a YAML file")
-    data: str = setting("digits", text(), "NAME", "Data set, such as digits, fashion_mnist, cifar10, imagefolder:PATH")
-    budget: int = setting(
-        200, whole(1), "N", "Distinct architectures to evaluate, over all runs of the study", unit="architectures"
-    )
-    max_fte: float | None = setting(
-        None,
-        number(0, 1e9),
-        "X",
-        "Compute to spend, in full-training equivalents, finalists included",
-        otherwise="no limit",
-        unit="full trainings",
-    )
-    objective: tuple[str, ...] = setting(
-        ("nll",),
-        name_list("objectives", OBJECTIVES, lambda names: None, repeatable=True),  # `objectives` has the better message
-        "NAME",
-        "Objective, repeatable; the first is the quality searched for",
-    )
-    max_params: int | None = setting(
-        None,
-        count(0, 10**13),
-        "COUNT",
-        "Limit on parameters, such as 50k; 0 for none",
-        otherwise="that of the space for this size of images",
-        unit="parameters",
-    )
-    max_macs: int | None = setting(
-        None, count(1, 10**16), "COUNT", "Limit on MACs for one image, such as 5M", otherwise="no limit", unit="MACs"
-    )
-    max_latency_ms: float | None = setting(
-        None, number(0, 1e9), "MS", "Limit on the measured latency of one image", otherwise="no limit", unit="ms"
-    )
-    latency_target: str = setting(
-        "device", choice(LATENCY_TARGETS), "NAME", "What measures the latency, by default the device of the trial"
-    )
-    trial_timeout: float | None = setting(
-        None,
-        number(0, 1e9),
-        "SECONDS",
-        "Time limit for one attempt at a training; an architecture that takes longer is infeasible",
-        otherwise="no limit",
-        unit="s",
-    )
-    # How it is searched.
-    strategy: str = setting("auto", choice(STRATEGIES), "NAME", "Strategy (the next six flags replace parts of it)")
-    sampler: str | None = setting(
-        None,
-        Kind("name", sampler_problem, choices=SAMPLERS),
-        "NAME|MODULE:CLASS",
-        "Sampler that proposes architectures, or the class of an Optuna sampler",
-        otherwise="by strategy",
-    )
-    ranker: str | None = setting(
-        None,
-        Kind("name", ranker_problem, choices=NamesNow(ranker_names)),
-        "NAME",
-        "What chooses among the proposals",
-        otherwise="by strategy",
-    )
-    proxies: tuple[str, ...] | None = setting(
-        None,
-        name_list("proxies", PROXIES, _unknown_proxy, or_none=True),
-        "NAMES",
-        "Proxies that the surrogate sees in addition to the architecture, separated by commas; or none",
-        otherwise="by strategy",
-    )
-    pruner: str | None = setting(
-        None,
-        Kind("name", pruner_problem, choices=PRUNERS),
-        "NAME",
-        "Pruner that stops trials early",
-        otherwise="by strategy",
-    )
-    families: bool | None = setting(
-        None, switch(), "", "Whether the hand-designed families are tried first", otherwise="by strategy"
-    )
-    local: bool | None = setting(
-        None,
-        switch(),
-        "",
-        "Whether neighbours of the best architectures are candidates of the surrogate, too",
-        otherwise="by strategy",
-    )
-    control: str | None = setting(
-        None,
-        choice(("random",)),
-        "NAME",
-        "Strategy to compare with, which searches afterwards with equal compute",
-        otherwise="no control",
-    )
-    # How every architecture is trained.
-    epochs: int | None = setting(
-        None, whole(1, 100_000), "E", "Epochs of a full training", otherwise="by data set", unit="epochs"
-    )
-    batch_size: int | None = setting(
-        None, whole(1, 1_000_000), "B", "Images in a training step", otherwise="by data set", unit="images"
-    )
-    lr: float | None = setting(None, number(0, 1e9), "LR", "Peak learning rate", otherwise="by data set")
-    seed: int = setting(0, whole(0, MAX_SEED), "K", "Seed of the search, and of the training of its trials")
-    finalists: int | None = setting(
-        None,
-        whole(0, 1000),
-        "K",
-        "How many of the best trials are trained again at the end; 0 for none",
-        otherwise="3, or fewer where --max-fte is small",
-    )
-    seeds: int = setting(2, whole(1, 1000), "S", "Number of fresh seeds with which every finalist is trained")
-    # Where it runs.
-    runner: str = setting("ray", choice(RUNNERS), "NAME", "What executes trials")
-    address: str | None = setting(
-        None,
-        text(),
-        "ADDRESS",
-        "Ray cluster: auto, HOST:PORT, ray://HOST:PORT",
-        otherwise="$RAY_ADDRESS, else Ray on this machine",
-    )
-    cpus_per_trial: float = setting(
-        1.0,
-        number(LEAST_RESERVED, MOST_RESERVED, include=True),
-        "X",
-        "CPU cores that a trial reserves; it runs as many threads",
-        otherwise="1",
-        unit="cores",
-    )
-    gpus_per_trial: float | None = setting(
-        None,
-        gpus(),
-        "X",
-        "GPUs that a trial reserves, such as 0.25; several share every batch",
-        otherwise="1 if there are GPUs, else 0",
-        unit="GPUs",
-    )
-    device: str = setting("auto", text(), "NAME", "Device that trains: auto, cpu, cuda, cuda:1")
-    data_dir: str | None = setting(
-        None, path(), "DIR", "Folder in which data sets are cached", otherwise="$NAS_DATA_DIR, else ~/.cache/nas"
-    )
-    image_size: int | tuple[int, int] | None = setting(
-        None,
-        image_size(),
-        "PIXELS",
-        "Side, or HEIGHTxWIDTH, to which the images of a folder are resized",
-        otherwise="64",
-        unit="pixels",
-    )
-    # What is kept.
-    storage: str | None = setting(
-        None,
-        text(),
-        "URL",
-        "Database: sqlite:///FILE or postgresql+psycopg://...",
-        otherwise="$NAS_STORAGE, else a SQLite file under --out",
-        secret=True,
-    )
-    study: str | None = setting(None, study_name(), "NAME", "Name of the study", otherwise="SPACE-DATA")
-    out: str = setting("nas-runs", output_path(), "DIR", "Folder for everything the search writes")
-    checkpoint_dir: str | None = setting(
-        None,
-        location(),
-        "DIR|URL",
-        "Folder for checkpoints and weights: a path, s3://..., gs://...",
-        otherwise="that of --out",
-    )
 
     def __post_init__(self) -> None:
         for name, known in settings_of(self).items():

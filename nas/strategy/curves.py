@@ -127,7 +127,9 @@ class LearningCurves:
     def _extrapolated(self, trials: Sequence[Observed], epoch: int) -> list[float]:
         change = self._remaining_change(epoch) if epoch < self._epochs else RemainingChange.NONE
         losses = self._losses(trials, epoch)
-        return [loss + change(trial.family) for loss, trial in zip(losses, trials, strict=True)]
+        ended = [trial.is_complete and trial.epoch == epoch for trial in trials]  # early, with no gain left
+        pairs = zip(losses, trials, ended, strict=True)
+        return [loss if is_end else loss + change(trial.family) for loss, trial, is_end in pairs]
 
     def _mean_losses(self, trial: Observed, epoch: int) -> tuple[float, float]:
         """Mean log loss over the window, and the log training loss at its end."""

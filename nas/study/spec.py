@@ -9,15 +9,16 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from nas.config import SearchConfig
+from nas.config import SearchConfig, flag
 from nas.plugins import plugins_of
 from nas.strategy.problem import Problem
 from nas.strategy.samplers.registry import make_sampler
 from results.database.connection import shown
-from runners.data import describe_dataset, fingerprint, recipe_for, validation_images
+from runners.data import describe_dataset, fingerprint, validation_images
 from runners.measuring.targets import DEVICE
 from runners.protocol import DataSpec
-from runners.recipe import Recipe
+from runners.recipe import DEFAULTS, RULES, Recipe
+from runners.recipe_files import load_recipe, make_recipe
 from search_space.architecture import Architecture
 from search_space.errors import ConfigError
 from search_space.paths import user_path
@@ -67,7 +68,7 @@ class StudySpec:
             "max_params": self.limits.max_params,
             "max_macs": self.limits.max_macs,
             "max_latency_ms": self.config.max_latency_ms,
-            "recipe": asdict(self.recipe),
+            "recipe": self.recipe.to_dict(),
             "seed": self.config.seed,
         }
 
@@ -76,7 +77,8 @@ class StudySpec:
 
         A folder of images that is identified by its content may have been moved.
         """
-        before, now = {"plugins": {}, **recorded}, {"plugins": {}, **self.identity()}
+        before, now = ({"plugins": {}, **one} for one in (recorded, self.identity()))
+        before["recipe"], now["recipe"] = ({**DEFAULTS, **one["recipe"]} for one in (before, now))
         known = before.get("data", {}).get("fingerprint", "")
         if known != self.fingerprint:
             now["data"]["fingerprint"] = fingerprint(self.data, known)
@@ -126,7 +128,7 @@ class StudySpec:
         """16 hexadecimal digits that are equal wherever proxies give an architecture the same scores."""
         known = {
             "data": _without_place(self.identity()["data"]),
-            "recipe": asdict(self.recipe),
+            "recipe": self.recipe.to_dict(),
             "seed": self.config.seed,
         }
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
@@ -146,8 +148,8 @@ def make_spec(config: SearchConfig) -> StudySpec:
     space.check_limits(limits)
     if ":" in config.parts.sampler:  # a problem with a user's class is reported before anything is written
         make_sampler(config.parts.sampler, space, {}, limits, seed=config.seed)
-    overrides = {name: getattr(config, name) for name in ("epochs", "batch_size", "lr")}
-    recipe = recipe_for(config.data, **{name: value for name, value in overrides.items() if value is not None})
+    given = {name: getattr(config, name) for name in RULES if getattr(config, name) is not None}
+    recipe = make_recipe(data, None if config.recipe is None else load_recipe(config.recipe), given, flag)
     return StudySpec(space, limits, data, recipe, config, validation_images(data))
 
 

@@ -49,6 +49,7 @@ __all__ = [
     "prepare",
     "recipe_for",
     "register_dataset",
+    "training_images",
     "validation_images",
 ]
 
@@ -117,6 +118,15 @@ def validation_images(spec: DataSpec) -> int | None:
         DataError: If there is no such data set.
     """
     return find_dataset(spec).validation_images(spec)
+
+
+def training_images(spec: DataSpec) -> int | None:
+    """Size of the training split, without loading an image; None if it is not known before the images are loaded.
+
+    Raises:
+        DataError: If there is no such data set.
+    """
+    return find_dataset(spec).training_images(spec)
 
 
 def load_splits(spec: DataSpec) -> Splits:

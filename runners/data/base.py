@@ -131,6 +131,10 @@ class Dataset(ABC):
         """Size of the validation split, without loading an image; None if only loading them tells."""
         return None
 
+    def training_images(self, spec: DataSpec) -> int | None:
+        """Size of the training split, likewise."""
+        return None
+
     def example(self, name: str, folder: Path) -> DataSpec | None:
         """A name and folder to test the data set with, offline; None if there is no example.
 

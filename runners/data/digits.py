@@ -30,6 +30,9 @@ class Digits(Dataset):
     def validation_images(self, spec: DataSpec) -> int:
         return VALIDATION
 
+    def training_images(self, spec: DataSpec) -> int:
+        return IMAGES - VALIDATION - TEST
+
     def load_development(self, spec: DataSpec) -> tuple[Split, Split]:
         _, validation, train = _load(spec.split_seed)
         return train, validation

@@ -57,6 +57,9 @@ class IdxDataset(Dataset):
     def validation_images(self, spec: DataSpec) -> int:
         return self.validation
 
+    def training_images(self, spec: DataSpec) -> int:
+        return self.train
+
     def load_development(self, spec: DataSpec) -> tuple[Split, Split]:
         from runners.data.splitting import stratified
 

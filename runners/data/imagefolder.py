@@ -59,6 +59,9 @@ class ImageFolder(Dataset):
     def validation_images(self, spec: DataSpec) -> int:
         return len(_plan(spec)[VALIDATION])
 
+    def training_images(self, spec: DataSpec) -> int:
+        return len(_plan(spec)[TRAIN])
+
     def prepare(self, spec: DataSpec, notify: Callable[[str], None]) -> None:
         """Decode all images; reports what was found where, what was skipped, and what is in two splits."""
         layout, plan = _layout(spec), _plan(spec)

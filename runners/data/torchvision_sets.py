@@ -12,6 +12,8 @@ from runners.data.base import Augmentation, Dataset, DatasetInfo, Split, data_di
 from runners.protocol import DataSpec
 from search_space.errors import DataError
 
+_TRAIN = {"CIFAR10": 50_000, "CIFAR100": 50_000, "SVHN": 73_257}
+"""Images outside of the test split, from which validation is split off."""
 _COLOUR = Augmentation(shift=4, flip=True)
 
 
@@ -45,6 +47,9 @@ class TorchvisionDataset(Dataset):
 
     def validation_images(self, spec: DataSpec) -> int:
         return self.validation
+
+    def training_images(self, spec: DataSpec) -> int:
+        return _TRAIN[self.torchvision_class] - self.validation
 
     def load_development(self, spec: DataSpec) -> tuple[Split, Split]:
         from runners.data.splitting import stratified

@@ -5,13 +5,14 @@ B images of a batch or chunk, C channels, H and W pixels.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from runners.data import Augmentation, Split
-from runners.training.augmentation import augment
+from runners.data import Split
+from runners.training.variation import Variation
 
 CHUNK_BYTES = 64 * 2**20
 """Float pixels to prepare at a time: a whole epoch of digits, but never of a large data set."""
@@ -42,7 +43,7 @@ def place(split: Split, device: torch.device) -> Split:
 
 
 def training_batches(
-    split: Split, batch_size: int, normalise: Normaliser, augmentation: Augmentation, generator: torch.Generator
+    split: Split, batch_size: int, normalise: Normaliser, variation: Variation, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield one epoch in random order, on the generator's device.
 
@@ -50,16 +51,18 @@ def training_batches(
     fill a batch are left out of this epoch, so that no step depends on a handful of images.
 
     Yields:
-        Images (batch_size, C, H, W) float32 and labels (batch_size,) int64.
+        Images (batch_size, C, H, W) float32 and labels: (batch_size,) int64, or shares of classes (batch_size, K) if
+        images are mixed.
     """
     device = generator.device
-    order = torch.randperm(len(split), device=device, generator=generator)[
-        : steps_per_epoch(split, batch_size) * batch_size
-    ]
+    draws = random.Random(generator.initial_seed())
+    order = torch.randperm(len(split), device=device, generator=generator)
+    order = variation.order(order, steps_per_epoch(split, batch_size) * batch_size)
     pixels = batch_size * split.images[0].numel() * 4
     for chosen in order.split(batch_size * max(1, CHUNK_BYTES // pixels)):
         images, labels = _fetch(split, chosen, device)
-        images = normalise(augment(images, augmentation, generator))
+        images = normalise(variation.pixels(images, generator, draws))
+        images, labels = variation.mixed(images, labels, batch_size, generator, draws)
         yield from zip(images.split(batch_size), labels.split(batch_size), strict=True)
 
 

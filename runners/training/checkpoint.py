@@ -41,6 +41,7 @@ class Checkpoint:
         latency: The latency measured before the training, if any; it is measured once.
         micro_batch: Images that went through the model at once; None for the recipe's batch.
         evaluation_batch: Images that went through the model at once in validation; None for the initial value.
+        average: State dict of the averaged weights; None if the recipe averages none.
     """
 
     curve: tuple[EpochResult, ...]
@@ -49,6 +50,7 @@ class Checkpoint:
     latency: Latency | None = None
     micro_batch: int | None = None
     evaluation_batch: int | None = None
+    average: Mapping[str, Any] | None = None
 
 
 def save_checkpoint(path: Location, job: Job, checkpoint: Checkpoint) -> None:
@@ -66,6 +68,7 @@ def save_checkpoint(path: Location, job: Job, checkpoint: Checkpoint) -> None:
         "latency": None if checkpoint.latency is None else asdict(checkpoint.latency),
         "micro_batch": checkpoint.micro_batch,
         "evaluation_batch": checkpoint.evaluation_batch,
+        **({} if checkpoint.average is None else {"average": dict(checkpoint.average)}),
     }
     torch.save(content, buffer)
     payload = buffer.getvalue()
@@ -79,12 +82,16 @@ def load_checkpoint(path: Location, job: Job, model: nn.Module) -> Checkpoint | 
         recorded = content["identity"]
         if {**recorded, "data": _without_place(recorded["data"])} != _identity(job):
             raise ValueError("it belongs to another job (architecture, data, recipe or seed differ)")
-        if _shapes(content["model"]) != _shapes(model.state_dict()):
-            raise ValueError("its weights have other names or shapes")
+        average = content.get("average")
+        if average is None and job.recipe.ema:
+            raise ValueError("it has no averaged weights")
+        for weights in (content["model"], content["model"] if average is None else average):
+            if _shapes(weights) != _shapes(model.state_dict()):
+                raise ValueError("its weights have other names or shapes")
         curve = tuple(EpochResult(*epoch) for epoch in content["curve"])
         latency = None if content["latency"] is None else Latency(**content["latency"])
         batches = content.get("micro_batch"), content.get("evaluation_batch")
-        return Checkpoint(curve, content["model"], content["optimizer"], latency, *batches)
+        return Checkpoint(curve, content["model"], content["optimizer"], latency, *batches, average)
     except FileNotFoundError:
         return None
     except Exception as error:  # noqa: BLE001 (whatever is wrong with an aid, the training starts again without it)
@@ -114,7 +121,7 @@ def _identity(job: Job) -> dict[str, Any]:
     """Everything that identifies a training; the location of the images and their cache does not."""
     data = _without_place(asdict(job.data))
     del data["directory"]
-    return {"architecture": job.architecture.hash, "data": data, "recipe": asdict(job.recipe), "seed": job.seed}
+    return {"architecture": job.architecture.hash, "data": data, "recipe": job.recipe.to_dict(), "seed": job.seed}
 
 
 def _without_place(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from runners.data import Splits, data_directory, load_splits, load_test
 from runners.execution.deadline import TimeLimit
@@ -27,13 +26,17 @@ from runners.files import FileFailure
 from runners.measuring.device import describe_device, pick_devices, versions
 from runners.measuring.targets import LATENCY_TARGETS
 from runners.protocol import Cause, DataSpec, EpochResult, EvaluationError, Interrupted, Job, Latency, Measured
+from runners.training.averaging import WeightAverage
 from runners.training.batches import Normaliser, place, steps_per_epoch, training_batches
 from runners.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from runners.training.early_stop import has_stalled
 from runners.training.evaluate import evaluate_within_memory, first_batch
+from runners.training.loss import Loss
 from runners.training.memory import Snapshot, gradients, within_memory
 from runners.training.optimisation import learning_rate, make_optimizer
 from runners.training.precision import autocast_for
 from runners.training.replicas import Replicas
+from runners.training.variation import Variation
 from runners.training.weights import load_weights, save_weights
 from search_space.architecture import Architecture
 from search_space.errors import DataError
@@ -51,6 +54,9 @@ def train(job: Job) -> Generator[EpochResult, None, Measured]:
 
     A training resumes from its checkpoint, which is written at every rung before the rung is reported: whatever the
     search decides there, another process can resume it at once. Without a checkpoint it restarts.
+
+    With a recipe that averages weights, the average is what is validated and kept. With one that has a patience, the
+    training is complete once that many epochs brought no gain, and its result is that of its last epoch.
 
     Yields:
         Every epoch that the search does not have; all of them if the training restarts. For a "test" job a single one,
@@ -113,10 +119,13 @@ def _train(job: Job, model: VisionModel, devices: tuple[torch.device, ...]) -> G
 
     saved, saved_at = len(curve), time.monotonic()
     for epoch in range(len(curve) + 1, recipe.epochs + 1):
+        if has_stalled(curve, recipe.patience):
+            break
         curve.append(training.run_epoch(epoch))
         measured = replace(measured, micro_batch=training.micro_batch)
         # The last one is written, too: if the driver dies before it learns of the end, nothing is trained again.
-        if epoch in job.rungs or epoch == recipe.epochs or time.monotonic() - saved_at > CHECKPOINT_EVERY_S:
+        is_last = epoch == recipe.epochs or has_stalled(curve, recipe.patience)
+        if epoch in job.rungs or is_last or time.monotonic() - saved_at > CHECKPOINT_EVERY_S:
             try:
                 saved, saved_at = save(), time.monotonic()
             except FileFailure as failure:
@@ -136,7 +145,7 @@ def _train(job: Job, model: VisionModel, devices: tuple[torch.device, ...]) -> G
         limit.resume()
 
     if job.weights is not None:
-        written = save_weights(model, job.weights, splits.mean, splits.std)
+        written = save_weights(training.average.model, job.weights, splits.mean, splits.std)
         measured = replace(measured, weights_sha256=written)
     return measured
 
@@ -149,7 +158,10 @@ class _Training:
     ) -> None:
         device = devices[0]
         self.recipe, self.seed, self.model, self.device, self.splits = job.recipe, job.seed, model, device, splits
+        self.average = WeightAverage(model, job.recipe.ema)
         self.replicas = Replicas(model, devices)
+        self.loss = Loss(job.recipe, splits, devices)
+        self.variation = Variation(splits.augmentation, job.recipe, splits.info.classes)
         self.losses = [partial(self._loss, *pair) for pair in zip(self.replicas.models, devices, strict=True)]
         self.optimizer = make_optimizer(model, job.recipe)
         self.parameters = list(model.parameters())
@@ -164,12 +176,14 @@ class _Training:
     def state(self, curve: tuple[EpochResult, ...], latency: Latency | None) -> Checkpoint:
         """The checkpoint after the epochs of `curve`."""
         batches = self.micro_batch, self.evaluation_batch
-        return Checkpoint(curve, self.model.state_dict(), self.optimizer.state_dict(), latency, *batches)
+        states = self.model.state_dict(), self.optimizer.state_dict()
+        return Checkpoint(curve, *states, latency, *batches, self.average.state())
 
     def restore(self, state: Checkpoint) -> None:
         """Restore the state from a checkpoint."""
         self.model.load_state_dict(state.model)
         self.optimizer.load_state_dict(dict(state.optimizer))
+        self.average.restore(state.average)
         self.micro_batch = state.micro_batch or self.micro_batch
         self.evaluation_batch = state.evaluation_batch or self.evaluation_batch
 
@@ -177,11 +191,13 @@ class _Training:
         """Train for one epoch and validate; `epoch` is 1 for the first."""
         started = time.perf_counter()
         snapshot = Snapshot(self.model, self.optimizer)
+        self.average.remember()
 
         def learn(micro_batch: int) -> float:
             if micro_batch != self.micro_batch:  # memory ran out
                 self.micro_batch = micro_batch
                 snapshot.restore()
+                self.average.return_()
             self.draws.manual_seed(_seed(self.seed, epoch, "data"))
             purposes = ["drop path", *(f"drop path {index}" for index in range(1, len(self.losses)))]
             self.replicas.seed([_seed(self.seed, epoch, purpose) for purpose in purposes])
@@ -189,7 +205,12 @@ class _Training:
 
         train_loss, _ = within_memory(learn, self.micro_batch, self.batch_size, self.device)
         metrics, self.evaluation_batch = evaluate_within_memory(
-            self.model, self.splits.validation, self.normalise, self.device, self.autocast, self.evaluation_batch
+            self.average.model,
+            self.splits.validation,
+            self.normalise,
+            self.device,
+            self.autocast,
+            self.evaluation_batch,
         )
         for name, loss in (("training loss", train_loss), ("validation NLL", metrics.nll)):
             if not math.isfinite(loss):
@@ -201,9 +222,7 @@ class _Training:
         recipe, done = self.recipe, (epoch - 1) * self.steps
         self.model.train()
         total = torch.zeros((), device=self.device)  # read once per epoch, to avoid waiting for a GPU at every step
-        batches = training_batches(
-            self.splits.train, self.batch_size, self.normalise, self.splits.augmentation, self.draws
-        )
+        batches = training_batches(self.splits.train, self.batch_size, self.normalise, self.variation, self.draws)
         for step, (images, labels) in enumerate(batches):
             self.limit.check(epoch - 1, recipe.epochs, step, self.steps)
             for group in self.optimizer.param_groups:
@@ -212,15 +231,17 @@ class _Training:
             self.replicas.spread()
             total += gradients(self.losses, images, labels, self.micro_batch)
             self.replicas.gather()
-            torch.nn.utils.clip_grad_norm_(self.parameters, recipe.clip_norm)
+            if recipe.clip_norm:
+                torch.nn.utils.clip_grad_norm_(self.parameters, recipe.clip_norm)
             self.optimizer.step()
+            self.average.update(done + step)
         return total.item() / self.steps
 
     def _loss(self, model: VisionModel, device: torch.device, images: Tensor, labels: Tensor) -> Tensor:
+        images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
         with self.autocast:
-            scores: Tensor = model(images.to(device, non_blocking=True))
-        labels = labels.to(device, non_blocking=True)
-        return functional.cross_entropy(scores.float(), labels, label_smoothing=self.recipe.label_smoothing)
+            scores: Tensor = model(images)
+        return self.loss(scores.float(), images, labels)
 
 
 def _test(job: Job, model: VisionModel, device: torch.device) -> EpochResult:

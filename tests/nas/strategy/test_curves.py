@@ -215,6 +215,15 @@ def test_what_is_complete_ends_where_it_ended(study):
     assert curves.extrapolated(study[:1], 1)[0] != pytest.approx(math.log(2.0))  # at a rung all are read alike
 
 
+def test_what_ended_early_for_lack_of_gain_ends_there(trained, study):
+    stalled = trained([9.0, 8.0, 7.0], state=State.COMPLETE)
+    curves = LearningCurves.of(NLL, [*study, stalled], 4, None)
+
+    (found,) = curves.final_losses([stalled])
+
+    assert found == pytest.approx(math.log(7.0))
+
+
 def test_changes_follow_what_is_completed_later(trained, study):
     curves, newcomer = LearningCurves.of(NLL, study, 4, None), study[4]
     before = curves.final_losses([newcomer])[0]

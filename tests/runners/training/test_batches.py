@@ -6,6 +6,7 @@ import torch
 from runners.data import Augmentation, Split
 from runners.training import batches
 from runners.training.batches import Normaliser, evaluation_batches, steps_per_epoch, training_batches
+from runners.training.variation import Variation
 
 CPU = torch.device("cpu")
 
@@ -31,7 +32,7 @@ def test_an_epoch_shows_every_image_once_but_what_fills_no_batch(
     monkeypatch.setattr(batches, "CHUNK_BYTES", chunk_bytes)
     split, unchanged = numbered(23), Normaliser((0.0,), (1 / 255,), CPU)
 
-    epoch = list(training_batches(split, 5, unchanged, Augmentation(), torch.Generator().manual_seed(0)))
+    epoch = list(training_batches(split, 5, unchanged, Variation(Augmentation()), torch.Generator().manual_seed(0)))
 
     assert len(epoch) == steps_per_epoch(split, 5) == 4
     assert all(len(labels) == 5 for _, labels in epoch)
