@@ -52,6 +52,7 @@ class TrainingSettings:
     distillation: str | None = _of_recipe("distillation")
     teacher_weight: float | None = _of_recipe("teacher_weight")
     temperature: float | None = _of_recipe("temperature")
+    class_weights: str | None = _of_recipe("class_weights")
     seed: int = setting(0, whole(0, MAX_SEED), "K", "Seed of the search, and of the training of its trials")
     finalists: int | None = setting(
         None,

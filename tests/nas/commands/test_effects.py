@@ -83,6 +83,7 @@ EFFECTS: dict[tuple[str, str], tuple[str, str]] = {
     ("search", "--teacher"): (SEARCH, "--teacher nowhere"),
     ("search", "--distillation"): (SEARCH, "--distillation hard"),  # refused without a teacher
     ("search", "--teacher-weight"): (SEARCH, "--teacher-weight 0.9"),  # likewise
+    ("search", "--class-weights"): (SEARCH, "--class-weights balanced"),
     ("search", "--temperature"): (SEARCH, "--temperature 2"),  # likewise
     ("search", "--seed"): (SMALL, "--seed 1"),
     ("search", "--finalists"): (SEARCH, "--finalists 0"),
