@@ -23,6 +23,9 @@ from runners.remote import Location
 from search_space.architecture import Architecture
 from search_space.causes import INFEASIBLE_CAUSES, Cause
 
+IMAGE_CACHES = ("auto", "disk", "none")
+"""The images of a folder are decoded once and stored ("disk"), or in every epoch ("none"); "auto" stores what fits."""
+
 
 @dataclass(frozen=True)
 class DataSpec:
@@ -33,12 +36,14 @@ class DataSpec:
         directory: Where data sets are cached; None for `NAS_DATA_DIR`, else the user's cache folder.
         split_seed: Seed of the train / validation split (and of the test split if the data set has none).
         image_size: Side to which an image folder is resized; None for the data set's own.
+        image_cache: How an image folder is decoded, one of `IMAGE_CACHES`; it changes no pixel.
     """
 
     name: str
     directory: str | None = None
     split_seed: int = 0
     image_size: int | None = None
+    image_cache: str = "auto"
 
 
 @dataclass(frozen=True)

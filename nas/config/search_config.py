@@ -34,6 +34,7 @@ from nas.strategy.pruners import PRUNERS, pruner_problem
 from nas.strategy.samplers.registry import SAMPLERS, sampler_problem
 from results.database.objectives import OBJECTIVES, Objective, parse_objectives
 from runners.measuring.targets import LATENCY_TARGETS
+from runners.protocol import IMAGE_CACHES
 from runners.proxies import PROXIES
 from runners.registry import RUNNERS
 from search_space.errors import ConfigError, allowed, brief
@@ -199,6 +200,12 @@ class SearchConfig:
         "Side to which the images of a folder are resized",
         otherwise="64",
         unit="pixels",
+    )
+    image_cache: str = setting(
+        "auto",
+        choice(IMAGE_CACHES),
+        "NAME",
+        "When the images of a folder are decoded: once (disk), in every epoch (none), once if there is room (auto)",
     )
     # What is kept.
     storage: str | None = setting(

@@ -21,6 +21,8 @@ from search_space.registry import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from runners.data.lazy_images import LazyImages
+
 
 @dataclass(frozen=True)
 class DatasetInfo:
@@ -58,14 +60,14 @@ class Augmentation:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Labelled images in memory (or in a memory map), never modified.
+    """Labelled images, never modified.
 
     Attributes:
-        images: (B, C, H, W) uint8, 0 to 255.
+        images: (B, C, H, W) uint8, 0 to 255: in memory, in a memory map, or read when they are indexed.
         labels: (B,) int64.
     """
 
-    images: Tensor
+    images: Tensor | LazyImages
     labels: Tensor
 
     def __len__(self) -> int:
