@@ -194,18 +194,10 @@ class SearchConfig:
         None, path(), "DIR", "Folder in which data sets are cached", otherwise="$NAS_DATA_DIR, else ~/.cache/nas"
     )
     image_size: int | None = setting(
-        None,
-        whole(1, 1024),
-        "PIXELS",
-        "Side to which the images of a folder are resized",
-        otherwise="64",
-        unit="pixels",
+        None, whole(1, 1024), "PIXELS", "Side to which images of a folder are resized", otherwise="64", unit="pixels"
     )
     image_cache: str = setting(
-        "auto",
-        choice(IMAGE_CACHES),
-        "NAME",
-        "When the images of a folder are decoded: once (disk), in every epoch (none), once if there is room (auto)",
+        "auto", choice(IMAGE_CACHES), "NAME", "Decode images of a folder once (disk) or every epoch (none)"
     )
     # What is kept.
     storage: str | None = setting(
