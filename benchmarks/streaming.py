@@ -35,7 +35,7 @@ from torch import Tensor
 
 from benchmarks.common import RESULTS, machine, summary
 from benchmarks.photographs import make_photographs
-from runners.data import Augmentation, image_cache, load_splits, prepare
+from runners.data import Augmentation, load_splits, prepare, stored_images
 from runners.data.torchvision_import import import_torchvision
 from runners.protocol import DataSpec
 from runners.training.batches import Normaliser, training_batches
@@ -92,7 +92,7 @@ def _cpu_s() -> float:
 def compare(images: int, workers: int, rounds: int) -> dict[str, Any]:
     """Milliseconds for each image, and the ratios to torchvision's in the same round."""
     torch.set_num_threads(workers)
-    image_cache.MAPPED_BYTES = 0  # read as in a large data set
+    stored_images.MAPPED_BYTES = 0  # read as in a large data set
     with tempfile.TemporaryDirectory() as folder:
         # Everything but training images is held out twice, a fifth each.
         root = make_photographs(Path(folder) / "photographs", round(images / 0.6))

@@ -132,6 +132,10 @@ class Dataset(ABC):
         """Size of the validation split, without loading an image; None if only loading them tells."""
         return None
 
+    def is_stored(self, spec: DataSpec) -> bool:
+        """Whether its images, once prepared, are arrays that can be sent to other machines."""
+        return True
+
     def example(self, name: str, folder: Path) -> DataSpec | None:
         """A name and folder to test the data set with, offline; None if there is no example.
 

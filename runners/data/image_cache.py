@@ -20,7 +20,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from runners.data.base import legible
@@ -28,14 +27,12 @@ from runners.data.image_decoding import read_square
 from runners.data.lazy_images import Array, LazyImages
 from runners.data.memory_maps import create_array, open_array
 from runners.data.scanning import Content
-from runners.data.stored_images import StoredImages
+from runners.data.stored_images import open_stored
 from search_space.errors import DataError
 from search_space.units import format_bytes
 
 _READING = 3
 """Increase it whenever images are read in another way, so that earlier decoded images are not used."""
-MAPPED_BYTES = 256 * 2**20
-"""Stored images of one split up to this size are mapped into memory, larger ones are read one by one."""
 FREE_SHARE = 0.9
 """Share of the free disk space that decoded images may take unless the user asks for more. Arbitrary."""
 
@@ -105,10 +102,10 @@ def open_images(files: ImageFiles, cache: str, notify: Callable[[str], None] = l
         return StreamedImages(files, files.streamed)
     try:
         try:
-            return _opened(files)
+            return open_stored(files.stored, files.shape, files.levels)
         except (FileNotFoundError, ValueError):  # missing or truncated
             _decode_once(files, notify)
-            return _opened(files)
+            return open_stored(files.stored, files.shape, files.levels)
     except OSError as error:
         reason = error.strerror or error
         raise DataError(
@@ -214,12 +211,6 @@ def _decode_once(files: ImageFiles, notify: Callable[[str], None]) -> None:
             unfinished.replace(files.stored)
         finally:
             unfinished.unlink(missing_ok=True)
-
-
-def _opened(files: ImageFiles) -> Tensor | LazyImages:
-    if math.prod(files.shape) > MAPPED_BYTES:
-        return StoredImages(files.stored, files.shape, files.levels)
-    return torch.from_numpy(open_array(files.stored, files.shape, "uint8"))
 
 
 def _fit(splits: Sequence[ImageFiles], share: float = FREE_SHARE) -> bool:

@@ -60,6 +60,10 @@ class ImageFolder(Dataset):
         states = [os.stat(path) for path in paths]
         return _digest(layout.root, paths, [f"{state.st_size} {state.st_mtime_ns}".encode() for state in states])
 
+    def is_stored(self, spec: DataSpec) -> bool:
+        files = [_image_files(files, spec) for files in _plan(spec).values()]
+        return spec.image_cache != "none" and not any(split.missing for split in files)
+
     def validation_images(self, spec: DataSpec) -> int:
         return len(_plan(spec)[VALIDATION])
 

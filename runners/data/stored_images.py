@@ -1,16 +1,30 @@
-"""Decoded images in a file, too many to be mapped into memory."""
+"""Decoded images in a file: mapped into memory, or read one by one if there are many."""
 
 from __future__ import annotations
 
+import math
 import os
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from runners.data.base import legible
 from runners.data.lazy_images import Array, LazyImages
 from runners.data.memory_maps import open_array
 from search_space.errors import DataError
+
+MAPPED_BYTES = 256 * 2**20
+"""Images of one split up to this size are mapped into memory, larger ones are read one by one. Arbitrary."""
+
+
+def open_stored(file: Path, shape: Sequence[int], levels: Path) -> Tensor | LazyImages:
+    """Decoded images (B, C, H, W) of uint8 in a file; see `StoredImages`."""
+    if math.prod(shape) > MAPPED_BYTES:
+        return StoredImages(file, shape, levels)
+    return torch.from_numpy(open_array(file, tuple(shape), "uint8"))
 
 
 class StoredImages(LazyImages):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from runners.data import image_cache, lazy_images, load_splits, load_test, prepare
+from runners.data import image_cache, lazy_images, load_splits, load_test, prepare, stored_images
 from runners.data.image_cache import StreamedImages
 from runners.data.lazy_images import LazyImages
 from runners.data.statistics import channel_statistics
@@ -46,7 +46,7 @@ def spec_of(root: Path, tmp_path: Path) -> SpecOf:
 @pytest.fixture
 def all_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is small enough to be mapped, and images are read in several chunks."""
-    monkeypatch.setattr(image_cache, "MAPPED_BYTES", 0)
+    monkeypatch.setattr(stored_images, "MAPPED_BYTES", 0)
     monkeypatch.setattr(lazy_images, "SURVEY", 5)
 
 
@@ -62,7 +62,7 @@ def test_pixels_and_statistics_are_those_of_a_map(
 ) -> None:
     torch.set_num_threads(threads)
     lazy, lazy_test = load_splits(spec_of(cache, "other")), load_test(spec_of(cache, "other"))
-    monkeypatch.setattr(image_cache, "MAPPED_BYTES", 2**20)
+    monkeypatch.setattr(stored_images, "MAPPED_BYTES", 2**20)
     mapped, mapped_test = load_splits(spec_of("disk")), load_test(spec_of("disk"))
 
     assert (lazy.mean, lazy.std) == (mapped.mean, mapped.std) == channel_statistics(mapped.train.images[:])
