@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import math
+import os
 import shutil
 import threading
 import warnings
@@ -23,6 +24,7 @@ from typing import Any
 from torch import Tensor
 
 from runners.data.base import legible
+from runners.data.digests import WORTH_SAYING
 from runners.data.image_decoding import read_square
 from runners.data.lazy_images import Array, LazyImages
 from runners.data.memory_maps import create_array, open_array
@@ -160,14 +162,14 @@ class StreamedImages(LazyImages):
         _at.path = path = self._files.paths[index]
         out[...] = read_square(path, out.shape[-1], self._files.contents[index].state)
 
-    def decode_all(
-        self, notify: Callable[[str], None], take: Callable[[int, Tensor], None] = lambda at, images: None
-    ) -> None:
+    def decode_all(self, notify: Callable[[str], None], take: Callable[[Tensor], object] = lambda images: None) -> None:
         """Decode all images once; see `LazyImages.survey`. Reports how many files Pillow has warnings about.
 
         Raises:
             DataError: If an image cannot be read.
         """
+        if self.numel() >= WORTH_SAYING:
+            notify(f"decoding {len(self):,} images once ({format_bytes(self.numel())} of pixels)")
         odd: dict[str, str] = {}
 
         def hear(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -201,13 +203,12 @@ def _decode_once(files: ImageFiles, notify: Callable[[str], None]) -> None:
         unfinished = files.stored.with_name(f".{files.stored.stem}.unfinished")
         unfinished.unlink(missing_ok=True)  # left by a process that was killed
         try:
-            array = create_array(unfinished, files.shape, "uint8")
-
-            def store(at: int, images: Tensor) -> None:
-                array[at : at + len(images)] = images.numpy()
-
-            StreamedImages(files, files.levels).decode_all(notify, store)
-            array.flush()
+            start = create_array(unfinished, files.shape, "uint8").offset
+            with unfinished.open("r+b") as file:  # what is written through a map counts as memory of this process
+                file.seek(start)
+                StreamedImages(files, files.levels).decode_all(notify, lambda images: file.write(images.numpy().data))
+                file.flush()
+                os.fsync(file.fileno())
             unfinished.replace(files.stored)
         finally:
             unfinished.unlink(missing_ok=True)

@@ -121,11 +121,11 @@ class LazyImages(ABC):
                 return statistics_of(counts)
         return statistics_of(self.survey())
 
-    def survey(self, take: Callable[[int, Tensor], None] = lambda at, images: None) -> Tensor:
+    def survey(self, take: Callable[[Tensor], object] = lambda images: None) -> Tensor:
         """Read all images once, and record how often each level occurs in each channel.
 
         Args:
-            take: Called with successive images, and the index of the first of them.
+            take: Called with successive images (N, C, H, W).
 
         Returns:
             (C, 256) int64.
@@ -135,9 +135,9 @@ class LazyImages(ABC):
         """
         counts = torch.zeros(self.shape[1], LEVELS, dtype=torch.int64)
         chunks = torch.arange(len(self)).split(SURVEY)
-        for chunk, images in zip(chunks, self.ahead(chunks, torch.get_num_threads()), strict=True):
+        for images in self.ahead(chunks, torch.get_num_threads()):
             counts += count_levels(images)
-            take(int(chunk[0]), images)
+            take(images)
         with suppress(OSError):
             write_atomically(self.levels, json.dumps(counts.tolist()).encode())
         return counts
