@@ -24,6 +24,9 @@ from search_space.architecture import Architecture
 from search_space.causes import INFEASIBLE_CAUSES, Cause
 from search_space.size import Size
 
+IMAGE_CACHES = ("auto", "disk", "none")
+"""The images of a folder are decoded once and stored ("disk"), or in every epoch ("none"); "auto" stores what fits."""
+
 
 @dataclass(frozen=True)
 class DataSpec:
@@ -34,12 +37,14 @@ class DataSpec:
         directory: Where data sets are cached; None for `NAS_DATA_DIR`, else the user's cache folder.
         split_seed: Seed of the train / validation split (and of the test split if the data set has none).
         image_size: Side, or height and width, to which an image folder is resized; None for the data set's own.
+        image_cache: How an image folder is decoded, one of `IMAGE_CACHES`; it changes no pixel.
     """
 
     name: str
     directory: str | None = None
     split_seed: int = 0
     image_size: Size | None = None
+    image_cache: str = "auto"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from nas.config.values import (
     study_name,
     text,
 )
+from runners.protocol import IMAGE_CACHES
 from runners.registry import RUNNERS
 
 
@@ -60,6 +61,9 @@ class PlaceSettings:
         "Side, or HEIGHTxWIDTH, to which the images of a folder are resized",
         otherwise="64",
         unit="pixels",
+    )
+    image_cache: str = setting(
+        "auto", choice(IMAGE_CACHES), "NAME", "Decode images of a folder once (disk) or every epoch (none)"
     )
     storage: str | None = setting(
         None,

@@ -22,6 +22,8 @@ from search_space.size import Size, shown
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from runners.data.lazy_images import LazyImages
+
 
 @dataclass(frozen=True)
 class DatasetInfo:
@@ -59,14 +61,14 @@ class Augmentation:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Labelled images in memory (or in a memory map), never modified.
+    """Labelled images, never modified.
 
     Attributes:
-        images: (B, C, H, W) uint8, 0 to 255.
+        images: (B, C, H, W) uint8, 0 to 255: in memory, in a memory map, or read when they are indexed.
         labels: (B,) int64.
     """
 
-    images: Tensor
+    images: Tensor | LazyImages
     labels: Tensor
 
     def __len__(self) -> int:
@@ -134,6 +136,10 @@ class Dataset(ABC):
     def training_images(self, spec: DataSpec) -> int | None:
         """Size of the training split, likewise."""
         return None
+
+    def is_stored(self, spec: DataSpec) -> bool:
+        """Whether its images, once prepared, are arrays that can be sent to other machines."""
+        return True
 
     def example(self, name: str, folder: Path) -> DataSpec | None:
         """A name and folder to test the data set with, offline; None if there is no example.

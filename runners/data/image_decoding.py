@@ -10,10 +10,11 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import warnings
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -47,26 +48,29 @@ def image_suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
 
 
-def read_image(path: str, size: Size) -> Pixels:
+def read_image(path: str, size: Size, state: tuple[int, int] | None = None) -> Pixels:
     """The centre of an image, resized: the largest part of these proportions.
 
     Args:
         path: The file.
         size: Side, or height and width, of the result in pixels.
+        state: Size and time of change (ns) that the file is known to have.
 
     Returns:
         (3, H, W) uint8.
 
     Raises:
-        DataError: If the file cannot be read as an image; the message names it.
+        DataError: If the file cannot be read as an image, or has changed; the message names it.
     """
     _silence_libtiff()
     try:
-        with Image.open(path, formats=image_formats()) as image:
+        with open(path, "rb") as file, Image.open(_unchanged(file, path, state), formats=image_formats()) as image:
             _scale_transparency(image)
             image.load()
             coloured = _in_colour(_upright(image), getattr(image, "tag_v2", {}))
             fitted = ImageOps.fit(coloured, sides(size)[::-1], Image.Resampling.BILINEAR)
+    except DataError:
+        raise
     except UnidentifiedImageError as error:
         raise DataError(f"{legible(path)} cannot be read as an image: its format is not known") from error
     except MemoryError as error:
@@ -75,6 +79,13 @@ def read_image(path: str, size: Size) -> Pixels:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataError(f"{legible(path)} cannot be read as an image: {legible(reason)}") from error
     return np.asarray(fitted).transpose(2, 0, 1)
+
+
+def _unchanged(file: BinaryIO, path: str, state: tuple[int, int] | None) -> BinaryIO:
+    status = os.fstat(file.fileno())
+    if state is not None and (status.st_size, status.st_mtime_ns) != state:
+        raise DataError(f"{legible(path)} has changed since its folder was read; restore it, or start a new study")
+    return file
 
 
 def was_read_alike(path: str) -> bool:

@@ -95,6 +95,7 @@ EFFECTS: dict[tuple[str, str], tuple[str, str]] = {
     ("search", "--device"): (SEARCH, "--device cpu"),
     ("search", "--data-dir"): (PHOTOS, "--data-dir cache"),
     ("search", "--image-size"): (PHOTOS, "--image-size 4"),
+    ("search", "--image-cache"): (PHOTOS + "--data-dir cache ", "--image-cache none"),
     ("search", "--storage"): (SEARCH, "--storage sqlite:///other.db"),
     ("search", "--study"): (SEARCH, "--study other"),
     ("search", "--out"): (SEARCH, "--out elsewhere"),
