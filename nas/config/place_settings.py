@@ -17,6 +17,7 @@ from nas.config.values import (
     path,
     study_name,
     text,
+    whole,
 )
 from runners.protocol import IMAGE_CACHES
 from runners.registry import RUNNERS
@@ -61,6 +62,14 @@ class PlaceSettings:
         "Side, or HEIGHTxWIDTH, to which the images of a folder are resized",
         otherwise="64",
         unit="pixels",
+    )
+    channels: int | None = setting(
+        None,
+        whole(1, 4),
+        "N",
+        "Channels to which the images of a folder are converted: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA",
+        otherwise="3",
+        unit="channels",
     )
     image_cache: str = setting(
         "auto", choice(IMAGE_CACHES), "NAME", "Decode images of a folder once (disk) or every epoch (none)"

@@ -23,7 +23,6 @@ from search_space.architecture import Architecture
 from search_space.errors import ConfigError
 from search_space.paths import user_path
 from search_space.plugins import Plugin
-from search_space.size import plain
 from search_space.space import Limits, SearchSpace, load_space
 from search_space.zoo.scaled import family_points
 
@@ -52,9 +51,7 @@ class StudySpec:
 
     def identity(self) -> dict[str, Any]:
         """The part that must not change, as plain data that is stored with the study."""
-        data = asdict(self.data)
-        del data["directory"], data["image_cache"]  # the same images may be in another folder, or decoded elsewhere
-        data["image_size"] = self.data.image_size and plain(self.data.image_size)  # as JSON returns it
+        data = self.data.identity()
         data["name"] = self.data.name.encode(errors="backslashreplace").decode()  # a path need not be valid UTF-8
         data["fingerprint"] = self.fingerprint
         plugins = {plugin.name: plugin.version for plugin in self.plugins}
@@ -182,7 +179,9 @@ def _data(config: SearchConfig) -> DataSpec:
     name, colon, path = config.data.partition(":")
     name = f"{name}:{user_path(path, 'the folder of images').resolve()}" if colon and path else config.data
     directory = None if config.data_dir is None else str(user_path(config.data_dir, "--data-dir").resolve())
-    return DataSpec(name, directory, image_size=config.image_size, image_cache=config.image_cache)
+    return DataSpec(
+        name, directory, image_size=config.image_size, image_cache=config.image_cache, channels=config.channels
+    )
 
 
 def _without_place(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -213,12 +213,12 @@ def register_dataset(name: str, *settings: Any, **named: Any) -> Callable[[Datas
     return register
 
 
-_SUPPLIED: dict[tuple[str, int, Size | None], Dataset] = {}
+_SUPPLIED: dict[tuple[str, int, Size | None, int | None], Dataset] = {}
 
 
 def supply(spec: DataSpec, dataset: Dataset) -> None:
     """In this process, take the images behind `spec` from `dataset`, as its own files are on another machine."""
-    _SUPPLIED[spec.name, spec.split_seed, spec.image_size] = dataset
+    _SUPPLIED[spec.name, spec.split_seed, spec.image_size, spec.channels] = dataset
 
 
 def find_dataset(spec: DataSpec) -> Dataset:
@@ -227,7 +227,7 @@ def find_dataset(spec: DataSpec) -> Dataset:
     Raises:
         DataError: If there is no data set of that name, or settings do not fit it.
     """
-    supplied = _SUPPLIED.get((spec.name, spec.split_seed, spec.image_size))
+    supplied = _SUPPLIED.get((spec.name, spec.split_seed, spec.image_size, spec.channels))
     if supplied is not None:
         return supplied
     name, colon, path = spec.name.partition(":")
@@ -240,6 +240,8 @@ def find_dataset(spec: DataSpec) -> Dataset:
     if not dataset.takes_path and spec.image_size is not None:
         size = shown(spec.image_size)
         raise DataError(f"{name} has its own image size; image_size ({size}) goes with a folder of images")
+    if not dataset.takes_path and spec.channels is not None:
+        raise DataError(f"{name} has its own channels; channels ({spec.channels}) goes with a folder of images")
     return dataset
 
 

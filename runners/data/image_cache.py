@@ -25,7 +25,7 @@ from torch import Tensor
 
 from runners.data.base import legible
 from runners.data.digests import WORTH_SAYING
-from runners.data.image_decoding import read_image
+from runners.data.image_decoding import MODES, read_image
 from runners.data.lazy_images import Array, LazyImages
 from runners.data.memory_maps import create_array, open_array
 from runners.data.scanning import Content
@@ -52,23 +52,27 @@ class ImageFiles:
         contents: What they contain, which identifies the stored pixels.
         size: Side, or height and width, of the images to decode, in pixels.
         folder: Folder of the stored pixels.
+        channels: Channels to decode, one of `runners.data.image_decoding.MODES`.
     """
 
     paths: Sequence[str]
     contents: Sequence[Content]
     size: Size
     folder: Path
+    channels: int = 3
 
     @cached_property
     def shape(self) -> tuple[int, int, int, int]:
         """B, C, H, W."""
-        return len(self.paths), 3, *sides(self.size)
+        return len(self.paths), self.channels, *sides(self.size)
 
     @cached_property
     def stored(self) -> Path:
         """File of the decoded images."""
         digests = b"".join(content.digest for content in self.contents)
-        name = hashlib.sha256(f"RGB {plain(self.size)} {_READING}\n".encode() + digests).hexdigest()[:32]
+        name = hashlib.sha256(f"{MODES[self.channels]} {plain(self.size)} {_READING}\n".encode() + digests).hexdigest()[
+            :32
+        ]
         return self.folder / f"{name}.npy"
 
     @property
@@ -88,7 +92,7 @@ class ImageFiles:
 
 
 def open_images(files: ImageFiles, cache: str, notify: Callable[[str], None] = lambda _: None) -> Tensor | LazyImages:
-    """The images in RGB, decoded now unless they are stored or streamed.
+    """The images, decoded now unless they are stored or streamed.
 
     Args:
         files: The files.
@@ -96,7 +100,7 @@ def open_images(files: ImageFiles, cache: str, notify: Callable[[str], None] = l
         notify: Called with Pillow's warnings about the files when they are decoded.
 
     Returns:
-        (B, 3, H, W) uint8.
+        (B, C, H, W) uint8.
 
     Raises:
         DataError: If an image cannot be read, naming it; or if the decoded images cannot be written.
@@ -161,7 +165,7 @@ class StreamedImages(LazyImages):
 
     def read(self, index: int, out: Array) -> None:
         _at.path = path = self._files.paths[index]
-        out[...] = read_image(path, canonical(out.shape[1:]), self._files.contents[index].state)
+        out[...] = read_image(path, canonical(out.shape[1:]), len(out), self._files.contents[index].state)
 
     def decode_all(self, notify: Callable[[str], None], take: Callable[[Tensor], object] = lambda images: None) -> None:
         """Decode all images once; see `LazyImages.survey`. Reports how many files Pillow has warnings about.

@@ -28,13 +28,18 @@ if TYPE_CHECKING:
 
 IMAGE_SIZE = 64
 """Size to which images are resized unless the spec says otherwise."""
+CHANNELS = 3
+"""Channels to which images are converted unless the spec says otherwise: RGB."""
 HELD_OUT = 0.2
 """Share of the images to split off for validation, and again for testing, if the folder has no such split."""
 
 
 @register_dataset("imagefolder")
 class ImageFolder(Dataset):
-    """Images of any size, in RGB: resized until they cover the size wanted, and the centre is cropped."""
+    """Images of any size and mode, in RGB unless other channels are wanted, whatever the mode of each file.
+
+    They are resized until they cover the size wanted, and the centre is cropped.
+    """
 
     augmentation = Augmentation(shift=4, flip=True)
     takes_path = True
@@ -42,7 +47,7 @@ class ImageFolder(Dataset):
 
     def describe(self, spec: DataSpec) -> DatasetInfo:
         classes = _layout(spec).classes
-        return DatasetInfo(image_size=spec.image_size or IMAGE_SIZE, in_channels=3, classes=len(classes))
+        return DatasetInfo(spec.image_size or IMAGE_SIZE, spec.channels or CHANNELS, len(classes))
 
     def fingerprint(self, spec: DataSpec) -> str:
         """A digest of the names and contents of all images, following links; independent of the folder's location."""
@@ -115,7 +120,8 @@ def _image_files(files: Files, spec: DataSpec) -> ImageFiles:
 
     paths, directory = [path for path, _ in files], data_directory(spec)
     contents = file_contents(paths, directory)
-    return ImageFiles(paths, contents, spec.image_size or IMAGE_SIZE, directory / "decoded")
+    size, channels = spec.image_size or IMAGE_SIZE, spec.channels or CHANNELS
+    return ImageFiles(paths, contents, size, directory / "decoded", channels)
 
 
 def _plan(spec: DataSpec) -> dict[str, Files]:

@@ -94,6 +94,7 @@ EFFECTS: dict[tuple[str, str], tuple[str, str]] = {
     ("search", "--gpus-per-trial"): (SEARCH, "--gpus-per-trial 0"),
     ("search", "--device"): (SEARCH, "--device cpu"),
     ("search", "--data-dir"): (PHOTOS, "--data-dir cache"),
+    ("search", "--channels"): (PHOTOS, "--channels 1"),
     ("search", "--image-size"): (PHOTOS, "--image-size 4"),
     ("search", "--image-cache"): (PHOTOS + "--data-dir cache ", "--image-cache none"),
     ("search", "--storage"): (SEARCH, "--storage sqlite:///other.db"),
