@@ -20,11 +20,21 @@ from typing import Any, Literal
 
 import yaml
 
-from search_space.block import DEFAULT_EPS, NORMS_WITH_EPS, Branch, Downsample, Norm, Part, Stage, read_stage
+from search_space.block import (
+    DEFAULT_EPS,
+    NORMS_WITH_EPS,
+    Branch,
+    Downsample,
+    Norm,
+    Part,
+    Stage,
+    check_stages,
+    read_stage,
+)
 from search_space.errors import ArchitectureError
 from search_space.ops import Cost, TokenShape
 from search_space.ops.base import convolution, linear, require
-from search_space.size import Size, area, canonical, divided, divides, plain, shown, sides
+from search_space.size import Size, area, canonical, divided, divides, plain, sides
 from search_space.yaml_fields import LARGEST, read_fields
 from search_space.yaml_source import Source, read_yaml, read_yaml_file
 
@@ -298,29 +308,7 @@ class Architecture:
         require(len(self.stages) >= 1, "an architecture needs at least one stage")
         require(self.depth <= DEEPEST, f"an architecture may have at most {DEEPEST:,} blocks; it has {self.depth:,}")
         require(self.stages[0].downsample == "none", "the first stage cannot downsample; use a larger patch")
-        grid, dim = self.grid, self.stages[0].dim
-        for index, stage in enumerate(self.stages):
-            at = f"stage {index + 1}: "
-            require(stage.depth >= 1, f"{at}depth must be at least 1; it is {stage.depth}")
-            require(stage.dim >= 1, f"{at}dim must be at least 1; it is {stage.dim}")
-            require(len(stage.block) >= 1, f"{at}a block needs at least one branch")
-            require(
-                not self.class_token or stage.downsample == "none",
-                f"{at}a class token cannot pass through downsampling",
-            )
-            require(
-                stage.dim == dim or stage.downsample != "none",
-                f"{at}dim changes from {dim} to {stage.dim}, which needs a downsample other than none",
-            )
-            require(divides(stage.stride, grid), f"{at}a grid of {shown(grid)} tokens cannot be halved")
-            grid = divided(grid, stage.stride)
-            dim = stage.dim
-            shape = TokenShape(grid, dim, self.class_token)
-            for number, branch in enumerate(stage.block):
-                try:
-                    branch.op.check(shape)
-                except ArchitectureError as error:
-                    raise ArchitectureError(f"{at}branch {number + 1}: {error}") from None
+        check_stages(self.stages, self.grid, self.class_token)
 
     def _canonical(self) -> Iterator[tuple[str, Any]]:
         """Canonical values for the fields that may differ from them."""
