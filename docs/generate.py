@@ -20,6 +20,8 @@ from measured import table
 from reference import commands, settings  # noqa: F401 (blocks of reference.md)
 from wrap import PAGES, wrap
 
+from runners.data import DATASETS, recipe_for
+from runners.recipe_files import list_recipes, load_recipe
 from search_space import Architecture, Attention, Dense, Gating, Permute, RepMLP, zoo
 from search_space.diagram import diagram
 from search_space.ops import Op, TokenShape
@@ -155,6 +157,28 @@ def pooling_cost() -> str:
         )
     header = ["", "parameters, class token", "GAP", "MACs, class token", "GAP", "MACs saved"]
     return table(header, rows)
+
+
+def data_set_recipes() -> str:
+    """The recipe and the augmentation of every data set."""
+    rows = []
+    for name, entry in DATASETS.items():
+        recipe, augmentation = recipe_for(name), entry.augmentation
+        moves = [f"{key} {value:g}" for key, value in vars(augmentation).items() if value not in (False, True, 0, 1.0)]
+        moves += ["flip"] if augmentation.flip else []
+        numbers = [recipe.epochs, recipe.batch_size, f"{recipe.lr:g}", f"{recipe.weight_decay:g}", f"{recipe.warmup:g}"]
+        rows.append([f"`{name}`", *numbers, f"{recipe.label_smoothing:g}", ", ".join(moves)])
+    header = ["data set", "epochs", "batch", "learning rate", "weight decay", "warm-up", "smoothing", "augmentation"]
+    return table(header, rows)
+
+
+def shipped_recipes() -> str:
+    """The recipes that ship: what they set, and where it comes from."""
+    rows = []
+    for name in list_recipes():
+        file = load_recipe(name)
+        rows.append([f"`{name}`", ", ".join(f"`{key}` {value}" for key, value in file.settings.items()), file.source])
+    return table(["recipe", "settings", "source"], rows)
 
 
 def plugin(name: str) -> str:

@@ -207,6 +207,38 @@ def live() -> str:
     return table(header, rows)
 
 
+def ingredients() -> str:
+    """What each ingredient of a recipe brings, if measured."""
+    if not (RESULTS / "recipes.json").exists():
+        return "Not measured yet."
+    return "\n\n".join(_ingredients(one) for one in _results("recipes")["tables"])
+
+
+def _ingredients(measured: dict[str, Any]) -> str:
+    families = list(measured["base"])
+    rows: list[list[object]] = [["base: NLL", *(f"{measured['base'][family]:.4f}" for family in families), ""]]
+    for row in sorted(measured["rows"], key=lambda row: row["median"]):
+        if row["ingredient"] != "base":
+            ratios = [f"{row['ratios'][family]:.3f}" if family in row["ratios"] else "" for family in families]
+            rows.append([row["ingredient"], *ratios, f"{row['median']:.3f}"])
+    seeds = min(row["seeds"] for row in measured["rows"])
+    size = f"{measured['max_params']:,} parameters, {measured['epochs']} epochs, {seeds} seeds"
+    return table([f"{measured['data']}, {size}", *families, "median"], rows)
+
+
+def augmentation() -> str:
+    """Batched augmentation against torchvision's, from `benchmarks/results/augmentation.json`."""
+    figures = _results("augmentation")
+    rows = []
+    for row in figures["rows"]:
+        ratio = row["ratio"]
+        times = [f"{row[name]:.1f}" for name in ("us_per_image", "torchvision_us_per_image")]
+        rows.append(
+            [row["what"], row["images"], *times, f"{ratio['median']:.1f} ({ratio['min']:.1f} to {ratio['max']:.1f})"]
+        )
+    return table(["", "images", "us", "torchvision, us", f"ratio (n = {figures['runs']})"], rows)
+
+
 def chaos() -> str:
     """The effect of faults on a search, from `benchmarks/results/chaos.json`."""
     runs = _results("chaos")["runs"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,6 +43,18 @@ def test_a_gpu_learns_what_a_cpu_learns(name: str) -> None:
 def test_bf16_trains(name: str) -> None:
     recipe = Recipe(epochs=3, precision="bf16")
     epochs = list(train(Job(name, FAMILIES[name], DataSpec("digits"), recipe, seed=0, device="cuda")))
+    assert epochs[-1].nll < epochs[0].nll
+
+
+@pytest.mark.parametrize(
+    "policy", [{"rand_augment": 9}, {"trivial_augment": True}], ids=lambda policy: next(iter(policy))
+)
+def test_every_ingredient_of_a_recipe_trains(policy: dict[str, Any]) -> None:
+    recipe = Recipe(
+        **{"epochs": 4, "optimizer": "lion", "lr": 1e-3, "mixup": 0.2, "cutmix": 1.0, "erasing": 0.25, "crop": 0.8},
+        **{"repeats": 2, "ema": 0.9, **policy},
+    )
+    epochs = list(train(Job("all", FAMILIES["mixer"], DataSpec("digits"), recipe, seed=0, device="cuda")))
     assert epochs[-1].nll < epochs[0].nll
 
 

@@ -17,7 +17,7 @@ from results.store.driver import Changes
 from results.store.records import Ending, EpochRecord, Facts, NewEvaluation
 from results.store.scores import Scores
 from search_space.architecture import Architecture
-from search_space.space import Axis
+from search_space.space import Axis, Range
 
 
 class SimulatedSpec(StudySpec):
@@ -76,7 +76,7 @@ class MemoryDriver:
         """There are no other drivers."""
         return Changes()
 
-    def start(self, new: NewEvaluation, axes: Mapping[str, Axis]) -> None:
+    def start(self, new: NewEvaluation, axes: Mapping[str, Axis | Range]) -> None:
         """Remove the architecture of a new trial from the pool."""
         if new.role == Role.TRIAL:
             self._pool.take(new.architecture)
@@ -90,7 +90,7 @@ class MemoryDriver:
 
     # The search itself remembers the rest.
 
-    def enqueue(self, news: Iterable[NewEvaluation], axes: Mapping[str, Axis]) -> None:
+    def enqueue(self, news: Iterable[NewEvaluation], axes: Mapping[str, Axis | Range]) -> None:
         """Do nothing."""
 
     def set_pending(

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.config.setting import setting
-from nas.config.values import MAX_SEED, Kind, number, path, unchanged, whole
+from nas.config.values import MAX_SEED, Kind, name_list, number, path, unchanged, whole
+from nas.strategy.tuning import WIDTHS
 from runners.recipe import RULES
+from search_space.errors import allowed
 
 _KINDS = {int: "whole number", float: "number", bool: "switch", str: "name"}
 
@@ -19,6 +21,11 @@ def _of_recipe(name: str) -> Any:
     noun = "path" if rule.kind is str and not rule.choices else _KINDS[rule.kind]
     kind = Kind(noun, rule.problem, convert, word=rule.kind, choices=rule.choices)
     return setting(None, kind, rule.metavar, rule.summary, otherwise="by recipe", unit=rule.unit)
+
+
+def _untunable(names: tuple[str, ...]) -> str | None:
+    unknown = [name for name in names if name not in WIDTHS]
+    return allowed(unknown[0], WIDTHS) if unknown else None
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,13 @@ class TrainingSettings:
     teacher_weight: float | None = _of_recipe("teacher_weight")
     temperature: float | None = _of_recipe("temperature")
     class_weights: str | None = _of_recipe("class_weights")
+    tune: tuple[str, ...] = setting(
+        (),
+        name_list("settings", WIDTHS, _untunable),
+        "NAMES",
+        "Settings that are searched along with the architecture, separated by commas",
+        otherwise="none",
+    )
     seed: int = setting(0, whole(0, MAX_SEED), "K", "Seed of the search, and of the training of its trials")
     finalists: int | None = setting(
         None,

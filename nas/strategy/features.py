@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.strategy.tuning import Tuning
 from search_space.architecture import Architecture
 from search_space.breakdown import label
 from search_space.space import SearchSpace, Value
@@ -41,13 +42,14 @@ class Features:
 
     Args:
         space: The space.
+        tuning: Settings of the training that every architecture has a value of.
 
     Attributes:
         names: The meaning of each number, such as ``mixer=gating`` (a share of the depth) or ``dim``.
     """
 
-    def __init__(self, space: SearchSpace) -> None:
-        self._space = space
+    def __init__(self, space: SearchSpace, tuning: Tuning | None = None) -> None:
+        self._space, self._tuning = space, tuning or Tuning()
         self._net = [axis for axis in space.net_axes if len(axis.values) > 1]
         self._stage = [axis for axis in space.stage_axes if len(axis.values) > 1 and axis.name != "depth"]
         self._known: dict[str, Vector] = {}
@@ -58,7 +60,7 @@ class Features:
         names = ["log params", "log macs", "log depth"]
         for axis in (*self._net, *self._stage):
             names += [axis.name] if _is_number(axis.values) else [f"{axis.name}={value}" for value in axis.values]
-        return tuple(names)
+        return (*names, *self._tuning.ranges)
 
     def __call__(self, architecture: Architecture, choices: Mapping[str, Any] | None = None) -> Vector:
         """The vector of an architecture, of shape [len(names)].
@@ -88,7 +90,7 @@ class Features:
             for stage, blocks in zip(stages, depths, strict=True):
                 total += _numbers(choices.get(stage + axis.name), axis.values, blocks / depth)
             numbers += total.tolist()
-        return np.array(numbers)
+        return np.array(numbers + self._tuning.positions(architecture))
 
 
 def _is_number(values: tuple[Value, ...]) -> bool:

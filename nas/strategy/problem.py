@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from nas.strategy.presets import Strategy
+from nas.strategy.tuning import Tuning
 from results.database.objectives import Figures
 from search_space.architecture import Architecture
 from search_space.space import Limits, SearchSpace
@@ -57,6 +58,7 @@ class Problem:
         seed: Seed of all random choices.
         validation_images: Size of the validation split; None if it is not known.
         families: Hand-designed architectures to try first, by name.
+        tuning: Settings of the training that are searched, too.
     """
 
     space: SearchSpace
@@ -69,6 +71,7 @@ class Problem:
     seed: int = 0
     validation_images: int | None = None
     families: Mapping[str, Architecture] = field(default_factory=dict)
+    tuning: Tuning = field(default_factory=Tuning)
 
     def seed_after(self, begun: int) -> int:
         """The seed of a search that has `begun` trials already: it must not repeat the draws of an earlier run."""

@@ -72,7 +72,7 @@ class Ranking(Generic[T]):
             problem.objectives[0], trials, problem.epochs, problem.validation_images
         )
         self._rng = random.Random(problem.seed)
-        self._features = Features(problem.space)
+        self._features = Features(problem.space, problem.tuning)
         self._reference: Array | None = None
         self._surrogate: Surrogate | None = None
         self._fitted = 0  # epochs that the surrogate was last fitted to

@@ -105,7 +105,7 @@ class Dispatch:
     def _job(self, trial: Trial) -> Job:
         config, files = self._spec.config, self._files
         spec, device = self._spec, config.training_device
-        job = Job(trial.key, trial.architecture, spec.data, spec.recipe, trial.seed, device=device)
+        job = Job(trial.key, trial.architecture, spec.data, spec.recipe_of(trial.choices), trial.seed, device=device)
         if trial.role == Role.PROXIES:
             batch = self._scoring.batches[trial.key]
             return replace(job, task="score", batch=batch, proxies=self._scoring.proxies)

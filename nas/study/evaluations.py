@@ -21,6 +21,7 @@ from results.report.compute import Compute
 from results.store.records import EpochRecord, NewEvaluation
 from runners.protocol import EpochResult
 from search_space.errors import ConfigError
+from search_space.space import Axis, Range
 
 
 class Evaluations:
@@ -44,7 +45,8 @@ class Evaluations:
         self._driver, self._files = driver, files
         self._study = spec.config.study_name
         self._objectives = spec.config.objectives
-        self._axes = {axis.name: axis for axis in spec.space.axes}
+        self._axes: dict[str, Axis | Range] = {axis.name: axis for axis in spec.space.axes}
+        self._axes.update(spec.tuning.ranges)
         self._pending: dict[str, Trial] = {}
         self.by_key: dict[str, Trial] = {}
         self.searched: list[Trial] = []

@@ -15,7 +15,7 @@ from results.store.driver import Changes
 from results.store.records import Ending, EpochRecord, Facts, NewEvaluation
 from runners.remote import Location
 from search_space.architecture import Architecture
-from search_space.space import Axis
+from search_space.space import Axis, Range
 
 
 class Driver(Protocol):
@@ -33,11 +33,11 @@ class Driver(Protocol):
         """Return what other drivers have changed since the last call."""
         ...
 
-    def start(self, new: NewEvaluation, axes: Mapping[str, Axis]) -> None:
+    def start(self, new: NewEvaluation, axes: Mapping[str, Axis | Range]) -> None:
         """Add an evaluation as RUNNING."""
         ...
 
-    def enqueue(self, news: Iterable[NewEvaluation], axes: Mapping[str, Axis]) -> None:
+    def enqueue(self, news: Iterable[NewEvaluation], axes: Mapping[str, Axis | Range]) -> None:
         """Add evaluations as QUEUED."""
         ...
 

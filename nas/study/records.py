@@ -19,7 +19,7 @@ from runners.protocol import INFEASIBLE_CAUSES
 def new_trial(spec: StudySpec, start: Start, number: int) -> NewEvaluation:
     """The record of trial `number`."""
     architecture = start.architecture
-    choices = spec.space.encode(architecture)
+    choices = {**spec.space.encode(architecture), **spec.tuning.of(architecture)}
     return NewEvaluation(
         key=evaluation_key(Role.TRIAL, number),
         role=Role.TRIAL,

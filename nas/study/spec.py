@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ from nas.config import SearchConfig, flag
 from nas.plugins import plugins_of
 from nas.strategy.problem import Problem
 from nas.strategy.samplers.registry import make_sampler
+from nas.strategy.tuning import Tuning, range_around
 from results.database.connection import shown
 from runners.data import describe_dataset, fingerprint, validation_images
 from runners.measuring.targets import DEVICE
@@ -55,7 +56,7 @@ class StudySpec:
         data["name"] = self.data.name.encode(errors="backslashreplace").decode()  # a path need not be valid UTF-8
         data["fingerprint"] = self.fingerprint
         plugins = {plugin.name: plugin.version for plugin in self.plugins}
-        target = self.config.latency_target
+        target, ranges = self.config.latency_target, self.tuning.ranges
         return {
             **({"plugins": plugins} if plugins else {}),
             **({"latency_target": target} if target != DEVICE else {}),  # earlier versions knew no other
@@ -66,6 +67,7 @@ class StudySpec:
             "max_macs": self.limits.max_macs,
             "max_latency_ms": self.config.max_latency_ms,
             "recipe": self.recipe.to_dict(),
+            **({"tune": {name: [each.low, each.high] for name, each in ranges.items()}} if ranges else {}),
             "seed": self.config.seed,
         }
 
@@ -74,7 +76,7 @@ class StudySpec:
 
         A folder of images that is identified by its content may have been moved.
         """
-        before, now = ({"plugins": {}, **one} for one in (recorded, self.identity()))
+        before, now = ({"plugins": {}, "tune": {}, **one} for one in (recorded, self.identity()))
         before["recipe"], now["recipe"] = ({**DEFAULTS, **one["recipe"]} for one in (before, now))
         known = before.get("data", {}).get("fingerprint", "")
         if known != self.fingerprint:
@@ -102,7 +104,23 @@ class StudySpec:
             seed=config.seed,
             validation_images=self.validation_images,
             families=self.families() if parts.families else {},
+            tuning=self.tuning,
         )
+
+    @cached_property
+    def tuning(self) -> Tuning:
+        """The settings of the training that are searched along with the architecture."""
+        names = self.config.tune
+        if not names:
+            return Tuning()
+        middle = {name: getattr(self.recipe, name) for name in names}
+        ranges = {name: range_around(name, value) for name, value in middle.items()}
+        families = self.families().values() if self.config.parts.families else ()
+        return Tuning(ranges, middle, self.config.seed, frozenset(family.hash for family in families))
+
+    def recipe_of(self, choices: Mapping[str, Any]) -> Recipe:
+        """The recipe of an evaluation, from the choices that are stored with it."""
+        return replace(self.recipe, **{name: choices[name] for name in self.tuning.ranges if name in choices})
 
     @cached_property
     def plugins(self) -> tuple[Plugin, ...]:
@@ -147,6 +165,9 @@ def make_spec(config: SearchConfig) -> StudySpec:
         make_sampler(config.parts.sampler, space, {}, limits, seed=config.seed)
     given = {name: getattr(config, name) for name in RULES if getattr(config, name) is not None}
     recipe = make_recipe(data, None if config.recipe is None else load_recipe(config.recipe), given, flag)
+    for name in config.tune:
+        if not getattr(recipe, name):
+            raise ConfigError(f"--tune names {name}, which is 0 in the recipe; allowed: settings above 0")
     return StudySpec(space, limits, data, recipe, config, validation_images(data))
 
 

@@ -7,6 +7,8 @@ import re
 from results.database.schema import Role
 from search_space.errors import StorageError, brief
 
+TUNED = ("lr", "weight_decay")
+"""Settings of a training that may be among the choices of a trial; no axis of a space has such a name."""
 _SAFE = re.compile(r"[A-Za-z0-9._+-]{1,200}")
 _FAMILY = "family:"
 _KEY = re.compile(r"(?:trial|proxies)-[0-9]{4,}|(?:finalist|test)-[0-9]{4,}-seed-[0-9]+")

@@ -16,7 +16,13 @@ from typing import Any, Literal
 
 import optuna
 import sqlalchemy as sa
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution, distribution_to_json
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy.orm import Session
@@ -24,7 +30,7 @@ from sqlalchemy.orm import Session
 from results.database.schema import State, StudyRow
 from results.optuna_private import METRIC_NAMES, models
 from search_space.errors import StorageError
-from search_space.space import Axis
+from search_space.space import Axis, Range
 
 Direction = Literal["minimize", "maximize"]
 
@@ -41,8 +47,13 @@ MIRRORED: dict[str, TrialState] = {
 """The state of a trial in Optuna's tables, by its state in ours."""
 
 
-def distribution(axis: Axis) -> BaseDistribution:
-    """An axis as an Optuna distribution: evenly spaced whole numbers are ordered, everything else is categorical."""
+def distribution(axis: Axis | Range) -> BaseDistribution:
+    """An axis as an Optuna distribution: evenly spaced whole numbers are ordered, everything else is categorical.
+
+    A range is a number on a logarithmic scale.
+    """
+    if isinstance(axis, Range):
+        return FloatDistribution(axis.low, axis.high, log=True)
     if axis.step is not None:
         numbers = [value for value in axis.values if isinstance(value, int)]
         return IntDistribution(min(numbers), max(numbers), step=axis.step)
@@ -112,7 +123,7 @@ def insert_trial(
     study_id: int,
     number: int,
     choices: Mapping[str, Any],
-    axes: Mapping[str, Axis],
+    axes: Mapping[str, Axis | Range],
     user_attrs: Mapping[str, Any],
 ) -> int:
     """Add a RUNNING trial; returns its id in Optuna's tables."""

@@ -41,7 +41,7 @@ def make_provenance(
         "data": _without_paths(identity["data"]),
         "objective": identity["objective"],
         "limits": {key: identity[key] for key in ("max_params", "max_macs", "max_latency_ms")},
-        "recipe": identity["recipe"],
+        "recipe": {**identity["recipe"], **{name: evaluation.choices[name] for name in identity.get("tune", ())}},
         "seed": evaluation.seed,
         **({"plugins": {plugin.name: plugin.version for plugin in plugins}} if plugins else {}),
         "validation": {name: value for name in QUALITY_FIGURES if (value := getattr(evaluation, name)) is not None},

@@ -42,6 +42,8 @@ def _lines(report: Report) -> Iterator[str]:
 def _winner(report: Report, winner: Contender) -> Iterator[str]:
     size = f"{format_count(winner.params)} parameters, {format_count(winner.macs)} MACs"
     yield f"Winner: trial {winner.trial}, {winner.mixers}, {size}  ({winner.hash})"
+    if winner.tuned:
+        yield f"  trained with {', '.join(f'{name} {value:g}' for name, value in winner.tuned.items())}"
     if not winner.seeds:
         yield f"  validation NLL {winner.nll:.4f}, accuracy {_percent(winner.accuracy)}, one seed, no finalists"
         return

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from results.database.names import family_of
+from results.database.names import TUNED, family_of
 from results.database.objectives import OBJECTIVES, QUALITY_FIGURES, SEED_FIGURES, Figures, Objective, shown_with
 from results.database.schema import EvaluationRow, FinalistRow, Role, State, damaged
 from results.report.front import FrontPoint, make_front
@@ -43,6 +43,7 @@ class Contender:
         seeds: Number of those seeds; 0 if it was not retrained.
         test_nll: Mean test NLL over the same models; the other test figures likewise. Only for the winner.
         values: Figures of the trial by objective: those of the study, and those that are always shown.
+        tuned: Settings of its training that were searched along with the architecture, by name.
     """
 
     trial: int
@@ -70,6 +71,7 @@ class Contender:
     test_macro_f1: float | None = None
     test_calibration_error: float | None = None
     values: Mapping[str, float | None] = field(default_factory=dict)
+    tuned: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of_trial(cls, row: EvaluationRow, objectives: Sequence[Objective] = ()) -> Contender:
@@ -90,6 +92,7 @@ class Contender:
                 objective.name: objective.read(figures) if complete or not objective.is_quality else None
                 for objective in shown_with(objectives)
             },
+            tuned={name: row.choices[name] for name in TUNED if name in row.choices},
         )
 
 

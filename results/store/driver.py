@@ -23,7 +23,7 @@ from results.store.lease import Lease, Outdated, changed
 from results.store.records import Ending, EpochRecord, Facts, NewEvaluation
 from results.store.sessions import Sessions
 from search_space.architecture import Architecture
-from search_space.space import Axis
+from search_space.space import Axis, Range
 
 Answer = TypeVar("Answer")
 
@@ -87,7 +87,7 @@ class Driver:
 
     # Writing: each method is one transaction, and raises Outdated if a row has changed since this driver read it.
 
-    def start(self, new: NewEvaluation, axes: Mapping[str, Axis]) -> None:
+    def start(self, new: NewEvaluation, axes: Mapping[str, Axis | Range]) -> None:
         """Insert an evaluation as RUNNING; a trial is also inserted into Optuna's tables."""
 
         def act(session: Session, revision: int) -> _Row:
@@ -97,7 +97,7 @@ class Driver:
 
         self._rows[new.key] = self._write(act, decides=True)
 
-    def enqueue(self, news: Iterable[NewEvaluation], axes: Mapping[str, Axis]) -> None:
+    def enqueue(self, news: Iterable[NewEvaluation], axes: Mapping[str, Axis | Range]) -> None:
         """Insert evaluations as QUEUED, for the first driver that takes them."""
         wanted = list(news)
 
@@ -277,7 +277,7 @@ class Driver:
             raise Outdated
 
     def _insert(
-        self, session: Session, new: NewEvaluation, axes: Mapping[str, Axis], state: State, revision: int
+        self, session: Session, new: NewEvaluation, axes: Mapping[str, Axis | Range], state: State, revision: int
     ) -> _Row:
         row = EvaluationRow(
             study_id=self._study.id,

@@ -64,7 +64,7 @@ def training_batches(
     pixels = batch_size * split.images.shape[1:].numel() * 4
     for images, labels in _fetched(split, order.split(batch_size * max(1, CHUNK_BYTES // pixels)), device):
         images = normalise(variation.pixels(images, generator, draws))
-        images, labels = variation.mixed(images, labels, batch_size, generator, draws)
+        labels = variation.finish(images, labels, batch_size, generator, draws)
         yield from zip(images.split(batch_size), labels.split(batch_size), strict=True)
 
 

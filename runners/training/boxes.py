@@ -39,8 +39,8 @@ def resized_crop(images: Tensor, smallest: float, generator: torch.Generator) ->
     return functional.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
 
 
-def erase(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Set a random box of some images to 0, the mean colour of normalised images.
+def erase(images: Tensor, share: float, generator: torch.Generator) -> None:
+    """Set a random box of some images to 0, the mean colour of normalised images, in place.
 
     Random erasing (https://arxiv.org/abs/1708.04896), with the mean in place of random colours.
 
@@ -54,7 +54,7 @@ def erase(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
     chosen = _uniform(b, generator) < share
     rows = _inside(h, (height * h).round(), generator) & chosen[:, None]
     columns = _inside(w, (width * w).round(), generator)
-    return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
+    images.masked_fill_((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
 
 
 def _sides(

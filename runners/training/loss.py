@@ -41,9 +41,10 @@ class Loss:
             weights = balanced_weights(splits.train.labels, splits.info.classes)
             copies = [weights.to(device) for device in devices]
             self._weights = {copy.device: copy for copy in copies}  # "cuda" is the device "cuda:0"
-        self._teachers = {}
+        self._teachers: dict[torch.device, _TeacherOn] = {}
         if recipe.teacher is not None:
-            self._teachers = {device: _TeacherOn(recipe.teacher, splits, device) for device in devices}
+            for device in (torch.empty(0, device=each).device for each in devices):  # cuda is cuda:0
+                self._teachers[device] = _TeacherOn(recipe.teacher, splits, device)
 
     def __call__(self, scores: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         """The mean loss.

@@ -7,6 +7,7 @@ TrivialAugment; then, on normalised images, random erasing, and mixing with othe
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -17,6 +18,10 @@ from runners.training.augmentation import augment
 from runners.training.boxes import erase, resized_crop
 from runners.training.mixing import Mixing
 from runners.training.operations import TRIVIAL_AUGMENT, operate, rand_augment
+
+PIECE_BYTES = 8 * 2**20
+"""On a CPU, images are varied in pieces of this size as floats, which stay in its caches: at 3 x 64 x 64, RandAugment
+takes 0.6 times as long in pieces as for 1,024 images at once, and at 3 x 32 x 32 as long (AMD EPYC, 2 cores)."""
 
 
 class Variation:
@@ -59,18 +64,29 @@ class Variation:
             draws: Source of randomness for what is decided on the CPU.
         """
         images = augment(images, self._augmentation, generator)
+        if self._crop == 1 and self._policy is None:
+            return images
+        return torch.cat([self._varied(piece.float(), generator, draws) for piece in _pieces(images)])
+
+    def _varied(self, images: Tensor, generator: torch.Generator, draws: random.Random) -> Tensor:
         if self._crop < 1:
             images = resized_crop(images, self._crop, generator)
         if self._policy is not None:
-            images = operate(images.float(), self._policy, generator, draws)
+            images = operate(images, self._policy, generator, draws)
         return images
 
-    def mixed(
+    def finish(
         self, images: Tensor, labels: Tensor, batch_size: int, generator: torch.Generator, draws: random.Random
-    ) -> tuple[Tensor, Tensor]:
-        """Vary normalised images of several batches, and their labels; see `Mixing` for the shapes."""
+    ) -> Tensor:
+        """Vary normalised images of several batches in place; returns their labels. See `Mixing` for the shapes."""
         if self._erasing > 0:
-            images = erase(images, self._erasing, generator)
-        if self._mixing is not None:
-            return self._mixing(images, labels, batch_size, draws)
-        return images, labels
+            for piece in _pieces(images):
+                erase(piece, self._erasing, generator)
+        return labels if self._mixing is None else self._mixing(images, labels, batch_size, draws)
+
+
+def _pieces(images: Tensor) -> Sequence[Tensor]:
+    if images.device.type != "cpu":
+        return (images,)
+    pieces: Sequence[Tensor] = images.split(max(1, PIECE_BYTES // (4 * images[0].numel())))
+    return pieces

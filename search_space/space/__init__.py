@@ -5,13 +5,14 @@ the blocks that a stage may have (`options`), parameters and architectures (`cod
 (`counting`), the range of cost (`extremes`), and steps from one architecture to another (`moves`).
 """
 
-from search_space.space.axes import Axis, Limits, Params, Value
+from search_space.space.axes import Axis, Limits, Params, Range, Value
 from search_space.space.space import SearchSpace, list_spaces, load_space, mixers_of, parse_space
 
 __all__ = [
     "Axis",
     "Limits",
     "Params",
+    "Range",
     "SearchSpace",
     "Value",
     "list_spaces",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,6 +37,25 @@ class Axis:
         return steps.pop() if len(steps) == 1 and min(steps) > 0 else None
 
 
+@dataclass(frozen=True)
+class Range:
+    """A number above 0 that is chosen on a logarithmic scale: an axis of the training, not of the architecture.
+
+    Attributes:
+        name: Such as ``lr``.
+        low: The smallest value.
+        high: The largest value.
+    """
+
+    name: str
+    low: float
+    high: float
+
+    def position(self, value: float) -> float:
+        """Where a value is in the range, on the logarithmic scale: from -0.5 to 0.5."""
+        return math.log(value / self.low) / math.log(self.high / self.low) - 0.5
+
+
 class Limits(NamedTuple):
     """Upper limits on the exact cost of the deployed architecture; None means no limit."""
 
@@ -57,4 +77,4 @@ class Limits(NamedTuple):
         return " and ".join(parts) or "no limit"
 
 
-__all__ = ["Axis", "Limits", "Params", "Value"]
+__all__ = ["Axis", "Limits", "Params", "Range", "Value"]

@@ -72,6 +72,7 @@ GOOD = {
     "teacher_weight": 0.9,
     "temperature": 2.0,
     "class_weights": "balanced",
+    "tune": ["lr", "weight_decay"],
     "seed": 5,
     "finalists": 5,
     "seeds": 4,
@@ -89,6 +90,7 @@ READ = GOOD | {
     "imports": (OWN,),
     "objective": ("accuracy", "params"),
     "proxies": ("zico", "entropy"),
+    "tune": ("lr", "weight_decay"),
     "max_params": 50_000,
     "max_macs": 1_200_000_000,
 }
@@ -142,6 +144,7 @@ BAD = {
     "teacher_weight": [0, 1.5],
     "temperature": [0, -1.0],
     "class_weights": ["equal", 1],
+    "tune": [["lr", "epochs"], "wieght_decay", 5],
     "seed": [-1, 0.5, 2**63 - 1000, 2**64],
     "finalists": [-1, 1.5, 10**6],
     "seeds": [0],
@@ -207,7 +210,7 @@ def test_flags_yaml_and_arguments_mean_the_same(tmp_path):
     for name, value in GOOD.items():
         if isinstance(value, bool):
             arguments.append(flag(name) if value else flag(name).replace("--", "--no-", 1))
-        elif name == "proxies":
+        elif name in ("proxies", "tune"):
             arguments += [flag(name), ",".join(value)]
         else:
             for item in value if isinstance(value, list) else [value]:
@@ -249,7 +252,7 @@ def test_a_bad_argument_is_answered_in_one_sentence(name, value):
     assert flag(name) in message
     assert "allowed: " in message
     assert "\n" not in message
-    named = value[-1] if isinstance(value, list) and name in ("objective", "proxies") else value
+    named = value[-1] if isinstance(value, list) and name in ("objective", "proxies", "tune") else value
     assert str(named) in message
 
 

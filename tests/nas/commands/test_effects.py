@@ -85,6 +85,7 @@ EFFECTS: dict[tuple[str, str], tuple[str, str]] = {
     ("search", "--teacher-weight"): (SEARCH, "--teacher-weight 0.9"),  # likewise
     ("search", "--class-weights"): (SEARCH, "--class-weights balanced"),
     ("search", "--temperature"): (SEARCH, "--temperature 2"),  # likewise
+    ("search", "--tune"): (SEARCH, "--tune lr"),
     ("search", "--seed"): (SMALL, "--seed 1"),
     ("search", "--finalists"): (SEARCH, "--finalists 0"),
     ("search", "--seeds"): (SEARCH, "--seeds 2"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import optuna
 import pytest
 
 from nas.config import SearchConfig
@@ -115,3 +116,55 @@ def test_a_difference_names_the_default():
 
     assert spec.differences(identity()) == ["recipe.mixup was 0.0 and is now 0.2"]
     assert make_spec(SearchConfig.make()).differences(identity(mixup=0.2)) == ["recipe.mixup was 0.2 and is now 0.0"]
+
+
+def test_tuned_settings_are_stored_trained_with_and_reported(nas, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = [*SEARCH, "--tune", "lr,weight_decay", "--weight-decay", "0.1", "--lr", "0.01"]
+    ran = nas(*line, "--json")
+    assert ran.code == 0, ran.err
+
+    trials = json.loads(nas("results", "--json").out)
+    values = [(trial["choices"]["lr"], trial["choices"]["weight_decay"]) for trial in trials]
+    assert len(set(values)) == 2
+    assert all(0.0025 <= lr <= 0.04 and 0.01 <= decay <= 1.0 for lr, decay in values)
+    winner = json.loads(ran.out)["winner"]
+    assert (winner["tuned"]["lr"], winner["tuned"]["weight_decay"]) == values[winner["trial"]]
+    assert f"trained with lr {winner['tuned']['lr']:g}, weight_decay" in nas("results").out
+
+    theirs = optuna.load_study(study_name="mlp_family-digits", storage="sqlite:///nas-runs/nas.db").trials
+    assert [(trial.params["lr"], trial.params["weight_decay"]) for trial in theirs] == values
+    assert theirs[0].distributions["lr"] == optuna.distributions.FloatDistribution(0.0025, 0.04, log=True)
+
+    assert nas("export", "--best", "-o", "bundle").code == 0
+    recipe = json.loads(Path("bundle/provenance.json").read_text())["recipe"]
+    assert (recipe["lr"], recipe["weight_decay"]) == values[winner["trial"]]
+    assert nas("db", "check").code == 0
+
+    more = nas(*line, "--budget", "3")
+    assert more.code == 0, more.err
+    untuned = nas(*SEARCH, "--weight-decay", "0.1", "--lr", "0.01")
+    assert untuned.code == 2
+    assert "tune.lr was" in untuned.err
+
+
+def test_finalists_are_trained_with_the_values_of_their_trial(recording, run):
+    recorded = recording()
+
+    run(recorded, strategy="random", families=False, tune="lr", budget=4, finalists=2, seeds=1)
+
+    rates = {job.key: job.recipe.lr for job in recorded.jobs if job.task == "train"}
+    finalists = {key: lr for key, lr in rates.items() if key.startswith("finalist")}
+    assert len(finalists) == 2
+    assert all(lr == rates[f"trial-{key.split('-')[1]}"] for key, lr in finalists.items())
+    assert len(set(rates.values())) > 2
+
+
+def test_a_setting_that_is_off_cannot_be_tuned(nas, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    ran = nas(*SEARCH, "--tune", "weight_decay", "--weight-decay", "0")
+
+    assert ran.code == 2
+    assert "--tune names weight_decay, which is 0 in the recipe; allowed: settings above 0" in ran.err
+    assert not Path("nas-runs").exists()
