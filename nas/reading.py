@@ -10,6 +10,7 @@ from typing import Any
 from nas.study.files import storage_url
 from nas.study.opening import find_study
 from results.database.damage import architecture_of
+from results.database.objectives import QUALITY_FIGURES
 from results.database.schema import Role
 from results.report.report import Report, make_report
 from results.store.store import Store
@@ -29,6 +30,9 @@ class StoredTrial:
         nll: Validation NLL in nats after the last of them; None before the first.
         accuracy: Validation accuracy after the last of them, 0 to 1; None before the first.
         latency_ms: Median latency of one image; None if it was not measured.
+        balanced_accuracy: Validation balanced accuracy, 0 to 1; None if it was not measured.
+        macro_f1: Validation macro F1, 0 to 1; None if it was not measured.
+        calibration_error: Expected calibration error, 0 to 1; None if it was not measured.
     """
 
     number: int
@@ -39,6 +43,9 @@ class StoredTrial:
     nll: float | None
     accuracy: float | None
     latency_ms: float | None
+    balanced_accuracy: float | None = None
+    macro_f1: float | None = None
+    calibration_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -83,9 +90,8 @@ def open_study(name: str | None = None, *, storage: str | None = None, out: str 
                 architecture=architecture_of(row.architecture),
                 origin=row.origin,
                 epochs=row.epochs_trained,
-                nll=row.nll,
-                accuracy=row.accuracy,
                 latency_ms=row.latency_ms,
+                **{name: getattr(row, name) for name in QUALITY_FIGURES},
             )
             for row in study.evaluations(Role.TRIAL)
         ]

@@ -16,12 +16,16 @@ from __future__ import annotations
 import enum
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from runners.recipe import Recipe
 from runners.remote import Location
 from search_space.architecture import Architecture
 from search_space.causes import INFEASIBLE_CAUSES, Cause
+from search_space.size import Size, plain
+
+IMAGE_CACHES = ("auto", "disk", "none")
+"""The images of a folder are decoded once and stored ("disk"), or in every epoch ("none"); "auto" stores what fits."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,27 @@ class DataSpec:
         name: A registered data set, or ``imagefolder:PATH``.
         directory: Where data sets are cached; None for `NAS_DATA_DIR`, else the user's cache folder.
         split_seed: Seed of the train / validation split (and of the test split if the data set has none).
-        image_size: Side to which an image folder is resized; None for the data set's own.
+        image_size: Side, or height and width, to which an image folder is resized; None for the data set's own.
+        image_cache: How an image folder is decoded, one of `IMAGE_CACHES`; it changes no pixel.
+        channels: Channels to which an image folder is converted: 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA);
+            None for the data set's own.
     """
 
     name: str
     directory: str | None = None
     split_seed: int = 0
-    image_size: int | None = None
+    image_size: Size | None = None
+    image_cache: str = "auto"
+    channels: int | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """What must be equal for the images to be the same, as plain data; where they are stored does not matter."""
+        known = {"name": self.name, "split_seed": self.split_seed, "image_size": None}
+        if self.image_size is not None:
+            known["image_size"] = plain(self.image_size)
+        if self.channels is not None:  # earlier versions knew no choice
+            known["channels"] = self.channels
+        return known
 
 
 @dataclass(frozen=True)
@@ -104,6 +122,10 @@ class EpochResult:
         accuracy: Share of its images classified correctly, 0 to 1.
         seconds: Wall time of the epoch, validation included.
         measured: Measurements so far, so that they are not lost if the evaluation is stopped.
+        balanced_accuracy: Mean over the classes of the share of a class's images that is classified correctly, 0 to 1;
+            None if it was not measured.
+        macro_f1: Mean over the classes of the F1 score, 0 to 1; None if it was not measured.
+        calibration_error: Expected calibration error, 0 to 1; None if it was not measured.
     """
 
     epoch: int
@@ -112,6 +134,9 @@ class EpochResult:
     accuracy: float
     seconds: float
     measured: Measured | None = None
+    balanced_accuracy: float | None = None
+    macro_f1: float | None = None
+    calibration_error: float | None = None
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,13 @@ class Recipe:
     )
     teacher_weight: float = _setting(0.5, "Weight of the teacher in the loss", "SHARE", float, 0, 1, above=True)
     temperature: float = _setting(3.0, "Temperature of soft distillation", "T", float, 0, 1000, above=True)
+    class_weights: Literal["none", "balanced"] = _setting(
+        "none",
+        "Weights of the classes in the loss; balanced gives every class the same share, however few images it has",
+        "NAME",
+        str,
+        choices=("none", "balanced"),
+    )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that identifies a training: the fields of the first version, and what differs from the defaults.

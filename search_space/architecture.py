@@ -20,10 +20,21 @@ from typing import Any, Literal
 
 import yaml
 
-from search_space.block import DEFAULT_EPS, NORMS_WITH_EPS, Branch, Downsample, Norm, Part, Stage, read_stage
+from search_space.block import (
+    DEFAULT_EPS,
+    NORMS_WITH_EPS,
+    Branch,
+    Downsample,
+    Norm,
+    Part,
+    Stage,
+    check_stages,
+    read_stage,
+)
 from search_space.errors import ArchitectureError
 from search_space.ops import Cost, TokenShape
 from search_space.ops.base import convolution, linear, require
+from search_space.size import Size, area, canonical, divided, divides, plain, sides
 from search_space.yaml_fields import LARGEST, read_fields
 from search_space.yaml_source import Source, read_yaml, read_yaml_file
 
@@ -37,8 +48,8 @@ class Architecture:
     """A complete network, from patches to class scores.
 
     Attributes:
-        image_size: Height and width of the (square) input, in pixels.
-        patch: Side of a patch; divides `image_size`.
+        image_size: Side of the input in pixels if it is a square, else its height and width.
+        patch: Side of a patch; divides height and width.
         stages: The body.
         in_channels: Channels of the image.
         classes: Number of classes.
@@ -46,8 +57,8 @@ class Architecture:
             without bias, with BatchNorm and ReLU.
         class_token: Whether a learned token is put in front of the patch tokens.
         position: "learned" adds a learned embedding to every token.
-        position_grid: Side of the grid of learned embeddings if it differs from the grid of tokens. They are then
-            resized bilinearly in every forward pass.
+        position_grid: Side (or height and width) of the grid of learned embeddings if it differs from the grid of
+            tokens. They are then resized bilinearly in every forward pass.
         pooling: What the head sees: the mean of all tokens ("gap") or the class token.
         final_norm: Normalisation between the body and the head.
         final_eps: Its epsilon.
@@ -59,7 +70,7 @@ class Architecture:
         ArchitectureError: If it breaks a rule of the block space.
     """
 
-    image_size: int
+    image_size: Size
     patch: int
     stages: tuple[Stage, ...]
     in_channels: int = 3
@@ -67,7 +78,7 @@ class Architecture:
     stem: Literal["conv", "conv_bn_relu"] = "conv"
     class_token: bool = False
     position: Literal["none", "learned"] = "none"
-    position_grid: int | None = None
+    position_grid: Size | None = None
     pooling: Literal["gap", "class_token"] = "gap"
     final_norm: Norm = "layernorm"
     final_eps: float = DEFAULT_EPS
@@ -77,6 +88,9 @@ class Architecture:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(self.stages))
+        object.__setattr__(self, "image_size", canonical(self.image_size))
+        if self.position_grid is not None:
+            object.__setattr__(self, "position_grid", canonical(self.position_grid))
         self._check()
         for name, value in self._canonical():
             object.__setattr__(self, name, value)
@@ -84,9 +98,14 @@ class Architecture:
     # Structure.
 
     @property
-    def grid(self) -> int:
-        """Side of the token grid that the first stage works on."""
-        return self.image_size // self.patch
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        return (self.in_channels, *sides(self.image_size))
+
+    @property
+    def grid(self) -> Size:
+        """Side (or height and width) of the token grid that the first stage works on."""
+        return divided(self.image_size, self.patch)
 
     @property
     def depth(self) -> int:
@@ -97,7 +116,7 @@ class Architecture:
         """Each stage with the tokens it works on."""
         grid = self.grid
         for stage in self.stages:
-            grid //= stage.stride
+            grid = divided(grid, stage.stride)
             yield stage, TokenShape(grid, stage.dim, self.class_token)
 
     @property
@@ -149,7 +168,7 @@ class Architecture:
         if self.class_token:
             yield "class_token", first, 0, -1, -1
         if self.position == "learned":
-            yield "position", ((self.position_grid or self.grid) ** 2 + self.class_token) * first, 0, -1, -1
+            yield "position", (area(self.position_grid or self.grid) + self.class_token) * first, 0, -1, -1
         dim = first
         for index, (stage, shape) in enumerate(self.shapes()):
             if stage.downsample != "none":
@@ -182,17 +201,19 @@ class Architecture:
             return self
         return self._with_branches(lambda branch, shape: branch.deployed)
 
-    def at(self, image_size: int) -> Architecture:
+    def at(self, image_size: Size) -> Architecture:
         """The same design for images of another size; whatever depends on the number of tokens is adapted.
 
         Raises:
             ArchitectureError: If the design is impossible at that size, for example because the patch does not divide
                 it.
         """
-        side = image_size // self.patch
+        before, after = sides(self.grid), sides(divided(image_size, self.patch))
 
         def moved(branch: Branch, shape: TokenShape) -> Branch:
-            return branch.at(shape, shape._replace(grid=shape.grid * side // self.grid))
+            old = (shape.height, shape.width)
+            height, width = (side * new // first for side, new, first in zip(old, after, before, strict=True))
+            return branch.at(shape, shape._replace(grid=canonical((height, width))))
 
         return self._with_branches(moved, image_size=image_size)
 
@@ -215,6 +236,7 @@ class Architecture:
     def to_dict(self) -> dict[str, Any]:
         """All active settings, as plain data."""
         data = {field.name: getattr(self, field.name) for field in fields(self)}
+        data["image_size"] = plain(self.image_size)
         data["stages"] = [stage.to_dict() for stage in self.stages]
         if self.final_norm not in NORMS_WITH_EPS:
             del data["final_eps"]
@@ -222,6 +244,8 @@ class Architecture:
             del data["drop_path_schedule"]
         if self.position_grid is None:
             del data["position_grid"]
+        else:
+            data["position_grid"] = plain(self.position_grid)
         if self.stem == "conv":
             del data["stem"]
         return data
@@ -265,17 +289,18 @@ class Architecture:
 
     def _check(self) -> None:
         for name in ("image_size", "patch", "in_channels", "classes"):
-            require(getattr(self, name) >= 1, f"{name} must be at least 1; it is {getattr(self, name)}")
+            value = getattr(self, name)
+            require(min(sides(value)) >= 1, f"{name} must be at least 1; it is {plain(value)}")
         require(
-            self.image_size % self.patch == 0,
-            f"the patch must divide the image; image_size is {self.image_size}, patch is {self.patch}",
+            divides(self.patch, self.image_size),
+            f"the patch must divide the image; image_size is {plain(self.image_size)}, patch is {self.patch}",
         )
         require(
             self.pooling != "class_token" or self.class_token,
             "pooling: class_token needs class_token: true",
         )
         require(
-            self.position_grid is None or self.position_grid >= 1,
+            self.position_grid is None or min(sides(self.position_grid)) >= 1,
             f"position_grid must be at least 1; it is {self.position_grid}",
         )
         require(0 <= self.drop_path < 1, f"drop_path must be in [0, 1); it is {self.drop_path}")
@@ -283,29 +308,7 @@ class Architecture:
         require(len(self.stages) >= 1, "an architecture needs at least one stage")
         require(self.depth <= DEEPEST, f"an architecture may have at most {DEEPEST:,} blocks; it has {self.depth:,}")
         require(self.stages[0].downsample == "none", "the first stage cannot downsample; use a larger patch")
-        grid, dim = self.grid, self.stages[0].dim
-        for index, stage in enumerate(self.stages):
-            at = f"stage {index + 1}: "
-            require(stage.depth >= 1, f"{at}depth must be at least 1; it is {stage.depth}")
-            require(stage.dim >= 1, f"{at}dim must be at least 1; it is {stage.dim}")
-            require(len(stage.block) >= 1, f"{at}a block needs at least one branch")
-            require(
-                not self.class_token or stage.downsample == "none",
-                f"{at}a class token cannot pass through downsampling",
-            )
-            require(
-                stage.dim == dim or stage.downsample != "none",
-                f"{at}dim changes from {dim} to {stage.dim}, which needs a downsample other than none",
-            )
-            require(grid % stage.stride == 0, f"{at}a grid of {grid} x {grid} tokens cannot be halved")
-            grid //= stage.stride
-            dim = stage.dim
-            shape = TokenShape(grid, dim, self.class_token)
-            for number, branch in enumerate(stage.block):
-                try:
-                    branch.op.check(shape)
-                except ArchitectureError as error:
-                    raise ArchitectureError(f"{at}branch {number + 1}: {error}") from None
+        check_stages(self.stages, self.grid, self.class_token)
 
     def _canonical(self) -> Iterator[tuple[str, Any]]:
         """Canonical values for the fields that may differ from them."""

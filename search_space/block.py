@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, NamedTuple
 
 from search_space.errors import ArchitectureError, UnknownOpError, allowed, brief
 from search_space.ops import OPS, Cost, Op, TokenShape
 from search_space.ops.base import require
+from search_space.size import Size, divided, divides, shown
 from search_space.yaml_fields import read_fields
 from search_space.yaml_source import KeyPath, Source
 
@@ -102,7 +104,7 @@ class Stage:
 
     @property
     def stride(self) -> int:
-        """The factor by which the stage shrinks the side of the grid."""
+        """The factor by which the stage shrinks the sides of the grid."""
         return 1 if self.downsample in ("none", "conv1") else 2
 
     def to_dict(self) -> dict[str, Any]:
@@ -127,6 +129,33 @@ class Part(NamedTuple):
     macs: int
     stage: int = -1
     branch: int = -1
+
+
+def check_stages(stages: Sequence[Stage], grid: Size, class_token: bool) -> None:
+    """Raise ArchitectureError unless these stages fit each other and the grid of tokens before the first of them."""
+    dim = stages[0].dim
+    for index, stage in enumerate(stages):
+        at = f"stage {index + 1}: "
+        require(stage.depth >= 1, f"{at}depth must be at least 1; it is {stage.depth}")
+        require(stage.dim >= 1, f"{at}dim must be at least 1; it is {stage.dim}")
+        require(len(stage.block) >= 1, f"{at}a block needs at least one branch")
+        require(
+            not class_token or stage.downsample == "none",
+            f"{at}a class token cannot pass through downsampling",
+        )
+        require(
+            stage.dim == dim or stage.downsample != "none",
+            f"{at}dim changes from {dim} to {stage.dim}, which needs a downsample other than none",
+        )
+        require(divides(stage.stride, grid), f"{at}a grid of {shown(grid)} tokens cannot be halved")
+        grid = divided(grid, stage.stride)
+        dim = stage.dim
+        shape = TokenShape(grid, dim, class_token)
+        for number, branch in enumerate(stage.block):
+            try:
+                branch.op.check(shape)
+            except ArchitectureError as error:
+                raise ArchitectureError(f"{at}branch {number + 1}: {error}") from None
 
 
 def read_stage(source: Source, path: KeyPath) -> Stage:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from search_space.architecture import Architecture, Branch
 from search_space.ops import Cost, Dense, Op, TokenShape
+from search_space.size import area, shown
 
 NORMS = {"layernorm": "LayerNorm", "affine": "Affine", "batchnorm": "BatchNorm"}
 
@@ -150,7 +151,7 @@ def _rows(architecture: Architecture) -> Iterator[Row]:
 
 def _stem(architecture: Architecture, shape: TokenShape, cost: Cost) -> Row:
     words = _convolution(architecture.patch, architecture.stem == "conv_bn_relu")
-    return Row("stem", "stem", words, shape.grid * shape.grid, shape.dim, cost)
+    return Row("stem", "stem", words, area(shape.grid), shape.dim, cost)
 
 
 def _class_token(architecture: Architecture, shape: TokenShape, cost: Cost) -> Row:
@@ -158,8 +159,8 @@ def _class_token(architecture: Architecture, shape: TokenShape, cost: Cost) -> R
 
 
 def _position(architecture: Architecture, shape: TokenShape, cost: Cost) -> Row:
-    side = architecture.position_grid
-    words = "learned" if side is None else f"resized from {side} x {side}"
+    grid = architecture.position_grid
+    words = "learned" if grid is None else f"resized from {shown(grid)}"
     return Row("position", "positions", (words,), shape.tokens, shape.dim, cost)
 
 

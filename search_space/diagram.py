@@ -7,19 +7,19 @@ from collections.abc import Iterator
 from search_space.architecture import Architecture, Branch
 from search_space.breakdown import NORMS, steps
 from search_space.ops import TokenShape
+from search_space.size import shown
 
 
 def diagram(architecture: Architecture) -> str:
     """The whole network, top to bottom, in lines of at most about 80 columns."""
-    size, grid = architecture.image_size, architecture.grid
-    lines = [f"image {architecture.in_channels} x {size} x {size}"]
+    lines = [f"image {architecture.in_channels} x {shown(architecture.image_size)}"]
     relu = ", BatchNorm, ReLU" if architecture.stem == "conv_bn_relu" else ""
     lines.append(f"│  conv {architecture.patch} x {architecture.patch}{relu}")
     if architecture.class_token:
         lines.append("│  put the class token in front")
     if architecture.position == "learned":
-        side = architecture.position_grid
-        lines.append("│  + learned positions" + (f", resized from {side} x {side} to {grid} x {grid}" if side else ""))
+        learned, grid = architecture.position_grid, shown(architecture.grid)
+        lines.append("│  + learned positions" + (f", resized from {shown(learned)} to {grid}" if learned else ""))
     for stage, shape in architecture.shapes():
         if stage.downsample != "none":
             relu = ", BatchNorm, ReLU" if stage.downsample == "conv2_bn_relu" else ""
@@ -48,7 +48,7 @@ def _head(architecture: Architecture) -> list[str]:
 
 def _tokens(shape: TokenShape) -> str:
     token = " + 1" if shape.class_token else ""
-    return f"N = {shape.grid} x {shape.grid}{token}, C = {shape.dim}"
+    return f"N = {shown(shape.grid)}{token}, C = {shape.dim}"
 
 
 def _boxed(lines: list[str], times: str, tokens: str) -> list[str]:

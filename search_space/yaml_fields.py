@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, get_args, get_type_hints
 
 from search_space.errors import allowed, brief
+from search_space.size import Size, canonical
 from search_space.yaml_source import KeyPath, Source
 
 LARGEST = 10**7
@@ -17,7 +18,7 @@ LARGEST = 10**7
 def read_fields(source: Source, path: KeyPath, cls: type, skip: tuple[str, ...] = ()) -> dict[str, Any]:
     """The values of a dataclass's fields in the mapping at `path`, by name.
 
-    Allowed types are literals, int, float, bool, tuples of int, and each of these or None.
+    Allowed types are literals, int, float, bool, tuples of int, sizes (`search_space.size`), and each of these or None.
 
     Args:
         source: The parsed file.
@@ -51,7 +52,10 @@ def _read_value(source: Source, path: KeyPath, hint: Any) -> Any:
     if type(None) in options:
         if source.at(path) is None:
             return None
-        (hint,) = (option for option in options if option is not type(None))
+        options = tuple(option for option in options if option is not type(None))
+        hint = options[0]
+    if tuple[int, int] in options:
+        return _read_size(source, path)
     if hint == tuple[int, ...]:
         count = len(source.typed(path, list, "a list of whole numbers"))
         return tuple(_read_whole(source, (*path, index)) for index in range(count))
@@ -65,6 +69,15 @@ def _read_value(source: Source, path: KeyPath, hint: Any) -> Any:
     if not math.isfinite(value):
         raise source.fail(path, f"is {value}; allowed: a finite number")
     return value
+
+
+def _read_size(source: Source, path: KeyPath) -> Size:
+    value = source.at(path)
+    if not isinstance(value, list):
+        return _read_whole(source, path)
+    if len(value) != 2:
+        raise source.fail(path, f"is {brief(value)}; allowed: a whole number, or height and width as a list of two")
+    return canonical([_read_whole(source, (*path, index)) for index in range(2)])
 
 
 def _read_whole(source: Source, path: KeyPath) -> int:

@@ -8,6 +8,7 @@ from search_space import zoo
 from search_space.architecture import Architecture
 from search_space.errors import ConfigError, StudyError, allowed
 from search_space.paths import user_path
+from search_space.size import Size
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Named:
         """The same architecture in its deployed form."""
         return replace(self, architecture=self.architecture.deployed)
 
-    def at(self, image_size: int) -> Architecture:
+    def at(self, image_size: Size) -> Architecture:
         """The same design for images of another size.
 
         Raises:

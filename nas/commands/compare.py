@@ -13,6 +13,7 @@ from nas.commands.options import refuse_with, study_options
 from nas.commands.output import say_json, say_text
 from runners.measuring.measurement import Measurement
 from search_space.errors import ArchitectureError
+from search_space.size import shown, times
 
 if TYPE_CHECKING:
     from runners.measuring.profiler import Profiler
@@ -89,7 +90,7 @@ def _row(named: Named, measured: Measurement) -> dict[str, Any]:
     reasons = dict(measured.reasons)
     exponent = None
     try:
-        larger = named.at(_GROWTH * architecture.image_size)
+        larger = named.at(times(architecture.image_size, _GROWTH))
         exponent = macs_exponents([architecture, larger])["total"]
     except ArchitectureError as error:
         reasons["macs_exponent"] = str(error)
@@ -164,7 +165,8 @@ def _column(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Iterat
 
     name, latency, throughput = row["name"], row["latency"], row["throughput"]
     yield "", name if len(name) <= _MAX_NAME else f"…{name[1 - _MAX_NAME :]}"
-    yield "image size", str(row["image_size"])
+    size = row["image_size"]
+    yield "image size", str(size) if isinstance(size, int) else shown(size)
     yield "patch", str(row["patch"])
     for title in ("tokens", "width", "depth"):
         yield title, "/".join(map(str, row[title]))

@@ -12,6 +12,7 @@ from nas.commands.output import say
 from search_space.errors import ConfigError, StorageError, allowed, brief, printable
 from search_space.paths import output_problem, path_problem, user_path
 from search_space.plugins import load
+from search_space.size import ALLOWED_SIZES, LARGEST_IMAGE, Size, parse_size, sides
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -37,6 +38,16 @@ def _checked(parameter: click.Parameter, value: Any, problem_of: Callable[[str],
     if problem := problem_of(str(value)):
         raise ConfigError(f"{name} is {brief(str(value))}; {problem}")
     return user_path(value, name)
+
+
+def typed_size(context: click.Context, parameter: click.Parameter, value: str | None) -> Size | None:
+    """Callback of options that take the size of images."""
+    if value is None:
+        return None
+    size = parse_size(value)
+    if size is None or max(sides(size)) > LARGEST_IMAGE:
+        raise ConfigError(f"{max(parameter.opts, key=len)} is {brief(value)}; {ALLOWED_SIZES}")
+    return size
 
 
 table_option = click.option(

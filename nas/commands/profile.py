@@ -15,6 +15,7 @@ from nas.commands.output import say_json, say_text
 from runners.measuring.measurement import Measurement
 from search_space.architecture import Architecture
 from search_space.errors import ArchitectureError, ConfigError
+from search_space.size import Size, parse_size, shown
 
 if TYPE_CHECKING:
     from runners.measuring.profiler import Profiler
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @click.argument("architecture", metavar="ARCH")
 @click.option("--deploy", is_flag=True, help="Profile the deployed form, with training branches merged.")
 @click.option(
-    "--image-sizes", metavar="LIST", help="Show how the cost grows over these image sizes, such as 112,224,448."
+    "--image-sizes", metavar="LIST", help="Show how the cost grows over these image sizes, such as 112,224x448."
 )
 @measuring_options
 @study_options
@@ -66,19 +67,25 @@ def command(
         say_text(render_profile(record))
 
 
-def parse_sizes(text: str | None) -> list[int]:
+def parse_sizes(text: str | None) -> list[Size]:
     """Parse image sizes separated by commas; [] for None.
 
     Raises:
         ConfigError: If the text is not such a list.
     """
-    words = [] if text is None else [word.strip() for word in text.split(",")]
-    if not all(word.isdecimal() and len(word) < 8 and int(word) > 0 for word in words):
-        raise ConfigError(f"--image-sizes is {text!r}; allowed: whole numbers separated by commas, such as 112,224,448")
-    return list(dict.fromkeys(map(int, words)))
+    sizes: dict[Size, None] = {}
+    for word in [] if text is None else text.split(","):
+        size = parse_size(word)
+        if size is None:
+            raise ConfigError(
+                f"--image-sizes is {text!r}; allowed: whole numbers separated by commas, such as 112,224,448, and "
+                "HEIGHTxWIDTH, such as 64x96"
+            )
+        sizes[size] = None
+    return list(sizes)
 
 
-def profile(named: Named, sizes: Sequence[int], profiler: Profiler | None) -> dict[str, Any]:
+def profile(named: Named, sizes: Sequence[Size], profiler: Profiler | None) -> dict[str, Any]:
     """Everything that `nas profile --json` shows."""
     from search_space.breakdown import breakdown
 
@@ -140,7 +147,7 @@ def _joined(steps: Sequence[str]) -> str:
 
 
 def _growth(
-    named: Named, sizes: Sequence[int], profiler: Profiler | None
+    named: Named, sizes: Sequence[Size], profiler: Profiler | None
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """A row for each image size, and the exponents of MACs in tokens."""
     if not sizes:
@@ -160,7 +167,7 @@ def _growth(
         found.append(other)
         timed = Measurement()
         if profiler is not None and profiler.settings.timing:
-            timed = profiler.latency(f"{size} x {size}", other)
+            timed = profiler.latency(shown(size), other)
         row |= {"tokens": next(shape for _, shape in other.shapes()).tokens, "params": other.params}
         row |= {"macs": other.macs, "latency": timed.latency}
         resized = [asdict(weight) for weight in resized_weights(named.architecture, other)]

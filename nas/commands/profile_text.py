@@ -7,6 +7,7 @@ from typing import Any
 
 from nas.commands.tables import facts, format_number, table, wrapped
 from search_space.errors import escaped
+from search_space.size import Size, shown
 from search_space.units import format_bytes, format_count
 
 Record = Mapping[str, Any]
@@ -43,12 +44,9 @@ def _timings(profile: Record) -> Iterator[tuple[str, str]]:
 
 
 def _lines(profile: Record) -> Iterator[str]:
-    size = profile["image_size"]
     yield f"{profile['name']}  {profile['hash']}"
-    yield (
-        f"images of {profile['in_channels']} x {size} x {size}, patch {profile['patch']}, {profile['tokens']} tokens, "
-        f"{profile['classes']} classes"
-    )
+    images = f"{profile['in_channels']} x {shown(profile['image_size'])}"
+    yield (f"images of {images}, patch {profile['patch']}, {profile['tokens']} tokens, {profile['classes']} classes")
     yield ""
     yield from facts(list(_facts(profile)))
     yield ""
@@ -135,7 +133,8 @@ def _growth(profile: Record) -> Iterator[str]:
     if changed:
         farthest = max(changed, key=lambda row: abs(row["tokens"] - profile["tokens"]))
         yield ""
-        yield f"From {profile['image_size']} to {farthest['image_size']} these weights change their size:"
+        before, after = (_brief(record["image_size"]) for record in (profile, farthest))
+        yield f"From {before} to {after} these weights change their size:"
         for weight in farthest["resized_weights"]:
             times = f", in {weight['blocks']} blocks" if weight["blocks"] > 1 else ""
             yield f"  {weight['name']} {_shape(weight['before'])} -> {_shape(weight['after'])}{times}"
@@ -149,7 +148,7 @@ def _sizes(profile: Record) -> Iterator[tuple[str, ...]]:
     timed = any(row["latency"] for row in profile["image_sizes"])
     yield ("image size", "tokens", "params", "MACs", *(["latency"] if timed else []))
     for row in profile["image_sizes"]:
-        size = f"{row['image_size']} x {row['image_size']}"
+        size = shown(row["image_size"])
         if row["tokens"] is None:
             yield from ((line,) for line in wrapped(row["reason"], f"{size}  "))
             continue
@@ -158,6 +157,10 @@ def _sizes(profile: Record) -> Iterator[tuple[str, ...]]:
         yield (*cells, *([latency or "-"] if timed else []))
         if row["reason"]:
             yield from ((line,) for line in wrapped(row["reason"], "  "))
+
+
+def _brief(size: Size) -> str:
+    return str(size) if isinstance(size, int) else shown(size)
 
 
 def _shape(shape: Sequence[int] | None) -> str:

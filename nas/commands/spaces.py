@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nas.commands.options import Command, Subcommands, import_option
+from nas.commands.options import Command, Subcommands, import_option, typed_size
 from nas.commands.output import say, say_text
 from search_space.paths import user_path
+from search_space.size import Size, mean_side, shown
 
 if TYPE_CHECKING:
     from search_space.space import SearchSpace
@@ -32,7 +33,10 @@ def _image_options(function: Command) -> Command:
     """``--data`` and ``--image-size``: the images that a space is bound to; and ``--import`` for its token mixers."""
     function = import_option(function)
     function = click.option(
-        "--image-size", type=click.IntRange(1, 1024), metavar="PIXELS", help="Image size [that of --data]."
+        "--image-size",
+        callback=typed_size,
+        metavar="PIXELS",
+        help="Side of the images, or HEIGHTxWIDTH [that of --data].",
     )(function)
     return click.option("--data", metavar="NAME", help="Data set whose images the space is for.")(function)
 
@@ -74,7 +78,7 @@ def list_spaces() -> None:
 @command.command("show", short_help="Show the axes, size and cost range of a space.")
 @click.argument("space", metavar="NAME|FILE")
 @_image_options
-def show(space: str, data: str | None, image_size: int | None) -> None:
+def show(space: str, data: str | None, image_size: Size | None) -> None:
     """Show the axes of a search space, how many architectures it has, what they cost, and the families in it.
 
     \b
@@ -89,7 +93,7 @@ def show(space: str, data: str | None, image_size: int | None) -> None:
 @command.command("check", short_help="Validate the file of a space.")
 @click.argument("file", metavar="FILE")
 @_image_options
-def check(file: str, data: str | None, image_size: int | None) -> None:
+def check(file: str, data: str | None, image_size: Size | None) -> None:
     """Validate the file of a search space, for all image sizes of its scales or for the images given.
 
     A mistake is reported with its line, and exit code 2.
@@ -102,12 +106,11 @@ def check(file: str, data: str | None, image_size: int | None) -> None:
 
     definition = load_definition(user_path(file))
     if data is None and image_size is None:
-        sizes = [scale.image_size for scale in definition.scales]
-        images = [(size, 3, 1000) for size in sizes]
-        words = f"images of up to {sizes[-1]} x {sizes[-1]}"
+        images: list[tuple[Size, int, int]] = [(scale.image_size, 3, 1000) for scale in definition.scales]
+        words = f"images of up to {shown(images[-1][0])}"
     else:
         size, channels, classes = _images(data or "", image_size)
-        images, words = [(size, channels, classes)], f"images of {channels} x {size} x {size} in {classes} classes"
+        images, words = [(size, channels, classes)], f"images of {channels} x {shown(size)} in {classes} classes"
     for each in images:
         space = _bound(definition, *each)
         space.check_limits(space.limits)
@@ -125,7 +128,7 @@ def _lines(space: SearchSpace) -> Iterator[str]:
 
     least, most = space.cost_range()
     yield from (f"{space.name}: {space.definition.summary}", "")
-    yield f"for images of {space.in_channels} x {space.image_size} x {space.image_size} in {space.classes} classes"
+    yield f"for images of {space.in_channels} x {shown(space.image_size)} in {space.classes} classes"
     yield f"  architectures  {space.size:,} ({space.size:.1e})"
     yield f"  parameters     {format_count(least.params)} to {format_count(most.params)}"
     yield f"  MACs           {format_count(least.macs)} to {format_count(most.macs)}"
@@ -156,16 +159,16 @@ def _values(axis: Any) -> str:
     )
 
 
-def _bound(definition: SpaceDefinition, image_size: int, channels: int, classes: int) -> SearchSpace:
+def _bound(definition: SpaceDefinition, image_size: Size, channels: int, classes: int) -> SearchSpace:
     from search_space.space import SearchSpace
 
     return SearchSpace(definition, image_size=image_size, in_channels=channels, classes=classes)
 
 
-def _images(data: str, image_size: int | None) -> tuple[int, int, int]:
+def _images(data: str, image_size: Size | None) -> tuple[Size, int, int]:
     """Size, channels and classes of the images of a data set; without one, of typical images of that size."""
     if not data and image_size is not None:
-        return image_size, 3, 1000 if image_size > 64 else 10
+        return image_size, 3, 1000 if mean_side(image_size) > 64 else 10
     from runners.data import describe_dataset
     from runners.protocol import DataSpec
 

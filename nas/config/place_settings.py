@@ -10,6 +10,7 @@ from nas.config.values import (
     MOST_RESERVED,
     choice,
     gpus,
+    image_size,
     location,
     number,
     output_path,
@@ -18,6 +19,7 @@ from nas.config.values import (
     text,
     whole,
 )
+from runners.protocol import IMAGE_CACHES
 from runners.registry import RUNNERS
 
 
@@ -53,13 +55,24 @@ class PlaceSettings:
     data_dir: str | None = setting(
         None, path(), "DIR", "Folder in which data sets are cached", otherwise="$NAS_DATA_DIR, else ~/.cache/nas"
     )
-    image_size: int | None = setting(
+    image_size: int | tuple[int, int] | None = setting(
         None,
-        whole(1, 1024),
+        image_size(),
         "PIXELS",
-        "Side to which the images of a folder are resized",
+        "Side, or HEIGHTxWIDTH, to which the images of a folder are resized",
         otherwise="64",
         unit="pixels",
+    )
+    channels: int | None = setting(
+        None,
+        whole(1, 4),
+        "N",
+        "Channels to which the images of a folder are converted: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA",
+        otherwise="3",
+        unit="channels",
+    )
+    image_cache: str = setting(
+        "auto", choice(IMAGE_CACHES), "NAME", "Decode images of a folder once (disk) or every epoch (none)"
     )
     storage: str | None = setting(
         None,

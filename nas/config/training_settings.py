@@ -59,6 +59,7 @@ class TrainingSettings:
     distillation: str | None = _of_recipe("distillation")
     teacher_weight: float | None = _of_recipe("teacher_weight")
     temperature: float | None = _of_recipe("temperature")
+    class_weights: str | None = _of_recipe("class_weights")
     tune: tuple[str, ...] = setting(
         (),
         name_list("settings", WIDTHS, _untunable),

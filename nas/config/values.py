@@ -15,6 +15,7 @@ from runners.remote import ALLOWED, locate
 from search_space.errors import ConfigError, StorageError, allowed, brief
 from search_space.paths import output_problem, path_problem, text_problem
 from search_space.plugins import load
+from search_space.size import ALLOWED_SIZES, LARGEST_IMAGE, canonical, parse_size
 from search_space.units import parse_count
 
 MAX_SEED = 2**63 - 1 - 1000
@@ -91,6 +92,21 @@ def count(least: int, most: int) -> Kind:
         return 0 if least == 0 and str(value) in ("0", "none") else parse_count(value, source)
 
     return Kind("count", whole(least, most).problem, convert)
+
+
+def image_size() -> Kind:
+    """A side of images, or height and width: 64, "64x96", or a list of two numbers in a file."""
+
+    def convert(value: Any, source: str) -> Any:
+        if isinstance(value, str):
+            return parse_size(value) or value
+        return canonical(value) if isinstance(value, (list, tuple)) and len(value) == 2 else value
+
+    def problem(value: Any) -> str | None:
+        pair = value if isinstance(value, tuple) and len(value) == 2 else (value, value)
+        return ALLOWED_SIZES if any(whole(1, LARGEST_IMAGE).problem(side) for side in pair) else None
+
+    return Kind("size", problem, convert)
 
 
 class NamesNow(Collection[str]):

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from copy import copy
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cached_property
 from statistics import median
 
 from nas.strategy.features import family_of
 from nas.strategy.problem import Goal
-from results.database.objectives import Figures, Objective
-from results.database.schema import EpochRow, EvaluationRow
+from results.database.objectives import QUALITY_FIGURES, Figures, Objective
+from results.database.schema import EpochRow, EvaluationRow, damaged
 from results.store.store import EpochRecord, NewEvaluation, Role, State
-from runners.protocol import INFEASIBLE_CAUSES, Latency, Measured
+from runners.protocol import INFEASIBLE_CAUSES, EpochResult, Latency, Measured
 from search_space.architecture import Architecture
 from search_space.space import mixers_of
+
+
+def record_of(epoch: EpochResult | EpochRow) -> EpochRecord:
+    """An epoch as it is stored: as an evaluator yields it, or as it was read."""
+    return EpochRecord(**{field.name: getattr(epoch, field.name) for field in fields(EpochRecord)})
 
 
 class Trial:
@@ -71,7 +76,12 @@ class Trial:
             self.forget()
         for epoch in curve:
             if epoch.epoch > self.epoch:
-                self.epochs.append(EpochRecord(epoch.epoch, epoch.train_loss, epoch.nll, epoch.accuracy, epoch.seconds))
+                self.epochs.append(record_of(epoch))
+                if quality.read(self.figures) is None:
+                    key = f"evaluation {row.id} ({row.key}), epoch {epoch.epoch}"
+                    raise damaged(
+                        "nas_epochs", key, quality.name, "it is missing, though it is what the study optimises"
+                    )
                 self.losses[epoch.epoch] = quality.loss(self.figures)
 
     def copy(self) -> Trial:
@@ -124,17 +134,19 @@ class Trial:
     @property
     def figures(self) -> Figures:
         """The results of its last epoch."""
-        last = self.epochs[-1]
+        return self.figures_after(self.epochs[-1])
+
+    def figures_after(self, epoch: EpochRecord) -> Figures:
+        """The results of an epoch."""
         cost = self.architecture.deployed.cost
         measured = self.measured
         return Figures(
-            last.nll,
-            last.accuracy,
-            cost.params,
-            cost.macs,
-            measured.latency_ms,
-            measured.peak_memory_mib,
-            measured.device,
+            **{name: getattr(epoch, name) for name in QUALITY_FIGURES},
+            params=cost.params,
+            macs=cost.macs,
+            latency_ms=measured.latency_ms,
+            peak_memory_mib=measured.peak_memory_mib,
+            device=measured.device,
         )
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from nas.strategy.trial import Trial
+from nas.strategy.trial import Trial, record_of
 from nas.study.kept_weights import BestTrials
 from nas.study.protocols import Driver, Files
 from nas.study.records import ending, facts
@@ -20,6 +20,7 @@ from results.database.schema import FINAL_STATES, EpochRow, EvaluationRow, Role,
 from results.report.compute import Compute
 from results.store.records import EpochRecord, NewEvaluation
 from runners.protocol import EpochResult
+from search_space.errors import ConfigError
 from search_space.space import Axis, Range
 
 
@@ -140,9 +141,10 @@ class Evaluations:
             trial.epochs_run += 1
             self.compute.run(trial, 1)
             if epoch.epoch > last:
-                new.append(EpochRecord(epoch.epoch, epoch.train_loss, epoch.nll, epoch.accuracy, epoch.seconds))
+                new.append(record_of(epoch))
             else:
                 repeated += 1
+        self._check_measured(trial, new)
         if repeated:
             self._driver.add_repeated(trial.key, repeated)
         if not new:
@@ -212,6 +214,15 @@ class Evaluations:
         return before != (trial.state, trial.epoch, trial.is_orphan)
 
     # Inside.
+
+    def _check_measured(self, trial: Trial, epochs: Iterable[EpochRecord]) -> None:
+        """Raise ConfigError if the evaluator, which need not be ours, does not measure the first objective."""
+        quality = self._objectives[0]
+        if any(quality.read(trial.figures_after(epoch)) is None for epoch in epochs):
+            raise ConfigError(
+                f"--objective is {quality.name}, which the evaluator of {trial.key} does not measure; "
+                "allowed with every evaluator: nll, accuracy"
+            )
 
     def _enter(self, trial: Trial) -> Trial:
         self.by_key[trial.key] = trial

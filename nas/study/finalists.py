@@ -22,6 +22,7 @@ from nas.study.protocols import Driver, Study
 from nas.study.records import new_test, new_training
 from nas.study.spec import StudySpec
 from results.database.names import evaluation_key, test_key
+from results.database.objectives import QUALITY_FIGURES
 from results.database.schema import FinalistRow, Role, State
 from results.report.pareto import pareto_front
 from results.store.driver import Outdated
@@ -134,13 +135,13 @@ class Finalists:
         figures: dict[int, dict[str, Any]] = {row.number: {"rank": None} for row in rows}
         for rank, trial in enumerate(ranked, start=1):
             runs = trained[trial.number]
+            means = {f"mean_{name}": value for name, value in _means(runs).items()}
             nlls = [run.figures.nll for run in runs]
             figures[trial.number] = {
                 "seeds": len(runs),
                 "rank": rank,
-                "mean_nll": mean(nlls),
                 "sd_nll": stdev(nlls) if len(nlls) > 1 else None,
-                "mean_accuracy": mean(run.figures.accuracy for run in runs),
+                **means,
             }
         if not ranked:
             figures |= self._undisputed(rows)
@@ -161,7 +162,8 @@ class Finalists:
         trained = len(self._trained(number))
         if trained and any(row.number == number and row.mean_nll is not None for row in rows):
             return {number: {"seeds": trained, "rank": 1}}  # a finalist of an earlier run keeps its means
-        return {number: {"seeds": 0, "rank": 1, "mean_nll": None, "sd_nll": None, "mean_accuracy": None}}
+        none = dict.fromkeys(("sd_nll", *(f"mean_{name}" for name in QUALITY_FIGURES)))
+        return {number: {"seeds": 0, "rank": 1, **none}}
 
     def record_test(self) -> None:
         """Store the winner's mean figures on the test split, once all of its models have been tested."""
@@ -169,9 +171,8 @@ class Finalists:
         for row in rows:
             tested = [test for test in self._book.of(Role.TEST, State.COMPLETE) if test.number == row.number]
             if row.rank == 1 and len(tested) == len(self._trained(row.number)) > 0:
-                accuracy = mean(test.figures.accuracy for test in tested)
-                nll = mean(test.figures.nll for test in tested)
-                self._store(rows, {row.number: {"test_nll": nll, "test_accuracy": accuracy}})
+                figures = {f"test_{name}": value for name, value in _means(tested).items()}
+                self._store(rows, {row.number: figures})
 
     def _trained(self, number: int) -> list[Trial]:
         """The complete trainings of the finalist that was trial `number`."""
@@ -194,3 +195,10 @@ class Finalists:
         if new:
             searched = self._book.searched
             self._driver.put_finalists([(number, searched[number].architecture, new[number]) for number in new])
+
+
+def _means(runs: Sequence[Trial]) -> dict[str, float | None]:
+    """The mean figures of evaluations on a split; None for a figure that one of them lacks."""
+    figures = [run.figures for run in runs]
+    columns = {name: [getattr(each, name) for each in figures] for name in QUALITY_FIGURES}
+    return {name: None if None in values else mean(values) for name, values in columns.items()}

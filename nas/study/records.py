@@ -10,7 +10,7 @@ from nas.strategy.planner import ScoreBatch, Start
 from nas.strategy.trial import Trial
 from nas.study.spec import StudySpec
 from results.database.names import evaluation_key
-from results.database.objectives import Objective
+from results.database.objectives import QUALITY_FIGURES, Objective
 from results.database.schema import Role, State
 from results.store.records import Ending, Facts, NewEvaluation, attrs_at_end, attrs_at_start
 from runners.protocol import INFEASIBLE_CAUSES
@@ -115,8 +115,7 @@ def ending(
         attrs=attrs_at_end(
             seconds=trial.seconds + trial.unbilled,
             epochs_trained=None if trained is None else trial.epoch,
-            nll=None if trained is None else trained.nll,
-            accuracy=None if trained is None else trained.accuracy,
+            quality={} if trained is None else {name: getattr(trained, name) for name in QUALITY_FIGURES},
             latency_ms=trial.measured.latency_ms,
             cause=cause,
         ),

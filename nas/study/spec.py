@@ -52,8 +52,7 @@ class StudySpec:
 
     def identity(self) -> dict[str, Any]:
         """The part that must not change, as plain data that is stored with the study."""
-        data = asdict(self.data)
-        del data["directory"]  # the same images may be in another folder
+        data = self.data.identity()
         data["name"] = self.data.name.encode(errors="backslashreplace").decode()  # a path need not be valid UTF-8
         data["fingerprint"] = self.fingerprint
         plugins = {plugin.name: plugin.version for plugin in self.plugins}
@@ -201,7 +200,9 @@ def _data(config: SearchConfig) -> DataSpec:
     name, colon, path = config.data.partition(":")
     name = f"{name}:{user_path(path, 'the folder of images').resolve()}" if colon and path else config.data
     directory = None if config.data_dir is None else str(user_path(config.data_dir, "--data-dir").resolve())
-    return DataSpec(name, directory, image_size=config.image_size)
+    return DataSpec(
+        name, directory, image_size=config.image_size, image_cache=config.image_cache, channels=config.channels
+    )
 
 
 def _without_place(data: Mapping[str, Any]) -> dict[str, Any]:

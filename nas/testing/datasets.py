@@ -15,6 +15,7 @@ from runners.data import Dataset, DatasetInfo, recipe_for
 from runners.data.base import DATASETS
 from runners.protocol import DataSpec
 from search_space.contract import Contract, holds
+from search_space.size import canonical, sides
 
 if TYPE_CHECKING:
     from runners.data import Split
@@ -28,7 +29,10 @@ class DatasetContract(Contract):
         with _example(name) as (dataset, spec):
             info = dataset.describe(spec)
             holds(isinstance(info, DatasetInfo), f"describe returns {info!r}, which is not a DatasetInfo")
-            for field in ("image_size", "in_channels", "classes"):
+            size = info.image_size
+            fine = all(isinstance(side, int) and side >= 1 for side in sides(size)) and size == canonical(size)
+            holds(fine, f"its image_size is {size!r}")
+            for field in ("in_channels", "classes"):
                 value = getattr(info, field)
                 holds(isinstance(value, int) and value >= 1, f"its {field} is {value!r}")
 
@@ -56,7 +60,7 @@ class DatasetContract(Contract):
 
         with _example(name) as (dataset, spec), nothing_global_drawn():
             for one, other in zip(_splits(dataset, spec), _splits(dataset, spec), strict=True):
-                same = torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
+                same = torch.equal(one.images[:], other.images[:]) and torch.equal(one.labels, other.labels)
                 holds(same, "loaded twice, its splits differ")
 
     def test_another_split_seed(self, name: str) -> None:
@@ -91,7 +95,7 @@ def _splits(dataset: Dataset, spec: DataSpec) -> tuple[Split, Split, Split]:
 def _check_split(part: str, split: Split, info: DatasetInfo) -> None:
     import torch
 
-    shape = (len(split.labels), info.in_channels, info.image_size, info.image_size)
+    shape = (len(split.labels), info.in_channels, *sides(info.image_size))
     holds(len(split.labels) >= 1, f"its {part} split is empty")
     found = tuple(split.images.shape)
     holds(found == shape, f"the images of its {part} split are {found}, and {shape} is described")

@@ -23,7 +23,7 @@ from search_space.paths import user_path
 CONNECT_TIMEOUT_S = 10
 SILENCE_S = 30
 """A server that has not answered on the TCP level for this long counts as unavailable."""
-HEAD = "0004_ownership"
+HEAD = "0005_metrics"
 """The newest migration."""
 
 

@@ -43,6 +43,10 @@ def _at_least(least: int) -> Rule:
     return lambda value: None if value >= least else f"{brief(value)} is less than {least}"
 
 
+def _share(value: float) -> str | None:
+    return None if 0 <= value <= 1 else f"{value} is not from 0 to 1"
+
+
 def _seconds(value: float) -> str | None:
     return None if math.isfinite(value) and value >= 0 else f"{value} is not a duration"
 
@@ -136,6 +140,7 @@ def _process(value: str) -> str | None:
     return None if sound else f"{brief(value)} names no process"
 
 
+_METRICS: dict[str, Rule] = dict.fromkeys(("balanced_accuracy", "macro_f1", "calibration_error"), _share)
 RULES: dict[str, dict[str, Rule]] = {
     StudyRow.__tablename__: {
         "uid": lambda value: None if value == "" else _digits(32)(value),
@@ -161,9 +166,15 @@ RULES: dict[str, dict[str, Rule]] = {
         "attempts": _at_least(1),
         "versions": _an_object,
         "weights_sha256": _digits(64),
+        **_METRICS,
     },
-    EpochRow.__tablename__: {"epoch": _at_least(1), "seconds": _seconds},
-    FinalistRow.__tablename__: {"number": _at_least(0), "seeds": _at_least(0), "rank": _at_least(1)},
+    EpochRow.__tablename__: {"epoch": _at_least(1), "seconds": _seconds, **_METRICS},
+    FinalistRow.__tablename__: {
+        "number": _at_least(0),
+        "seeds": _at_least(0),
+        "rank": _at_least(1),
+        **{prefix + name: rule for prefix in ("mean_", "test_") for name, rule in _METRICS.items()},
+    },
     ScoreRow.__tablename__: {"seconds": _seconds},
 }
 

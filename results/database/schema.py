@@ -152,7 +152,8 @@ class EvaluationRow(Base):
         choices: The architecture's parameters in the space.
         cause: Typed cause of a failure.
         nll: Validation NLL in nats after the last epoch (test NLL where the role is "test").
-        accuracy: Accuracy after the last epoch, 0 to 1.
+        accuracy: Accuracy after the last epoch, 0 to 1; balanced_accuracy, macro_f1 and calibration_error likewise,
+            null if they were not measured.
         latency_ms: Median latency of one image; `latency` says where and how it was measured, and has its quartiles.
         micro_batch: Images that went through the model at once in training; fewer than a batch if memory was short.
         seconds: Compute time of all attempts.
@@ -198,6 +199,9 @@ class EvaluationRow(Base):
     epochs_run: Mapped[int] = mapped_column(default=0)
     nll: Mapped[float | None]
     accuracy: Mapped[float | None]
+    balanced_accuracy: Mapped[float | None]
+    macro_f1: Mapped[float | None]
+    calibration_error: Mapped[float | None]
     latency_ms: Mapped[float | None]
     latency: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     peak_memory_mib: Mapped[float | None]
@@ -264,6 +268,9 @@ class EpochRow(Base):
     nll: Mapped[float]
     accuracy: Mapped[float]
     seconds: Mapped[float]
+    balanced_accuracy: Mapped[float | None]
+    macro_f1: Mapped[float | None]
+    calibration_error: Mapped[float | None]
 
 
 class FinalistRow(Base):
@@ -273,8 +280,9 @@ class FinalistRow(Base):
         number: Number of its trial.
         seeds: Number of seeds in its means; 0 for a winner that was not retrained, which has no means.
         rank: 1 for the winner; null until all finalists are trained.
-        mean_nll: Mean validation NLL over the seeds; sd_nll its sample standard deviation (null for one seed).
-        test_nll: Mean test NLL over the seeds; only for winners.
+        mean_nll: Mean validation NLL over the seeds; sd_nll its sample standard deviation (null for one seed). The
+            other means likewise; null if not all seeds were measured.
+        test_nll: Mean test NLL over the seeds; only for winners. The other test figures likewise.
     """
 
     __tablename__ = "nas_finalists"
@@ -291,6 +299,12 @@ class FinalistRow(Base):
     mean_accuracy: Mapped[float | None]
     test_nll: Mapped[float | None]
     test_accuracy: Mapped[float | None]
+    mean_balanced_accuracy: Mapped[float | None]
+    mean_macro_f1: Mapped[float | None]
+    mean_calibration_error: Mapped[float | None]
+    test_balanced_accuracy: Mapped[float | None]
+    test_macro_f1: Mapped[float | None]
+    test_calibration_error: Mapped[float | None]
 
     architecture_row: Mapped[ArchitectureRow | None] = relationship(lazy="joined")
 

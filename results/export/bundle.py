@@ -30,7 +30,7 @@ LOAD_PY = '''"""Rebuilds the exported model.
 Needs the package mlp-nas (module search_space), torch and safetensors{needs}.
 
     model, mean, std = load()
-    scores = model((images - mean) / std)  # images: (B, {channels}, {size}, {size}), pixels from 0 to 1
+    scores = model((images - mean) / std)  # images: (B, {channels}, {height}, {width}), pixels from 0 to 1
 """
 
 import json
@@ -107,9 +107,11 @@ def _load_py(trained: Trained) -> str:
         calls += ["    import_exactly(\n", *(f"        {argument},\n" for argument in known), "    )\n"]
     installed = [f"{one.name} ({one.version})" for one in trained.plugins if one.source is None]
     needs = f", and the plug-ins {', '.join(installed)}" if installed else ""
+    channels, height, width = trained.architecture.input_shape
     return LOAD_PY.format(
-        size=trained.architecture.image_size,
-        channels=trained.architecture.in_channels,
+        channels=channels,
+        height=height,
+        width=width,
         needs=needs,
         imports="from search_space.plugins import import_exactly\n" if calls else "",
         plugins="".join(calls),

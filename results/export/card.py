@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from results.database.objective import QUALITY_FIGURES, SEED_FIGURES
 from search_space.architecture import Architecture
 from search_space.errors import escaped
 from search_space.plugins import Plugin
+from search_space.size import shown
 from search_space.units import format_count
 
 if TYPE_CHECKING:  # they load SQLAlchemy, which the names of the formats do not need
@@ -42,11 +44,8 @@ def make_provenance(
         "recipe": {**identity["recipe"], **{name: evaluation.choices[name] for name in identity.get("tune", ())}},
         "seed": evaluation.seed,
         **({"plugins": {plugin.name: plugin.version for plugin in plugins}} if plugins else {}),
-        "validation": dict(zip(("nll", "accuracy"), evaluation.quality, strict=True)),
-        "mean_over_seeds": {
-            key: getattr(contender, key)
-            for key in ("seeds", "mean_nll", "sd_nll", "mean_accuracy", "test_nll", "test_accuracy")
-        },
+        "validation": {name: value for name in QUALITY_FIGURES if (value := getattr(evaluation, name)) is not None},
+        "mean_over_seeds": {name: getattr(contender, name) for name in SEED_FIGURES},
         "trained": {
             "device": evaluation.device,
             "seconds": evaluation.seconds,
@@ -63,6 +62,16 @@ def _without_paths(data: Mapping[str, Any]) -> dict[str, Any]:
     return {**data, "name": f"{name}{colon}{Path(path).name}"}
 
 
+def _tested(contender: Contender) -> Iterator[tuple[str, str]]:
+    """The metrics of the test beyond accuracy, where they were measured."""
+    for name, title in (("balanced_accuracy", "balanced accuracy"), ("macro_f1", "macro F1")):
+        share = getattr(contender, f"test_{name}")
+        if share is not None:
+            yield title, f"{100 * share:.2f} %"
+    if contender.test_calibration_error is not None:
+        yield "calibration error", f"{contender.test_calibration_error:.4f}"
+
+
 def make_card(architecture: Architecture, contender: Contender, provenance: Mapping[str, Any]) -> str:
     """The model card."""
     data, accuracy = provenance["data"]["name"].partition(":")[0], provenance["validation"]["accuracy"]
@@ -75,7 +84,7 @@ def make_card(architecture: Architecture, contender: Contender, provenance: Mapp
         "",
         "| | |",
         "|---|---|",
-        f"| input | {architecture.in_channels} x {architecture.image_size} x {architecture.image_size}, normalised |",
+        f"| input | {architecture.in_channels} x {shown(architecture.image_size)}, normalised |",
         f"| classes | {architecture.classes} |",
         f"| parameters | {architecture.params:,} |",
         f"| MACs | {architecture.macs:,} |",
@@ -86,6 +95,7 @@ def make_card(architecture: Architecture, contender: Contender, provenance: Mapp
         lines.append(f"| validation NLL, mean of {contender.seeds} seeds | {contender.mean_nll:.4f}{spread} |")
     if contender.test_accuracy is not None:
         lines.append(f"| test accuracy, mean of {contender.seeds} seeds | {100 * contender.test_accuracy:.2f} % |")
+    lines += [f"| test {title}, mean of {contender.seeds} seeds | {shown} |" for title, shown in _tested(contender)]
     fixed = "It takes other sizes too." if architecture.any_image_size else "It takes images of this size only."
     return "\n".join(
         [

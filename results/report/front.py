@@ -22,7 +22,8 @@ class FrontPoint:
         macs: MACs for one image.
         latency_ms: Measured latency of one image, if it was measured.
         nll: Validation NLL in nats, the mean over `seeds`.
-        accuracy: Validation accuracy, the mean over `seeds`.
+        accuracy: Validation accuracy, the mean over `seeds`; the metrics beyond it are among the `values` if the study
+            optimises them.
         epochs: Epochs of the trainings behind these figures.
         epochs_planned: Epochs of a full training.
         seeds: Number of trainings in these means.

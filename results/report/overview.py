@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -11,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import lazyload, load_only
 
-from results.database.objectives import OBJECTIVES, Figures
+from results.database.objectives import OBJECTIVES, QUALITY_FIGURES, Figures
 from results.database.schema import FINAL_STATES, EvaluationRow, FinalistRow, Role, State, utc
 from results.report.ledger import make_ledger
 from results.report.winner import find_winner, quality_figures
@@ -27,7 +26,7 @@ class Best:
         trial: Number of its trial.
         mixers: The token mixers of its stages.
         hash: Hash of the architecture.
-        objective: The first objective of the study, "nll" (in nats) or "accuracy" (0 to 1).
+        objective: The first objective of the study, such as "nll" (in nats) or "accuracy" (0 to 1).
         value: Its validation value, the mean over `seeds`.
         seeds: Number of fresh seeds; 0 for the seed of the search.
     """
@@ -112,8 +111,7 @@ def _evaluations(study: StudyStore) -> list[EvaluationRow]:
         EvaluationRow.state,
         EvaluationRow.phase,
         EvaluationRow.cause,
-        EvaluationRow.nll,
-        EvaluationRow.accuracy,
+        *(getattr(EvaluationRow, name) for name in QUALITY_FIGURES),
         EvaluationRow.seconds,
         EvaluationRow.epochs_planned,
         EvaluationRow.epochs_run,
@@ -142,9 +140,9 @@ def _best(study: StudyStore, trials: Sequence[EvaluationRow], finalists: Sequenc
         (row,) = (row for row in trials if row.number == number)
         figures = quality_figures(row)
     else:
-        nll, accuracy = (math.nan if mean is None else mean for mean in (finalist.mean_nll, finalist.mean_accuracy))
-        figures = Figures(nll, accuracy, params=None, macs=None)
-    if math.isnan(quality.value(figures)):  # earlier versions did not store this mean
+        means = {name: getattr(finalist, f"mean_{name}") for name in QUALITY_FIGURES}
+        figures = Figures(**means, params=None, macs=None)
+    if quality.read(figures) is None:  # earlier versions did not store this mean
         return None
     query = sa.select(EvaluationRow).where(
         EvaluationRow.study_id == study.row.id, EvaluationRow.role == Role.TRIAL, EvaluationRow.number == number

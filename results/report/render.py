@@ -54,6 +54,11 @@ def _winner(report: Report, winner: Contender) -> Iterator[str]:
     )
     if winner.test_accuracy is not None:
         yield f"  test NLL {winner.test_nll:.4f}, accuracy {_percent(winner.test_accuracy)}, the same models;"
+        if winner.test_macro_f1 is not None:
+            yield (
+                f"  balanced accuracy {_percent(winner.test_balanced_accuracy)}, macro F1 "
+                f"{_percent(winner.test_macro_f1)}, calibration error {winner.test_calibration_error:.4f};"
+            )
         if report.test_evaluations == 1:
             yield "  no other architecture was evaluated on the test split"
         else:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from results.database.names import TUNED, family_of
-from results.database.objectives import OBJECTIVES, Figures, Objective, shown_with
+from results.database.objectives import OBJECTIVES, QUALITY_FIGURES, SEED_FIGURES, Figures, Objective, shown_with
 from results.database.schema import EvaluationRow, FinalistRow, Role, State, damaged
 from results.report.front import FrontPoint, make_front
 from results.report.hypervolume import Hypervolume, hypervolume
@@ -36,11 +36,12 @@ class Contender:
         params: Trainable parameters.
         macs: MACs for one image.
         nll: Validation NLL of the trial in nats, one seed.
-        accuracy: Validation accuracy of the trial, one seed.
+        accuracy: Validation accuracy of the trial, one seed; balanced_accuracy, macro_f1 and calibration_error
+            likewise, None if not measured.
         mean_nll: Mean validation NLL over the seeds of its retraining; sd_nll its standard deviation.
         latency_ms: Measured latency of one image, if it was measured.
         seeds: Number of those seeds; 0 if it was not retrained.
-        test_nll: Mean test NLL over the same models; test_accuracy likewise. Only for the winner.
+        test_nll: Mean test NLL over the same models; the other test figures likewise. Only for the winner.
         values: Figures of the trial by objective: those of the study, and those that are always shown.
         tuned: Settings of its training that were searched along with the architecture, by name.
     """
@@ -60,6 +61,15 @@ class Contender:
     mean_accuracy: float | None = None
     test_nll: float | None = None
     test_accuracy: float | None = None
+    balanced_accuracy: float | None = None
+    macro_f1: float | None = None
+    calibration_error: float | None = None
+    mean_balanced_accuracy: float | None = None
+    mean_macro_f1: float | None = None
+    mean_calibration_error: float | None = None
+    test_balanced_accuracy: float | None = None
+    test_macro_f1: float | None = None
+    test_calibration_error: float | None = None
     values: Mapping[str, float | None] = field(default_factory=dict)
     tuned: Mapping[str, float] = field(default_factory=dict)
 
@@ -68,6 +78,7 @@ class Contender:
         """The contender of a trial in a study with these objectives."""
         complete = row.state == State.COMPLETE
         figures = Figures.of_row(row)
+        quality: dict[str, Any] = {name: getattr(row, name) for name in QUALITY_FIGURES}
         return cls(
             trial=row.number,
             name=family_of(row.origin) or row.origin,
@@ -75,8 +86,7 @@ class Contender:
             hash=row.architecture.hash,
             params=row.architecture.params,
             macs=row.architecture.macs,
-            nll=row.nll if complete else None,
-            accuracy=row.accuracy if complete else None,
+            **(quality if complete else dict.fromkeys(QUALITY_FIGURES)),
             latency_ms=row.latency_ms,
             values={
                 objective.name: objective.read(figures) if complete or not objective.is_quality else None
@@ -198,8 +208,7 @@ def _contender(row: EvaluationRow, finalist: FinalistRow | None, objectives: Seq
     contender = Contender.of_trial(row, objectives)
     if finalist is None:
         return contender
-    figures = ("seeds", "mean_nll", "sd_nll", "mean_accuracy", "test_nll", "test_accuracy")
-    return replace(contender, **{name: getattr(finalist, name) for name in figures})
+    return replace(contender, **{name: getattr(finalist, name) for name in SEED_FIGURES})
 
 
 def _hypervolume(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from results.database.objectives import Figures, Objective
+from results.database.objectives import QUALITY_FIGURES, Figures, Objective
 from results.database.schema import EvaluationRow, FinalistRow, State
 
 
@@ -46,4 +46,6 @@ def quality_figures(row: EvaluationRow) -> Figures:
     Raises:
         StorageError: If the database has lost one.
     """
-    return Figures(*row.quality, params=None, macs=None)
+    quality = {name: getattr(row, name) for name in QUALITY_FIGURES}
+    nll, accuracy = row.quality
+    return Figures(**{**quality, "nll": nll, "accuracy": accuracy}, params=None, macs=None)

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from results.database import optuna_tables
+from results.database.objective import QUALITY_FIGURES
 from results.database.schema import FINAL_STATES, EpochRow, EvaluationRow, FinalistRow, Role, State, StudyRow, damaged
 from results.store.architectures import architecture_ids
 from results.store.changes import Changes, read_changes
@@ -152,8 +153,7 @@ class Driver:
         changes = {
             "epochs_trained": last.epoch,
             "epochs_run": EvaluationRow.epochs_run + len(epochs),
-            "nll": last.nll,
-            "accuracy": last.accuracy,
+            **{name: getattr(last, name) for name in QUALITY_FIGURES},
         }
 
         def act(session: Session, row: _Row) -> None:
@@ -198,7 +198,7 @@ class Driver:
             "finished_at": None,
             "weights_sha256": None,
         }
-        reset |= {"nll": None, "accuracy": None}
+        reset |= dict.fromkeys(QUALITY_FIGURES)
         changes = {key: reset, waiting: {"seconds": EvaluationRow.seconds + seconds}}
         queued = {"state": State.QUEUED, "driver_id": None, "cause": None, "message": None}
 

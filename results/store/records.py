@@ -27,16 +27,22 @@ def attrs_at_end(
     *,
     seconds: float,
     epochs_trained: int | None = None,
-    nll: float | None = None,
-    accuracy: float | None = None,
+    quality: Mapping[str, float | None] | None = None,
     latency_ms: float | None = None,
     cause: str | None = None,
 ) -> dict[str, Any]:
-    """The user attributes of a trial in Optuna's tables that are known when it has ended; None is left out."""
+    """The user attributes of a trial in Optuna's tables that are known when it has ended; None is left out.
+
+    Args:
+        seconds: Compute time of all attempts.
+        epochs_trained: Epochs trained.
+        quality: Its figures on the validation split, by name.
+        latency_ms: Its latency.
+        cause: Why it failed.
+    """
     found = {
         "seconds": round(seconds, 3),
-        "val_accuracy": accuracy,
-        "val_nll": nll,
+        **{f"val_{name}": value for name, value in (quality or {}).items()},
         "epochs_trained": epochs_trained,
         "cause": cause,
         "latency_ms": latency_ms,
@@ -73,6 +79,9 @@ class EpochRecord:
     nll: float
     accuracy: float
     seconds: float
+    balanced_accuracy: float | None = None
+    macro_f1: float | None = None
+    calibration_error: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -137,11 +137,13 @@ def load_splits(spec: DataSpec) -> Splits:
     Raises:
         DataError: If there is no such data set, or it cannot be read or downloaded.
     """
+    from runners.data.lazy_images import LazyImages
     from runners.data.statistics import channel_statistics
 
     dataset = find_dataset(spec)
     train, validation = dataset.load_development(spec)
-    mean, std = channel_statistics(train.images)
+    images = train.images
+    mean, std = images.statistics() if isinstance(images, LazyImages) else channel_statistics(images)
     return Splits(train, validation, dataset.describe(spec), mean, std, dataset.augmentation)
 
 

@@ -17,9 +17,12 @@ from runners.protocol import DataSpec
 from search_space.errors import DataError, allowed, brief, printable
 from search_space.paths import user_path
 from search_space.registry import Registry
+from search_space.size import Size, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from runners.data.lazy_images import LazyImages
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,12 @@ class DatasetInfo:
     """The numbers that an architecture must agree with.
 
     Attributes:
-        image_size: Height and width of an image, in pixels.
+        image_size: Side of an image in pixels if it is a square, else its height and width.
         in_channels: Number of its channels.
         classes: Number of classes.
     """
 
-    image_size: int
+    image_size: Size
     in_channels: int
     classes: int
 
@@ -58,14 +61,14 @@ class Augmentation:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Labelled images in memory (or in a memory map), never modified.
+    """Labelled images, never modified.
 
     Attributes:
-        images: (B, C, H, W) uint8, 0 to 255.
+        images: (B, C, H, W) uint8, 0 to 255: in memory, in a memory map, or read when they are indexed.
         labels: (B,) int64.
     """
 
-    images: Tensor
+    images: Tensor | LazyImages
     labels: Tensor
 
     def __len__(self) -> int:
@@ -133,6 +136,10 @@ class Dataset(ABC):
     def training_images(self, spec: DataSpec) -> int | None:
         """Size of the training split, likewise."""
         return None
+
+    def is_stored(self, spec: DataSpec) -> bool:
+        """Whether its images, once prepared, are arrays that can be sent to other machines."""
+        return True
 
     def example(self, name: str, folder: Path) -> DataSpec | None:
         """A name and folder to test the data set with, offline; None if there is no example.
@@ -206,12 +213,12 @@ def register_dataset(name: str, *settings: Any, **named: Any) -> Callable[[Datas
     return register
 
 
-_SUPPLIED: dict[tuple[str, int, int | None], Dataset] = {}
+_SUPPLIED: dict[tuple[str, int, Size | None, int | None], Dataset] = {}
 
 
 def supply(spec: DataSpec, dataset: Dataset) -> None:
     """In this process, take the images behind `spec` from `dataset`, as its own files are on another machine."""
-    _SUPPLIED[spec.name, spec.split_seed, spec.image_size] = dataset
+    _SUPPLIED[spec.name, spec.split_seed, spec.image_size, spec.channels] = dataset
 
 
 def find_dataset(spec: DataSpec) -> Dataset:
@@ -220,7 +227,7 @@ def find_dataset(spec: DataSpec) -> Dataset:
     Raises:
         DataError: If there is no data set of that name, or settings do not fit it.
     """
-    supplied = _SUPPLIED.get((spec.name, spec.split_seed, spec.image_size))
+    supplied = _SUPPLIED.get((spec.name, spec.split_seed, spec.image_size, spec.channels))
     if supplied is not None:
         return supplied
     name, colon, path = spec.name.partition(":")
@@ -231,7 +238,10 @@ def find_dataset(spec: DataSpec) -> Dataset:
     if dataset.takes_path and not path:
         raise DataError(f"{spec.name!r} lacks a folder; write {name}:PATH")
     if not dataset.takes_path and spec.image_size is not None:
-        raise DataError(f"{name} has its own image size; image_size ({spec.image_size}) goes with a folder of images")
+        size = shown(spec.image_size)
+        raise DataError(f"{name} has its own image size; image_size ({size}) goes with a folder of images")
+    if not dataset.takes_path and spec.channels is not None:
+        raise DataError(f"{name} has its own channels; channels ({spec.channels}) goes with a folder of images")
     return dataset
 
 

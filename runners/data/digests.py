@@ -16,7 +16,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from runners.data.base import legible
-from runners.data.scanning import scanned
+from runners.data.scanning import Content, scanned
 from search_space.errors import DataError
 from search_space.units import format_bytes
 
@@ -38,10 +38,10 @@ State = tuple[int, int, int, int]
 _UNKNOWN = ((-1, -1, -1, -1), b"")
 
 
-def content_digests(
+def file_contents(
     paths: Sequence[str], directory: Path, notify: Callable[[str], None] = lambda _: None
-) -> list[bytes]:
-    """The first 16 bytes of each file's SHA-256.
+) -> list[Content]:
+    """What each file contains.
 
     Args:
         paths: The files, as absolute paths.
@@ -51,13 +51,20 @@ def content_digests(
     Raises:
         DataError: If a file cannot be read, naming it.
     """
-    known = scanned().digests
+    known = scanned().contents
     new = [path for path in paths if path not in known]
-    known.update(zip(new, _digests_of_files(new, directory, notify), strict=True))
+    known.update(zip(new, _contents(new, directory, notify), strict=True))
     return [known[path] for path in paths]
 
 
-def _digests_of_files(paths: Sequence[str], directory: Path, notify: Callable[[str], None]) -> list[bytes]:
+def content_digests(
+    paths: Sequence[str], directory: Path, notify: Callable[[str], None] = lambda _: None
+) -> list[bytes]:
+    """The first 16 bytes of each file's SHA-256; see `file_contents`."""
+    return [content.digest for content in file_contents(paths, directory, notify)]
+
+
+def _contents(paths: Sequence[str], directory: Path, notify: Callable[[str], None]) -> list[Content]:
     began = time.time_ns()
     keys = [os.fsencode(path) for path in paths]
     states = [_state(path) for path in paths]
@@ -75,7 +82,7 @@ def _digests_of_files(paths: Sequence[str], directory: Path, notify: Callable[[s
                 digests[index] = digest
             settled = [index for index in part if max(states[index][1:3]) < began - _SETTLED_NS]
             _save(directory / NAME, [(keys[index], *states[index], digests[index]) for index in settled])
-    return digests
+    return [Content(digest, state[:2]) for digest, state in zip(digests, states, strict=True)]
 
 
 def _state(path: str) -> State:

@@ -1,19 +1,20 @@
-"""Decodes one image file to an RGB square of bytes, whatever its Pillow mode.
+"""Decodes one image file to a rectangle of bytes in RGB (or another of `MODES`), whatever its Pillow mode.
 
 - Integers of more than 8 bits are scaled from their nominal range: 65,535 is white, 4,095 in a TIFF of 12 bits.
   32-bit integers have none, so only 0 to 65,535 is accepted.
 - Floating point is 0 (black) to 1 (white); anything else has no known meaning and is refused.
-- Transparent areas show a white background, as on paper and in most viewers.
+- Transparent areas show a white background, as on paper and in most viewers, unless alpha is a channel.
 - Photographs are turned upright by their EXIF orientation. Of animations and multi-page files the first image is used.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import warnings
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -21,6 +22,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from runners.data.base import legible
 from search_space.errors import DataError
+from search_space.size import Size, sides
 
 _NOT_READ = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 """Formats that Pillow recognises without decoding them, and EPS, for which it runs Ghostscript on the file."""
@@ -28,6 +30,9 @@ _WHITE_IS_ZERO = 0
 _SIGNED = 2
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 """TIFF tags that Pillow does not apply to images of more than 8 bits."""
+
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+"""Modes of decoded images by their number of channels: grey, grey and alpha, RGB, RGB and alpha (or a fourth band)."""
 
 Pixels = np.ndarray[Any, np.dtype[Any]]
 
@@ -46,26 +51,32 @@ def image_suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
 
 
-def read_square(path: str, size: int) -> Pixels:
-    """The central square of an image, resized.
+def read_image(path: str, size: Size, channels: int = 3, state: tuple[int, int] | None = None) -> Pixels:
+    """The centre of an image, resized: the largest part of these proportions.
 
     Args:
         path: The file.
-        size: Side of the square, in pixels.
+        size: Side, or height and width, of the result in pixels.
+        channels: One of `MODES`.
+        state: Size and time of change (ns) that the file is known to have.
 
     Returns:
-        (3, size, size) uint8.
+        (C, H, W) uint8.
 
     Raises:
-        DataError: If the file cannot be read as an image; the message names it.
+        DataError: If the file cannot be read as an image, or has changed; the message names it.
     """
     _silence_libtiff()
     try:
-        with Image.open(path, formats=image_formats()) as image:
+        with open(path, "rb") as file, Image.open(_unchanged(file, path, state), formats=image_formats()) as image:
             _scale_transparency(image)
             image.load()
-            coloured = _in_colour(_upright(image), getattr(image, "tag_v2", {}))
-            square = ImageOps.fit(coloured, (size, size), Image.Resampling.BILINEAR)
+            converted = _in_mode(_upright(image), getattr(image, "tag_v2", {}), MODES[channels])
+            # Pillow would weight colours by the alpha, but a fourth band may have another meaning.
+            bands = converted.split() if converted.mode in ("LA", "RGBA") else (converted,)
+            fitted = [ImageOps.fit(band, sides(size)[::-1], Image.Resampling.BILINEAR) for band in bands]
+    except DataError:
+        raise
     except UnidentifiedImageError as error:
         raise DataError(f"{legible(path)} cannot be read as an image: its format is not known") from error
     except MemoryError as error:
@@ -73,7 +84,14 @@ def read_square(path: str, size: int) -> Pixels:
     except Exception as error:  # decoders raise anything for a damaged file
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataError(f"{legible(path)} cannot be read as an image: {legible(reason)}") from error
-    return np.asarray(square).transpose(2, 0, 1)
+    return np.dstack([np.asarray(band) for band in fitted]).transpose(2, 0, 1)
+
+
+def _unchanged(file: BinaryIO, path: str, state: tuple[int, int] | None) -> BinaryIO:
+    status = os.fstat(file.fileno())
+    if state is not None and (status.st_size, status.st_mtime_ns) != state:
+        raise DataError(f"{legible(path)} has changed since its folder was read; restore it, or start a new study")
+    return file
 
 
 def was_read_alike(path: str) -> bool:
@@ -112,6 +130,14 @@ def _scale_transparency(image: Image.Image) -> None:
             image.info["transparency"] = colour * {"L;2": 85, "L;4": 17}[raw]
         elif raw == "RGB;16B":
             image.info["transparency"] = tuple(value >> 8 for value in colour)
+
+
+def _in_mode(image: Image.Image, tags: Mapping[int, Any], mode: str) -> Image.Image:
+    """The image in one of `MODES`; an image without transparency is opaque. `tags` are TIFF tags."""
+    if mode in ("LA", "RGBA") and _may_be_transparent(image) and not image.mode.startswith("I"):
+        straight = image.convert("LA") if image.mode == "La" else image
+        return straight.convert("RGBA").convert(mode)
+    return _in_colour(image, tags).convert(mode)
 
 
 def _in_colour(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:

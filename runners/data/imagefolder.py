@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import count
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from runners.data.base import Augmentation, Dataset, DatasetInfo, Split, data_directory, legible, register_dataset
-from runners.data.digests import content_digests
+from runners.data.digests import content_digests, file_contents
 from runners.data.former_fingerprint import former_fingerprint
 from runners.data.image_layout import TEST, TRAIN, VALIDATION, Files, Layout, counted, find_layout
 from runners.data.image_tree import read_tree
@@ -22,15 +23,23 @@ from runners.protocol import DataSpec
 from search_space.errors import DataError
 from search_space.paths import user_path
 
+if TYPE_CHECKING:
+    from runners.data.image_cache import ImageFiles
+
 IMAGE_SIZE = 64
 """Size to which images are resized unless the spec says otherwise."""
+CHANNELS = 3
+"""Channels to which images are converted unless the spec says otherwise: RGB."""
 HELD_OUT = 0.2
 """Share of the images to split off for validation, and again for testing, if the folder has no such split."""
 
 
 @register_dataset("imagefolder")
 class ImageFolder(Dataset):
-    """Images of any size, as RGB squares: the shorter side is resized and the centre is cropped."""
+    """Images of any size and mode, in RGB unless other channels are wanted, whatever the mode of each file.
+
+    They are resized until they cover the size wanted, and the centre is cropped.
+    """
 
     augmentation = Augmentation(shift=4, flip=True)
     takes_path = True
@@ -38,7 +47,7 @@ class ImageFolder(Dataset):
 
     def describe(self, spec: DataSpec) -> DatasetInfo:
         classes = _layout(spec).classes
-        return DatasetInfo(image_size=spec.image_size or IMAGE_SIZE, in_channels=3, classes=len(classes))
+        return DatasetInfo(spec.image_size or IMAGE_SIZE, spec.channels or CHANNELS, len(classes))
 
     def fingerprint(self, spec: DataSpec) -> str:
         """A digest of the names and contents of all images, following links; independent of the folder's location."""
@@ -56,6 +65,10 @@ class ImageFolder(Dataset):
         states = [os.stat(path) for path in paths]
         return _digest(layout.root, paths, [f"{state.st_size} {state.st_mtime_ns}".encode() for state in states])
 
+    def is_stored(self, spec: DataSpec) -> bool:
+        files = [_image_files(files, spec) for files in _plan(spec).values()]
+        return spec.image_cache != "none" and not any(split.missing for split in files)
+
     def validation_images(self, spec: DataSpec) -> int:
         return len(_plan(spec)[VALIDATION])
 
@@ -63,7 +76,10 @@ class ImageFolder(Dataset):
         return len(_plan(spec)[TRAIN])
 
     def prepare(self, spec: DataSpec, notify: Callable[[str], None]) -> None:
-        """Decode all images; reports what was found where, what was skipped, and what is in two splits."""
+        """Decode all images once; reports what was found where, what was skipped, and what is in two splits."""
+        from runners.data.image_cache import StreamedImages, choose, open_images
+        from runners.data.lazy_images import LazyImages
+
         layout, plan = _layout(spec), _plan(spec)
         notify(_summary(layout, plan))
         for remark in layout.remarks:
@@ -73,26 +89,39 @@ class ImageFolder(Dataset):
         leak = _leak(plan, digests)
         if leak:
             notify(leak)
+        files = {split: _image_files(plan[split], spec) for split in plan}
+        cache = choose(list(files.values()), spec.image_cache, notify)
         for split in plan:
-            _decode(plan[split], spec, notify)
+            images = open_images(files[split], cache, notify)
+            if isinstance(images, StreamedImages) and not images.levels.is_file():
+                images.decode_all(notify)  # what cannot be read is found before a training finds it
+            elif split == TRAIN and isinstance(images, LazyImages):
+                images.statistics()  # kept for the workers
 
     def load_development(self, spec: DataSpec) -> tuple[Split, Split]:
         plan = _plan(spec)
-        return _decode(plan[TRAIN], spec), _decode(plan[VALIDATION], spec)
+        return _load(plan[TRAIN], spec), _load(plan[VALIDATION], spec)
 
     def load_test(self, spec: DataSpec) -> Split:
-        return _decode(_plan(spec)[TEST], spec)
+        return _load(_plan(spec)[TEST], spec)
 
 
-def _decode(files: Files, spec: DataSpec, notify: Callable[[str], None] = lambda _: None) -> Split:
+def _load(files: Files, spec: DataSpec) -> Split:
     import torch
 
-    from runners.data.image_cache import decoded
+    from runners.data.image_cache import open_images
+
+    images = open_images(_image_files(files, spec), spec.image_cache)
+    return Split(images, torch.tensor([label for _, label in files]))
+
+
+def _image_files(files: Files, spec: DataSpec) -> ImageFiles:
+    from runners.data.image_cache import ImageFiles
 
     paths, directory = [path for path, _ in files], data_directory(spec)
-    digests = content_digests(paths, directory)
-    images = decoded(paths, digests, spec.image_size or IMAGE_SIZE, directory / "decoded", notify)
-    return Split(images, torch.tensor([label for _, label in files]))
+    contents = file_contents(paths, directory)
+    size, channels = spec.image_size or IMAGE_SIZE, spec.channels or CHANNELS
+    return ImageFiles(paths, contents, size, directory / "decoded", channels)
 
 
 def _plan(spec: DataSpec) -> dict[str, Files]:

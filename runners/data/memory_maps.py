@@ -39,14 +39,14 @@ def create_array(path: Path, shape: tuple[int, ...], kind: str) -> np.memmap[Any
     return np.memmap(path, np.dtype(kind), mode="r+", offset=start, shape=shape)
 
 
-def open_array(path: Path, shape: tuple[int, ...], kind: str) -> np.ndarray[Any, np.dtype[Any]]:
+def open_array(path: Path, shape: tuple[int, ...], kind: str) -> np.memmap[Any, np.dtype[Any]]:
     """The array in a file, memory-mapped so that changes stay in this process.
 
     Raises:
         OSError: If there is no such file, or it cannot be read.
         ValueError: If the file is damaged or holds a different array.
     """
-    array: np.ndarray[Any, np.dtype[Any]] = np.lib.format.open_memmap(path, mode="c")
+    array: np.memmap[Any, np.dtype[Any]] = np.lib.format.open_memmap(path, mode="c")
     if array.shape != shape or array.dtype != np.dtype(kind):
         raise ValueError(f"it holds an array of {array.shape} {array.dtype}, not of {shape} {kind}")
     return array

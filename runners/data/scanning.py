@@ -5,6 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Content(NamedTuple):
+    """What a file contains.
+
+    Attributes:
+        digest: Digest of its bytes.
+        state: Its size and time of change (ns), from before it was read.
+    """
+
+    digest: bytes
+    state: tuple[int, int]
 
 
 @dataclass
@@ -13,11 +26,11 @@ class Scanned:
 
     Attributes:
         trees: Roots of the trees that were found to be current.
-        digests: Digests of files by path.
+        contents: Contents of files by path.
     """
 
     trees: set[str] = field(default_factory=set)
-    digests: dict[str, bytes] = field(default_factory=dict)
+    contents: dict[str, Content] = field(default_factory=dict)
 
 
 _scanned: list[Scanned] = []

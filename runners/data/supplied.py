@@ -143,15 +143,17 @@ class Supplied(Dataset):
     def _load(self, part: str) -> Split:
         import torch
 
+        from runners.data.stored_images import open_stored
+
         try:
             names = [f"{part}-{name}" for name in ("images", "labels")]
             shapes = [self.listing.arrays[name][:2] for name in names]
-            arrays = [
-                open_array(self.folder / f"{name}.npy", *shape) for name, shape in zip(names, shapes, strict=True)
-            ]
+            files = [self.folder / f"{name}.npy" for name in names]
+            images = open_stored(files[0], shapes[0][0], self.folder / f"{part}-levels.json")
+            labels = torch.from_numpy(open_array(files[1], *shapes[1]))
         except (OSError, ValueError) as error:
             raise DataError(f"{legible(self.folder)} is damaged ({error}); the next search fetches it again") from error
-        return Split(*map(torch.from_numpy, arrays))
+        return Split(images, labels)
 
 
 def _is_whole(folder: Path, listing: Listing) -> bool:

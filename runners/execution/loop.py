@@ -102,7 +102,7 @@ class Execution:
                 if 0 < self._epoch < self.job.recipe.epochs:  # keep a training that was completed
                     self._limit.check(self._epoch, self.job.recipe.epochs)
                 epoch = next(self._steps)
-                if not all(map(math.isfinite, (epoch.train_loss, epoch.nll, epoch.accuracy))):
+                if not all(map(math.isfinite, _figures(epoch))):
                     raise EvaluationError(Cause.DIVERGED, f"the figures of epoch {epoch.epoch} are not finite")
                 epochs.append(epoch)
                 self._epoch = epoch.epoch
@@ -136,3 +136,10 @@ class Execution:
     def seconds(self) -> float:
         """Seconds since the job began."""
         return self._clock() - self._started
+
+
+def _figures(epoch: EpochResult) -> list[float]:
+    """The figures of an epoch that were measured."""
+    figures = (epoch.train_loss, epoch.nll, epoch.accuracy)
+    metrics = (epoch.balanced_accuracy, epoch.macro_f1, epoch.calibration_error)
+    return [*figures, *(metric for metric in metrics if metric is not None)]

@@ -36,7 +36,7 @@ def measure_latency(model: VisionModel, device: torch.device) -> Latency:
         device: Where to measure.
     """
     architecture, was_training = model.architecture, model.training
-    image = torch.zeros(1, architecture.in_channels, architecture.image_size, architecture.image_size, device=device)
+    image = torch.zeros(1, *architecture.input_shape, device=device)
     model.eval()
     for _ in range(WARM_UP):
         model(image)

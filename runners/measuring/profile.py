@@ -40,9 +40,9 @@ def make_model(architecture: Architecture, device: torch.device, dtype: torch.dt
 
 def make_images(model: VisionModel, batch: int) -> Tensor:
     """Noise in the shape that `model` takes: (batch, in_channels, H, W)."""
-    architecture, weight = model.architecture, next(model.parameters())
+    weight = next(model.parameters())
     generator = torch.Generator(weight.device).manual_seed(0)
-    shape = (batch, architecture.in_channels, architecture.image_size, architecture.image_size)
+    shape = (batch, *model.architecture.input_shape)
     return torch.randn(shape, generator=generator, device=weight.device, dtype=weight.dtype)
 
 

@@ -90,7 +90,8 @@ def send(spec: DataSpec) -> Parcel | None:
     """Put the images of a spec into Ray's object store; None if no node needs them.
 
     No node needs them if they come with a Python package, or if all other nodes have the same files at the same path,
-    as on a shared file system. A cluster of one node may grow, so the images are sent in that case, too.
+    as on a shared file system. A cluster of one node may grow, so the images are sent in that case, too, unless
+    they are decoded in every epoch.
 
     Raises:
         DataError: If this machine does not have the images either.
@@ -101,7 +102,7 @@ def send(spec: DataSpec) -> Parcel | None:
     fingerprint = dataset.fingerprint(spec)
     if fingerprint:
         have = on_every_node(has_files, spec, fingerprint, dataset.file_marks(spec), timeout_s=PROBE_TIMEOUT_S)
-        if len(have) > 1 and all(have):
+        if all(have) and (len(have) > 1 or not dataset.is_stored(spec)):
             return None
     listing, arrays = read(spec)
     return Parcel(listing, {name: tuple(map(ray.put, _cut(array))) for name, array in arrays.items()})

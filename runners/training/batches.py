@@ -6,12 +6,13 @@ B images of a batch or chunk, C channels, H and W pixels.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from runners.data import Split
+from runners.data.lazy_images import LazyImages
 from runners.training.variation import Variation
 
 CHUNK_BYTES = 64 * 2**20
@@ -28,7 +29,9 @@ class Normaliser:
         self._shift = (-torch.tensor(mean, device=device) / torch.tensor(std, device=device)).view(1, -1, 1, 1)
 
     def __call__(self, images: Tensor) -> Tensor:
-        return torch.addcmul(self._shift, images.to(torch.float32), self._scale)
+        pixels = images.to(torch.float32)
+        # In place where that changes nobody else's: a third of the time is that of fresh memory.
+        return torch.addcmul(self._shift, pixels, self._scale, out=None if pixels is images else pixels)
 
 
 def place(split: Split, device: torch.device) -> Split:
@@ -58,9 +61,8 @@ def training_batches(
     draws = random.Random(generator.initial_seed())
     order = torch.randperm(len(split), device=device, generator=generator)
     order = variation.order(order, steps_per_epoch(split, batch_size) * batch_size)
-    pixels = batch_size * split.images[0].numel() * 4
-    for chosen in order.split(batch_size * max(1, CHUNK_BYTES // pixels)):
-        images, labels = _fetch(split, chosen, device)
+    pixels = batch_size * split.images.shape[1:].numel() * 4
+    for images, labels in _fetched(split, order.split(batch_size * max(1, CHUNK_BYTES // pixels)), device):
         images = normalise(variation.pixels(images, generator, draws))
         labels = variation.finish(images, labels, batch_size, generator, draws)
         yield from zip(images.split(batch_size), labels.split(batch_size), strict=True)
@@ -74,6 +76,10 @@ def evaluation_batches(
     Yields:
         Images (B, C, H, W) float32 and labels (B,) int64, B at most `batch_size`.
     """
+    if isinstance(split.images, LazyImages):
+        for images, labels in _fetched(split, torch.arange(len(split)).split(batch_size), device):
+            yield normalise(images), labels
+        return
     for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True):
         yield normalise(_move(images, device)), _move(labels, device)
 
@@ -83,9 +89,20 @@ def steps_per_epoch(split: Split, batch_size: int) -> int:
     return len(split) // batch_size
 
 
-def _fetch(split: Split, chosen: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-    chosen = chosen.to(split.images.device)
-    return _move(split.images[chosen], device), _move(split.labels[chosen], device)
+def _fetched(split: Split, chunks: Sequence[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images (uint8) and labels of each chunk of indices, on `device`.
+
+    On a CPU, a training waits while its images are read by all its threads, so it never uses more CPUs than it has
+    reserved. On a GPU, they are read ahead.
+    """
+    chunks = [chunk.to(split.images.device) for chunk in chunks]
+    images: Iterable[Tensor]
+    if isinstance(split.images, LazyImages) and device.type == "cuda":
+        images = split.images.ahead(chunks, max(1, torch.get_num_threads() - 1), pinned=True)
+    else:
+        images = (split.images[chunk] for chunk in chunks)
+    for chunk, some in zip(chunks, images, strict=True):
+        yield _move(some, device), _move(split.labels[chunk], device)
 
 
 def _move(tensor: Tensor, device: torch.device) -> Tensor:

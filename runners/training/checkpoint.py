@@ -119,8 +119,7 @@ def _shapes(state: Mapping[str, Any]) -> dict[str, torch.Size]:
 
 def _identity(job: Job) -> dict[str, Any]:
     """Everything that identifies a training; the location of the images and their cache does not."""
-    data = _without_place(asdict(job.data))
-    del data["directory"]
+    data = _without_place(job.data.identity())
     return {"architecture": job.architecture.hash, "data": data, "recipe": job.recipe.to_dict(), "seed": job.seed}
 
 

@@ -1,4 +1,4 @@
-"""How good a model is on a split: mean negative log-likelihood and accuracy."""
+"""How good a model is on a split."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch.nn import functional
 from runners.data import Split
 from runners.training.batches import Normaliser, evaluation_batches
 from runners.training.memory import within_memory
+from runners.training.metrics import Metrics, metrics_of
 from search_space.models.model import VisionModel
 
 EVALUATION_BATCH = 512
@@ -32,16 +33,19 @@ def evaluate(
     device: torch.device,
     autocast: AbstractContextManager[object],
     batch_size: int = EVALUATION_BATCH,
-) -> tuple[float, float]:
-    """Mean negative log-likelihood in nats, and accuracy in 0..1, over a split."""
+) -> Metrics:
+    """The figures of a model on a split, which must not be empty."""
     model.eval()
-    nll, correct = torch.zeros((), device=device, dtype=torch.float64), torch.zeros((), device=device)
+    nll = torch.zeros((), device=device, dtype=torch.float64)
+    found: list[tuple[Tensor, Tensor, Tensor]] = []  # predicted class, its probability, and the label
     for images, labels in evaluation_batches(split, batch_size, normalise, device):
         with autocast:
             scores: Tensor = model(images)
-        nll += functional.cross_entropy(scores.float(), labels, reduction="sum")
-        correct += (scores.argmax(dim=1) == labels).sum()
-    return nll.item() / len(split), correct.item() / len(split)
+        log_probabilities = functional.log_softmax(scores.float(), dim=1)
+        nll += functional.nll_loss(log_probabilities, labels, reduction="sum")
+        found.append((scores.argmax(dim=1), log_probabilities.amax(dim=1).exp(), labels))
+    predicted, confidence, truth = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return metrics_of(nll, predicted, confidence, truth, scores.shape[1])
 
 
 def first_batch(split: Split, device: torch.device) -> int:
@@ -56,7 +60,7 @@ def evaluate_within_memory(
     device: torch.device,
     autocast: AbstractContextManager[object],
     batch_size: int,
-) -> tuple[tuple[float, float], int]:
+) -> tuple[Metrics, int]:
     """Like `evaluate`, with smaller batches if memory is short; returns the metrics and the batch size."""
     return within_memory(
         lambda size: evaluate(model, split, normalise, device, autocast, size),

@@ -15,6 +15,7 @@ from torch.nn import functional
 from runners.data import Splits
 from runners.recipe import Recipe, Teacher
 from runners.teacher import WEIGHTS, digest, read_architecture
+from runners.training.class_weights import balanced_weights
 from runners.training.weights import load_weights
 from search_space.errors import WeightsError
 from search_space.models.building import build
@@ -25,8 +26,8 @@ class Loss:
     """The mean loss of a batch.
 
     Args:
-        recipe: Label smoothing, teacher, and how to learn from it.
-        splits: The images, for their normalisation.
+        recipe: Label smoothing, class weights, teacher, and how to learn from it.
+        splits: The images, for their normalisation and the frequencies of their classes.
         devices: The devices that will compute it.
 
     Raises:
@@ -35,6 +36,11 @@ class Loss:
 
     def __init__(self, recipe: Recipe, splits: Splits, devices: tuple[torch.device, ...]) -> None:
         self._recipe = recipe
+        self._weights: dict[torch.device, Tensor] = {}
+        if recipe.class_weights == "balanced":
+            weights = balanced_weights(splits.train.labels, splits.info.classes)
+            copies = [weights.to(device) for device in devices]
+            self._weights = {copy.device: copy for copy in copies}  # "cuda" is the device "cuda:0"
         self._teachers: dict[torch.device, _TeacherOn] = {}
         if recipe.teacher is not None:
             for device in (torch.empty(0, device=each).device for each in devices):  # cuda is cuda:0
@@ -48,11 +54,22 @@ class Loss:
             images: (B, C, H, W), as that model saw them.
             labels: (B,) int64, or (B, K) shares of classes.
         """
-        loss = functional.cross_entropy(scores, labels, label_smoothing=self._recipe.label_smoothing)
+        loss = self._from_labels(scores, labels)
         if not self._teachers:
             return loss
         weight = self._recipe.teacher_weight
         return (1 - weight) * loss + weight * self._distilled(scores, self._teachers[scores.device](images))
+
+    def _from_labels(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy with the labels. Weights apply to the shares of the classes, after smoothing and mixing."""
+        smoothing = self._recipe.label_smoothing
+        if not self._weights:
+            return functional.cross_entropy(scores, labels, label_smoothing=smoothing)
+        # Divided by the number of images, not by their weights: so the losses of parts of a batch add up.
+        weights = self._weights[scores.device]
+        return functional.cross_entropy(scores, labels, weights, label_smoothing=smoothing, reduction="sum") / len(
+            labels
+        )
 
     def _distilled(self, scores: Tensor, taught: Tensor) -> Tensor:
         """Soft: https://arxiv.org/abs/1503.02531, section 2; hard: https://arxiv.org/abs/2012.12877, equation 3."""

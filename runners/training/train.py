@@ -218,7 +218,7 @@ class _Training:
             return self._learn(epoch)
 
         train_loss, _ = within_memory(learn, self.micro_batch, self.batch_size, self.device)
-        (nll, accuracy), self.evaluation_batch = evaluate_within_memory(
+        metrics, self.evaluation_batch = evaluate_within_memory(
             self.average.model,
             self.splits.validation,
             self.normalise,
@@ -226,10 +226,10 @@ class _Training:
             self.autocast,
             self.evaluation_batch,
         )
-        for name, loss in (("training loss", train_loss), ("validation NLL", nll)):
+        for name, loss in (("training loss", train_loss), ("validation NLL", metrics.nll)):
             if not math.isfinite(loss):
                 raise EvaluationError(Cause.DIVERGED, f"the {name} became {loss} in epoch {epoch}")
-        return EpochResult(epoch, train_loss, nll, accuracy, time.perf_counter() - started)
+        return EpochResult(epoch, train_loss, seconds=time.perf_counter() - started, **vars(metrics))
 
     def _learn(self, epoch: int) -> float:
         """Make one pass over the training split; returns the mean loss."""
@@ -260,9 +260,8 @@ def _test(job: Job, model: VisionModel, device: torch.device) -> EpochResult:
     started = time.perf_counter()
     normalise = Normaliser(*load_weights(model, job.weights, job.weights_sha256), device)
     split, autocast = load_test(job.data), autocast_for(job.recipe.precision, job.architecture, device)
-    batch_size = first_batch(split, device)
-    (nll, accuracy), _ = evaluate_within_memory(model, split, normalise, device, autocast, batch_size)
-    return EpochResult(job.recipe.epochs, 0.0, nll, accuracy, time.perf_counter() - started)
+    metrics, _ = evaluate_within_memory(model, split, normalise, device, autocast, first_batch(split, device))
+    return EpochResult(job.recipe.epochs, 0.0, seconds=time.perf_counter() - started, **vars(metrics))
 
 
 def _measured(device: torch.device, latency: Latency | None = None, devices: int = 1) -> Measured:

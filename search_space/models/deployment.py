@@ -40,7 +40,7 @@ def reparameterize(model: VisionModel) -> VisionModel:
     with torch.device("meta"):
         deployed = VisionModel(architecture.deployed).double().eval()
     deployed.load_state_dict(_deployed_state(wide, deployed), assign=True)
-    shape = (2, architecture.in_channels, architecture.image_size, architecture.image_size)
+    shape = (2, *architecture.input_shape)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     images = images.to(next(wide.parameters()).device)
     for what in ("features", "forward"):  # compare the features too, since a head of zeros would hide any difference

@@ -16,8 +16,9 @@ from torch.nn import functional
 from search_space.architecture import Architecture, Stage
 from search_space.errors import ArchitectureError
 from search_space.models.layers import make_layer
-from search_space.models.layers.common import DropPath, ResidualBranch, make_norm
+from search_space.models.layers.common import DropPath, ResidualBranch, as_map, make_norm
 from search_space.ops import TokenShape
+from search_space.size import Size, area, sides
 
 
 def convolution(in_dim: int, dim: int, side: int, bn_relu: bool) -> nn.Module:
@@ -31,14 +32,13 @@ def convolution(in_dim: int, dim: int, side: int, bn_relu: bool) -> nn.Module:
 class Downsample(nn.Module):
     """A convolution over the grid of tokens: (B, N, C) -> (B, N / stride^2, C')."""
 
-    def __init__(self, stage: Stage, in_dim: int) -> None:
+    def __init__(self, stage: Stage, in_dim: int, shape: TokenShape) -> None:
         super().__init__()
+        self.shape = shape
         self.conv = convolution(in_dim, stage.dim, stage.stride, stage.downsample == "conv2_bn_relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        b, n, c = x.shape
-        grid = math.isqrt(int(n))
-        return self.conv(x.transpose(1, 2).reshape(b, c, grid, grid)).flatten(2).transpose(1, 2)
+        return self.conv(as_map(x, self.shape)).flatten(2).transpose(1, 2)
 
 
 class VisionModel(nn.Module):
@@ -53,7 +53,7 @@ class VisionModel(nn.Module):
         super().__init__()
         self.architecture = architecture
         first, last = architecture.stages[0].dim, architecture.stages[-1].dim
-        tokens = (architecture.position_grid or architecture.grid) ** 2 + architecture.class_token
+        tokens = area(architecture.position_grid or architecture.grid) + architecture.class_token
         self.stem = convolution(
             architecture.in_channels, first, architecture.patch, architecture.stem == "conv_bn_relu"
         )
@@ -86,18 +86,24 @@ class VisionModel(nn.Module):
         return x
 
     def _check(self, images: Tensor) -> None:
-        architecture = self.architecture
-        size, channels = architecture.image_size, architecture.in_channels
-        if images.shape[1] != channels or (not architecture.any_image_size and images.shape[2:] != (size, size)):
-            got = " x ".join(map(str, images.shape[1:]))
-            raise ArchitectureError(f"images are {got}; this model takes {channels} x {size} x {size}")
+        architecture, got = self.architecture, tuple(images.shape[1:])
+        expected = architecture.input_shape
+        fits = got == expected
+        if architecture.any_image_size:  # halving a grid needs to know its proportions
+            halves = any(stage.stride > 1 for stage in architecture.stages)
+            fits = got[0] == expected[0] and (not halves or got[1] * expected[2] == got[2] * expected[1])
+        if not fits:
+            raise ArchitectureError(
+                f"images are {' x '.join(map(str, got))}; this model takes {' x '.join(map(str, expected))}"
+            )
 
     def _positions(self, position: Tensor) -> Tensor:
         """Position embeddings on the grid of tokens."""
         architecture = self.architecture
         if architecture.position_grid is None:
             return position
-        return resize_positions(position, architecture.grid, architecture.class_token, "bilinear")
+        learned = sides(architecture.position_grid)
+        return resize_positions(position, architecture.grid, architecture.class_token, "bilinear", source=learned)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.features(images)
@@ -117,25 +123,37 @@ def set_generator(model: nn.Module, generator: torch.Generator | None) -> None:
 
 
 def resize_positions(
-    position: Tensor, grid: int, class_token: bool, mode: Literal["bilinear", "bicubic"], antialias: bool = False
+    position: Tensor,
+    grid: Size,
+    class_token: bool,
+    mode: Literal["bilinear", "bicubic"],
+    antialias: bool = False,
+    source: tuple[int, int] | None = None,
 ) -> Tensor:
-    """Resize learned position embeddings to another grid: (1, G^2 + class token, C) -> (1, grid^2 + class token, C).
+    """Resize learned position embeddings to another grid: (1, N, C) -> (1, N', C).
 
-    The embedding of the class token, which comes first, is unchanged.
+    Args:
+        position: The embeddings; that of the class token, if there is one, comes first and is unchanged.
+        grid: The other grid.
+        class_token: Whether there is a class token.
+        mode: How places between those of the source are computed.
+        antialias: Whether they are smoothed where the other grid is smaller.
+        source: Height and width of the grid of `position`; None for a square.
     """
     first, places = position[:, : int(class_token)], position[:, int(class_token) :]
     side = math.isqrt(int(places.shape[1]))
-    if side == grid:
+    source = source or (side, side)
+    if source == sides(grid):
         return position
-    maps = places.transpose(1, 2).reshape(1, -1, side, side)
-    maps = functional.interpolate(maps, size=(grid, grid), mode=mode, align_corners=False, antialias=antialias)
+    maps = places.transpose(1, 2).reshape(1, -1, *source)
+    maps = functional.interpolate(maps, size=sides(grid), mode=mode, align_corners=False, antialias=antialias)
     return torch.cat([first, maps.flatten(2).transpose(1, 2)], dim=1)
 
 
 def _make_stage(stage: Stage, shape: TokenShape, in_dim: int, rates: list[float]) -> nn.Sequential:
     layers: list[nn.Module] = []
     if stage.downsample != "none":
-        layers.append(Downsample(stage, in_dim))
+        layers.append(Downsample(stage, in_dim, shape))
     for rate in rates:
         branches = [ResidualBranch(branch, shape, make_layer(branch.op, shape), rate) for branch in stage.block]
         layers.append(nn.Sequential(*branches))

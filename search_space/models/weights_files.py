@@ -47,7 +47,7 @@ def compare_outputs(
         The largest difference between outputs, NaN if some are not finite; and the largest output.
     """
     original = build(architecture).eval()
-    shape = (IMAGES, architecture.in_channels, architecture.image_size, architecture.image_size)
+    shape = (IMAGES, *architecture.input_shape)
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     loaded, mean, std = load()
     original.load_state_dict(load_file(weights))

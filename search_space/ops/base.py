@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from search_space.errors import ArchitectureError
 from search_space.registry import Registry
+from search_space.size import Size, area
 
 
 class Cost(NamedTuple):
@@ -36,16 +37,32 @@ class Cost(NamedTuple):
 
 
 class TokenShape(NamedTuple):
-    """The tokens that a stage works on: a `grid` x `grid` map of `dim` channels, and optionally a class token."""
+    """The tokens that a stage works on: a map of `dim` channels, and optionally a class token.
 
-    grid: int
+    Attributes:
+        grid: Side of the map if it is a square, else its height and width; see `search_space.size`.
+        dim: C, the number of channels.
+        class_token: Whether a class token precedes the others.
+    """
+
+    grid: Size
     dim: int
     class_token: bool = False
 
     @property
+    def height(self) -> int:
+        """Rows of the map."""
+        return self.grid if isinstance(self.grid, int) else self.grid[0]
+
+    @property
+    def width(self) -> int:
+        """Columns of the map."""
+        return self.grid if isinstance(self.grid, int) else self.grid[1]
+
+    @property
     def tokens(self) -> int:
         """N, including the class token."""
-        return self.grid * self.grid + self.class_token
+        return area(self.grid) + self.class_token
 
 
 EXAMPLE_SHAPE = TokenShape(4, 8)
@@ -140,4 +157,4 @@ def convolution(side: int, in_dim: int, shape: TokenShape, bn_relu: bool) -> Cos
     """Cost of a convolution of size = stride = `side` that produces `shape`, with a bias or a BatchNorm."""
     inputs = side * side * in_dim
     params = inputs * shape.dim + (2 * shape.dim if bn_relu else shape.dim)
-    return Cost(params, inputs * shape.dim * shape.grid * shape.grid)
+    return Cost(params, inputs * shape.dim * area(shape.grid))

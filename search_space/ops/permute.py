@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from search_space.ops.base import Cost, Op, TokenShape, linear, register_op, require
 from search_space.ops.mixer import Mix, Mixer, register_mixer, switch
+from search_space.size import Size, canonical, plain, sides
 
 
 @register_op("permute")
@@ -14,25 +15,30 @@ class Permute(Op):
     """Mixes along height, width and channels in three branches, each a linear layer of C x C.
 
     Attributes:
-        segments: G, the number of channel segments; equals the side of the token grid and divides C.
+        segments: G, the number of channel segments; equals the side of the token grid and divides C. If the grid is not
+            a square, its height and width: the segments of the branches along height and along width.
         weighted: Whether the branches are summed with weights computed from their mean (split attention).
         bias: Whether the three branch layers have biases.
     """
 
     examples = ({"segments": 4}, {"segments": 4, "weighted": False}, {"segments": 4, "bias": True})
-    segments: int
+    segments: Size
     weighted: bool = True
     bias: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "segments", canonical(self.segments))
 
     def check(self, shape: TokenShape) -> None:
         require(not shape.class_token, "permute needs a grid of tokens, so it cannot be used with a class token")
         require(
             self.segments == shape.grid,
-            f"permute needs as many segments as the grid has rows; segments is {self.segments}, the grid {shape.grid}",
+            f"permute needs as many segments as the grid has rows; segments is {plain(self.segments)}, "
+            f"the grid {plain(shape.grid)}",
         )
         require(
-            shape.dim % self.segments == 0,
-            f"permute needs C divisible by its segments; C is {shape.dim}, segments is {self.segments}",
+            all(shape.dim % count == 0 for count in sides(self.segments)),
+            f"permute needs C divisible by its segments; C is {shape.dim}, segments is {plain(self.segments)}",
         )
 
     def cost(self, shape: TokenShape) -> Cost:

@@ -13,6 +13,7 @@ from typing import Any
 from search_space.architecture import DEEPEST, LARGEST
 from search_space.errors import SpaceError
 from search_space.ops import MIXERS, TokenShape
+from search_space.size import Size, area, divided, sides
 from search_space.space.codec import Codec
 
 MOST_NETS = 200_000
@@ -38,14 +39,14 @@ def check_bounds(codec: Codec) -> None:
     _check(codec, blocks * contexts, MOST_BLOCKS, "blocks over all grids, widths and norms")
     depths = next(axis.values for axis in codec.stage_axes if axis.name == "depth")
     _check(codec, codec.max_stages * _most(depths), DEEPEST, "blocks on top of each other")
-    grid = codec.image_size // min(value for value in net["patch"] if isinstance(value, int))
+    grid = divided(codec.image_size, min(value for value in net["patch"] if isinstance(value, int)))
     _check(codec, _widest(codec, grid, halvings), LARGEST, "channels or hidden units in a layer")
 
 
-def _widest(codec: Codec, grid: int, halvings: int) -> int:
+def _widest(codec: Codec, grid: Size, halvings: int) -> int:
     """The largest width that any layer can have."""
-    dim = max(codec.definition.scale(codec.image_size).dim) * 2 ** min(halvings, grid.bit_length())
-    widths = [dim * max(1, _most(codec.definition.stage["channel_ratio"])), grid * grid + 1]
+    dim = max(codec.definition.scale(codec.image_size).dim) * 2 ** min(halvings, min(sides(grid)).bit_length())
+    widths = [dim * max(1, _most(codec.definition.stage["channel_ratio"])), area(grid) + 1]
     for mixer, own in codec.definition.mixers.items():
         for name, values in own.items():
             width = MIXERS[mixer].settings()[name].width

@@ -14,6 +14,7 @@ from typing import Any
 from search_space.architecture import Architecture, Downsample, Stage
 from search_space.errors import SpaceError, allowed
 from search_space.ops import TokenShape
+from search_space.size import Size, area, canonical, divided, divides, plain, shown, sides
 from search_space.space.axes import Axis, Limits, Params, Value
 from search_space.space.definition import SpaceDefinition
 from search_space.space.options import Context, Option, Options, can_downsample, downsampled
@@ -24,7 +25,7 @@ class Codec:
 
     Attributes:
         definition: The space's file.
-        image_size: Side of the images in pixels.
+        image_size: Side of the images in pixels if they are squares, else their height and width.
         in_channels: Channels of the images.
         classes: Number of classes.
         limits: The default limits for images of this size.
@@ -34,23 +35,24 @@ class Codec:
     """
 
     def __init__(
-        self, definition: SpaceDefinition, *, image_size: int, in_channels: int = 3, classes: int = 1000
+        self, definition: SpaceDefinition, *, image_size: Size, in_channels: int = 3, classes: int = 1000
     ) -> None:
-        if image_size < 1 or in_channels < 1 or classes < 2:
+        image_size = canonical(image_size)
+        if min(sides(image_size)) < 1 or in_channels < 1 or classes < 2:
             raise SpaceError(
                 f"a space needs an image_size and in_channels of at least 1 and classes of at least 2; "
-                f"they are {image_size}, {in_channels} and {classes}"
+                f"they are {plain(image_size)}, {in_channels} and {classes}"
             )
         self.definition = definition
         self.image_size, self.in_channels, self.classes = image_size, in_channels, classes
         scale = definition.scale(image_size)
         self.limits = Limits(max_params=scale.max_params)
         fewest, most = scale.tokens
-        patches = [patch for patch in definition.net["patch"] if isinstance(patch, int) and image_size % patch == 0]
-        patches = [patch for patch in patches if fewest <= (image_size // patch) ** 2 <= most]
+        patches = [patch for patch in definition.net["patch"] if isinstance(patch, int) and divides(patch, image_size)]
+        patches = [patch for patch in patches if fewest <= area(divided(image_size, patch)) <= most]
         if not patches:
             raise SpaceError(
-                f"no patch of the space {definition.name!r} divides an image of {image_size} x {image_size} pixels "
+                f"no patch of the space {definition.name!r} divides an image of {shown(image_size)} pixels "
                 f"into {fewest} to {most} tokens; patches: {', '.join(map(str, definition.net['patch']))}"
             )
         net = {"patch": tuple(patches), "dim": scale.dim, **{k: v for k, v in definition.net.items() if k != "patch"}}
@@ -87,7 +89,8 @@ class Codec:
 
     def first_shape(self, params: Mapping[str, Any]) -> TokenShape:
         """The token shape of the first stage."""
-        return TokenShape(self.image_size // params["patch"], params["dim"], params["pooling"] == "class_token")
+        grid = divided(self.image_size, params["patch"])
+        return TokenShape(grid, params["dim"], params["pooling"] == "class_token")
 
     def context(self, params: Mapping[str, Any], shape: TokenShape) -> Context:
         """The context of a stage at `shape`."""
@@ -216,7 +219,7 @@ def _stage_axes(definition: SpaceDefinition, depth: tuple[int, ...]) -> dict[str
 def _why_no_downsampling(shape: TokenShape) -> str:
     if shape.class_token:
         return "a class token cannot pass through downsampling"
-    return f"a grid of {shape.grid} x {shape.grid} tokens cannot be halved"
+    return f"a grid of {shown(shape.grid)} tokens cannot be halved"
 
 
 def _show(settings: Mapping[str, Value]) -> str:
@@ -225,4 +228,4 @@ def _show(settings: Mapping[str, Value]) -> str:
 
 def _show_shape(shape: TokenShape) -> str:
     token = " and a class token" if shape.class_token else ""
-    return f"a grid of {shape.grid} x {shape.grid}{token} with {shape.dim} channels"
+    return f"a grid of {shown(shape.grid)}{token} with {shape.dim} channels"

@@ -13,6 +13,7 @@ from search_space.errors import SpaceError, allowed, brief
 from search_space.ops import MIXERS
 from search_space.ops.mixer import Value, is_whole
 from search_space.paths import user_path
+from search_space.size import Size, area, shown
 from search_space.units import parse_count
 from search_space.yaml_source import KeyPath, Source, read_yaml, read_yaml_file
 
@@ -30,7 +31,7 @@ class Scale:
     """What a space allows for images up to a size.
 
     Attributes:
-        image_size: The largest image size that it applies to.
+        image_size: Side of the largest images that it applies to; others count as the square of the same area.
         tokens: Minimum and maximum number of patch tokens.
         dim: Widths of the first stage.
         depth: Numbers of blocks of a stage.
@@ -64,17 +65,17 @@ class SpaceDefinition:
     mixers: dict[str, dict[str, tuple[Value, ...]]]
     scales: tuple[Scale, ...]
 
-    def scale(self, image_size: int) -> Scale:
+    def scale(self, image_size: Size) -> Scale:
         """What applies to images of this size.
 
         Raises:
             SpaceError: If the images are larger than the space allows.
         """
         for scale in self.scales:
-            if image_size <= scale.image_size:
+            if area(image_size) <= area(scale.image_size):
                 return scale
         raise SpaceError(
-            f"images of {image_size} x {image_size} are larger than the space {self.name!r} allows; "
+            f"images of {shown(image_size)} are larger than the space {self.name!r} allows; "
             f"allowed: up to {self.scales[-1].image_size}"
         )
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 from search_space.architecture import Architecture, Downsample, Stage
 from search_space.errors import SpaceError
 from search_space.ops import Cost, TokenShape
+from search_space.size import shown, sides
 from search_space.space.axes import Limits
 from search_space.space.codec import Codec
 from search_space.space.counting import Counter, stages_of
@@ -60,7 +61,7 @@ class Extremes:
             if limit is not None and limit < smallest:
                 raise SpaceError(
                     f"no architecture of the space {codec.name!r} has at most {limit:,} {what} for images of "
-                    f"{codec.image_size} x {codec.image_size}; the smallest has {smallest:,}"
+                    f"{shown(codec.image_size)}; the smallest has {smallest:,}"
                 )
 
     def smallest(self, limits: Limits) -> Architecture:
@@ -236,7 +237,7 @@ def _extreme_chain(walk: _Walk, depth: int) -> Iterator[Architecture]:
 
     def size_of(shape: TokenShape) -> Callable[[list[tuple[str, Option, Stage]]], int]:
         """Cost of a network of these stages; what precedes them costs the same in all networks compared."""
-        whole = {**net, "patch": codec.image_size // shape.grid}
+        whole = {**net, "patch": sides(codec.image_size)[0] // shape.height}
 
         def size(chain: list[tuple[str, Option, Stage]]) -> int:
             built = codec.architecture(whole, [stage for _, _, stage in chain])

@@ -17,6 +17,7 @@ from search_space.block import DEFAULT_EPS, Branch, Norm
 from search_space.errors import ArchitectureError
 from search_space.ops import MIXERS, Cost, Dense, TokenShape
 from search_space.ops.mixer import Value
+from search_space.size import divided, sides
 from search_space.space.definition import SpaceDefinition
 
 Settings = Mapping[str, Value]
@@ -95,12 +96,12 @@ class Options:
 
 def can_downsample(shape: TokenShape) -> bool:
     """Whether a 2 x 2 convolution may halve this grid: it is even, stays at least 2 x 2, and has no class token."""
-    return shape.grid % 2 == 0 and shape.grid >= 4 and not shape.class_token
+    return all(side % 2 == 0 and side >= 4 for side in sides(shape.grid)) and not shape.class_token
 
 
 def downsampled(shape: TokenShape) -> TokenShape:
-    """The tokens after a downsampling: half the side, twice the width."""
-    return TokenShape(shape.grid // 2, 2 * shape.dim, shape.class_token)
+    """The tokens after a downsampling: half the sides, twice the width."""
+    return TokenShape(divided(shape.grid, 2), 2 * shape.dim, shape.class_token)
 
 
 def _blocks(definition: SpaceDefinition, context: Context) -> Iterator[tuple[Settings, tuple[Branch, ...]]]:

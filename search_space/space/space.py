@@ -13,6 +13,7 @@ from typing import Any
 from search_space.architecture import Architecture
 from search_space.errors import NasError
 from search_space.ops import Cost
+from search_space.size import Size, plain
 from search_space.space.axes import Limits
 from search_space.space.bounds import check_bounds
 from search_space.space.codec import Codec
@@ -35,7 +36,7 @@ class SearchSpace(Codec):
     """
 
     def __init__(
-        self, definition: SpaceDefinition, *, image_size: int, in_channels: int = 3, classes: int = 1000
+        self, definition: SpaceDefinition, *, image_size: Size, in_channels: int = 3, classes: int = 1000
     ) -> None:
         super().__init__(definition, image_size=image_size, in_channels=in_channels, classes=classes)
         check_bounds(self)
@@ -140,7 +141,7 @@ class SearchSpace(Codec):
         """Everything that determines which architectures are in the space, as plain data."""
         return {
             "name": self.name,
-            "image_size": self.image_size,
+            "image_size": plain(self.image_size),
             "in_channels": self.in_channels,
             "classes": self.classes,
             "axes": {axis.name: list(axis.values) for axis in (*self.net_axes, *self.stage_axes)},
@@ -161,7 +162,7 @@ def mixers_of(params: Mapping[str, Any]) -> str:
     return "+".join(str(params[f"stage{number}.mixer"]) for number in range(1, params["stages"] + 1))
 
 
-def load_space(name_or_path: str | Path, *, image_size: int, in_channels: int = 3, classes: int = 1000) -> SearchSpace:
+def load_space(name_or_path: str | Path, *, image_size: Size, in_channels: int = 3, classes: int = 1000) -> SearchSpace:
     """Load a search space by name or path, bound to one image size.
 
     Raises:
@@ -170,7 +171,7 @@ def load_space(name_or_path: str | Path, *, image_size: int, in_channels: int = 
     return SearchSpace(load_definition(name_or_path), image_size=image_size, in_channels=in_channels, classes=classes)
 
 
-def parse_space(text: str, *, image_size: int, in_channels: int = 3, classes: int = 1000) -> SearchSpace:
+def parse_space(text: str, *, image_size: Size, in_channels: int = 3, classes: int = 1000) -> SearchSpace:
     """Like `load_space`, from YAML text."""
     return SearchSpace(parse_definition(text), image_size=image_size, in_channels=in_channels, classes=classes)
 

@@ -16,6 +16,7 @@ from functools import lru_cache
 from search_space.architecture import Architecture
 from search_space.errors import ArchitectureError, allowed
 from search_space.registry import Registry
+from search_space.size import Size
 from search_space.zoo import ff_only, gmlp, mixer, repmlpnet, resmlp, vip, vit
 from search_space.zoo.entry import Entry, Family, Published, Scaled, Variant
 
@@ -47,13 +48,14 @@ def entry(name: str) -> Entry:
 
 
 def get(
-    name: str, *, image_size: int | None = None, in_channels: int | None = None, classes: int | None = None
+    name: str, *, image_size: Size | None = None, in_channels: int | None = None, classes: int | None = None
 ) -> Architecture:
     """The architecture of a published model, by default for ImageNet-1k at its published image size.
 
     Args:
         name: One of `names()`.
-        image_size: Side of the images in pixels; whatever depends on the number of tokens is adapted.
+        image_size: Side of the images in pixels, or their height and width; whatever depends on the number of tokens is
+            adapted.
         in_channels: Channels of the images.
         classes: Number of classes.
 

@@ -4,15 +4,16 @@ from functools import partial
 
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.ops import Dense
+from search_space.size import Size, area, divided
 from search_space.zoo.entry import WITH_CLASS_TOKEN, Family, Published, Scaled, Variant
 
 
-def ff_only(patch: int, dim: int, depth: int, image_size: int = 224) -> Architecture:
+def ff_only(patch: int, dim: int, depth: int, image_size: Size = 224) -> Architecture:
     """A channel MLP, then an MLP over the tokens (class token included), normalised over the tokens, both of ratio 4.
 
     Positions are learned on a 14 x 14 grid for every patch size, and resized in every forward pass.
     """
-    tokens = (image_size // patch) ** 2 + 1
+    tokens = area(divided(image_size, patch)) + 1
     block = (Branch(Dense("channel", 4 * dim)), Branch(Dense("token", 4 * tokens), norm_axis="token"))
     return Architecture(
         image_size,

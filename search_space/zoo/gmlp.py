@@ -7,10 +7,11 @@ from functools import partial
 
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.ops import Gating
+from search_space.size import Size
 from search_space.zoo.entry import WITH_GAP, Family, Published, Scaled, Variant
 
 
-def gmlp(dim: int, attention_dim: int = 0, image_size: int = 224) -> Architecture:
+def gmlp(dim: int, attention_dim: int = 0, image_size: Size = 224) -> Architecture:
     """30 blocks of one branch, a channel MLP whose hidden units are gated by a linear map over the tokens."""
     block = (Branch(Gating(6 * dim, attention_dim=attention_dim)),)
     return Architecture(image_size, 16, (Stage(30, dim, block),))

@@ -4,10 +4,11 @@ from functools import partial
 
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.ops import Dense
+from search_space.size import Size
 from search_space.zoo.entry import WITH_GAP, Family, Published, Scaled, Variant
 
 
-def mixer(patch: int, dim: int, depth: int, image_size: int = 224) -> Architecture:
+def mixer(patch: int, dim: int, depth: int, image_size: Size = 224) -> Architecture:
     """Blocks of a token MLP of hidden width D_S = C / 2 and a channel MLP of D_C = 4 C."""
     block = (Branch(Dense("token", dim // 2)), Branch(Dense("channel", 4 * dim)))
     return Architecture(image_size, patch, (Stage(depth, dim, block),))

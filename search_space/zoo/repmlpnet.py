@@ -9,12 +9,13 @@ from functools import partial
 
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.ops import Dense, RepMLP
+from search_space.size import Size
 from search_space.zoo.entry import WITH_GAP, Family, Published, Scaled, Variant
 
 _EPS = 1e-5
 
 
-def repmlpnet(dim: int, depths: tuple[int, ...], sharesets: tuple[int, ...], image_size: int) -> Architecture:
+def repmlpnet(dim: int, depths: tuple[int, ...], sharesets: tuple[int, ...], image_size: Size) -> Architecture:
     """Stages of RepMLP and a channel MLP, with BatchNorm throughout; each halves the grid and doubles the width."""
     stages = []
     for index, (depth, sets) in enumerate(zip(depths, sharesets, strict=True)):

@@ -7,10 +7,11 @@ from functools import partial
 
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.ops import Dense
+from search_space.size import Size
 from search_space.zoo.entry import WITH_GAP, Family, Published, Scaled, Variant
 
 
-def resmlp(patch: int, dim: int, depth: int, layer_scale: float, image_size: int = 224) -> Architecture:
+def resmlp(patch: int, dim: int, depth: int, layer_scale: float, image_size: Size = 224) -> Architecture:
     """Blocks of one linear layer over the tokens and a channel MLP; affine in place of norm, and a scaled residual."""
     ops = (Dense("token"), Dense("channel", 4 * dim))
     block = tuple(Branch(op, "affine", layer_scale=layer_scale) for op in ops)

@@ -15,6 +15,7 @@ from typing import Any
 from search_space.architecture import Architecture
 from search_space.errors import SpaceError
 from search_space.ops import RepMLP, TokenShape
+from search_space.size import Size, divided, mean_side
 from search_space.space import Limits, SearchSpace, Value
 from search_space.space.definition import OPTIONAL
 from search_space.space.options import can_downsample, downsampled
@@ -44,7 +45,7 @@ class ScaledFamily:
     """
 
     name: str
-    grid: int
+    grid: Size
     dim: int
     depths: tuple[int, ...]
     net: Mapping[str, Value]
@@ -56,7 +57,7 @@ class ScaledFamily:
         skipped = len(self.depths) - count
         return replace(
             self,
-            grid=self.grid >> skipped,
+            grid=divided(self.grid, 1 << skipped),
             dim=self.dim << skipped,
             depths=self.depths[skipped:],
             sharesets=self.sharesets[skipped:],
@@ -103,8 +104,9 @@ def scaled(family: ScaledFamily, space: SearchSpace, limits: Limits) -> Architec
     stages = max(len(point.stages) for point in points)
     points = [point for point in points if len(point.stages) == stages]
     models = {point: family.last_stages(len(point.stages)) for point in points}
-    grid = min((abs(math.log(point.grid / models[point].grid)), point.grid) for point in points)[1]
-    points = [point for point in points if point.grid == grid]
+    near = {point: mean_side(point.grid) for point in points}
+    side = min((abs(math.log(near[point] / mean_side(models[point].grid))), near[point]) for point in points)[1]
+    points = [point for point in points if near[point] == side]
     measure = "macs" if limits.max_params is None and limits.max_macs is not None else "params"
     sizes = {point: getattr(point.deployed, measure) for point in points}
     points = [point for point in points if sizes[point] >= FILL * max(sizes.values())]

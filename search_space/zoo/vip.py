@@ -4,6 +4,7 @@ from functools import partial
 
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.ops import Dense, Permute
+from search_space.size import Size, divided
 from search_space.zoo.entry import WITH_GAP, Family, Published, Scaled, Variant
 
 _EPS = 1e-5
@@ -14,13 +15,13 @@ def vip(
     depths: tuple[int, ...],
     dims: tuple[int, ...],
     halved_after: int | None = None,
-    image_size: int = 224,
+    image_size: Size = 224,
 ) -> Architecture:
     """Stages of weighted permute-MLP and a channel MLP of ratio 3; a 2 x 2 convolution follows stage `halved_after`."""
-    grid, stages = image_size // patch, []
+    grid, stages = divided(image_size, patch), []
     for index, (depth, dim) in enumerate(zip(depths, dims, strict=True)):
         entered_by_conv = halved_after is not None and index == halved_after
-        grid //= 2 if entered_by_conv else 1
+        grid = divided(grid, 2) if entered_by_conv else grid
         block = (Branch(Permute(grid), eps=_EPS), Branch(Dense("channel", 3 * dim), eps=_EPS))
         stages.append(Stage(depth, dim, block, "conv2" if entered_by_conv else "none"))
     return Architecture(image_size, patch, tuple(stages), final_eps=_EPS)

@@ -7,10 +7,11 @@ from functools import partial
 
 from search_space.architecture import Architecture, Branch, Stage
 from search_space.ops import Attention, Dense
+from search_space.size import Size
 from search_space.zoo.entry import WITH_CLASS_TOKEN, Family, Published, Scaled, Variant
 
 
-def vit(patch: int, dim: int, depth: int, heads: int, image_size: int = 224) -> Architecture:
+def vit(patch: int, dim: int, depth: int, heads: int, image_size: Size = 224) -> Architecture:
     """A class token and learned positions, then blocks of self-attention and a channel MLP."""
     block = (Branch(Attention(heads)), Branch(Dense("channel", 4 * dim)))
     return Architecture(

@@ -120,6 +120,7 @@ def add_evaluation(space: SearchSpace, new_evaluation: Callable[..., NewEvaluati
         architecture: Architecture,
         nll: float = 1.0,
         accuracy: float = 0.5,
+        metrics: tuple[float | None, float | None, float | None] = (None, None, None),
         state: State = State.COMPLETE,
         seconds: float = 1.0,
         epochs: int = 2,
@@ -136,9 +137,8 @@ def add_evaluation(space: SearchSpace, new_evaluation: Callable[..., NewEvaluati
             study.driver.set_pending(new.key, State.QUEUED, died=True)
             study.driver.set_pending(new.key, State.RUNNING)
         if epochs:
-            study.driver.add_epochs(
-                new.key, [EpochRecord(n, nll, nll, accuracy, seconds_per_epoch) for n in range(1, epochs + 1)], {}
-            )
+            curve = [EpochRecord(n, nll, nll, accuracy, seconds_per_epoch, *metrics) for n in range(1, epochs + 1)]
+            study.driver.add_epochs(new.key, curve, {})
         values = [nll] * len(study.row.objectives) if state == State.COMPLETE else None
         latency = None if latency_on is None else latency_record(latency_on, latency_ms)
         study.driver.finish(

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from search_space.architecture import Branch, Norm
 from search_space.ops import TokenShape
+
+
+def as_map(x: Tensor, shape: TokenShape) -> Tensor:
+    """Tokens without a class token as a map: (B, N, C) -> (B, C, H, W).
+
+    Args:
+        x: The tokens, of `shape` or of a grid of another size with the same proportions.
+        shape: The token shape that the layer was made for.
+    """
+    b, n, c = x.shape
+    rows = math.isqrt(int(n) * shape.height // shape.width)
+    return x.transpose(1, 2).reshape(b, c, rows, int(n) // rows)
 
 
 class Affine(nn.Module):

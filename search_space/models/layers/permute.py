@@ -1,6 +1,7 @@
 """Permute-MLP (https://arxiv.org/abs/2106.12368, section 3.2 and algorithm 1).
 
-B batch, H and W the grid, C channels, G segments, S = C / G channels per segment; channel index g * S + s.
+B batch, H and W the grid, C channels, G segments, S = C / G channels per segment; channel index g * S + s. Along the
+height G = H, along the width G = W.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class PermuteLayer(nn.Module):
     def __init__(self, op: Permute, shape: TokenShape) -> None:
         super().__init__()
         c = shape.dim
-        self.grid, self.segments = shape.grid, op.segments
+        self.rows, self.columns = shape.height, shape.width
         self.height = nn.Linear(c, c, bias=op.bias)
         self.width = nn.Linear(c, c, bias=op.bias)
         self.channel = nn.Linear(c, c, bias=op.bias)
@@ -29,12 +30,13 @@ class PermuteLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, n, c = x.shape
-        side, g = self.grid, self.segments
-        x_bhwgs = x.view(b, side, side, g, c // g)
-        h = x_bhwgs.permute(0, 3, 2, 1, 4).reshape(b, g, side, c)  # (B, G, W, H*S)
-        h = self.height(h).view(b, g, side, side, c // g).permute(0, 3, 2, 1, 4).reshape(b, n, c)
-        w = x_bhwgs.permute(0, 1, 3, 2, 4).reshape(b, side, g, c)  # (B, H, G, W*S)
-        w = self.width(w).view(b, side, g, side, c // g).permute(0, 1, 3, 2, 4).reshape(b, n, c)
+        rows, columns = self.rows, self.columns
+        x_bhwgs = x.view(b, rows, columns, rows, c // rows)
+        h = x_bhwgs.permute(0, 3, 2, 1, 4).reshape(b, rows, columns, c)  # (B, G, W, H*S)
+        h = self.height(h).view(b, rows, columns, rows, c // rows).permute(0, 3, 2, 1, 4).reshape(b, n, c)
+        x_bhwgs = x.view(b, rows, columns, columns, c // columns)
+        w = x_bhwgs.permute(0, 1, 3, 2, 4).reshape(b, rows, columns, c)  # (B, H, G, W*S)
+        w = self.width(w).view(b, rows, columns, columns, c // columns).permute(0, 1, 3, 2, 4).reshape(b, n, c)
         y = self.channel(x)
         if self.reweight1 is None or self.reweight2 is None:
             return self.proj(h + w + y)

@@ -21,7 +21,7 @@ class RepMLPLayer(nn.Module):
     def __init__(self, op: RepMLP, shape: TokenShape) -> None:
         super().__init__()
         n, c, s = shape.tokens, shape.dim, op.sharesets
-        self.grid, self.sets = shape.grid, s
+        self.grid, self.sets = (shape.height, shape.width), s
         self.weight = nn.Parameter(torch.empty(s, n, n))
         self.bias = nn.Parameter(torch.empty(s, n)) if op.deploy else None
         self.norm = None if op.deploy else nn.BatchNorm1d(s)
@@ -47,7 +47,7 @@ class RepMLPLayer(nn.Module):
         if self.norm is not None:
             y = self.norm(y)
         if self.local:
-            grid = x_sets.view(-1, self.sets, self.grid, self.grid)
+            grid = x_sets.view(-1, self.sets, *self.grid)
             for conv in self.local.values():
                 y = y + conv(grid).flatten(2)
         return (y.reshape(b, c, n) * gate_bc.unsqueeze(2)).transpose(1, 2)
@@ -65,7 +65,7 @@ class RepMLPLayer(nn.Module):
             scale, shift = _scale_and_shift(self.norm)
             weight, bias = weight * scale.view(-1, 1, 1), bias + shift.view(-1, 1)
         n = weight.shape[-1]
-        units = torch.eye(n, dtype=weight.dtype, device=weight.device).view(n, 1, self.grid, self.grid)
+        units = torch.eye(n, dtype=weight.dtype, device=weight.device).view(n, 1, *self.grid)
         for local in self.local.values():
             assert isinstance(local, _DepthwiseConv)
             scale, shift = _scale_and_shift(local.norm)

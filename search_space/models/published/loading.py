@@ -19,6 +19,7 @@ from search_space.models.published.keys import KeyMap, PublishedBy, find_key_map
 from search_space.models.published.report import LoadReport, Mismatch, MismatchError, some
 from search_space.models.published.targets import Target, find_targets
 from search_space.ops import Permute
+from search_space.size import Size, shown, times
 
 _PUBLISHED_SIZE = 224
 
@@ -68,9 +69,9 @@ def load_published(
         value = state[target.name]
         if _fits(target, value):
             copies.append((target, value))
-        elif key_map.resizes_position and (sides := _sides(target, value, model.architecture)):
-            copies.append((target, _resized(value, sides[1], model.architecture.class_token)))
-            notes.append("positions were interpolated from {0} x {0} to {1} x {1}".format(*sides))
+        elif key_map.resizes_position and (grids := _grids(target, value, model.architecture)):
+            copies.append((target, _resized(value, grids[1], model.architecture.class_token)))
+            notes.append(f"positions were interpolated from {shown(grids[0])} to {shown(grids[1])}")
         else:
             misfits.append((target, value))
     if head:
@@ -138,20 +139,20 @@ def _start_afresh(head: nn.Linear, generator: torch.Generator) -> None:
 # Another image size.
 
 
-def _sides(target: Target, value: Any, architecture: Architecture) -> tuple[int, int] | None:
-    """Sides of the published grid of positions and of ours, if `value` differs in nothing else."""
+def _grids(target: Target, value: Any, architecture: Architecture) -> tuple[int, Size] | None:
+    """The published grid of positions, a square, and ours, if `value` differs in nothing else."""
     if target.ours != "position" or not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim != 3:
         return None
     if value.shape[0] != 1 or value.shape[2] != target.view.shape[2]:
         return None
-    places = [tensor.shape[1] - architecture.class_token for tensor in (value, target.view)]
-    old, new = (math.isqrt(max(count, 0)) for count in places)
-    return (old, new) if [old * old, new * new] == places and old > 0 else None
+    places = value.shape[1] - architecture.class_token
+    old, new = math.isqrt(max(places, 0)), architecture.position_grid or architecture.grid
+    return (old, new) if old * old == places and old > 0 else None
 
 
-def _resized(position: Tensor, side: int, class_token: bool) -> Tensor:
+def _resized(position: Tensor, grid: Size, class_token: bool) -> Tensor:
     """Like timm's resample_abs_pos_embed: computed in float32, then rounded to the published dtype."""
-    wide = resize_positions(position.float(), side, class_token, "bicubic", antialias=True).to(position.dtype)
+    wide = resize_positions(position.float(), grid, class_token, "bicubic", antialias=True).to(position.dtype)
     return torch.cat([position[:, : int(class_token)], wide[:, int(class_token) :]], dim=1)
 
 
@@ -185,7 +186,7 @@ def _token_axes(architecture: Architecture, key_map: KeyMap) -> dict[str, int]:
     Found by comparing the model with itself at twice the image size.
     """
     try:
-        larger = architecture.at(2 * architecture.image_size)
+        larger = architecture.at(times(architecture.image_size, 2))
     except ArchitectureError:
         return {}
     with torch.device("meta"):

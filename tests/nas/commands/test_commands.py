@@ -138,7 +138,10 @@ def test_nothing_heavy_is_loaded_for_a_quick_answer(arguments, tmp_path):
         (["spaces", "check"], "Missing argument 'FILE'. See: .*nas spaces check --help"),
         (["spaces", "--data", "digits"], "No such option.*--data.* See: .*nas spaces --help"),
         (["spaces", "mlp_family", "--data", "digitz"], "digitz"),
-        (["spaces", "show", "mlp_family", "--image-size", "0"], "'--image-size': 0 is not in the range 1<=x<=1024"),
+        (
+            ["spaces", "show", "mlp_family", "--image-size", "0"],
+            "--image-size is '0'; allowed: a side in pixels from 1 to 1,024",
+        ),
         (["spaces", "check", "mlp_family", "--data", "nonsense", "--image-size", "5"], "no data set named 'nonsense'"),
         (["spaces", "check", "mlp_family", "--data", "digits", "--image-size", "5"], "digits has its own image size"),
         (["spaces", "list", "mlp_family"], "unexpected extra argument"),
@@ -215,7 +218,12 @@ def test_one_space_is_described(nas, space_files, words):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "images"), [((), "1 x 8 x 8 in 10"), (("--image-size", 28), "3 x 28 x 28 in 10")]
+    ("arguments", "images"),
+    [
+        ((), "1 x 8 x 8 in 10"),
+        (("--image-size", 28), "3 x 28 x 28 in 10"),
+        (("--image-size", "8x24"), "3 x 8 x 24 in 10"),
+    ],
 )
 def test_the_shipped_space_is_described(nas, arguments, images):
     ran = nas("spaces", "mlp_family", *arguments)

@@ -96,6 +96,7 @@ DAMAGES: list[tuple[str, str, str]] = [  # table, column, new value
     (E, "started_at", "'2026-13-45 00:00:00'"),
     (E, "finished_at", "'soon'"),
     (E, "weights_sha256", "'abc'"),
+    (E, "macro_f1", "1.5"),
     (E, "architecture_id", "777"),
     (E, "optuna_trial_id", "777"),
     (A, "yaml", CUT),

@@ -83,6 +83,7 @@ EFFECTS: dict[tuple[str, str], tuple[str, str]] = {
     ("search", "--teacher"): (SEARCH, "--teacher nowhere"),
     ("search", "--distillation"): (SEARCH, "--distillation hard"),  # refused without a teacher
     ("search", "--teacher-weight"): (SEARCH, "--teacher-weight 0.9"),  # likewise
+    ("search", "--class-weights"): (SEARCH, "--class-weights balanced"),
     ("search", "--temperature"): (SEARCH, "--temperature 2"),  # likewise
     ("search", "--tune"): (SEARCH, "--tune lr"),
     ("search", "--seed"): (SMALL, "--seed 1"),
@@ -94,7 +95,9 @@ EFFECTS: dict[tuple[str, str], tuple[str, str]] = {
     ("search", "--gpus-per-trial"): (SEARCH, "--gpus-per-trial 0"),
     ("search", "--device"): (SEARCH, "--device cpu"),
     ("search", "--data-dir"): (PHOTOS, "--data-dir cache"),
+    ("search", "--channels"): (PHOTOS, "--channels 1"),
     ("search", "--image-size"): (PHOTOS, "--image-size 4"),
+    ("search", "--image-cache"): (PHOTOS + "--data-dir cache ", "--image-cache none"),
     ("search", "--storage"): (SEARCH, "--storage sqlite:///other.db"),
     ("search", "--study"): (SEARCH, "--study other"),
     ("search", "--out"): (SEARCH, "--out elsewhere"),

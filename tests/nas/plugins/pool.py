@@ -48,10 +48,10 @@ class PoolLayer(nn.Module):
 
     def __init__(self, op: Pool, shape: TokenShape) -> None:
         super().__init__()
-        self.size = op.size
+        self.size, self.proportions = op.size, shape.height / shape.width
 
     def forward(self, x: Tensor) -> Tensor:
-        side = round(x.shape[1] ** 0.5)
-        grid = x.transpose(1, 2).unflatten(2, (side, side))
+        rows = round((x.shape[1] * self.proportions) ** 0.5)
+        grid = x.transpose(1, 2).unflatten(2, (rows, -1))
         mean = functional.avg_pool2d(grid, self.size, stride=1, padding=self.size // 2, count_include_pad=False)
         return (mean - grid).flatten(2).transpose(1, 2)

@@ -93,6 +93,7 @@ def test_a_database_of_the_first_version_keeps_what_it_holds(database_url, upgra
     (row,) = study.evaluations()
     assert (row.key, row.nll, row.latency_ms, row.device) == ("trial-0000", 0.5, 1.5, "a CPU")
     assert (row.phase, row.latency, study.row.reference) == ("", None, None)
+    assert (row.balanced_accuracy, row.macro_f1, row.calibration_error) == (None, None, None)
     assert store.scores("context", ["abc"]) == {}
     uids = [study.uid for study in store.studies()]
     assert [len(bytes.fromhex(uid)) for uid in uids] == [16, 16]

@@ -41,9 +41,9 @@ def fill(make_study, new_evaluation, add_evaluation, architectures, space):
             add_evaluation(study, number, architecture, nll=math.inf if number == 1 else 0.1 + 0.2, latency_ms=1 / 3)
         study.driver.start(new_evaluation(2, architectures[2]), {axis.name: axis for axis in space.axes})
         quality = {1: math.inf, 2: -math.inf, 3: math.nan, 4: 5e-324}
-        epochs = [EpochRecord(epoch, 1e308, -0.0, 0.1, 2**-40) for epoch in quality]
+        epochs = [EpochRecord(epoch, 1e308, -0.0, 0.1, 2**-40, 1 / 3, None, 2**-60) for epoch in quality]
         study.driver.add_epochs("trial-0002", epochs, quality)
-        study.driver.put_finalist(0, architectures[0], 2, rank=1, mean_nll=0.1, sd_nll=None)
+        study.driver.put_finalist(0, architectures[0], 2, rank=1, mean_nll=0.1, sd_nll=None, test_macro_f1=1 / 7)
         store.put_scores("Übung", {architectures[5]: {"zico": (None, 0.5), "Zen": (1e-17, 0.5), "a_b": (1.0, 0.5)}})
         study.update_config({"budget": 8, "text": "größer als 'x' \\ \"y\"", "none": None, "float": 1e22})
         make_study(store, "other")

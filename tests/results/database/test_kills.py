@@ -17,7 +17,7 @@ from sqlalchemy import event
 import results
 from results.store.store import Store
 
-EARLIER = ("0001_initial", "0002_ledger", "0003_drivers")
+EARLIER = ("0001_initial", "0002_ledger", "0003_drivers", "0004_ownership")
 KILLED = Path(__file__).with_name("killed.py")
 ROOT = Path(results.__file__).parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}

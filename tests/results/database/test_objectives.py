@@ -19,9 +19,16 @@ from results.testing import ObjectiveContract
 from search_space.errors import ConfigError, StorageError
 from search_space.units import format_count
 
-BETTER = Figures(nll=0.5, accuracy=0.75, params=100, macs=1000, latency_ms=1.5)
-WORSE = Figures(nll=1.0, accuracy=0.5, params=200, macs=2000, latency_ms=2.5)
-VALUES = {"nll": 0.5, "accuracy": 0.75, "params": 100.0, "macs": 1000.0, "latency": 1.5}
+BETTER = Figures(
+    **{"nll": 0.5, "accuracy": 0.75, "balanced_accuracy": 0.625, "macro_f1": 0.6, "calibration_error": 0.125},
+    **{"params": 100, "macs": 1000, "latency_ms": 1.5},
+)
+WORSE = Figures(
+    **{"nll": 1.0, "accuracy": 0.5, "balanced_accuracy": 0.375, "macro_f1": 0.3, "calibration_error": 0.25},
+    **{"params": 200, "macs": 2000, "latency_ms": 2.5},
+)
+QUALITIES = {"nll": 0.5, "accuracy": 0.75, "balanced_accuracy": 0.625, "macro_f1": 0.6, "calibration_error": 0.125}
+VALUES = {**QUALITIES, "params": 100.0, "macs": 1000.0, "latency": 1.5}
 
 
 class TestContract(ObjectiveContract):
@@ -32,7 +39,7 @@ class TestContract(ObjectiveContract):
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_only_quality_may_be_the_first(name):
-    if name in ("nll", "accuracy"):
+    if name in QUALITIES:
         assert parse_objectives((name,)) == (OBJECTIVES[name],)
     else:
         with pytest.raises(ConfigError, match=rf"^the first --objective is {name}; allowed: nll, accuracy"):
@@ -59,12 +66,21 @@ def test_what_is_exact_ranks_candidates_by_itself(space):
     [
         ("nll", 0.12345, "0.1235"),
         ("accuracy", 0.9012, "90.12 %"),
+        ("balanced_accuracy", 0.9012, "90.12 %"),
+        ("macro_f1", 1.0, "100.00 %"),
+        ("calibration_error", 0.01234, "0.0123"),
         ("params", 50_000.0, format_count(50_000)),
         ("latency", 1.2345, "1.23"),
     ],
 )
 def test_how_values_are_shown(name, value, text):
     assert OBJECTIVES[name].format(value) == text
+
+
+def test_the_worst_results_that_count_are_those_of_guessing(space):
+    """With 10 classes, guessing is right for one image of ten; guessing for certain is off by nine of ten."""
+    worst = {name: OBJECTIVES[name].worst(space) for name in ("balanced_accuracy", "macro_f1", "calibration_error")}
+    assert worst == pytest.approx({"balanced_accuracy": 0.1, "macro_f1": 0.1, "calibration_error": 0.9})
 
 
 def test_a_latency_that_was_not_measured_is_the_worst():
@@ -86,7 +102,15 @@ def test_the_order_is_kept():
 
 
 def test_tables_show_cost_and_quality_and_what_else_the_study_has():
-    assert qualities() == ["nll", "accuracy"]
+    assert qualities() == list(QUALITIES)
+    assert [one.heading for one in shown_with(parse_objectives(("macro_f1", "calibration_error")))] == [
+        "params",
+        "MACs",
+        "val NLL",
+        "val acc",
+        "macro F1",
+        "cal err",
+    ]
     assert [one.heading for one in shown_with(parse_objectives(("nll", "latency")))] == [
         "params",
         "MACs",

@@ -110,6 +110,21 @@ def test_provenance_and_card_say_where_it_comes_from(study, weights, target, arc
     assert "| validation accuracy of these weights | 75.00 % |" in card
 
 
+def test_the_card_has_all_metrics_of_the_test(study, weights, target, architectures):
+    """Those that were measured: earlier versions knew accuracy alone."""
+    figures = {"rank": 1, "mean_nll": 0.5, "mean_accuracy": 0.5, "test_nll": 0.5, "test_accuracy": 0.75}
+    more = {"test_balanced_accuracy": 0.625, "test_macro_f1": 0.5, "test_calibration_error": 0.0625}
+    study.driver.put_finalist(0, architectures[0], 2, **figures, **more)
+    export(study, weights, target / "bundle", trial=0)
+    card = (target / "bundle" / "README.md").read_text()
+    assert "| test accuracy, mean of 2 seeds | 75.00 % |" in card
+    assert "| test balanced accuracy, mean of 2 seeds | 62.50 % |" in card
+    assert "| test macro F1, mean of 2 seeds | 50.00 % |" in card
+    assert "| test calibration error, mean of 2 seeds | 0.0625 |" in card
+    provenance = json.loads((target / "bundle" / "provenance.json").read_text())
+    assert provenance["mean_over_seeds"]["test_macro_f1"] == 0.5
+
+
 def test_of_a_finalist_the_best_seed_is_exported(study, weights, target, add_evaluation, architectures):
     for seed, nll in ((1, 0.5), (2, 0.375), (3, 0.625)):
         key = f"finalist-0000-seed-{seed}"

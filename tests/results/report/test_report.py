@@ -82,6 +82,34 @@ def test_the_first_objective_decides_which_is_best(sqlite_store, make_study, add
     assert make_report(study).winner.trial == 0
 
 
+def test_any_metric_decides_which_is_best(sqlite_store, make_study, add_evaluation, architectures):
+    """Balanced accuracy, macro F1 and calibration error disagree with each other and with accuracy."""
+    metrics = {0: (0.9, 0.5, 0.3), 1: (0.6, 0.8, 0.2), 2: (0.7, 0.6, 0.1)}
+    for winner, objective in enumerate(("balanced_accuracy", "macro_f1", "calibration_error")):
+        study = make_study(sqlite_store, objective, objectives=(objective, "nll"))
+        for number, figures in metrics.items():
+            add_evaluation(study, number, architectures[number], accuracy=0.5, metrics=figures)
+        report = make_report(study)
+        assert report.winner.trial == winner
+        assert report.winner.values[objective] == metrics[winner][winner]
+        assert getattr(report.winner, objective) == metrics[winner][winner]
+        assert [point.trial for point in report.pareto] == [winner]  # all have the same NLL
+        assert check_database(sqlite_store.url).problems == []
+
+
+def test_the_metrics_of_the_test_take_one_line(study, add, architectures):
+    add(0, nll=0.25)
+    figures = {"rank": 1, "mean_nll": 0.625, "mean_accuracy": 0.75, "test_nll": 1.0, "test_accuracy": 0.5}
+    study.driver.put_finalist(0, architectures[0], 1, **figures)
+    add(0, key="test-0000-seed-1", role=Role.TEST)
+    assert "balanced" not in render(make_report(study))  # an earlier version did not measure it
+    more = {"test_balanced_accuracy": 0.4375, "test_macro_f1": 0.40625, "test_calibration_error": 0.03125}
+    study.driver.put_finalist(0, architectures[0], 1, **more)
+    lines = render(make_report(study)).splitlines()
+    start = lines.index("  test NLL 1.0000, accuracy 50.00 %, the same models;")
+    assert lines[start + 1] == "  balanced accuracy 43.75 %, macro F1 40.62 %, calibration error 0.0312;"
+
+
 def test_the_finalist_ranked_first_wins_even_over_a_luckier_trial(study, add, architectures):
     add(0, nll=0.25)
     add(1, nll=0.5)

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from runners.data import load_test, prepare
-from runners.data.image_decoding import read_square
+from runners.data.image_decoding import read_image
 from runners.protocol import DataSpec
 from search_space.errors import DataError
 
@@ -258,7 +258,7 @@ def test_a_damaged_file_is_read_or_refused_by_name(
         path.write_bytes(content[: reach if attempt % 5 else reach // 2].tobytes())
         try:
             with warnings.catch_warnings(action="ignore"):
-                assert read_square(str(path), 8).shape == (3, 8, 8)
+                assert read_image(str(path), 8).shape == (3, 8, 8)
         except DataError as error:
             assert str(error).startswith(f"{path} cannot be read as an image: ")  # noqa: PT017
             refused += 1

@@ -96,7 +96,7 @@ def test_images_are_decoded_once(
     root = write_images({"train/a": [RED] * 5, "train/b": [BLUE] * 5, "val/a": [RED], "val/b": [BLUE]})
     first = load_splits(spec_of(root))
     decodings: list[str] = []
-    monkeypatch.setattr(image_cache, "read_square", lambda path, size: decodings.append(path))
+    monkeypatch.setattr(image_cache, "read_image", lambda path, *_: decodings.append(path))
 
     again = load_splits(spec_of(root))
 
@@ -114,8 +114,8 @@ def test_of_many_that_want_them_at_once_one_decodes_and_clears_up_after_one_that
     [finished] = (tmp_path / "cache/decoded").glob("*.npy")
     finished.rename(finished.with_name(f".{finished.stem}.unfinished"))
     decodings: list[str] = []
-    read = image_cache.read_square
-    monkeypatch.setattr(image_cache, "read_square", lambda path, size: (decodings.append(path), read(path, size))[1])
+    read = image_cache.read_image
+    monkeypatch.setattr(image_cache, "read_image", lambda path, *more: (decodings.append(path), read(path, *more))[1])
     threads = [threading.Thread(target=load_test, args=(spec,)) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -123,7 +123,7 @@ def test_of_many_that_want_them_at_once_one_decodes_and_clears_up_after_one_that
         thread.join()
 
     assert len(decodings) == len(set(decodings)) == 2
-    assert {path.suffix for path in (tmp_path / "cache/decoded").iterdir()} == {".npy", ".lock"}
+    assert {path.suffix for path in (tmp_path / "cache/decoded").iterdir()} == {".npy", ".lock", ".json"}
 
 
 def test_a_changed_image_is_decoded_again(write_images: WriteImages, spec_of: SpecOf) -> None:

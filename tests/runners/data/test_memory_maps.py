@@ -21,7 +21,7 @@ from runners.protocol import DataSpec
 from runners.data import load_splits
 from search_space.errors import DataError
 try:
-    load_splits(DataSpec(f"imagefolder:{sys.argv[1]}", sys.argv[2], image_size=64))
+    load_splits(DataSpec(f"imagefolder:{sys.argv[1]}", sys.argv[2], image_size=64, image_cache="disk"))
 except DataError as error:
     print(error)
 """

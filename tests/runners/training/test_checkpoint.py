@@ -6,7 +6,7 @@ import logging
 import pickle
 import random
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from runners.training.checkpoint import Checkpoint, load_checkpoint, save_checkp
 
 MakeJob = Callable[..., Job]
 MODEL = torch.nn.Linear(2, 1, bias=False)
-CURVE = (EpochResult(1, 2.5, 2.25, 0.125, 0.5),)
+CURVE = (EpochResult(1, 2.5, 2.25, 0.125, 0.5, balanced_accuracy=0.25, macro_f1=0.5, calibration_error=0.75),)
 
 
 @pytest.fixture
@@ -36,6 +36,16 @@ def test_what_was_saved_is_loaded(saved: tuple[Path, Job]) -> None:
     assert loaded.curve == CURVE
     assert loaded.model["weight"].tolist() == [[1.0, 2.0]]
     assert [path.name for path in saved[0].parent.iterdir()] == ["checkpoint"]  # nothing half-written is left
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_metrics_beyond_accuracy(
+    tmp_path: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "astuple", lambda epoch: astuple(epoch)[:6])
+    path, job = tmp_path / "checkpoint", make_job()
+    save_checkpoint(path, job, Checkpoint(CURVE, {"weight": torch.zeros(1, 2)}, {}))
+
+    assert load_checkpoint(path, job, MODEL).curve == (EpochResult(1, 2.5, 2.25, 0.125, 0.5),)
 
 
 def test_a_latency_is_kept(tmp_path: Path, make_job: MakeJob) -> None:
@@ -123,7 +133,7 @@ def test_no_mutation_of_a_file_raises(saved: tuple[Path, Job], caplog: pytest.Lo
         {"model": {"weight": 5}},
         {"model": None, "curve": 3},
         {"curve": [[1]]},
-        {"curve": [[1.0] * 9]},
+        {"curve": [[1.0] * 10]},
         {"latency": {"of": 1}},
     ],
     ids=str,

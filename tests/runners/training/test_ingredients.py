@@ -40,6 +40,7 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
     "crop": {"crop": 0.5},
     "repeats": {"repeats": 3},
     "ema": {"ema": 0.9},
+    "class_weights": {"class_weights": "balanced"},
     "all": {
         "optimizer": "lion",
         "lr": 1e-3,

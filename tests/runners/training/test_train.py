@@ -192,10 +192,13 @@ def test_evaluation_by_hand(make_architecture: MakeArchitecture) -> None:
     split = Split(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 0, 1, 2]))
     cpu = torch.device("cpu")
 
-    nll, accuracy = evaluate(model, split, Normaliser((0.0,), (1.0,), cpu), cpu, torch.autocast("cpu", enabled=False))
+    metrics = evaluate(model, split, Normaliser((0.0,), (1.0,), cpu), cpu, torch.autocast("cpu", enabled=False))
 
-    assert nll == pytest.approx((2 * math.log(2) + 2 * math.log(4)) / 4)
-    assert accuracy == 0.5
+    assert metrics.nll == pytest.approx((2 * math.log(2) + 2 * math.log(4)) / 4)
+    assert metrics.accuracy == 0.5
+    assert metrics.balanced_accuracy == pytest.approx(1 / 3)  # the first class is always predicted
+    assert metrics.macro_f1 == pytest.approx((2 / 3 + 0 + 0) / 3)
+    assert metrics.calibration_error == pytest.approx(0)  # it is half certain, and half right
 
 
 def test_validation_has_no_label_smoothing(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:

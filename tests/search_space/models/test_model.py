@@ -453,7 +453,8 @@ def test_a_class_token_may_be_averaged_with_the_others(one_block: Make) -> None:
 
 @pytest.mark.parametrize(("downsample", "side"), [("conv1", 1), ("conv2", 2), ("conv2_bn_relu", 2)])
 def test_downsampling_takes_squares_of_tokens(downsample: str, side: int) -> None:
-    module = scrambled(Downsample(Stage(1, 6, (Branch(Dense("channel")),), downsample), 8))
+    stage = Stage(1, 6, (Branch(Dense("channel")),), downsample)
+    module = scrambled(Downsample(stage, 8, TokenShape(4 // side, 6)))
     w, x = weights(module), random_tensor(2, 16, 8)
     places = x.view(2, 4 // side, side, 4 // side, side, 8)
     if downsample == "conv2_bn_relu":
