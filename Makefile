@@ -10,7 +10,7 @@ LOWEST := .venv-lowest
 TABLE ?= digits
 CHAOS_SEED ?= 0
 
-.PHONY: search test test-lowest setup bench chaos table bench-search docs clean
+.PHONY: search test test-lowest fuzz setup bench chaos table bench-search docs clean
 
 search: setup
 	$(BIN)/nas search --space mlp_family --budget 200
@@ -26,6 +26,10 @@ test: setup
 # The tests on the lowest versions that pyproject.toml allows: its floors are what passed here.
 test-lowest: $(LOWEST)/.ready
 	$(LOWEST)/bin/pytest -n 2 --dist loadgroup
+
+# Ten times as many mutants of texts and files as `make test` reads.
+fuzz: setup
+	NAS_FUZZ=10 $(BIN)/pytest -n 2 tests/fuzz
 
 setup: $(READY)
 

@@ -27,7 +27,7 @@ from nas.study.opening import existing_study
 from nas.study.spec import make_spec
 from results.database.damage import architecture_of
 from results.database.schema import Role
-from runners.on_ray.runner import RayTuneRunner
+from runners.on_ray.runner import RayRunner
 from runners.training.train import train
 from search_space.architecture import Architecture
 
@@ -76,7 +76,7 @@ def retrained(architectures: Iterable[Architecture]) -> dict[str, list[Training]
             Path(scratch),
             lambda training: found.setdefault(training.architecture, []).append(training),
         )
-        RayTuneRunner().run(source, train)
+        RayRunner().run(source, train)
     return found
 
 

@@ -16,7 +16,6 @@ import ray
 
 from benchmarks.common import seconds, write
 from nas import search
-from runners.on_ray import runner as ray_tune
 from runners.synthetic import synthetic
 
 SLOTS = 2
@@ -31,9 +30,9 @@ def ours(trials: int) -> float:
 
 def tune_alone(trials: int) -> float:
     """Milliseconds per trial of Ray Tune with random search."""
-    tune = ray_tune.tune
+    from ray import tune
 
-    class Nothing(tune.Trainable):  # type: ignore[name-defined, misc]
+    class Nothing(tune.Trainable):
         def setup(self, config: dict[str, Any]) -> None:
             self.x = config["x"]
 

@@ -171,7 +171,7 @@ class Trainings:
 
 def build(folder: Path, seeds: Sequence[int] | None = None, gpus_per_trial: float | None = None) -> None:
     """Run the missing trainings of a table."""
-    from runners.on_ray.runner import RayTuneRunner
+    from runners.on_ray.runner import RayRunner
 
     table = Table(folder)
     if not (folder / "architectures.jsonl").exists():
@@ -181,7 +181,7 @@ def build(folder: Path, seeds: Sequence[int] | None = None, gpus_per_trial: floa
     with tempfile.TemporaryDirectory() as scratch:
         source = missing(table, seeds or _all_seeds(table.definition), Path(scratch))
         if not source.done:
-            RayTuneRunner(gpus_per_trial=gpus_per_trial).run(source, train_on_cpu_time)
+            RayRunner(gpus_per_trial=gpus_per_trial).run(source, train_on_cpu_time)
     _sort(folder)
 
 

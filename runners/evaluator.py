@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from runners.protocol import EpochResult, Evaluator, Job, Measured
+from runners.protocol import DataSpec, EpochResult, Evaluator, Job, Measured
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,17 @@ class TaskEvaluator:
     """
 
     train: Evaluator | None = None
+
+    def prepare(self, images: DataSpec | None) -> None:
+        """Load what the first training would otherwise have to wait for: torch, and the images if there are any.
+
+        Raises:
+            DataError: If the images cannot be loaded.
+        """
+        if self.train is None and images is not None:
+            from runners.training.train import prepare
+
+            prepare(images)
 
     def __call__(self, job: Job) -> Generator[EpochResult, None, Measured]:
         if job.task == "score":

@@ -57,9 +57,9 @@ def _ray(settings: RunnerSettings) -> Runner:
     from runners.on_ray.folders import check_home
 
     check_home()  # Ray cannot even be imported without one
-    from runners.on_ray.runner import RayTuneRunner
+    from runners.on_ray.runner import RayRunner
 
-    return RayTuneRunner(
+    return RayRunner(
         address=settings.address,
         cpus_per_trial=settings.cpus_per_trial,
         gpus_per_trial=settings.gpus_per_trial,

@@ -63,14 +63,14 @@ class Loaded:
 
     plugin: Plugin
     entries: list[tuple[str, str]] = field(default_factory=list)
-    _undo: list[Callable[[], None]] = field(default_factory=list, repr=False)
+    _undo: list[Callable[[], object]] = field(default_factory=list, repr=False)
 
     def record(self, kind: str, name: str, undo: Callable[[], None]) -> None:
         """Record an entry and how to undo its registration."""
         self.entries.append((kind, name))
         self.on_unregister(undo)
 
-    def on_unregister(self, undo: Callable[[], None]) -> None:
+    def on_unregister(self, undo: Callable[[], object]) -> None:
         """Call `undo` when the plug-in is removed."""
         self._undo.append(undo)
 

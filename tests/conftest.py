@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import shutil
@@ -60,6 +61,12 @@ scales:
   - {image_size: 8, tokens: [4, 16], dim: [16], depth: {from: 1, to: 4}, max_params: 50k}
 """
 """4 depths times 2 channel ratios: 8 architectures, no family among them."""
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what has been imported by now; tests of memory collect many times."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 NAMES = ("nas", "results", "runners", "search_space", "torch", "ray", "optuna", "numpy")
 SCRIPT = "from nas.__main__ import main\nmain()\n"
 """As pip writes the command `nas`: its own folder is first on the path, and the current one is not on it."""
-SEARCH = ["search", "--space", "tiny.yaml", "--budget", "2", "--epochs", "1", "--finalists", "0"]
+SEARCH = ["search", "--space", "tiny.yaml", "--budget", "2", "--epochs", "1", "--finalists", "0", "--proxies", "none"]
 
 
 @pytest.fixture

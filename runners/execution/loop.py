@@ -1,7 +1,7 @@
 """The loop that drives a job: advance its evaluator, report, follow the decision, end.
 
-`execute` is that loop. `Execution` is one job in it, for callers that have a loop of their own: Ray Tune calls a worker
-once per step, and decides in another process.
+`execute` is that loop. `Execution` is one job in it, for callers that have a loop of their own: on Ray, a worker
+advances a job, and another process decides.
 """
 
 from __future__ import annotations
@@ -110,27 +110,29 @@ class Execution:
                     return epochs, None
         except StopIteration as end:
             measured = end.value if isinstance(end.value, Measured) else Measured()
-            return epochs, Outcome("complete", self._seconds(), measured=measured)
+            return epochs, Outcome("complete", self.seconds, measured=measured)
         except EvaluationError as error:
             self._steps.close()
-            outcome = Outcome("failed", self._seconds(), error.cause, str(error), error.measured)
+            outcome = Outcome("failed", self.seconds, error.cause, str(error), error.measured)
             return [*epochs, *error.epochs], outcome
         except Exception as error:  # noqa: BLE001 (whatever an evaluator raises ends its evaluation, not the search)
             self._steps.close()
             cause, message = classify(error)
-            return epochs, Outcome("failed", self._seconds(), cause, message)
+            return epochs, Outcome("failed", self.seconds, cause, message)
         finally:
             self._limit.pause()
 
     def stop(self) -> Outcome:
         """End early, as the search decided."""
         self._steps.close()
-        return Outcome("stopped", self._seconds())
+        return Outcome("stopped", self.seconds)
 
     def interrupt(self) -> None:
         """End early; the evaluator writes a checkpoint, from which the job can be resumed."""
         with suppress(Interrupted, StopIteration):
             self._steps.throw(Interrupted())
 
-    def _seconds(self) -> float:
+    @property
+    def seconds(self) -> float:
+        """Seconds since the job began."""
         return self._clock() - self._started

@@ -19,7 +19,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RuntimeEnvSetupError
 
-from runners.on_ray.ray_private import SamePath, localhost_alone, losses_off_stdout
+from runners.on_ray.ray_private import SamePath, for_this_machine, losses_off_stdout
 from search_space.errors import RunnerError
 from search_space.signals import handlers_kept
 
@@ -51,7 +51,7 @@ def connection(address: str | None, packages: Sequence[str]) -> Iterator[bool]:
         yield False
         return
     options: dict[str, Any] = {"address": "local", "include_dashboard": False, "job_config": SamePath()}
-    here = localhost_alone() if address is None else nullcontext()
+    here = for_this_machine() if address is None else nullcontext()
     try:
         kept = handlers_kept(signal.SIGTERM)  # Ray would make the process exit at once
         with here, quiet(), kept, _hidden(SECRET), tempfile.TemporaryDirectory() as empty:

@@ -73,6 +73,14 @@ class WithImages:
     evaluator: Evaluator
     parcel: Parcel
 
+    def prepare(self, images: DataSpec | None) -> None:
+        """Load what the first job would otherwise have to wait for."""
+        if images is not None:
+            self.parcel.open(images)
+        prepare = getattr(self.evaluator, "prepare", None)
+        if prepare is not None:
+            prepare(images)
+
     def __call__(self, job: Job) -> Generator[EpochResult, None, Measured]:
         self.parcel.open(job.data)
         return (yield from self.evaluator(job))

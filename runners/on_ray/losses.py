@@ -7,12 +7,9 @@ import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 import ray
-from ray import cloudpickle
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError
-from ray.tune.experiment import Trial
 
 from runners.on_ray.connection import first_words
 from runners.protocol import Cause, EpochResult, Measured, Outcome
@@ -43,21 +40,21 @@ def located(
     return epochs, outcome and replace(outcome, measured=on_node(outcome.measured))
 
 
-def loss(trial: Trial) -> tuple[Cause, str]:
-    """Why Tune gave up on a trial: the cause and a message.
+def loss(error: RayError, address: str) -> tuple[Cause, str]:
+    """Why a worker was lost: the cause and a message.
 
     This distinguishes a worker that died (out of memory, a crash), a node that failed, and a node that was preempted. A
     node's workers may be reported lost before the node itself, so the node is contacted.
+
+    Args:
+        error: What a call of the worker raised.
+        address: The address of its node.
     """
-    error, text = _error(trial)
-    address = trial.temporary_state.location.hostname
-    if isinstance(error, RayActorError):
-        cause, words = describe_loss(error)
-        if cause == Cause.WORKER_LOST and address and not _node_answers(address):
-            cause, words = Cause.NODE_LOST, f"the node on {address} was lost: it no longer answers"
-    else:
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        cause, words = Cause.WORKER_LOST, lines[-1] if lines else "the worker process or its node died"
+    if not isinstance(error, RayActorError):
+        return Cause.WORKER_LOST, first_words(error)
+    cause, words = describe_loss(error)
+    if cause == Cause.WORKER_LOST and address and not _node_answers(address):
+        cause, words = Cause.NODE_LOST, f"the node on {address} was lost: it no longer answers"
     return cause, words[:LONGEST]
 
 
@@ -95,16 +92,6 @@ def _all_answer(address: str, ports: Sequence[int]) -> bool:
     except OSError:
         return False
     return bool(ports)
-
-
-def _error(trial: Trial) -> tuple[Exception | None, str]:
-    """A trial's error as Tune keeps it: the exception, if it is one of Ray's, and its text."""
-    try:
-        text = Path(trial.error_file).read_text(encoding="utf-8")
-        with Path(trial.pickled_error_file).open("rb") as file:
-            return cloudpickle.load(file), text
-    except (OSError, TypeError):
-        return None, ""
 
 
 def waiting(demand: Mapping[str, float]) -> str:

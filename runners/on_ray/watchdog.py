@@ -28,7 +28,7 @@ ANSWER_TIMEOUT_S = 2.0
 
 
 class RayGone(BaseException):
-    """Ray has died. Not an `Exception`: Tune turns those into failed trials, or cleans up what no longer exists."""
+    """Ray has died. Not an `Exception`, which would be an error of the search."""
 
 
 class Watchdog:

@@ -1,88 +1,130 @@
-"""The code that runs in Ray's worker processes.
+"""The code that runs in Ray's worker processes: an actor that executes one job after another.
 
-Tune splits the loop of `runners.execution` in two: a worker advances a job once per step, the driver decides on its
-report (`runners.on_ray.runner`), and a decision to stop arrives as the next job or as the end of the worker.
+The loop of `runners.execution` is split in two: a worker advances its job by one portion per call, the driver decides
+on the report (`runners.on_ray.pool`), and its decision is the next call.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass
 
-from ray import tune
+import ray
 
 from runners.execution import Execution
 from runners.on_ray.losses import located, node_name
-from runners.protocol import Cause, Evaluator, Job, Outcome
+from runners.protocol import DataSpec, EpochResult, Evaluator, Job, Outcome
 from search_space.plugins import Plugin
 
 
-class Packed:
-    """A job and its evaluator, opaque to Tune, which would otherwise flatten, copy and print them.
+@dataclass(frozen=True)
+class Setup:
+    """What a worker gets before its first job.
 
-    Args:
-        job: The job.
-        evaluator: Its evaluator.
+    Attributes:
+        plugins: Plug-ins that it imports. Pickled first: they are imported on arrival, and the rest may use them.
+        evaluator: The evaluator of all jobs.
         threads: Threads that torch uses.
         on_cluster: Whether to report the node it runs on.
         data_dir: ``NAS_DATA_DIR`` for nodes that have none of their own.
-        plugins: Plug-ins that the worker imports.
+        images: The images of the jobs, to be loaded ahead of them; None if they need none, or are not known.
     """
 
-    def __init__(
-        self,
-        job: Job,
-        evaluator: Evaluator,
-        threads: int,
-        on_cluster: bool = False,
-        data_dir: str | None = None,
-        plugins: tuple[Plugin, ...] = (),
-    ) -> None:
-        self.plugins = plugins  # pickled first: a plug-in is imported on arrival, and the job may use its classes
-        self.job, self.evaluator, self.threads = job, evaluator, threads
-        self.on_cluster, self.data_dir = on_cluster, data_dir
-
-    def __deepcopy__(self, memo: object) -> Packed:
-        return self
-
-    def __repr__(self) -> str:
-        return self.job.key
+    plugins: tuple[Plugin, ...]
+    evaluator: Evaluator
+    threads: int = 1
+    on_cluster: bool = False
+    data_dir: str | None = None
+    images: DataSpec | None = None
 
 
-class EvaluationTrainable(tune.Trainable):
-    """Advances a job by one portion per step; the same process executes many jobs, one after another."""
+@dataclass(frozen=True)
+class Started:
+    """A worker that is ready for jobs.
 
-    def setup(self, config: dict[str, Any]) -> None:
-        from runners.measuring.device import set_threads  # loads torch
+    Attributes:
+        address: Of its node.
+        problem: Why it cannot execute jobs; "" if it can.
+    """
 
-        packed: Packed = config["packed"]
-        set_threads(packed.threads)
-        if packed.data_dir:
-            os.environ.setdefault("NAS_DATA_DIR", packed.data_dir)
-        self._node = node_name() if packed.on_cluster else ""
-        self._problem = next((plugin.problem for plugin in packed.plugins if plugin.problem), "")
-        self._execution: Execution | None = Execution(packed.job, packed.evaluator)
+    address: str
+    problem: str
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        if self._execution is not None:  # the search stopped it
-            self._execution.stop()
-        self.setup(new_config)
-        return True
 
-    def step(self) -> dict[str, Any]:
-        assert self._execution is not None
-        if self._problem:
-            self._execution = None
-            return {"epochs": [], "outcome": Outcome("failed", 0.0, Cause.BUG, self._problem), "done": True}
-        epochs, outcome = self._execution.advance()
+@dataclass(frozen=True)
+class Portion:
+    """What one call has advanced a job by.
+
+    Attributes:
+        epochs: The new epochs.
+        outcome: How the job ended; None if it has not.
+        seconds: Compute time of the job so far.
+    """
+
+    epochs: list[EpochResult]
+    outcome: Outcome | None
+    seconds: float
+
+
+class Worker:
+    """Executes jobs, one at a time; everything that they import and read stays for the next one.
+
+    Args:
+        setup: What it needs before its first job.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        _limit_threads(setup.threads)
+        if setup.data_dir:
+            os.environ.setdefault("NAS_DATA_DIR", setup.data_dir)
+        self._setup = setup
+        self._node = node_name() if setup.on_cluster else ""
+        self._execution: Execution | None = None
+
+    def prepare(self) -> Started:
+        """Load what the first job would otherwise have to wait for."""
+        problem = next((plugin.problem for plugin in self._setup.plugins if plugin.problem), "")
+        prepare = getattr(self._setup.evaluator, "prepare", None)
+        if prepare is not None and not problem:
+            with suppress(Exception):  # the first job reports it, as a failure of its own
+                prepare(self._setup.images)
+        return Started(ray.util.get_node_ip_address(), problem)
+
+    def advance(self, job: Job | None) -> Portion:
+        """Advance a job to its next rung, for about a second, or to its end.
+
+        Args:
+            job: The job to begin; None to continue the one that was begun.
+        """
+        if job is not None:
+            self._execution = Execution(job, self._setup.evaluator)
+        execution = self._execution
+        assert execution is not None
+        epochs, outcome = located(*execution.advance(), self._node)
         if outcome is not None:
             self._execution = None
-        epochs, outcome = located(epochs, outcome, self._node)
-        return {"epochs": epochs, "outcome": outcome, "done": outcome is not None}
+        return Portion(epochs, outcome, execution.seconds)
 
-    def cleanup(self) -> None:
-        """Make a running job write its checkpoint, since the runner was interrupted."""
-        execution: Execution | None = getattr(self, "_execution", None)
-        if execution is not None:
-            execution.interrupt()
+    def stop(self) -> None:
+        """End the job, as the search decided."""
+        if self._execution is not None:
+            self._execution.stop()
         self._execution = None
+
+    def interrupt(self) -> None:
+        """Make a running job write its checkpoint, since the runner was interrupted."""
+        if self._execution is not None:
+            self._execution.interrupt()
+        self._execution = None
+
+
+def _limit_threads(threads: int) -> None:
+    """Set the threads that torch will use for one operation, without loading torch."""
+    import sys
+
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)  # read as torch is loaded
+    if "torch" in sys.modules:
+        from runners.measuring.device import set_threads
+
+        set_threads(threads)

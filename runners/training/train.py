@@ -85,6 +85,16 @@ def train(job: Job) -> Generator[EpochResult, None, Measured]:
     return measured
 
 
+def prepare(images: DataSpec) -> None:
+    """Load the images, and the libraries that a training needs, which takes longer than a short training.
+
+    Raises:
+        DataError: If they cannot be loaded.
+    """
+    [device] = pick_devices("auto", 1)
+    _splits_on(_resolved(images), device)
+
+
 def _train(job: Job, model: VisionModel, devices: tuple[torch.device, ...]) -> Generator[EpochResult, None, Measured]:
     device = devices[0]
     recipe, limit = job.recipe, TimeLimit(job.timeout_s)

@@ -23,7 +23,10 @@ PROBLEMS = {
 
 @pytest.fixture(autouse=True)
 def _short_lists(monkeypatch):
-    """Fewer candidates, and a surrogate after eight trials, so that a short search goes through all phases."""
+    """Fewer candidates with a proxy that trains nothing, and a surrogate after eight trials: a short search goes
+    through all phases.
+    """
+    monkeypatch.setitem(STRATEGIES, "auto", replace(STRATEGIES["auto"], proxies=("params",)))
     monkeypatch.setattr(pool, "SIZE", 40)
     monkeypatch.setattr(policy, "STARTUP", 8)
 

@@ -3,43 +3,73 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-SEARCH = """
-import sys
 from nas import search
-from search_space.signals import stop_as_by_ctrl_c
 from runners.synthetic import synthetic
-stop_as_by_ctrl_c()
-report = search(
-    evaluator=synthetic, runner=sys.argv[2], budget=int(sys.argv[3]), epochs=4, out=sys.argv[1], on_change=CHANGE
-)
-"""
-KILL_AFTER = """
-import os, signal
-changes = 0
-def kill_self(search):
-    global changes
-    changes += 1
-    if MOMENT:
-        os.kill(os.getpid(), signal.SIGNAL)
-"""
+from search_space.signals import stop_as_by_ctrl_c
+
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload(["torch", "nas.api", "nas.study.opening", "runners.inline", "runners.synthetic"])
 
 
-def run(
-    out: Path, runner: str, budget: int, *, moment: str = "False", by: str = "SIGKILL"
-) -> subprocess.CompletedProcess[str]:
-    """Search in a process of its own, which sends itself a signal at a moment (an expression)."""
-    code = KILL_AFTER.replace("MOMENT", moment).replace("SIGNAL", by) + SEARCH.replace("CHANGE", "kill_self")
-    command = [sys.executable, "-c", code, str(out), runner, str(budget)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+@dataclass(frozen=True)
+class Ended:
+    """How a search in a process of its own ended."""
+
+    returncode: int | None
+    stderr: str
+
+
+@pytest.fixture
+def run(tmp_path: Path, space_files: dict[str, Path]) -> Callable[..., Ended]:
+    """Search in a process of its own, which sends itself a signal at a moment (an expression); always in one folder."""
+
+    def run(runner: str, budget: int, *, moment: str = "False", by: str = "SIGKILL") -> Ended:
+        stderr = tmp_path / "stderr.txt"
+        arguments = (tmp_path, space_files["small"], runner, budget, moment, signal.Signals[by], stderr)
+        process = FORKED.Process(target=search_here, args=arguments)
+        process.start()
+        process.join(180)
+        return Ended(process.exitcode, stderr.read_text())
+
+    return run
+
+
+def search_here(
+    out: Path, space: Path, runner: str, budget: int, moment: str, by: signal.Signals, stderr: Path
+) -> None:
+    os.dup2(os.open(stderr, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    stop_as_by_ctrl_c()
+    changes = 0
+
+    def kill_self(search: Any) -> None:
+        nonlocal changes
+        changes += 1
+        if eval(moment, {"changes": changes, "search": search}):  # noqa: S307 (written in this file)
+            os.kill(os.getpid(), by)
+
+    search(
+        space=str(space),
+        evaluator=synthetic,
+        runner=runner,
+        budget=budget,
+        epochs=4,
+        proxies=("params",),
+        out=str(out),
+        on_change=kill_self,
+    )
 
 
 def rows(out: Path) -> list[tuple[str, str, int, int]]:
@@ -52,11 +82,11 @@ def rows(out: Path) -> list[tuple[str, str, int, int]]:
 
 
 @pytest.mark.parametrize("kill_at", [1, 2, 3, 17, 40, 61])
-def test_killed_at_any_change_and_run_again(tmp_path: Path, kill_at: int) -> None:
-    killed = run(tmp_path, "inline", 20, moment=f"changes == {kill_at}")
+def test_killed_at_any_change_and_run_again(run: Callable[..., Ended], tmp_path: Path, kill_at: int) -> None:
+    killed = run("inline", 20, moment=f"changes == {kill_at}")
     assert killed.returncode == -signal.SIGKILL
     before = {key: state for key, state, _, _ in rows(tmp_path) if state in ("COMPLETE", "PRUNED")}
-    again = run(tmp_path, "inline", 20)
+    again = run("inline", 20)
     assert again.returncode == 0, again.stderr
     after = rows(tmp_path)
     trials = [row for row in after if row[0].startswith("trial-")]
@@ -73,11 +103,11 @@ def test_killed_at_any_change_and_run_again(tmp_path: Path, kill_at: int) -> Non
         assert connection.execute("SELECT MAX(attempts) FROM nas_evaluations").fetchone()[0] <= 2
 
 
-def test_ctrl_c_queues_what_was_running(tmp_path: Path) -> None:
-    stopped = run(tmp_path, "inline", 20, moment="changes == 25", by="SIGINT")
+def test_ctrl_c_queues_what_was_running(run: Callable[..., Ended], tmp_path: Path) -> None:
+    stopped = run("inline", 20, moment="changes == 25", by="SIGINT")
     assert "KeyboardInterrupt" in stopped.stderr
     assert {state for _, state, _, _ in rows(tmp_path)} <= {"COMPLETE", "PAUSED", "QUEUED"}
-    assert run(tmp_path, "inline", 20).returncode == 0
+    assert run("inline", 20).returncode == 0
     assert {state for _, state, _, _ in rows(tmp_path)} <= {"COMPLETE", "PRUNED"}
 
 
@@ -133,14 +163,14 @@ def test_ctrl_c_at_any_moment_prints_no_traceback(tmp_path: Path, moment: str, b
 
 @pytest.mark.xdist_group("ray")
 @pytest.mark.parametrize("by", ["SIGINT", "SIGTERM"])
-def test_ctrl_c_on_ray_leaves_waiting_trials_waiting(tmp_path: Path, by: str) -> None:
+def test_ctrl_c_on_ray_leaves_waiting_trials_waiting(run: Callable[..., Ended], tmp_path: Path, by: str) -> None:
     """Also with the SIGTERM of a scheduler that reclaims the machine; Ray itself would print a stack and die."""
-    stopped = run(tmp_path, "ray", 12, moment="search.finished_here == 7", by=by)
+    stopped = run("ray", 12, moment="search.finished_here == 7", by=by)
     assert "KeyboardInterrupt" in stopped.stderr
     waiting = [row for row in rows(tmp_path) if row[1] == "PAUSED"]
     assert waiting
     assert {state for _, state, _, _ in rows(tmp_path)} <= {"COMPLETE", "PAUSED", "QUEUED"}
-    again = run(tmp_path, "ray", 12)
+    again = run("ray", 12)
     assert again.returncode == 0, again.stderr
     trials = [row for row in rows(tmp_path) if row[0].startswith("trial-")]
     assert [state for _, state, *_ in trials].count("COMPLETE") == 12 * 2 // 3
@@ -151,12 +181,12 @@ def test_ctrl_c_on_ray_leaves_waiting_trials_waiting(tmp_path: Path, by: str) ->
 
 
 @pytest.mark.xdist_group("ray")
-def test_a_driver_on_ray_is_killed_and_run_again(tmp_path: Path) -> None:
-    killed = run(tmp_path, "ray", 14, moment="search.finished_here == 8")
+def test_a_driver_on_ray_is_killed_and_run_again(run: Callable[..., Ended], tmp_path: Path) -> None:
+    killed = run("ray", 14, moment="search.finished_here == 8")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     finished = sum(state in ("COMPLETE", "PAUSED") for _, state, _, _ in rows(tmp_path))
     assert finished > 0
-    assert run(tmp_path, "ray", 14).returncode == 0
+    assert run("ray", 14).returncode == 0
     after = rows(tmp_path)
     assert sum(key.startswith("trial-") for key, *_ in after) == 14
     assert {state for _, state, _, _ in after} <= {"COMPLETE", "PRUNED"}
@@ -170,7 +200,7 @@ def test_the_command_trains_on_ray_and_prints_json(tmp_path: Path) -> None:
         "nas",
         "search",
         "--budget",
-        "8",
+        "4",
         "--epochs",
         "2",
         "--out",
@@ -187,7 +217,7 @@ def test_the_command_trains_on_ray_and_prints_json(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert report["evaluated"] == 8
+    assert report["evaluated"] == 4
     assert report["winner"]["params"] <= 20_000
     assert report["winner"]["test_accuracy"] > 0.2  # twice what guessing reaches
     assert report["test_evaluations"] == 1

@@ -1,4 +1,4 @@
-"""The Ray Tune runner on a real cluster of several nodes with separate environments and data directories."""
+"""The Ray runner on a real cluster of several nodes with separate environments and data directories."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,7 +31,7 @@ from nas.testing.runners import QueuedJobs  # noqa: E402
 from runners.data import load_splits, load_test  # noqa: E402
 from runners.on_ray import address as ray_address  # noqa: E402
 from runners.on_ray.losses import describe_loss, loss  # noqa: E402
-from runners.on_ray.runner import RayTuneRunner  # noqa: E402
+from runners.on_ray.runner import RayRunner  # noqa: E402
 from runners.protocol import Cause, DataSpec, Decision, EpochResult, Job, Measured, Outcome  # noqa: E402
 from runners.recipe import Recipe  # noqa: E402
 from search_space.errors import RunnerError  # noqa: E402
@@ -140,7 +139,7 @@ def test_code_and_settings_reach_every_node_and_passwords_none(
     monkeypatch.setenv("NAS_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("OMP_PROC_BIND", "close")
     source = Gathering(make_jobs("one", "two", "three"), processes=3)
-    RayTuneRunner(cluster.address, gpus_per_trial=0).run(source, tell_of_itself)
+    RayRunner(cluster.address, gpus_per_trial=0).run(source, tell_of_itself)
 
     seen = source.seen.values()
     assert all("py_modules_files" in worker["code"] for worker in seen)
@@ -174,7 +173,7 @@ def test_images_that_the_driver_alone_has_reach_every_node_once(
     monkeypatch.setenv("NAS_DATA_DIR", str(tmp_path / "data"))
     spec = DataSpec("imagefolder:~/images", image_size=8)
     source = Gathering(make_jobs("one", "two", "three", data=spec), processes=3)
-    RayTuneRunner(cluster.address, gpus_per_trial=0, images=spec).run(source, tell_of_itself)
+    RayRunner(cluster.address, gpus_per_trial=0, images=spec).run(source, tell_of_itself)
 
     assert {outcome.status for outcome in source.outcomes.values()} == {"stopped"}
     assert {worker["images"] for worker in source.seen.values()} == {digest_of(spec)}
@@ -186,7 +185,7 @@ def test_images_that_the_driver_alone_has_reach_every_node_once(
 
 def test_trials_share_a_gpu(cluster: Cluster, make_jobs: MakeJobs, tmp_path: Path) -> None:
     source = Gathering(make_jobs("one", "two"), processes=2)
-    RayTuneRunner(cluster.address, cpus_per_trial=0.5, gpus_per_trial=0.5).run(source, tell_of_itself)
+    RayRunner(cluster.address, cpus_per_trial=0.5, gpus_per_trial=0.5).run(source, tell_of_itself)
     assert [worker["gpus"] for worker in source.seen.values()] == ["0", "0"]
 
 
@@ -207,7 +206,7 @@ def test_a_trial_waits_with_a_note_until_the_cluster_has_what_it_needs_and_its_n
             return Decision.CONTINUE
 
     source = Losing(make_jobs("one"))
-    runner = RayTuneRunner(cluster.address, gpus_per_trial=2, notice=grow, notify_after_s=0.0)
+    runner = RayRunner(cluster.address, gpus_per_trial=2, notice=grow, notify_after_s=0.0)
     runner.run(source, tell_of_itself)
 
     [note] = notes
@@ -223,7 +222,7 @@ def test_a_worker_that_dies_is_distinguished_from_a_lost_node(
     cluster: Cluster, make_jobs: MakeJobs, tmp_path: Path
 ) -> None:
     source = Gathering(make_jobs("killed"))
-    RayTuneRunner(cluster.address, gpus_per_trial=0).run(source, tell_of_itself)
+    RayRunner(cluster.address, gpus_per_trial=0).run(source, tell_of_itself)
     assert source.outcomes["killed"].cause is Cause.WORKER_LOST
     assert source.outcomes["killed"].message.startswith("the worker process on ")
     assert "node" not in source.outcomes["killed"].message
@@ -231,24 +230,24 @@ def test_a_worker_that_dies_is_distinguished_from_a_lost_node(
 
 def test_a_cluster_is_found_by_auto_and_by_its_address(cluster: Cluster, tmp_path: Path) -> None:
     for address in ("auto", cluster.address):
-        RayTuneRunner(address).check()
+        RayRunner(address).check()
 
 
 def test_what_no_cluster_answers_at_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(RunnerError, match=r"no Ray cluster answers at 127\.0\.0\.1:1: "):
-        RayTuneRunner("127.0.0.1:1").check()
+        RayRunner("127.0.0.1:1").check()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setattr(ray_address, "CONNECT_TIMEOUT_S", 0.1)
         with pytest.raises(RunnerError, match=f"the server at {address} is not a Ray cluster"):
-            RayTuneRunner(address).check()
+            RayRunner(address).check()
     for address in ("here", "http://127.0.0.1:8265/", "host:port", ":6379"):
         with pytest.raises(RunnerError, match=r"allowed: auto, HOST:PORT, ray://HOST:PORT"):
-            RayTuneRunner(address).check()
+            RayRunner(address).check()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(RunnerError, match=r"pip install 'ray\[client\]'"):
-        RayTuneRunner("ray://127.0.0.1:1").check()
+        RayRunner("ray://127.0.0.1:1").check()
 
 
 @pytest.mark.parametrize(
@@ -284,21 +283,14 @@ def test_the_ways_to_lose_a_worker_are_distinguished(preempted: bool, reason: st
 
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_worker_that_is_missed_before_its_node_is_lost_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
+    monkeypatch: pytest.MonkeyPatch, is_there: bool
 ) -> None:
     error = RayActorError("1f", "The actor died.\nThe actor is dead because its worker process has died.")
-    (tmp_path / "error.txt").write_text(str(error))
-    (tmp_path / "error.pkl").write_bytes(cloudpickle.dumps(error))
-    trial = SimpleNamespace(
-        error_file=tmp_path / "error.txt",
-        pickled_error_file=tmp_path / "error.pkl",
-        temporary_state=SimpleNamespace(location=SimpleNamespace(hostname="127.0.0.1")),
-    )
     with socket.create_server(("127.0.0.1", 0)) as raylet:
         node = {"Alive": True, "NodeManagerAddress": "127.0.0.1", "NodeManagerPort": raylet.getsockname()[1]}
         monkeypatch.setattr(ray, "nodes", lambda: [node])
         if not is_there:
             raylet.close()
-        cause, words = loss(trial)
+        cause, words = loss(error, "127.0.0.1")
     assert cause is (Cause.WORKER_LOST if is_there else Cause.NODE_LOST)
     assert words.startswith("the worker process died" if is_there else "the node on 127.0.0.1 was lost")

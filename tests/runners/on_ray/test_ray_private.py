@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("ray
 ray = pytest.importorskip("ray")
 
 from ray._private import ray_constants, worker  # noqa: E402
-from ray.train._internal import storage  # noqa: E402
+from ray._private.node import Node  # noqa: E402
 
 from runners.on_ray import ray_private  # noqa: E402
 
@@ -29,16 +29,16 @@ def test_workers_are_told_the_path_of_this_process(monkeypatch: pytest.MonkeyPat
 
 
 def test_what_is_replaced_exists_and_is_put_back() -> None:
-    before = (ray_constants.ENABLE_RAY_CLUSTER, worker.print_to_stdstream, storage._get_ray_train_session_dir)
-    with ray_private.localhost_alone(), ray_private.losses_off_stdout(), ray_private.tune_on_a_client("/notes"):
+    def private() -> tuple[object, ...]:
+        services = Node.start_monitor, Node.start_api_server, Node.start_log_monitor
+        return ray_constants.ENABLE_RAY_CLUSTER, worker.print_to_stdstream, *services
+
+    before = private()
+    with ray_private.for_this_machine(), ray_private.losses_off_stdout():
         assert ray_constants.ENABLE_RAY_CLUSTER is False
-        assert storage._get_ray_train_session_dir() == "/notes/session"
+        assert not set(private()) & set(before[1:])
         worker.print_to_stdstream({"lines": ["a worker died"]}, ignore_prefix=False)
-    assert before == (
-        ray_constants.ENABLE_RAY_CLUSTER,
-        worker.print_to_stdstream,
-        storage._get_ray_train_session_dir,
-    )
+    assert private() == before
 
 
 def test_no_node_is_known_before_ray_is_started() -> None:

@@ -1,4 +1,4 @@
-"""The Ray Tune runner on a real Ray, with a source that only keeps a record."""
+"""The Ray runner on a real Ray, with a source that only keeps a record."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ ray = pytest.importorskip("ray")
 from ray import cloudpickle  # noqa: E402
 
 from nas.testing.runners import QueuedJobs  # noqa: E402
-from runners.on_ray.runner import RayTuneRunner  # noqa: E402
-from runners.on_ray.worker import Packed  # noqa: E402
+from runners.on_ray.runner import RayRunner  # noqa: E402
 from runners.protocol import Cause, Decision, EpochResult, EvaluationError, Job, Measured, Outcome  # noqa: E402
 from runners.recipe import Recipe  # noqa: E402
 from runners.training.train import train  # noqa: E402
@@ -74,7 +73,7 @@ def run(two_slots: None, tmp_path: Path, make_job: Callable[..., Job]) -> Callab
 
     def run(*keys: str, stop: Sequence[str] = (), rungs: tuple[int, ...] = ()) -> RecordingSource:
         source = RecordingSource([make_job(key=key, rungs=rungs, recipe=Recipe(epochs=4)) for key in keys], stop)
-        RayTuneRunner().run(source, by_key)
+        RayRunner().run(source, by_key)
         return source
 
     return run
@@ -111,12 +110,12 @@ def test_an_error_of_the_source_ends_the_run_and_comes_out(
 
     source = Failing([make_job(key=f"trial-{number}") for number in range(4)])
     with pytest.raises(RunnerError, match="had enough"):
-        RayTuneRunner().run(source, by_key)
+        RayRunner().run(source, by_key)
 
 
 def test_more_than_the_machine_has_is_refused(two_slots: None, tmp_path: Path, make_job: Callable[..., Job]) -> None:
     with pytest.raises(RunnerError, match="--cpus-per-trial is 64, but there are 2 CPUs"):
-        RayTuneRunner(cpus_per_trial=64).run(RecordingSource([make_job()]), by_key)
+        RayRunner(cpus_per_trial=64).run(RecordingSource([make_job()]), by_key)
 
 
 def test_a_training_that_pauses_at_its_rungs_ends_like_an_uninterrupted_one(
@@ -132,17 +131,10 @@ def test_a_training_that_pauses_at_its_rungs_ends_like_an_uninterrupted_one(
         for seed, key in enumerate(keys)
     ]
     source = pausing_source(jobs)
-    RayTuneRunner().run(source, train)
+    RayRunner().run(source, train)
 
     assert source.endings == {key: ["stopped", "stopped", "complete"] for key in keys}
     for job in jobs:
         whole = replace(job, checkpoint=None, weights=tmp_path / "whole")
         assert source.epochs[job.key] == [replace(epoch, seconds=0.0, measured=None) for epoch in train(whole)]
         assert job.weights.read_bytes() == whole.weights.read_bytes()
-
-
-def test_packed_jobs_survive_pickling(make_job: Callable[..., Job]) -> None:
-    packed = Packed(make_job(key="trial-7"), by_key, threads=1)
-    again = cloudpickle.loads(cloudpickle.dumps(packed))
-    assert again.job == packed.job
-    assert repr(again) == "trial-7"

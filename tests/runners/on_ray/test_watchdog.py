@@ -20,7 +20,7 @@ from ray._private import worker  # noqa: E402
 from runners.on_ray import runner as ray_tune  # noqa: E402
 from runners.on_ray import watchdog as ray_watchdog  # noqa: E402
 from runners.on_ray.connection import connection  # noqa: E402
-from runners.on_ray.runner import RayTuneRunner  # noqa: E402
+from runners.on_ray.runner import RayRunner  # noqa: E402
 from runners.on_ray.watchdog import RayGone, Watchdog  # noqa: E402
 from runners.protocol import Cause, Decision, Job, Outcome  # noqa: E402
 from runners.recipe import Recipe  # noqa: E402
@@ -72,7 +72,7 @@ def test_a_local_ray_that_dies_is_restarted_a_limited_number_of_times(
     with pytest.raises(
         RunnerError, match=r"^Ray on this machine has died \(its control store \(GCS\)\) 2 times\. Noth"
     ):
-        RayTuneRunner(notice=notes.append).run(source, train)
+        RayRunner(notice=notes.append).run(source, train)
     (note,) = notes
     assert note.startswith("Ray on this machine has died (its raylet); Ray is restarted")
     assert [outcome.cause for outcome in source.outcomes] == [Cause.NODE_LOST] * 2
