@@ -29,8 +29,8 @@ WORTH_SAYING = 2**30
 GROUP = 16
 """Number of files that a thread reads at a time."""
 WHOLE = 2**20
-"""Files up to this size are read in one piece. In groups, 100,000 files of 41 KB take 6.3 s of CPU time; one by one, with
-`hashlib.file_digest`, 9.6 s.
+"""Files up to this size are read in one piece. In groups, 100,000 files of 41 KB take 6.3 s of CPU time; one by one,
+with `hashlib.file_digest`, 9.6 s.
 """
 _SETTLED_NS = 50_000_000
 """A file that changed this shortly before it was read may change again with the same modification time."""
