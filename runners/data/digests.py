@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from itertools import chain
 from pathlib import Path
 
 from runners.data.base import legible
@@ -25,6 +26,12 @@ ROUND = 8192
 """Number of files to read between two writes of their digests."""
 WORTH_SAYING = 2**30
 """Number of bytes that take long enough to read for the user to be notified."""
+GROUP = 16
+"""Number of files that a thread reads at a time."""
+WHOLE = 2**20
+"""Files up to this size are read in one piece. In groups, 100,000 files of 41 KB take 6.3 s of CPU time; one by one,
+with `hashlib.file_digest`, 9.6 s.
+"""
 _SETTLED_NS = 50_000_000
 """A file that changed this shortly before it was read may change again with the same modification time."""
 _LENGTH = 16
@@ -78,7 +85,9 @@ def _contents(paths: Sequence[str], directory: Path, notify: Callable[[str], Non
     with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
         for at in range(0, len(stale), ROUND):  # keep what was read even if the user stops it
             part = stale[at : at + ROUND]
-            for index, digest in zip(part, pool.map(_digest, [paths[index] for index in part]), strict=True):
+            groups = [[paths[index] for index in part[start : start + GROUP]] for start in range(0, len(part), GROUP)]
+            found_now = chain.from_iterable(pool.map(_digest_each, groups))
+            for index, digest in zip(part, found_now, strict=True):
                 digests[index] = digest
             settled = [index for index in part if max(states[index][1:3]) < began - _SETTLED_NS]
             _save(directory / NAME, [(keys[index], *states[index], digests[index]) for index in settled])
@@ -93,9 +102,15 @@ def _state(path: str) -> State:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino % 2**63
 
 
+def _digest_each(paths: Sequence[str]) -> list[bytes]:
+    return [_digest(path) for path in paths]
+
+
 def _digest(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:
+            if os.fstat(file.fileno()).st_size <= WHOLE:
+                return hashlib.sha256(file.read()).digest()[:_LENGTH]
             return hashlib.file_digest(file, "sha256").digest()[:_LENGTH]
     except OSError as error:
         raise DataError(f"{legible(path)} cannot be read: {error.strerror}") from error

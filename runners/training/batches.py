@@ -30,7 +30,7 @@ class Normaliser:
 
     def __call__(self, images: Tensor) -> Tensor:
         pixels = images.to(torch.float32)
-        # In place where that changes nobody else's: a third of the time is that of fresh memory.
+        # In place, unless `images` itself would change: new memory takes a third of the time.
         return torch.addcmul(self._shift, pixels, self._scale, out=None if pixels is images else pixels)
 
 

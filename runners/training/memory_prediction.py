@@ -9,6 +9,7 @@ is an upper bound for bf16 and for long sequences.
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -99,14 +100,13 @@ def _validate(model: VisionModel, architecture: Architecture) -> None:
 
 
 def _batch(architecture: Architecture, size: int) -> tuple[Tensor, Tensor]:
-    side, channels = architecture.image_size, architecture.in_channels
-    images = torch.empty(size, channels, side, side, device="meta")
+    images = torch.empty(size, *architecture.input_shape, device="meta")
     return images, torch.empty(size, dtype=torch.int64, device="meta")
 
 
 def _images(architecture: Architecture, recipe: Recipe) -> int:
     """Bytes of the images that are prepared at a time."""
-    batch = 4 * recipe.batch_size * architecture.in_channels * architecture.image_size**2
+    batch = 4 * recipe.batch_size * math.prod(architecture.input_shape)
     return _CHUNKS * max(CHUNK_BYTES, batch)
 
 

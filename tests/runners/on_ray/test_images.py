@@ -13,7 +13,7 @@ from search_space.errors import DataError
 
 
 @pytest.mark.parametrize(("nodes", "cache"), [([True, True], "disk"), ([True, True], "none"), ([True], "none")])
-def test_what_all_nodes_have_or_nobody_stores_is_not_sent(
+def test_what_all_nodes_have_is_not_sent(
     write_images: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nodes: list[bool], cache: str
 ) -> None:
     root = write_images({name: [(number, 0, 0) for number in range(10)] for name in "ab"})
@@ -21,7 +21,7 @@ def test_what_all_nodes_have_or_nobody_stores_is_not_sent(
     assert images.send(DataSpec(f"imagefolder:{root}", str(tmp_path), image_size=4, image_cache=cache)) is None
 
 
-def test_images_that_nobody_stores_cannot_be_sent(
+def test_images_that_are_not_stored_cannot_be_sent(
     write_images: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = write_images({name: [(number, 0, 0) for number in range(10)] for name in "ab"})
