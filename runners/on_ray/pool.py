@@ -15,7 +15,6 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from runners.on_ray.connection import first_words
 from runners.on_ray.losses import loss, waiting
 from runners.on_ray.watchdog import Watchdog
 from runners.on_ray.worker import Portion, Setup, Started, Worker
@@ -251,7 +250,7 @@ class WorkerPool:
             return
         self._failed_starts += not slot.is_ready
         if self._failed_starts >= MOST_FAILED_STARTS:
-            raise RunnerError(f"Ray cannot start a worker: {first_words(error)}") from error
+            raise RunnerError(f"Ray cannot start a worker: {_last_line(error)}") from error
 
 
 def _fit(wanted: Mapping[str, float], there: Mapping[str, float]) -> int:
@@ -259,7 +258,7 @@ def _fit(wanted: Mapping[str, float], there: Mapping[str, float]) -> int:
     return min(int(there.get(kind, 0.0) / amount + 1e-6) for kind, amount in wanted.items())
 
 
-def _last_line(error: RayTaskError) -> str:
-    """The last line of a traceback, which says what was raised."""
+def _last_line(error: RayError) -> str:
+    """The last line of an error of Ray, which ends with what was raised in a worker."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:300]

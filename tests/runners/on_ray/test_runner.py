@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -111,6 +112,20 @@ def test_an_error_of_the_source_ends_the_run_and_comes_out(
     source = Failing([make_job(key=f"trial-{number}") for number in range(4)])
     with pytest.raises(RunnerError, match="had enough"):
         RayRunner().run(source, by_key)
+
+
+class Broken:
+    """An evaluator that does not arrive."""
+
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        return importlib.import_module, ("no_module_of_this_name",)
+
+
+def test_workers_that_cannot_be_started_are_one_sentence(two_slots: None, make_job: Callable[..., Job]) -> None:
+    source = RecordingSource([make_job()])
+    with pytest.raises(RunnerError, match=r"^Ray cannot start a worker: .*no_module_of_this_name"):
+        RayRunner().run(source, Broken())
+    assert source.outcomes == {}
 
 
 def test_more_than_the_machine_has_is_refused(two_slots: None, tmp_path: Path, make_job: Callable[..., Job]) -> None:
