@@ -47,7 +47,11 @@ def test_what_is_no_posix_system_is_told_in_a_sentence() -> None:
     assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", sentence)
 
 
-PRIVATE = {"runners.on_ray.ray_private": "ray", "results.optuna_private": "optuna"}
+PRIVATE = {
+    "runners.on_ray.ray_private": "ray",
+    "results.optuna_private": "optuna",
+    "runners.training.memory_prediction": "torch",
+}
 """Modules that use what is not public, and of which library."""
 
 

@@ -77,7 +77,9 @@ class StudySpec:
         A folder of images that is identified by its content may have been moved.
         """
         before, now = ({"plugins": {}, "tune": {}, **one} for one in (recorded, self.identity()))
-        before["recipe"], now["recipe"] = ({**DEFAULTS, **one["recipe"]} for one in (before, now))
+        for one in (before, now):
+            if isinstance(one.get("recipe"), dict):  # else it is damaged, which is a difference
+                one["recipe"] = {**DEFAULTS, **one["recipe"]}
         known = before.get("data", {}).get("fingerprint", "")
         if known != self.fingerprint:
             now["data"]["fingerprint"] = fingerprint(self.data, known)

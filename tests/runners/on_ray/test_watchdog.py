@@ -38,7 +38,7 @@ class Killing:
 
     def __init__(self, job: Job, victims: list[str]) -> None:
         self.job, self.victims = job, victims
-        self.is_running, self.outcomes = False, list[Outcome]()
+        self.is_running, self.has_reported, self.outcomes = False, False, list[Outcome]()
 
     @property
     def done(self) -> bool:
@@ -47,12 +47,13 @@ class Killing:
     def ask(self) -> Job | None:
         if self.is_running or self.done:
             return None
-        self.is_running = True
+        self.is_running, self.has_reported = True, False
         return self.job
 
     def report(self, key: str, epochs: object) -> Decision:
-        if self.victims:
+        if self.victims and not self.has_reported:
             kill(self.victims.pop(0))
+        self.has_reported = True
         return Decision.CONTINUE
 
     def tell(self, key: str, outcome: Outcome) -> None:

@@ -113,7 +113,7 @@ def test_the_average_restarts_with_the_epoch_if_memory_runs_out(
             raise torch.OutOfMemoryError("out of memory")
         return exact(losses, images, labels, micro_batch)
 
-    monkeypatch.setattr("runners.training.train.gradients", fails_once)
+    monkeypatch.setattr("runners.training.step.gradients", fails_once)
 
     for found, before in zip(curve(make_job(recipe=recipe)), expected, strict=True):
         assert found.nll == pytest.approx(before.nll, rel=1e-4)
