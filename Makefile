@@ -21,11 +21,11 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 3 --dist loadgroup
 
 # The tests on the lowest versions that pyproject.toml allows: its floors are what passed here.
 test-lowest: $(LOWEST)/.ready
-	$(LOWEST)/bin/pytest -n 2 --dist loadgroup
+	$(LOWEST)/bin/pytest -n 3 --dist loadgroup
 
 # Ten times as many mutants of texts and files as `make test` reads.
 fuzz: setup

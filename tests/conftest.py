@@ -107,6 +107,10 @@ def postgres() -> Iterator[Callable[[], str]]:
     url = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
     admin = sa.create_engine(url, isolation_level="AUTOCOMMIT")
     numbers = itertools.count(1)
+    with admin.connect() as connection:  # what is killed here is a client, never the machine
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(sa.text(f"ALTER SYSTEM SET {setting} = off"))
+        connection.execute(sa.text("SELECT pg_reload_conf()"))
 
     def make() -> str:
         name = f"test_{next(numbers)}"

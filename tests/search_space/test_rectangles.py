@@ -225,7 +225,10 @@ def test_where_any_size_works_halving_needs_the_proportions():
 
 def test_a_space_for_wide_images_by_brute_force(tiny_text):
     """All architectures, found from one by steps to neighbours."""
-    space = parse_space(tiny_text, image_size=(4, 16), in_channels=1, classes=3)
+    text = tiny_text
+    for several, one in (("[token_first, channel_first]", "[token_first]"), ("heads: [1, 4]", "heads: [4]")):
+        text = text.replace(several, one)
+    space = parse_space(text, image_size=(4, 16), in_channels=1, classes=3)
     first = space.smallest()
     found, new = {first}, [first]
     while new:

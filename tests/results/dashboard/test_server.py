@@ -173,13 +173,13 @@ FOREIGN = (
 )
 
 
-@pytest.mark.parametrize("name", FOREIGN)
 @pytest.mark.parametrize("path", ["/", "/dashboard", "/api/studies", "/static/bundle.js"])
-def test_foreign_names_are_refused(served, name, path):
+def test_foreign_names_are_refused(served, path):
     """Otherwise a page with a name that resolves to this machine (DNS rebinding) could read all studies."""
-    status, _, body = ask(served, path, Host=name)
-    assert status == 421
-    assert json.loads(body) == {"reason": "The dashboard does not answer to this host name."}
+    for name in FOREIGN:
+        status, _, body = ask(served, path, Host=name)
+        assert (name, status) == (name, 421)
+        assert json.loads(body) == {"reason": "The dashboard does not answer to this host name."}
 
 
 def test_names_of_a_dashboard_for_others(sqlite_store, fill):
