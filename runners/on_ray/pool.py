@@ -131,7 +131,7 @@ class WorkerPool:
     # Workers.
 
     def _hire(self) -> None:
-        """Start workers where there is room, and on a cluster one more, which makes it grow."""
+        """Start workers where there is room, and on a cluster half as many more as there are: then it grows."""
         if not self._has_work:
             return
         starting = sum(not slot.is_ready for slot in self._slots)
@@ -147,7 +147,8 @@ class WorkerPool:
         now = time.monotonic()
         if now - self._looked_at >= LOOK_EVERY_S:
             self._free, self._looked_at = _fit(self._resources, ray.available_resources()), now
-        return self._free + 1
+        ready = sum(slot.is_ready for slot in self._slots)
+        return self._free + max(1, ready // 2)
 
     def _on_started(self, slot: _Slot, started: Started) -> None:
         if started.problem:
