@@ -118,10 +118,14 @@ def _digest(path: str) -> bytes:
 
 def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=60)
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS digests (path BLOB PRIMARY KEY, size INTEGER, changed INTEGER, "
-        "entry_changed INTEGER, number INTEGER, digest BLOB NOT NULL) WITHOUT ROWID"
-    )
+    try:
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS digests (path BLOB PRIMARY KEY, size INTEGER, changed INTEGER, "
+            "entry_changed INTEGER, number INTEGER, digest BLOB NOT NULL) WITHOUT ROWID"
+        )
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

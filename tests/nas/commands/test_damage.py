@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, space_files: dict[str, Pa
     }
     out = tmp_path_factory.mktemp("finished") / "runs"
     search(evaluator=untrained, out=str(out), **settings)
-    with sqlite3.connect(out / "nas.db") as connection:
+    with closing(sqlite3.connect(out / "nas.db")) as connection, connection:
         connection.execute("UPDATE nas_studies SET config = json_set(config, '$.budget', 5)")
         connection.execute("PRAGMA journal_mode=DELETE")
     connection.close()
@@ -166,7 +167,7 @@ def commands(finished, tmp_path, nas, monkeypatch):
 
     def run(statement: str, budget: int = 5) -> dict[str, Any]:
         shutil.copytree(finished["out"], out)
-        with sqlite3.connect(out / "nas.db") as connection:
+        with closing(sqlite3.connect(out / "nas.db")) as connection, connection:
             connection.execute(statement)
         connection.close()
         settings = {"space": finished["space"], "epochs": 4, "budget": budget, "finalists": 1, "study": "study"}
@@ -241,7 +242,7 @@ def test_a_whole_database_passes(commands):
 )
 def test_what_cannot_be_copied_is_named(finished, tmp_path, nas, table, column, value):
     shutil.copy(finished["out"] / "nas.db", tmp_path)
-    with sqlite3.connect(tmp_path / "nas.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "nas.db")) as connection, connection:
         connection.execute(change(table, column, value))
     connection.close()
     ran = nas("db", "copy", f"sqlite:///{tmp_path / 'nas.db'}", f"sqlite:///{tmp_path / 'copy.db'}")

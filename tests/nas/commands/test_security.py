@@ -12,6 +12,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +210,7 @@ def test_an_export_reads_nothing_outside_the_folder(nas, exported_from, tmp_path
             shutil.copyfile(weights, out / f"outside-{number}.safetensors")
         (tmp_path / "a" / "outside" / "weights").mkdir(parents=True, exist_ok=True)
         shutil.copyfile(weights, tmp_path / "a" / "outside" / "weights" / weights.name)
-    with sqlite3.connect(out / "nas.db") as connection:
+    with closing(sqlite3.connect(out / "nas.db")) as connection, connection:
         connection.execute(change)
     connection.close()
     ran = nas("export", study, "--out", out, "--best", "-o", tmp_path / "bundle")
@@ -235,7 +236,7 @@ def test_a_bundle_does_not_reveal_where_it_was_made(nas, exported_from, tmp_path
 
 def test_names_from_a_database_cannot_write_to_the_terminal(nas, exported_from, tmp_path):
     shutil.copytree(exported_from, tmp_path / "runs")
-    with sqlite3.connect(tmp_path / "runs" / "nas.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "runs" / "nas.db")) as connection, connection:
         connection.execute("UPDATE nas_studies SET name = 'a' || char(27) || '[2J'")
         same = "optuna_study_id, created_at, identity, config, objectives, reference, revision, decisions"
         connection.execute(

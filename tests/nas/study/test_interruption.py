@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def search_here(
 
 def rows(out: Path) -> list[tuple[str, str, int, int]]:
     """Key, state, number of epochs and architecture of every evaluation."""
-    with sqlite3.connect(out / "nas.db") as connection:
+    with closing(sqlite3.connect(out / "nas.db")) as connection, connection:
         return connection.execute(
             "SELECT key, state, (SELECT COUNT(*) FROM nas_epochs WHERE evaluation_id = e.id), architecture_id "
             "FROM nas_evaluations e ORDER BY id"
@@ -96,7 +97,7 @@ def test_killed_at_any_change_and_run_again(run: Callable[..., Ended], tmp_path:
     assert before.items() <= {key: state for key, state, _, _ in after}.items()
     assert all(epochs == (4 if state == "COMPLETE" else 1) for _, state, epochs, _ in trials)
     assert sum(state == "COMPLETE" for _, state, *_ in trials) == 20 * 2 // 3
-    with sqlite3.connect(tmp_path / "nas.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "nas.db")) as connection, connection:
         assert connection.execute("SELECT COUNT(*) FROM trials WHERE state IN ('RUNNING', 'WAITING')").fetchone() == (
             0,
         )
@@ -175,7 +176,7 @@ def test_ctrl_c_on_ray_leaves_waiting_trials_waiting(run: Callable[..., Ended], 
     trials = [row for row in rows(tmp_path) if row[0].startswith("trial-")]
     assert [state for _, state, *_ in trials].count("COMPLETE") == 12 * 2 // 3
     assert {state for _, state, _, _ in rows(tmp_path)} <= {"COMPLETE", "PRUNED"}
-    with sqlite3.connect(tmp_path / "nas.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "nas.db")) as connection, connection:
         repeated = connection.execute("SELECT SUM(epochs_run - epochs_trained) FROM nas_evaluations").fetchone()
     assert repeated == (0,)
 

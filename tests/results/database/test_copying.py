@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -68,7 +69,7 @@ def in_a_file(sqlite_store, fill):
 
 def raw(url: str) -> dict[str, list[tuple[object, ...]]]:
     """All of a SQLite file as it is stored, by Python's own driver."""
-    with sqlite3.connect(str(sa.make_url(url).database)) as connection:
+    with closing(sqlite3.connect(str(sa.make_url(url).database))) as connection, connection:
         names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         found = {name: sorted(connection.execute(f"SELECT * FROM {name}").fetchall(), key=repr) for name in names}
     connection.close()

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -166,7 +167,7 @@ def test_the_digest_cache_is_optional(
         if spoil == "in the way":
             kept.mkdir()
         else:
-            with sqlite3.connect(kept) as connection:
+            with closing(sqlite3.connect(kept)) as connection, connection:
                 connection.execute("CREATE TABLE digests (other TEXT)")
             connection.close()
     assert fingerprint(spec) == before
