@@ -8,6 +8,13 @@ from dataclasses import dataclass
 from runners.protocol import DataSpec, EpochResult, Evaluator, Job, Measured
 
 
+def prepare(evaluator: Evaluator, images: DataSpec | None) -> None:
+    """Let an evaluator load what its first job would otherwise have to wait for, if it has a method `prepare`."""
+    method = getattr(evaluator, "prepare", None)
+    if method is not None:
+        method(images)
+
+
 @dataclass(frozen=True)
 class TaskEvaluator:
     """Dispatches a job by its task. Torch is loaded with the first job.

@@ -16,6 +16,7 @@ from ray.exceptions import RayError
 
 from runners.data.base import find_dataset, has_files, legible
 from runners.data.supplied import Listing, Supplied, read, receive
+from runners.evaluator import prepare
 from runners.on_ray.connection import first_words, on_every_node
 from runners.protocol import DataSpec, EpochResult, Evaluator, Job, Measured
 from search_space.errors import DataError
@@ -77,9 +78,7 @@ class WithImages:
         """Load what the first job would otherwise have to wait for."""
         if images is not None:
             self.parcel.open(images)
-        prepare = getattr(self.evaluator, "prepare", None)
-        if prepare is not None:
-            prepare(images)
+        prepare(self.evaluator, images)
 
     def __call__(self, job: Job) -> Generator[EpochResult, None, Measured]:
         self.parcel.open(job.data)

@@ -76,10 +76,7 @@ class WorkerPool:
     ) -> None:
         self._source, self._setup, self._resources, self._watchdog = source, setup, resources, watchdog
         self._notice, self._notify_after_s = notice, notify_after_s
-        others = {kind: amount for kind, amount in resources.items() if kind not in ("CPU", "GPU")}
-        self._start = ray.remote(Worker).options(
-            num_cpus=resources.get("CPU", 0), num_gpus=resources.get("GPU", 0), resources=others
-        )
+        self._start = ray.remote(Worker).options(num_cpus=resources.get("CPU", 0), num_gpus=resources.get("GPU", 0))
         self._slots: list[_Slot] = []
         self._calls: dict[Any, tuple[_Slot, Callable[[_Slot, Any], None]]] = {}  # reference -> what takes its result
         self._has_work = True
@@ -98,9 +95,9 @@ class WorkerPool:
                 self._hand_out()
             self._hire()
             self._watchdog.check()
-            if not self._take_reports():
-                self._dismiss_idle()
-                self._mention_waiting()
+            self._take_reports()
+            self._dismiss_idle()
+            self._mention_waiting()
             with self._watchdog.suspended():
                 self._source.idle()
 
@@ -110,13 +107,11 @@ class WorkerPool:
         Raises:
             RayGone: If Ray dies meanwhile.
         """
-        running = [slot for slot in self._slots if slot.key]
-        self._calls = {slot.actor.interrupt.remote(): (slot, lambda slot, _: None) for slot in running}
-        while self._calls:
+        self._watchdog.check()
+        interrupted = [slot.actor.interrupt.remote() for slot in self._slots if slot.key]
+        while interrupted:
+            _, interrupted = ray.wait(interrupted, num_returns=len(interrupted), timeout=WAIT_S)
             self._watchdog.check()
-            ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=WAIT_S)
-            for call in ready:
-                del self._calls[call]
         for slot in self._slots:
             ray.kill(slot.actor)
         self._slots.clear()
@@ -158,9 +153,9 @@ class WorkerPool:
 
     def _dismiss_idle(self) -> None:
         """Give the resources of a cluster back that are not needed."""
-        now = time.monotonic()
         if not self._setup.on_cluster:
             return
+        now = time.monotonic()
         for slot in [slot for slot in self._slots if not slot.key and now - slot.idle_since > IDLE_S]:
             if slot.is_ready or not self._has_work:
                 self._drop(slot)
@@ -215,11 +210,11 @@ class WorkerPool:
         """Remember a call of a worker, and what takes its result."""
         self._calls[call] = slot, take
 
-    def _take_reports(self) -> bool:
-        """Take the results of calls that have returned; waits for one. Returns whether there was one."""
+    def _take_reports(self) -> None:
+        """Take the results of calls that have returned; waits for one."""
         if not self._calls:
             time.sleep(WAIT_S)  # other drivers are working on the same study
-            return False
+            return
         ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=WAIT_S)
         for call in ready:
             slot, take = self._calls.pop(call)
@@ -232,7 +227,6 @@ class WorkerPool:
             else:
                 with self._watchdog.suspended():
                     take(slot, result)
-        return bool(ready)
 
     def _on_failed_call(self, slot: _Slot, error: RayTaskError) -> None:
         """A worker could not even receive its job; it stays."""

@@ -7,12 +7,14 @@ on the report (`runners.on_ray.pool`), and its decision is the next call.
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 
 import ray
 
 from runners.allocator import keep_freed_memory
+from runners.evaluator import prepare
 from runners.execution import Execution
 from runners.on_ray.losses import located, node_name
 from runners.protocol import DataSpec, EpochResult, Evaluator, Job, Outcome
@@ -87,10 +89,9 @@ class Worker:
     def prepare(self) -> Started:
         """Load what the first job would otherwise have to wait for."""
         problem = next((plugin.problem for plugin in self._setup.plugins if plugin.problem), "")
-        prepare = getattr(self._setup.evaluator, "prepare", None)
-        if prepare is not None and not problem:
+        if not problem:
             with suppress(Exception):  # the first job reports it, as a failure of its own
-                prepare(self._setup.images)
+                prepare(self._setup.evaluator, self._setup.images)
         return Started(ray.util.get_node_ip_address(), problem)
 
     def advance(self, job: Job | None) -> Portion:
@@ -123,8 +124,6 @@ class Worker:
 
 def _limit_threads(threads: int) -> None:
     """Set the threads that torch will use for one operation, without loading torch."""
-    import sys
-
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)  # read as torch is loaded
     if "torch" in sys.modules:
         from runners.measuring.device import set_threads
