@@ -81,7 +81,7 @@ def search(
         with closing(open_store(config, folder, on_notice)) as store, store.driving(config.study_name):
             study, is_new = open_with_files(store, spec, folder)
             start = partial(Search, spec, study, folder, on_change, on_notice)
-            _run(start, runner, TaskEvaluator(evaluator), on_start, is_new=is_new)
+            _run(start, runner, TaskEvaluator(evaluator, config.training_device), on_start, is_new=is_new)
             report = make_report(study)
             folder.write_report(render(report), report.to_dict())
             store.check()

@@ -21,9 +21,11 @@ class TaskEvaluator:
 
     Attributes:
         train: The evaluator that trains and tests; None for `runners.training.train.train`.
+        device: The device of its jobs, for `prepare`.
     """
 
     train: Evaluator | None = None
+    device: str = "auto"
 
     def prepare(self, images: DataSpec | None) -> None:
         """Load what the first training would otherwise have to wait for: torch, and the images if there are any.
@@ -34,7 +36,7 @@ class TaskEvaluator:
         if self.train is None and images is not None:
             from runners.training.train import prepare
 
-            prepare(images)
+            prepare(images, self.device)
 
     def __call__(self, job: Job) -> Generator[EpochResult, None, Measured]:
         if job.task == "score":

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from search_space.models.model import VisionModel
 
@@ -37,12 +39,21 @@ class WeightAverage:
         if self.model is self._trained:
             return
         decay = min(self._decay, 1 - (1 + step) ** -WARMUP_POWER)
+        means, weights, counters = self._tensors
+        torch._foreach_lerp_(means, weights, 1 - decay)
+        for counter, now in counters:
+            counter.copy_(now)
+
+    @cached_property
+    def _tensors(self) -> tuple[list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]]:
+        """The tensors of the average, those that it follows, and the pairs of counters (of batch norm).
+
+        Found at the first step, since an optimizer may move the weights before; later changes are in place.
+        """
         pairs = list(zip(self.model.state_dict().values(), self._trained.state_dict().values(), strict=True))
         floats = [pair for pair in pairs if pair[0].is_floating_point()]
-        torch._foreach_lerp_([mean for mean, _ in floats], [now for _, now in floats], 1 - decay)
-        for mean, now in pairs:
-            if not mean.is_floating_point():  # counters of batch norm
-                mean.copy_(now)
+        counters = [pair for pair in pairs if not pair[0].is_floating_point()]
+        return [mean for mean, _ in floats], [now for _, now in floats], counters
 
     def state(self) -> Mapping[str, Any] | None:
         """What a checkpoint needs; None without an average."""

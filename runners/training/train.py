@@ -93,14 +93,14 @@ def train(job: Job) -> Generator[EpochResult, None, Measured]:
     return measured
 
 
-def prepare(images: DataSpec) -> None:
-    """Load the images, and the libraries that a training needs, which takes longer than a short training.
+def prepare(images: DataSpec, device: str) -> None:
+    """Load the images for trainings on a device, and the libraries, which takes longer than a short training.
 
     Raises:
-        DataError: If they cannot be loaded.
+        DataError: If the images cannot be loaded.
+        RunnerError: If there is no such device.
     """
-    [device] = pick_devices("auto", 1)
-    _splits_on(_resolved(images), device)
+    _splits_on(_resolved(images), pick_devices(device, 1)[0])
 
 
 def _train(job: Job, model: VisionModel, devices: tuple[torch.device, ...]) -> Generator[EpochResult, None, Measured]:
