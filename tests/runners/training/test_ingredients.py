@@ -99,6 +99,14 @@ def test_what_is_kept_is_what_was_validated(make_job: MakeJob, tmp_path: Path) -
     assert functional.cross_entropy(scores, splits.validation.labels).item() == pytest.approx(last.nll, rel=1e-4)
 
 
+def test_the_average_follows_the_weights_and_changes_no_step(make_job: MakeJob) -> None:
+    plain, averaged = (curve(make_job(recipe=Recipe(epochs=3, ema=ema))) for ema in (0.0, 0.9))
+    assert [epoch.train_loss for epoch in averaged] == [epoch.train_loss for epoch in plain]
+    first, second, last = (epoch.nll for epoch in averaged)
+    assert first > second > last
+    assert last != plain[-1].nll
+
+
 def test_the_average_restarts_with_the_epoch_if_memory_runs_out(
     make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
